@@ -1,1 +1,55 @@
+"""softllama: feed probability vectors, not tokens, to language models that run in llama.cpp.
 
+    import softllama as sl
+    model = sl.load("model.gguf")
+    print(model.probe("The {} says", mix="dog:0.5,cat:0.5").table())
+
+Names are loaded on first use, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ContextError": "errors",
+    "Distribution": "distribution",
+    "Mixture": "mixture",
+    "MixtureError": "errors",
+    "Model": "model",
+    "ModelError": "errors",
+    "ProbeResult": "probe",
+    "PromptError": "errors",
+    "Session": "session",
+    "SoftLlamaError": "errors",
+    "UsageError": "errors",
+    "average": "distribution",
+    "blend": "mixture",
+    "load": "model",
+}
+
+__all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from softllama.distribution import Distribution, average
+    from softllama.errors import ContextError, MixtureError, ModelError, PromptError, SoftLlamaError, UsageError
+    from softllama.mixture import Mixture, blend
+    from softllama.model import Model, load
+    from softllama.probe import ProbeResult
+    from softllama.session import Session
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'softllama' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"softllama.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
