@@ -17,6 +17,7 @@ from softllama.calibration import Calibration, calibrate
 from softllama.distribution import Distribution
 from softllama.embeddings import Table
 from softllama.errors import ModelError, UsageError
+from softllama.llama.binding import physical_cores
 from softllama.llama.context import Context
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from softllama.probe import ProbeResult
 
 N_CTX_DEFAULT = 4096  # positions a session has room for, unless the model's own context is smaller or n_ctx says more
+SMALL = 16 << 20  # bytes of weights below which a second thread costs more than it brings
 FORKS = 16  # sequences in a session's context; forks beyond them get a context of their own
 FORKS_RECURRENT = 4  # each one has a whole state set aside
 
@@ -43,8 +45,8 @@ def load(
     """Load a GGUF model. None: the bundled one; "bundled:NAME": another of those.
 
     n_ctx: positions a session has room for; None for the model's own context, at most 4096. gpu_layers: None for all
-    where llama.cpp was built with a GPU back end, else none. threads: None for the physical cores. lora: path of an
-    adapter, (path, scale), or several.
+    where llama.cpp was built with a GPU back end, else none. threads: None for the physical cores (one for a
+    model under 16 MB, which more would slow down). lora: path of an adapter, (path, scale), or several.
 
     Raises ModelError, with the reason, for a file that cannot be loaded or a model that cannot take mixtures.
     """
@@ -74,8 +76,10 @@ class Model:
         self.tokenizer = Tokenizer(self._weights)
         self.table = Table(self._weights.table)
         self.calibration: Calibration = calibrate(self._weights, self.table)
-        self.threads = threads
-        self.n_ctx = n_ctx or min(self._weights.n_ctx_train or N_CTX_DEFAULT, N_CTX_DEFAULT)
+        self.threads = threads or (1 if self._weights.n_bytes < SMALL else physical_cores())
+        self.n_ctx_given = n_ctx
+        self.n_ctx_limit = n_ctx or self._weights.n_ctx_train or N_CTX_DEFAULT
+        self.n_ctx = min(self.n_ctx_limit, n_ctx or N_CTX_DEFAULT)
 
     # ---- facts
 

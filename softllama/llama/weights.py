@@ -134,6 +134,7 @@ class Weights:
         self.pointer = pointer
         self._finalizer = weakref.finalize(self, api.llama_model_free, pointer)
         self.vocab = api.llama_model_get_vocab(pointer)
+        self.n_bytes = sum(t.size for t in self.header.tensors.values())
         self.n_vocab: int = api.llama_vocab_n_tokens(self.vocab)
         self.n_embd: int = self.table.shape[0]
         self.n_embd_inp: int = api.llama_model_n_embd_inp(pointer)
