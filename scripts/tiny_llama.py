@@ -165,8 +165,15 @@ def write_gguf(
     for i, b in enumerate(model.blocks):
         assert isinstance(b, Block)
         for key, module in (
-            ("attn_norm", b.attn_norm), ("attn_q", b.q), ("attn_k", b.k), ("attn_v", b.v), ("attn_output", b.o),
-            ("ffn_norm", b.ffn_norm), ("ffn_gate", b.gate), ("ffn_up", b.up), ("ffn_down", b.down),
+            ("attn_norm", b.attn_norm),
+            ("attn_q", b.q),
+            ("attn_k", b.k),
+            ("attn_v", b.v),
+            ("attn_output", b.o),
+            ("ffn_norm", b.ffn_norm),
+            ("ffn_gate", b.gate),
+            ("ffn_up", b.up),
+            ("ffn_down", b.down),
         ):
             add(f"blk.{i}.{key}.weight", module.weight)
     if quantization == gguf.GGMLQuantizationType.F32:

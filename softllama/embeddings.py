@@ -49,7 +49,7 @@ class Table:
         """Σ wᵢ E[i]: (n_embd,) float32, before the architecture's multiplier."""
         out = np.empty((1, self.n_embd), dtype=np.float32)
         self.mix([mixture], out)
-        return out[0]
+        return out.reshape(-1)
 
     def rows(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Rows of the table, dequantized: (len(ids), n_embd) float32."""

@@ -68,7 +68,9 @@ def mix(rows: Rows, offsets: Any, ids: Any, weights: Any, out: F32, scale: float
     n = len(offsets) - 1
     n_rows, row_bytes = rows.data.shape
     if out.dtype != np.float32 or out.ndim != 2 or not out.flags.c_contiguous or len(out) < n:
-        raise SoftLlamaError(f"out must be a contiguous float32 array of at least {n} rows, not {out.dtype} {out.shape}")
+        raise SoftLlamaError(
+            f"out must be a contiguous float32 array of at least {n} rows, not {out.dtype} {out.shape}"
+        )
     if ids.ndim != 1 or ids.shape != weights.shape or n < 1 or offsets[-1] != len(ids):
         raise SoftLlamaError(f"{len(ids)} ids, {len(weights)} weights and offsets up to {offsets[-1:]} do not fit")
     rc = lib.softmix_mix(

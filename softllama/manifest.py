@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from softllama.model import Model
 
 
-def build(model: Model, arguments: dict[str, Any], *, n_ctx: int | None = None, seed: int | None = None) -> dict[str, Any]:
+def build(
+    model: Model, arguments: dict[str, Any], *, n_ctx: int | None = None, seed: int | None = None
+) -> dict[str, Any]:
     """Everything needed to make a result again. `sha256` covers the model's files; it is remembered per file."""
     files = [Path(f) for f in model.files]
     return {

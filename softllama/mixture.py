@@ -42,8 +42,8 @@ class Mixture:
 
     def __init__(self, ids: ArrayLike, weights: ArrayLike, *, signed: bool = False) -> None:
         try:
-            given = np.atleast_1d(np.asarray(ids))
-            w = np.atleast_1d(np.asarray(weights, dtype=np.float64))
+            given: Any = np.atleast_1d(np.asarray(ids))
+            w: NDArray[np.float64] = np.atleast_1d(np.asarray(weights, dtype=np.float64))
         except (TypeError, ValueError) as e:
             raise MixtureError(f"ids and weights must be two lists of numbers: {e}") from None
         if given.ndim != 1 or given.shape != w.shape or not len(w):
@@ -139,7 +139,9 @@ def check_weights(weights: NDArray[np.float64], signed: bool = False) -> None:
         raise MixtureError(f"a weight is {w}", "weights are plain numbers, such as 0.5")
     if signed:
         if np.abs(weights).max() > 1e6:
-            raise MixtureError(f"a weight of {weights[np.abs(weights).argmax()]:g} is too large", "use weights up to 1e6")
+            raise MixtureError(
+                f"a weight of {weights[np.abs(weights).argmax()]:g} is too large", "use weights up to 1e6"
+            )
         return
     if weights.min() < 0:
         raise MixtureError(f"a weight is negative: {weights.min():g}", "--signed (signed=True) allows any real weights")
@@ -147,7 +149,9 @@ def check_weights(weights: NDArray[np.float64], signed: bool = False) -> None:
     if not abs(total - 1) <= TOLERANCE:
         raise MixtureError(
             f"the weights sum to {total:.6g}, not 1",
-            "--normalize (normalize=True) divides them by their sum" if total > 0 else "at least one weight must be positive",
+            "--normalize (normalize=True) divides them by their sum"
+            if total > 0
+            else "at least one weight must be positive",
         )
 
 
@@ -257,7 +261,7 @@ def _items(body: str, text: str) -> list[str]:
 def _item(item: str, text: str) -> tuple[Part, float | None]:
     item = item.strip()
     if not item:
-        raise MixtureError(f"an empty item in {text!r}", f"{_FORM}; quote a comma: \",\":0.5")
+        raise MixtureError(f"an empty item in {text!r}", f'{_FORM}; quote a comma: ",":0.5')
     if m := _QUOTED.match(item):
         word, rest = re.sub(r"\\(.)", _unescape, m[1]), item[m.end() :].strip()
         if not word:

@@ -237,7 +237,9 @@ def probe(
     if sweep and len(mixtures[0].components) < 2:
         raise UsageError("a sweep needs a mixture of at least two components", 'such as --mix "dog:0.5,cat:0.5"')
     for a in alphas:
-        fills.append([_between(p.components, float(a), signed) if which[i] == 0 else p.mixture for i, p in enumerate(placed)])
+        fills.append(
+            [_between(p.components, float(a), signed) if which[i] == 0 else p.mixture for i, p in enumerate(placed)]
+        )
 
     at = encoded.first_place
     rest = Encoded(encoded.items[at:], encoded.spaces, encoded.leads)
@@ -269,7 +271,9 @@ def probe(
     )  # fmt: skip
 
 
-def _as_list(mix: str | Mixture | Mapping[str, str | Mixture] | Sequence[str | Mixture]) -> list[tuple[str, str | Mixture]]:
+def _as_list(
+    mix: str | Mixture | Mapping[str, str | Mixture] | Sequence[str | Mixture],
+) -> list[tuple[str, str | Mixture]]:
     if isinstance(mix, str | Mixture):
         return [("", mix)]
     if isinstance(mix, Mapping):
@@ -311,7 +315,9 @@ def _encode_chat(model: Model, parsed: prompts.Prompt, system: str | None) -> En
     for mark in marks:
         before, found, text = text.partition(mark)
         if not found or mark in text:
-            raise UsageError("the model's chat template does not keep the message as it is", "use a raw prompt, without --chat")
+            raise UsageError(
+                "the model's chat template does not keep the message as it is", "use a raw prompt, without --chat"
+            )
         texts.append(before)
     return vocab.encode(prompts.Prompt((*texts, text), parsed.places), model.tokenizer)
 

@@ -37,7 +37,9 @@ def parse(text: str) -> Prompt:
         if m[0] in ("{{", "}}"):
             current += m[0][0]
         elif m[1] is None:
-            raise PromptError(f"a lone {m[0]!r} at character {m.start() + 1} of the prompt", f"mark a place with {{}}, {_FORM}")
+            raise PromptError(
+                f"a lone {m[0]!r} at character {m.start() + 1} of the prompt", f"mark a place with {{}}, {_FORM}"
+            )
         else:
             name = m[1].strip()
             if name and not _NAME.fullmatch(name):
@@ -65,14 +67,18 @@ def assign(prompt: Prompt, names: Sequence[str]) -> list[int]:
     unnamed = [i for i, n in enumerate(names) if not n]
     holes = prompt.places.count("")
     if unnamed and not holes:
-        raise PromptError("the prompt has no {} for the mixture without a name", f"name it: --mix {prompt.places[0]}=...")
+        raise PromptError(
+            "the prompt has no {} for the mixture without a name", f"name it: --mix {prompt.places[0]}=..."
+        )
     if len(unnamed) > 1 and len(unnamed) != holes:
         raise PromptError(f"{len(unnamed)} mixtures without a name and {holes} {{}} in the prompt", "give them names")
     result, next_hole = [], 0
     for place in prompt.places:
         if place:
             if place not in names:
-                raise PromptError(f"there is no mixture for the place {{{place}}}", f"add --mix {place}=dog:0.5,cat:0.5")
+                raise PromptError(
+                    f"there is no mixture for the place {{{place}}}", f"add --mix {place}=dog:0.5,cat:0.5"
+                )
             result.append(list(names).index(place))
         else:
             if not unnamed:

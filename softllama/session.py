@@ -122,9 +122,14 @@ class Session:
             want = np.zeros(len(part), dtype=np.bool_)
             want[-1] = start + n >= len(items)
             if as_rows:
-                self._model.fill_rows(self._context, [m if isinstance(m, Mixture) else Mixture.one_hot(m) for m in part])
+                self._model.fill_rows(
+                    self._context, [m if isinstance(m, Mixture) else Mixture.one_hot(m) for m in part]
+                )
             logits = self._context.decode(
-                [seq] * len(part), range(at + start, at + start + len(part)), want, None if as_rows else tokens[start : start + n]
+                [seq] * len(part),
+                range(at + start, at + start + len(part)),
+                want,
+                None if as_rows else tokens[start : start + n],
             )
         result: np.ndarray[tuple[int], np.dtype[np.float32]] = logits[0]
         return result

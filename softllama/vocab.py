@@ -14,7 +14,7 @@ import numpy as np
 from softllama import mixture as mx
 from softllama.errors import MixtureError, PromptError
 from softllama.llama.tokenizer import Tokenizer
-from softllama.mixture import Mixture, MixSpec, Part
+from softllama.mixture import MixSpec, Mixture, Part
 from softllama.prompt import Prompt
 
 SPLITS = ("first", "last", "mean")
@@ -107,7 +107,8 @@ def _tokens(part: Part, tokenizer: Tokenizer, space: bool, lead: bool, split: st
     if split is None:
         pieces = " ".join(f"{tokenizer.piece(i).decode('utf-8', 'replace')!r} (#{i})" for i in ids)
         raise MixtureError(
-            f"{part.word!r} is {len(ids)} tokens here: {pieces}", "--split first|last|mean takes one of them, or their mean"
+            f"{part.word!r} is {len(ids)} tokens here: {pieces}",
+            "--split first|last|mean takes one of them, or their mean",
         )
     if split == "mean":
         return Mixture(ids, np.full(len(ids), 1 / len(ids)))

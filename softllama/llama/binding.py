@@ -18,11 +18,12 @@ from typing import Any
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # or ggml starts a debugger when it aborts
 
 import llama_cpp
-from llama_cpp import llama_cpp as api
+from llama_cpp import llama_cpp as _api
 
 from softllama.errors import ModelError, SoftLlamaError
 
-lib: Any = api._lib  # libllama; the dynamic linker finds the symbols of libggml through it
+api: Any = _api  # functions, structs and constants of llama.h
+lib: Any = _api._lib  # libllama; the dynamic linker finds the symbols of libggml through it
 
 VERSION: str = llama_cpp.__version__
 
@@ -68,7 +69,7 @@ def exit_on_abort() -> None:
     lib.ggml_set_abort_callback(_on_abort)
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+@ctypes.CFUNCTYPE(None, ctypes.c_char_p)  # type: ignore[untyped-decorator]
 def _on_abort(message: bytes) -> None:
     cause = message.decode("utf-8", "replace").strip().rpartition("/")[2]
     os.write(2, f"Error: llama.cpp stopped: {cause}\nHint: the model file may be damaged\n".encode())
@@ -119,7 +120,11 @@ def table_type(ggml_type: int) -> TableType:
         raise ModelError(f"tensor type {ggml_type} is unknown to llama.cpp", "upgrade llama-cpp-python")
     t = _type_traits(ggml_type).contents
     name = (_type_name(ggml_type) or b"").decode()
-    if (t.type_name or b"").decode() != name or t.blck_size != _blck_size(ggml_type) or t.type_size != _type_size(ggml_type):
+    if (
+        (t.type_name or b"").decode() != name
+        or t.blck_size != _blck_size(ggml_type)
+        or t.type_size != _type_size(ggml_type)
+    ):
         raise SoftLlamaError(
             f"ggml's type table has another layout in llama-cpp-python {VERSION}",
             "install a version that softllama was tested with (see README)",
@@ -165,7 +170,9 @@ def physical_cores() -> int:
     if sys.platform == "darwin":
         for key in ("hw.perflevel0.physicalcpu", "hw.physicalcpu"):
             with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
-                return max(1, int(subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, check=True).stdout))
+                return max(
+                    1, int(subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, check=True).stdout)
+                )
     siblings = set()
     for cpu in allowed:
         path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")

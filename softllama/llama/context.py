@@ -83,7 +83,9 @@ class Context:
         if weights.lora:
             n = len(weights.lora)
             adapters = (api.llama_adapter_lora_p_ctypes * n)(*[a.pointer for a in weights.lora])
-            if api.llama_set_adapters_lora(pointer, adapters, n, (ctypes.c_float * n)(*[a.scale for a in weights.lora])):
+            if api.llama_set_adapters_lora(
+                pointer, adapters, n, (ctypes.c_float * n)(*[a.scale for a in weights.lora])
+            ):
                 raise ContextError("llama.cpp cannot apply the LoRA adapter")
 
         b, k = self.n_batch, weights.positions_per_row
@@ -146,10 +148,10 @@ class Context:
 
     def decode(
         self,
-        seqs: Sequence[int] | NDArray[np.int32],
-        positions: Sequence[int] | NDArray[np.int32],
+        seqs: Sequence[int] | NDArray[np.integer[Any]],
+        positions: Sequence[int] | NDArray[np.integer[Any]],
         want: Sequence[bool] | NDArray[np.bool_],
-        tokens: Sequence[int] | NDArray[np.int32] | None = None,
+        tokens: Sequence[int] | NDArray[np.integer[Any]] | None = None,
     ) -> NDArray[np.float32]:
         """Evaluate n <= n_batch positions: the given tokens (n,), or without them the first n of `.rows`.
 
@@ -173,7 +175,9 @@ class Context:
             if self._seq_id[:n].min() < 0 or self._seq_id[:n].max() >= self.n_seq:
                 raise ContextError(f"sequences are numbered 0 to {self.n_seq - 1}")
             if np.count_nonzero(self._want[:n]) > self.n_outputs:
-                raise ContextError(f"a batch returns at most {self.n_outputs} logits, not {np.count_nonzero(self._want[:n])}")
+                raise ContextError(
+                    f"a batch returns at most {self.n_outputs} logits, not {np.count_nonzero(self._want[:n])}"
+                )
             p = self._pos
             p[:n] = positions
             if self.weights.positions_per_row == 4:  # section-major: time, height, width as for text, then 0

@@ -147,7 +147,9 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     if magic == b"FUGG":
         raise ModelError(f"{p} is a big-endian GGUF, which this machine cannot use")
     if magic != b"GGUF":
-        raise ModelError(f"{p} is not a GGUF file: it begins with {magic!r}, not b'GGUF'", "softllama reads .gguf models")
+        raise ModelError(
+            f"{p} is not a GGUF file: it begins with {magic!r}, not b'GGUF'", "softllama reads .gguf models"
+        )
     return p
 
 

@@ -29,6 +29,6 @@ class ChatTemplate:
         `variables` are handed to the template, such as enable_thinking. Raises PromptError where it refuses.
         """
         try:
-            return str(self._format(messages=messages, **variables).prompt)  # type: ignore[arg-type]
+            return str(self._format(messages=messages, **variables).prompt)
         except (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as e:
             raise PromptError(f"the model's chat template refuses these messages: {e}") from None

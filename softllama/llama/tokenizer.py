@@ -114,7 +114,8 @@ class Tokenizer:
             return text.encode("utf-8")
         except UnicodeEncodeError as e:
             raise PromptError(
-                f"character {e.start} of {text[max(0, e.start - 8) : e.start + 8]!r} is not valid Unicode", "use UTF-8 text"
+                f"character {e.start} of {text[max(0, e.start - 8) : e.start + 8]!r} is not valid Unicode",
+                "use UTF-8 text",
             ) from None
 
     # SentencePiece vocabularies without byte tokens: llama.cpp ends the process on a character that is not in them.
@@ -143,7 +144,9 @@ class Tokenizer:
         c = "\u2581" if char == " " else char
         if c.encode() in self._texts:
             return True
-        return all(b in self._byte_tokens or (self._type == _TYPE_SPM and bytes([b]) in self._texts) for b in c.encode())
+        return all(
+            b in self._byte_tokens or (self._type == _TYPE_SPM and bytes([b]) in self._texts) for b in c.encode()
+        )
 
     def _check_bytes(self, text: str) -> None:
         if len(self._byte_tokens) == 256:
@@ -168,4 +171,6 @@ class Tokenizer:
             return
         for i in ids:
             if api.llama_vocab_get_attr(self._vocab, i) & _ATTR_UNKNOWN and self.piece(i) not in data:
-                raise PromptError(f"this model's vocabulary cannot encode a part of {text[:60]!r}", "use other characters")
+                raise PromptError(
+                    f"this model's vocabulary cannot encode a part of {text[:60]!r}", "use other characters"
+                )

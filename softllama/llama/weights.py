@@ -77,7 +77,11 @@ def find_table(h: Header) -> Tensor:
         raise ModelError(f"{h.path} holds {what}", "name a complete model")
     t = binding.table_type(table.ggml_type)
     n_embd, n_vocab = table.shape[:2]
-    if table.shape[2:] not in ((), (1, 1)) or n_embd % t.block or table.size != n_embd // t.block * t.block_bytes * n_vocab:
+    if (
+        table.shape[2:] not in ((), (1, 1))
+        or n_embd % t.block
+        or table.size != n_embd // t.block * t.block_bytes * n_vocab
+    ):
         raise ModelError(f"{h.path}: {table.name} has the shape {table.shape}, which does not fit its type {t.name}")
     return table
 
@@ -98,7 +102,11 @@ class Weights:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, gpu_layers: int | None = None, lora: list[tuple[str, float]] | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        gpu_layers: int | None = None,
+        lora: list[tuple[str, float]] | None = None,
     ) -> None:
         self.header = header.read(path)
         self.table = find_table(self.header)
@@ -110,13 +118,17 @@ class Weights:
         if self.on_gpu:
             self.device = ", ".join(gpus)
             part = "all layers" if gpu_layers is None else f"{gpu_layers} layers"
-            self.device_reason = f"{part}, as this build of llama.cpp has a GPU back end; --gpu-layers 0 keeps to the CPU"
+            self.device_reason = (
+                f"{part}, as this build of llama.cpp has a GPU back end; --gpu-layers 0 keeps to the CPU"
+            )
         else:
             self.device = binding.cpu_name()
             if gpus:
                 self.device_reason = "as --gpu-layers 0 asks"
             elif gpu_layers:
-                self.device_reason = f"this build of llama.cpp has no GPU back end, so {gpu_layers} GPU layers were ignored"
+                self.device_reason = (
+                    f"this build of llama.cpp has no GPU back end, so {gpu_layers} GPU layers were ignored"
+                )
             else:
                 self.device_reason = "this build of llama.cpp has no GPU back end"
 
@@ -153,7 +165,9 @@ class Weights:
     def _load_lora(self, path: str, scale: float) -> Lora:
         h = header.read(path)
         if h.kind != "adapter":
-            raise ModelError(f"{h.path} is not a LoRA adapter (general.type is {h.kind!r})", "-m names models, --lora adapters")
+            raise ModelError(
+                f"{h.path} is not a LoRA adapter (general.type is {h.kind!r})", "-m names models, --lora adapters"
+            )
         if any(name.startswith(("token_embd", self.table.name)) for name in h.tensors):
             raise ModelError(
                 f"the adapter {h.path.name} changes the token-embedding table, which mixtures are read from",
@@ -162,7 +176,9 @@ class Weights:
         binding.clear_log()
         pointer = api.llama_adapter_lora_init(self.pointer, os.fsencode(h.path))
         if not pointer:
-            raise ModelError(f"llama.cpp cannot load the adapter {h.path}: {binding.last_error()}", "it must fit the model")
+            raise ModelError(
+                f"llama.cpp cannot load the adapter {h.path}: {binding.last_error()}", "it must fit the model"
+            )
         return Lora(h.path, scale, pointer)  # freed with the model
 
     def close(self) -> None:
