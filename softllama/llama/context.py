@@ -94,10 +94,8 @@ class Context:
         self._pos = np.zeros(k * b, dtype=np.int32)
         self._n_seq_id = np.ones(b, dtype=np.int32)
         self._seq_id = np.zeros(b, dtype=np.int32)
-        self._seq_ptr = (ctypes.POINTER(ctypes.c_int32) * (b + 1))()
-        address = self._seq_id.ctypes.data
-        for i in range(b):
-            self._seq_ptr[i] = ctypes.cast(address + 4 * i, ctypes.POINTER(ctypes.c_int32))
+        at = self._seq_id.ctypes.data + 4 * np.arange(b + 1, dtype=np.uintp)  # row i's list of sequences: one, its own
+        self._seq_ptr = (ctypes.POINTER(ctypes.c_int32) * (b + 1)).from_buffer_copy(at.tobytes())
         self._want = np.zeros(b, dtype=np.int8)
         self._batch = api.llama_batch(
             0, None, None, _as(self._pos, ctypes.c_int32), _as(self._n_seq_id, ctypes.c_int32),
