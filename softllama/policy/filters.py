@@ -66,7 +66,8 @@ def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> F64:
         return one_hot(len(logits), int(logits.argmax()))
     z = logits.astype(np.float64)
     e: F64 = np.exp((z - z.max()) / max(temperature, COLDEST))
-    return e / e.sum()
+    e /= e.sum()
+    return e
 
 
 def one_hot(n: int, i: int) -> F64:
@@ -93,6 +94,7 @@ def support(
     left out. Among equals the lower id is kept first. The vocabulary is sorted only as far as a filter needs.
     """
     z = distribution.logits
+    ordered = False
     if temperature == 0:
         top_k = 1
     if 0 < top_k < len(z):
@@ -111,11 +113,13 @@ def support(
             k *= 8
         ids, p = _nucleus(ids, p, top_p)
     else:
-        ids, p = np.arange(len(z)), softmax(z, temperature)
+        ids, p, ordered = np.arange(len(z)), softmax(z, temperature), True
     keep = (p >= min_p * p.max()) & (p > 0)
     ids, p = ids[keep], p[keep]
-    order = np.argsort(ids)
-    return _support(ids[order], p[order], z[ids[order]])
+    if not ordered:
+        order = np.argsort(ids)
+        ids, p = ids[order], p[order]
+    return _support(ids, p, z[ids])
 
 
 def entropy(distribution: Distribution, temperature: float = 1.0) -> float:
