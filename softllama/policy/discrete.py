@@ -89,4 +89,4 @@ def stop_when_cold(
     h = filters.entropy(distribution, temperature)
     count = moment.state.get(COLD, 0) + 1 if h < tau else 0
     moment.state[COLD] = 0 if count >= k else count
-    return closing(moment, decision, f"cold stop after {k} steps") if count >= k else decision
+    return closing(moment, decision, f"cold stop: k={k} steps with H < {tau:g}") if count >= k else decision
