@@ -77,7 +77,7 @@ def prepare(
         ids = [i for i in items if isinstance(i, int)]
         inside = thinking.opened(model.detokenize(ids), tags)
     raw = messages is None and not inside
-    chosen = _policy(options.policy)
+    chosen = _policy(options.policy, inside)
     if options.where is not None:
         if options.where not in ("thinking", "everywhere"):
             raise UsageError(f"where = {options.where!r} is not allowed", "use thinking or everywhere")
@@ -86,7 +86,7 @@ def prepare(
     else:
         everywhere = raw and chosen.given.get("where") != "thinking"
     if options.answer is not None:
-        chosen = replace(chosen, answer=_policy(options.answer))
+        chosen = replace(chosen, answer=_policy(options.answer, False))
     stop = (options.stop,) if isinstance(options.stop, str) else tuple(options.stop)
     limits = Limits(options.max_tokens, options.think_budget, stop)
     if options.seed is not None and not 0 <= options.seed < 2**63:
@@ -101,13 +101,15 @@ def stream(model: Model, prompt: Prompt | Sequence[Mapping[str, str]], **options
     """Generate step by step.
 
     prompt: text with places for `mix`, token ids and mixtures, or messages [{"role": ..., "content": ...}].
-    policy: a softllama.policy, its written form, or a function of (Distribution, Moment); greedy if None. answer: the
-    policy after the thinking block, if not the policy's own. where: "thinking" or "everywhere", if not the policy's own
-    (a raw prompt has no thinking block, so there a policy acts everywhere). max_tokens: positions to generate. seed: of
-    every random choice; drawn if None, and always in the trace. stop: strings that end the answer. mix: mixtures for the
-    places. chat: the text is a user's message in the model's template, after `system`. think: "auto" opens a block where
-    the template or the model's tags allow it, "on" insists, "off" prevents it, "prompt" asks for plain-text thinking.
-    think_budget: steps after which the block is closed. think_tags: "<open>,</close>", if not the model's own.
+    policy: a softllama.policy, its written form, or a function of (Distribution, Moment); None for soft thinking in a
+    thinking block and greedy decoding without one. answer: the policy after the block, if not the policy's own.
+    where: "thinking" or "everywhere", if not the policy's own; a raw prompt has no thinking block, so there a policy acts
+    everywhere unless this says otherwise. max_tokens: positions to generate. seed: of every random choice; drawn if None,
+    and always in the trace. stop: texts that end the answer. mix: mixtures for the places; split, signed, normalize: how
+    to read them. chat: the text is a user's message in the model's template, or in `template`, after `system`.
+    think: "auto" opens a block where the template or the model's tags allow it, "on" insists, "off" prevents it, "prompt"
+    asks for thinking in plain text. think_budget: steps after which the block is closed. think_tags: "<open>,</close>",
+    if not the model's own.
 
     Raises UsageError, PromptError, MixtureError, ModelError, ContextError.
     """
@@ -198,9 +200,10 @@ def replay(model: Model, trace: Trace) -> list[float]:
 # ---- prompts -----------------------------------------------------------------------------------------------------------
 
 
-def _policy(given: Policy | Callable[..., Any] | str | None) -> Policy:
+def _policy(given: Policy | Callable[..., Any] | str | None, inside: bool) -> Policy:
+    """The policy; by default soft thinking inside a thinking block, and greedy decoding of a prompt without one."""
     if given is None:
-        return policy.greedy()
+        return policy.soft_thinking() if inside else policy.greedy()
     return policy.parse(given) if isinstance(given, str) else policy.as_policy(given)
 
 
