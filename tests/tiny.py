@@ -23,7 +23,8 @@ TABLE_TYPES = PLAIN_TYPES + SMALL_BLOCKS + LARGE_BLOCKS
 WORDS = ("dog", "cat", "ball", "bone", "the", "The", "says", "sees", "and", "woof", "meow", "a", "b")
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # gguf.TokenType
 CHAT_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
 )
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -117,7 +118,8 @@ class Shape:
     """Sizes, and a source of random weights."""
 
     def __init__(self, n_embd: int, n_vocab: int, n_layer: int, seed: int, n_head: int = 4, n_head_kv: int = 2) -> None:
-        self.n_embd, self.n_vocab, self.n_layer, self.n_head, self.n_head_kv = n_embd, n_vocab, n_layer, n_head, n_head_kv
+        self.n_embd, self.n_vocab, self.n_layer = n_embd, n_vocab, n_layer
+        self.n_head, self.n_head_kv = n_head, n_head_kv
         self.head, self.n_ff, self.n_ctx = n_embd // n_head, 96, 256
         self.rng = np.random.default_rng(seed)
 
@@ -268,7 +270,7 @@ def _rope(s: Shape) -> int:
 
 
 SSM = {"ssm.conv_kernel": 4, "ssm.state_size": 8, "ssm.time_step_rank": 4, "ssm.inner_size": lambda s: 2 * s.n_embd}
-SSM35 = {"ssm.conv_kernel": 4, "ssm.state_size": 16, "ssm.time_step_rank": 2, "ssm.group_count": 2, "ssm.inner_size": 32}
+SSM35 = {**SSM, "ssm.state_size": 16, "ssm.time_step_rank": 2, "ssm.group_count": 2, "ssm.inner_size": 32}
 SCALES = {"embedding_scale": 12.0, "residual_scale": 0.22, "logit_scale": 2.0}
 ARCHS: dict[str, Arch] = {
     "llama": Arch(_transformer, {"rope.dimension_count": _rope}),
@@ -277,7 +279,9 @@ ARCHS: dict[str, Arch] = {
     "gemma2": Arch(
         lambda s: _transformer(s, post=True), {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
     ),
-    "gemma3": Arch(lambda s: _transformer(s, post=True, qk_norm=True), {"attention.sliding_window": 8}, multiplier="sqrt"),
+    "gemma3": Arch(
+        lambda s: _transformer(s, post=True, qk_norm=True), {"attention.sliding_window": 8}, multiplier="sqrt"
+    ),
     "granite": Arch(_transformer, {**SCALES, "attention.scale": 0.3, "rope.dimension_count": _rope}),
     "minicpm": Arch(_transformer, {**SCALES, "rope.dimension_count": _rope}),
     "gpt2": Arch(_gpt2),
@@ -314,7 +318,8 @@ def quantize(values: NDArray[np.float32], ggml_type: str) -> NDArray[Any]:
     out = np.empty((rows, n // block * size), dtype=np.uint8)
     values = np.ascontiguousarray(values, dtype=np.float32)
     f = lib.ggml_quantize_chunk
-    f.restype, f.argtypes = ctypes.c_size_t, [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+    f.restype = ctypes.c_size_t
+    f.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
     assert f(number, values.ctypes.data, out.ctypes.data, 0, rows, n, None) == out.nbytes
     return out
 
@@ -406,7 +411,9 @@ def write_model(
         data = data[1:]
     data = [d for d in data if d[0] not in drop]
 
-    paths = [path] if shards == 1 else [path.with_name(f"{path.stem}-{i + 1:05d}-of-{shards:05d}.gguf") for i in range(shards)]
+    paths = [path]
+    if shards > 1:
+        paths = [path.with_name(f"{path.stem}-{i + 1:05d}-of-{shards:05d}.gguf") for i in range(shards)]
     for i, p in enumerate(paths):
         w = gguf.GGUFWriter(p, name)
         if i == 0:
@@ -433,7 +440,12 @@ def finish(w: gguf.GGUFWriter) -> None:
 
 
 def write_adapter(
-    path: Path, *, arch: str = "llama", tensor: str = "blk.0.attn_q.weight", shape: tuple[int, int] = (64, 64), rank: int = 4
+    path: Path,
+    *,
+    arch: str = "llama",
+    tensor: str = "blk.0.attn_q.weight",
+    shape: tuple[int, int] = (64, 64),
+    rank: int = 4,
 ) -> Path:
     """A LoRA adapter on one tensor of the given (n_out, n_in)."""
     rng = np.random.default_rng(3)
@@ -460,7 +472,8 @@ def write_mmproj(path: Path) -> Path:
 def write_vocab_only(path: Path) -> Path:
     """A tokenizer without weights, as llama.cpp keeps them for its own tests."""
     w = gguf.GGUFWriter(path, "llama")
-    for key, value in {"context_length": 64, "embedding_length": 64, "block_count": 2, "feed_forward_length": 96}.items():
+    sizes = {"context_length": 64, "embedding_length": 64, "block_count": 2, "feed_forward_length": 96}
+    for key, value in sizes.items():
         w.add_uint32(f"llama.{key}", value)
     w.add_uint32("llama.attention.head_count", 4)
     w.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
