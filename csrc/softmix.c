@@ -209,9 +209,10 @@ int softmix_js(const float *a, const float *b, int64_t n, double *out) {
     if (rc) return rc;
     for (int64_t i = 0; i < n; i++) {
         const double ln_p = (double)a[i] - ln_a, ln_q = (double)b[i] - ln_b;
+        if (ln_p == ln_q) continue; /* exactly 0, where the rounding of log(exp()) would leave 1e-17 */
         const double p = exp(ln_p), q = exp(ln_q), ln_m = log(0.5 * (p + q));
-        if (p > 0.0) sum += p * (ln_p - ln_m);
-        if (q > 0.0) sum += q * (ln_q - ln_m);
+        const double from_p = p > 0.0 ? p * (ln_p - ln_m) : 0.0, from_q = q > 0.0 ? q * (ln_q - ln_m) : 0.0;
+        sum += from_p + from_q; /* in one step, so that JS(p, q) = JS(q, p) to the bit */
     }
     sum *= 0.5;
     *out = sum > 0.0 ? (sum < 0.69314718055994530942 ? sum : 0.69314718055994530942) : 0.0;

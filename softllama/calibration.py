@@ -41,8 +41,8 @@ class Calibration:
     remembered: bool = False
 
 
-def calibrate(weights: Weights, table: Table) -> Calibration:
-    """Measure, or recall. Raises ModelError where no multiplier makes rows equal tokens."""
+def calibrate(weights: Weights, table: Table, threads: int | None = None) -> Calibration:
+    """Measure with that many threads, or recall. Raises ModelError where no multiplier makes rows equal tokens."""
     key = cache.file_key(weights.header.files, f"calibration {FORMAT}", binding.build(), str(weights.on_gpu))
     known = cache.load("calibration", key)
     if known is not None:
@@ -50,7 +50,7 @@ def calibrate(weights: Weights, table: Table) -> Calibration:
             return Calibration(**{**known, "remembered": True})
         except TypeError:
             pass  # from another version: measure again
-    found = _measure(weights, table)
+    found = _measure(weights, table, threads)
     cache.store("calibration", key, asdict(found))
     return found
 
@@ -79,10 +79,10 @@ def _probe_tokens(table: Table) -> list[int]:
     return ids
 
 
-def _measure(weights: Weights, table: Table) -> Calibration:
+def _measure(weights: Weights, table: Table, threads: int | None) -> Calibration:
     ids = _probe_tokens(table)
     n = len(ids)
-    with_context = Context(weights, 256, 1, n_batch=8, n_outputs=n)
+    with_context = Context(weights, 256, 1, threads=threads, n_batch=8, n_outputs=n)
     try:
 
         def logits(tokens: list[int] | None) -> Any:  # (n, n_vocab): each position's

@@ -43,6 +43,13 @@ def _vector(name: str, a: Any) -> F32:
     return v
 
 
+def _temperature(t: float) -> float:
+    """A positive, finite temperature that float32 can hold: one below or above is as good as its smallest or largest."""
+    if not 0 < t < np.inf:
+        raise SoftLlamaError(f"the temperature must be a positive number, not {t}")
+    return min(max(float(t), float(np.finfo(np.float32).tiny)), float(np.finfo(np.float32).max))
+
+
 def _fail(rc: int, function: str, a: NDArray[Any], b: NDArray[Any] | None = None) -> None:
     """Turn a return code into an error that names the element."""
     if rc > 0:
@@ -95,12 +102,8 @@ def mix(rows: Rows, offsets: Any, ids: Any, weights: Any, out: F32, scale: float
 def softmax(logits: Any, temperature: float = 1.0) -> F32:
     """softmax(logits / temperature), float32 (n,). Logits are finite or -inf (probability 0)."""
     z = _vector("logits", logits)
-    if not 0 < temperature < np.inf:
-        raise SoftLlamaError(f"the temperature must be a positive number, not {temperature}")
     out = np.empty_like(z)
-    # a temperature that float32 rounds to 0 is as cold as the smallest number that it can hold
-    t = max(float(temperature), float(np.finfo(np.float32).tiny))
-    rc = lib.softmix_softmax(_pointer("float *", z), len(z), t, _pointer("float *", out))
+    rc = lib.softmix_softmax(_pointer("float *", z), len(z), _temperature(temperature), _pointer("float *", out))
     if rc:
         _fail(rc, "softmax", z)
     return out
@@ -123,10 +126,8 @@ def top(values: Any, k: int) -> NDArray[np.int32]:
 def entropy(logits: Any, temperature: float = 1.0) -> float:
     """Entropy of softmax(logits / temperature) in nats, between 0 and ln n."""
     z = _vector("logits", logits)
-    if not 0 < temperature < np.inf:
-        raise SoftLlamaError(f"the temperature must be a positive number, not {temperature}")
     out = ffi.new("double *")
-    rc = lib.softmix_entropy(_pointer("float *", z), len(z), temperature, out)
+    rc = lib.softmix_entropy(_pointer("float *", z), len(z), _temperature(temperature), out)
     if rc:
         _fail(rc, "entropy", z)
     return float(out[0])

@@ -77,8 +77,8 @@ class Model:
         self._weights = Weights(bundled.resolve(path), gpu_layers=gpu_layers, lora=_adapters(lora))
         self.tokenizer = Tokenizer(self._weights)
         self.table = Table(self._weights.table)
-        self.calibration: Calibration = calibrate(self._weights, self.table)
         self.threads = threads or (1 if self._weights.n_bytes < SMALL else physical_cores())
+        self.calibration: Calibration = calibrate(self._weights, self.table, self.threads)
         self.n_ctx_given = n_ctx
         self.n_ctx_limit = n_ctx or self._weights.n_ctx_train or N_CTX_DEFAULT
         self.n_ctx = min(self.n_ctx_limit, n_ctx or N_CTX_DEFAULT)

@@ -27,7 +27,7 @@ lib: Any = _api._lib  # libllama; the dynamic linker finds the symbols of libggm
 
 VERSION: str = llama_cpp.__version__
 
-_WARN, _ERROR, _CONT = 2, 3, 5
+_WARN, _ERROR, _CONT = 3, 4, 5  # enum ggml_log_level
 _log: collections.deque[tuple[int, str]] = collections.deque(maxlen=200)
 
 
