@@ -219,6 +219,20 @@ def test_a_seed_fixes_every_decision(d):
         assert decide(d, rng(5)) == decide(d, rng(5))
 
 
+EXTREME = [[3e38, -3e38, 0.0], [3e38, 3e38], [-3e38] * 4, [1e-45, 0.0], [-np.inf, -1e-45, -np.inf], [88.0, -88.0] * 300]
+
+
+@pytest.mark.parametrize("name", policy.names())
+@pytest.mark.parametrize("temperature", [0, 1e-40, 1, 1e6])
+def test_extreme_logits_still_give_a_mixture(name, temperature):
+    settings = {"temperature": temperature} if "temperature" in policy.parse(name).parameters else {}
+    decide = getattr(policy, name)(**settings)
+    for z in EXTREME:
+        decision = decide(Distribution(z), rng())
+        assert float(decision.mixture.weights.astype(np.float64).sum()) == pytest.approx(1, abs=1e-5)
+        assert z[decision.token] > -np.inf
+
+
 def test_filters_keep_the_argmax(d):
     for settings in ({"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}, {"temperature": 0}):
         assert d.argmax in filters.support(d, **settings).ids

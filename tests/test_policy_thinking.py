@@ -91,8 +91,9 @@ def test_cold_stop_acts_only_while_thinking_and_starts_anew():
     assert [d.end_thinking for d in follow(decide, [1, 1, 1, 1], m)] == [False, False, True, False]
 
 
-def test_a_natural_close_resets_the_count():
-    decide = policy.soft_thinking(k=3, tau=0.7)
+@pytest.mark.parametrize("name", METHODS_WITH_COLD_STOP)
+def test_a_natural_close_resets_the_count(name):
+    decide = getattr(policy, name)(k=3, tau=0.7)
     m = moment()
     follow(decide, [1, 1], m)
     d = decide(uniform(1, first=CLOSE), m)
@@ -209,29 +210,30 @@ def test_one_policy_serves_interleaved_sequences(name):
 # ---- user-written policies -----------------------------------------------------------------------------------------
 
 
-def mix_two_when_unsure(distribution, moment):
-    first, second = distribution.top(2)
-    if first.p > 0.5:
-        return policy.Decision(Mixture.one_hot(first.id), first.id, "hard")
-    mixture = distribution.to_mixture(n=2)
-    return policy.Decision(mixture, first.id, "soft", why=f"{first.p:.2f} and {second.p:.2f}")
+def two_when_unsure(distribution, moment):
+    """The two best tokens, by their probabilities, unless one of them has most of the mass (README shows this one)."""
+    best = distribution.top(2)[0]
+    if best.p > 0.5:
+        return policy.Decision(Mixture.one_hot(best.id), best.id, "hard")
+    return policy.Decision(distribution.to_mixture(n=2), best.id, "soft", why=f"p={best.p:.2f}")
 
 
 def test_a_plain_function_is_a_policy():
-    decide = policy.as_policy(mix_two_when_unsure)
-    assert (decide.name, repr(decide), decide.where) == ("mix_two_when_unsure", "mix_two_when_unsure", "everywhere")
+    decide = policy.as_policy(two_when_unsure)
+    assert (decide.name, repr(decide), decide.where) == ("two_when_unsure", "two_when_unsure", "everywhere")
     assert decide(uniform(4), np.random.default_rng(0)).mode == "soft"
     assert decide(uniform(4), moment()).mixture == Mixture([0, 1], [0.5, 0.5])
+    assert decide(Distribution([9.0, 0.0]), moment()) == policy.Decision(Mixture.one_hot(0), 0, "hard")
     assert policy.as_policy(decide) is decide
-    thinking = policy.as_policy(mix_two_when_unsure, where="thinking")
+    thinking = policy.as_policy(two_when_unsure, where="thinking")
     assert thinking(uniform(4), moment(thinking=False)) == policy.greedy()(uniform(4), moment())
-    answer = policy.as_policy(mix_two_when_unsure, where="thinking", answer=lambda d, m: policy.sample()(d, m))
+    answer = policy.as_policy(two_when_unsure, where="thinking", answer=lambda d, m: policy.sample()(d, m))
     assert answer(uniform(4), moment(3, thinking=False)) == policy.sample()(uniform(4), moment(3))
 
 
 def test_a_plain_function_can_be_an_answer():
-    decide = policy.full(answer=mix_two_when_unsure)
-    assert decide.parameters["answer"] == "mix_two_when_unsure"
+    decide = policy.full(answer=two_when_unsure)
+    assert decide.parameters["answer"] == "two_when_unsure"
     assert decide(uniform(4), moment(thinking=False)).mode == "soft"
 
 
@@ -239,7 +241,7 @@ def test_a_plain_function_can_be_an_answer():
     ("call", "message"),
     [
         (lambda: policy.as_policy(3), "a policy is a function of a distribution and a moment, not int"),
-        (lambda: policy.as_policy(mix_two_when_unsure, where="later"), "where = 'later' is not allowed"),
+        (lambda: policy.as_policy(two_when_unsure, where="later"), "where = 'later' is not allowed"),
         (lambda: policy.greedy()(np.zeros(3), moment()), "a policy needs a Distribution, not ndarray"),
         (lambda: policy.greedy()(uniform(2), 7), "a policy needs a Moment or a numpy Generator, not int"),
         (lambda: policy.as_policy(lambda d, m: d.argmax, name="mine")(uniform(2), moment()), "mine returned int"),

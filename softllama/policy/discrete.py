@@ -57,7 +57,7 @@ def cold_stop(
     tau: float = 0.01,
     k: int = 256,
     where: Where = "thinking",
-    answer: Policy | None = None,
+    answer: Rule | None = None,
 ) -> Rule:
     """Cold Stop on discrete tokens: sampling that ends thinking as Soft Thinking does (control).
 

@@ -118,8 +118,8 @@ def method(
 ) -> Callable[[Callable[P, Rule]], Callable[P, Policy]]:
     """Make `def soft(n: int = 10, ..., where=..., answer=...) -> Rule` a factory of policies and list it by its name.
 
-    Types come from the annotations, ranges from RANGES or `ranges`. A parameter `where` sets the policy's; a parameter
-    `answer` that is None becomes answer().
+    Types come from the annotations (`Rule | None` is a policy), ranges from RANGES or `ranges`. A parameter `where`
+    sets the policy's; a parameter `answer` that is None becomes answer().
     """
 
     def decorate(build: Callable[P, Rule]) -> Callable[P, Policy]:
@@ -164,7 +164,7 @@ def unknown(message: str, word: str, choices: Iterable[str]) -> UsageError:
 
 
 def _kind(hint: Any) -> Any:
-    return Policy if Policy in get_args(hint) else hint
+    return Policy if Rule in get_args(hint) else hint
 
 
 def _plain(value: Any) -> Any:

@@ -31,7 +31,7 @@ def moi(
     top_p: float = 0.95,
     min_p: float = 0.0,
     where: Where = "everywhere",
-    answer: Policy | None = None,
+    answer: Rule | None = None,
 ) -> Rule:
     """Mixture of Inputs: the sampled token, and the distribution that it was drawn from.
 
@@ -70,7 +70,7 @@ def selar(
     top_p: float = 0.95,
     min_p: float = 0.0,
     where: Where = "everywhere",
-    answer: Policy | None = None,
+    answer: Rule | None = None,
 ) -> Rule:
     """SeLaR: where the model hesitates, its k best tokens, pushed away from the best.
 
@@ -110,7 +110,7 @@ def multiplex(
     top_p: float = 1.0,
     min_p: float = 0.0,
     where: Where = "thinking",
-    answer: Policy | None = None,
+    answer: Rule | None = None,
 ) -> Rule:
     """Multiplex thinking: the mean of k independent samples.
 

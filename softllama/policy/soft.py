@@ -13,7 +13,7 @@ import numpy as np
 from softllama.distribution import Distribution
 from softllama.mixture import Mixture
 from softllama.policy import filters
-from softllama.policy.base import Decision, Moment, Policy, Rule, Where
+from softllama.policy.base import Decision, Moment, Rule, Where
 from softllama.policy.discrete import greedy, published_answer, stop_when_cold
 from softllama.policy.filters import Support
 from softllama.policy.method import method
@@ -21,7 +21,7 @@ from softllama.policy.method import method
 
 @method(answer=greedy)
 def full(
-    temperature: float = 1.0, epsilon: float = 1e-6, where: Where = "thinking", answer: Policy | None = None
+    temperature: float = 1.0, epsilon: float = 1e-6, where: Where = "thinking", answer: Rule | None = None
 ) -> Rule:
     """The whole output vector, appended as it is.
 
@@ -49,7 +49,7 @@ def soft_thinking(
     tau: float = 0.01,
     k: int = 256,
     where: Where = "thinking",
-    answer: Policy | None = None,
+    answer: Rule | None = None,
 ) -> Rule:
     """Soft Thinking: the n heaviest of the filtered probabilities, until the model is sure for k steps (Cold Stop).
 
@@ -78,7 +78,7 @@ def gumbel(
     min_p: float = 0.001,
     tau: float = 0.5,
     where: Where = "thinking",
-    answer: Policy | None = None,
+    answer: Rule | None = None,
 ) -> Rule:
     """Stochastic Soft Thinking with Gumbel noise: the n heaviest, reweighted at random.
 
@@ -108,7 +108,7 @@ def dirichlet(
     min_p: float = 0.001,
     gamma: float = 4.0,
     where: Where = "thinking",
-    answer: Policy | None = None,
+    answer: Rule | None = None,
 ) -> Rule:
     """Stochastic Soft Thinking with a Dirichlet draw: the n heaviest, reweighted at random.
 
@@ -140,7 +140,7 @@ def random_mix(
     tau: float = 0.01,
     k: int = 256,
     where: Where = "thinking",
-    answer: Policy | None = None,
+    answer: Rule | None = None,
 ) -> Rule:
     """The weights of Soft Thinking over random tokens (control).
 
@@ -166,7 +166,7 @@ def top_mean(
     tau: float = 0.01,
     k: int = 256,
     where: Where = "thinking",
-    answer: Policy | None = None,
+    answer: Rule | None = None,
 ) -> Rule:
     """The plain mean of the tokens that Soft Thinking mixes (control).
 
@@ -186,7 +186,7 @@ def soft_noise(
     sigma: float = 0.33,
     epsilon: float = 1e-6,
     where: Where = "thinking",
-    answer: Policy | None = None,
+    answer: Rule | None = None,
 ) -> Rule:
     """Soft tokens with noise: the whole vector at a low temperature, and Gaussian noise on its embedding.
 
@@ -206,7 +206,7 @@ def soft_noise(
 
 
 @method(answer=greedy)
-def hidden(steps: int = 6, where: Where = "thinking", answer: Policy | None = None) -> Rule:
+def hidden(steps: int = 6, where: Where = "thinking", answer: Rule | None = None) -> Rule:
     """Hidden-state feedback: the first `steps` positions are fed the last hidden state (control).
 
     e = rho h/|h|, h the last hidden state after the final norm, rho the mean row norm of E: the loop computes it where

@@ -58,7 +58,7 @@ def swir(
     min_p: float = 0.0,
     epsilon: float = 1e-6,
     where: Where = "everywhere",
-    answer: Policy | None = None,
+    answer: Rule | None = None,
 ) -> Rule:
     """SwiReasoning: the whole vector while the entropy rises, single tokens while it falls.
 

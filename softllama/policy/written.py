@@ -35,9 +35,8 @@ def describe(name: str) -> str:
     m = _method(name)
     lines = [f"{name}: {m.doc.splitlines()[0]}"]
     wide = max((len(s.name) for s in m.settings.values()), default=0)
-    for s in m.settings.values():
-        default = m.factory().parameters[s.name]
-        lines.append(f"  {s.name:<{wide}} = {default}  ({s.allowed})")
+    defaults = m.factory().parameters
+    lines += [f"  {s.name:<{wide}} = {defaults[s.name]}  ({s.allowed})" for s in m.settings.values()]
     return "\n".join(lines)
 
 
