@@ -216,9 +216,10 @@ def _prompt(argument: str | None, option: str | None, file: str | None) -> str:
         return read_text(file)
     if given:
         return read_text("-") if argument == "-" else given[0]
-    if sys.stdin is None or sys.stdin.isatty():
+    text = "" if sys.stdin is None or sys.stdin.isatty() else read_text("-")
+    if not text:
         raise PromptError("no prompt was given", 'softllama run "Once upon a time"')
-    return read_text("-")
+    return text
 
 
 def _template(model: Model, path: str | None) -> Any:
