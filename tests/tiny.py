@@ -57,7 +57,7 @@ def bpe(drop: str = "") -> Vocab:
     spelt = byte_chars()
     tokens = [spelt[b] for b in range(256) if chr(b) not in drop]
     merges: list[str] = []
-    for word in [*WORDS, *(" " + w for w in WORDS)]:
+    for word in [*(" " + w for w in WORDS), *WORDS]:
         units = [spelt[b] for b in word.encode()]
         for i in range(1, len(units)):
             left = "".join(units[:i])
