@@ -271,7 +271,7 @@ def run(
                 seq = next(i for i in range(at_once) if i not in active)
                 g = waiting.popleft()
                 g.started = time.perf_counter()
-                pending[seq] = model.distribution(_prompt(model, context, seq, g.prompt))
+                pending[seq] = model.distribution(prompt_logits(model, context, seq, g.prompt))
                 if hidden:
                     vectors[seq] = context.hidden(-1)
                 g.evaluated += len(g.prompt)
@@ -291,7 +291,7 @@ def run(
                     fed.pop(seq, None)
             if fed:
                 seqs = list(fed)
-                _fill(model, context, [(active[s], fed[s], vectors.get(s)) for s in seqs])
+                fill(model, context, [(active[s], fed[s], vectors.get(s)) for s in seqs])
                 logits = context.decode(seqs, [fed[s].position for s in seqs], [True] * len(seqs))
                 for i, s in enumerate(seqs):
                     active[s].evaluated += 1
@@ -304,10 +304,10 @@ def run(
         context.close()
 
 
-def _prompt(
-    model: Model, context: Context, seq: int, prompt: Sequence[int | Mixture]
+def prompt_logits(
+    model: Model, context: Context, seq: int, prompt: Sequence[int | Mixture], at: int = 0
 ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Logits (n_vocab,) after the prompt. Ids go as rows beside mixtures, as in a session."""
+    """Logits (n_vocab,) after the prompt, which starts at position `at` of the sequence. Ids go as rows beside mixtures, as in a session."""
     n = context.n_batch
     soft = any(isinstance(i, Mixture) for i in prompt)
     for start in range(0, len(prompt), n):
@@ -317,12 +317,12 @@ def _prompt(
         ids = None if soft else [i for i in part if not isinstance(i, Mixture)]
         if soft:
             model.fill_rows(context, [i if isinstance(i, Mixture) else Mixture.one_hot(i) for i in part])
-        logits = context.decode([seq] * len(part), range(start, start + len(part)), want, ids)
+        logits = context.decode([seq] * len(part), range(at + start, at + start + len(part)), want, ids)
     row: np.ndarray[tuple[int], np.dtype[np.float32]] = logits[0]
     return row
 
 
-def _fill(
+def fill(
     model: Model,
     context: Context,
     fed: Sequence[tuple[Generation, Step, np.ndarray[tuple[int], np.dtype[np.float32]] | None]],
