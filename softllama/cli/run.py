@@ -114,13 +114,7 @@ def command(
     o = generate.Options(mix=list(mixes), chat=chat, template=chosen, answer=answer_policy, stop=stops, **options)
     g = generate.prepare(loaded, text, o)
     if not quiet:
-        why = (
-            ""
-            if options["policy"]
-            else ", the default for a prompt with a thinking block"
-            if g.thinking
-            else ", the default without a thinking block"
-        )
+        why = "" if options["policy"] else ", " + generate.default_policy(loaded, g.thinking)[1]
         note(f"policy: {g.policy!r}{why}; seed {g.seed}")
     show = _Show(loaded, as_json or as_jsonl, show_mixtures, quiet)
     if as_jsonl:
