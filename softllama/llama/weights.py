@@ -13,6 +13,7 @@ import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
+from softllama import cache
 from softllama.errors import ModelError, UsageError
 from softllama.llama import binding, header
 from softllama.llama.binding import api
@@ -140,6 +141,7 @@ class Weights:
     ) -> None:
         self.header = header.read(path)
         self.table = find_table(self.header)
+        self._check_vocabulary()
         gpus = binding.gpus()
         if gpu_layers is not None and gpu_layers < 0:
             raise UsageError(f"gpu_layers must be 0 or more, not {gpu_layers}", "leave it out for all layers")
@@ -192,7 +194,20 @@ class Weights:
             )
         self.lora = tuple(self._load_lora(p, s) for p, s in lora or ())
 
+    def _check_vocabulary(self) -> None:
+        """Once per file: what llama.cpp would end the process for, and what takes a moment to find out."""
+        key = cache.file_key(self.header.files)
+        if cache.load("vocabulary", key):
+            return
+        if (text := header.twice_in_vocabulary(self.header.path)) is not None:
+            raise ModelError(
+                f"{self.header.path} is damaged: its vocabulary lists {text!r} twice", "fetch the file again"
+            )
+        cache.store("vocabulary", key, True)
+
     def _load_lora(self, path: str, scale: float) -> Lora:
+        if not math.isfinite(scale):
+            raise UsageError(f"the scale of the adapter {path} is {scale}", "1 is its full effect")
         h = header.read(path)
         if h.kind != "adapter":
             raise ModelError(
