@@ -24,28 +24,37 @@ _HOME = {
     "PromptError": "errors",
     "Session": "session",
     "SoftLlamaError": "errors",
+    "Step": "decode",
+    "Trace": "trace",
     "UsageError": "errors",
     "average": "distribution",
     "blend": "mixture",
     "load": "model",
 }
 
-__all__ = ["__version__", *_HOME]
+_MODULES = ("policy",)
+
+__all__ = ["__version__", *_HOME, *_MODULES]
 
 if TYPE_CHECKING:
+    from softllama import policy
+    from softllama.decode import Step
     from softllama.distribution import Distribution, average
     from softllama.errors import ContextError, MixtureError, ModelError, PromptError, SoftLlamaError, UsageError
     from softllama.mixture import Mixture, blend
     from softllama.model import Model, load
     from softllama.probe import ProbeResult
     from softllama.session import Session
+    from softllama.trace import Trace
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'softllama' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _MODULES:
+        return import_module(f"softllama.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'softllama' has no attribute {name!r}")
     value = getattr(import_module(f"softllama.{_HOME[name]}"), name)
     globals()[name] = value
     return value

@@ -5,11 +5,12 @@ llama.cpp may have repacked. Knows no context; the multiplier is found by calibr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import kernels
+from softllama import cache, kernels
 from softllama.errors import MixtureError
 from softllama.llama import binding
 from softllama.llama.header import Tensor
@@ -23,6 +24,7 @@ class Table:
         t = binding.table_type(tensor.ggml_type)
         self.n_embd, self.n_vocab = tensor.shape[:2]
         self.quantization = t.name
+        self._file = tensor.path
         self._rows = kernels.Rows(tensor.rows(), self.n_embd, t.block, t.to_float)
 
     def mix(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], scale: float = 1.0) -> None:
@@ -56,3 +58,29 @@ class Table:
         out = np.empty((len(ids), self.n_embd), dtype=np.float32)
         self.mix([Mixture.one_hot(i) for i in ids], out)
         return out
+
+    @cached_property
+    def _norms(self) -> tuple[float, float]:
+        """Mean row norm and root mean square of the entries. Reads the whole table once; remembered per file."""
+        key = cache.file_key([self._file], "norms")
+        known = cache.load("norms", key)
+        if isinstance(known, list) and len(known) == 2 and all(isinstance(x, float) for x in known):
+            return known[0], known[1]
+        norms = squares = 0.0
+        for start in range(0, self.n_vocab, 1024):
+            rows = self.rows(range(start, min(start + 1024, self.n_vocab))).astype(np.float64)
+            s = np.square(rows).sum(axis=1)
+            norms, squares = norms + float(np.sqrt(s).sum()), squares + float(s.sum())
+        found = norms / self.n_vocab, float(np.sqrt(squares / (self.n_vocab * self.n_embd)))
+        cache.store("norms", key, list(found))
+        return found
+
+    @property
+    def mean_norm(self) -> float:
+        """The mean Euclidean norm of the rows, before the architecture's multiplier."""
+        return self._norms[0]
+
+    @property
+    def rms(self) -> float:
+        """The root mean square of the table's entries."""
+        return self._norms[1]

@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,18 +54,18 @@ class Mixture:
         if given.min() < 0 or given.max() >= 2**31:
             raise MixtureError(f"token id {given.min() if given.min() < 0 else given.max()} is out of range")
         check_weights(w, signed)
-        unique, where = np.unique(given, return_inverse=True)
-        if len(unique) < len(given):
-            w = np.bincount(where.reshape(-1), weights=w)
-            given = unique
-        else:
-            order = np.argsort(given)
-            given, w = given[order], w[order]
+        order = np.argsort(given, kind="stable")
+        given, w = given[order], w[order]
+        new = np.concatenate(([True], given[1:] != given[:-1]))
+        if not new.all():
+            w = np.add.reduceat(w, np.flatnonzero(new))
+            given = given[new]
         object.__setattr__(self, "ids", _frozen(given.astype(np.int32)))
         object.__setattr__(self, "weights", _frozen(w.astype(np.float32)))
         object.__setattr__(self, "signed", signed)
 
     @classmethod
+    @lru_cache(maxsize=4096)
     def one_hot(cls, token_id: int) -> Mixture:
         """The mixture that is one token: feeding it equals feeding the token."""
         return cls([token_id], [1.0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,9 @@ from softllama.mixture import Mixture
 from softllama.session import Session
 
 if TYPE_CHECKING:
+    from softllama.decode import Step
     from softllama.probe import ProbeResult
+    from softllama.trace import Trace
 
 N_CTX_DEFAULT = 4096  # positions a session has room for, unless the model's own context is smaller or n_ctx says more
 SMALL = 16 << 20  # bytes of weights below which a second thread costs more than it brings
@@ -193,9 +195,9 @@ class Model:
 
     # ---- evaluation
 
-    def context(self, n_ctx: int, n_seq: int = 1, *, n_outputs: int | None = None) -> Context:
+    def context(self, n_ctx: int, n_seq: int = 1, *, embeddings: bool = False) -> Context:
         """A context of one's own, for work with many sequences; `session` is simpler."""
-        return Context(self._weights, n_ctx, n_seq, threads=self.threads, n_outputs=n_outputs)
+        return Context(self._weights, n_ctx, n_seq, threads=self.threads, embeddings=embeddings)
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
@@ -218,6 +220,18 @@ class Model:
         from softllama.probe import probe
 
         return probe(self, prompt, mix, **options)
+
+    def stream(self, prompt: Any, **options: Any) -> Iterator[Step]:
+        """Generate step by step: see softllama.generate.stream for the options."""
+        from softllama.generate import stream
+
+        return stream(self, prompt, **options)
+
+    def generate(self, prompt: Any, **options: Any) -> Trace:
+        """Generate, and collect the steps: see softllama.generate.stream for the options."""
+        from softllama.generate import generate
+
+        return generate(self, prompt, **options)
 
     def close(self) -> None:
         """Free the memory."""

@@ -404,7 +404,11 @@ def write_model(
     kv |= {f"{name}.{k}": v(s) if callable(v) else v for k, v in spec.kv.items()}
     if chat_template is not None:
         kv["tokenizer.chat_template"] = chat_template
-    kv |= {k.replace("{arch}", name): v for k, v in (extra or {}).items()}
+    for key, value in (extra or {}).items():
+        if key.removeprefix("tokenizer.ggml.") in vocab.kv:
+            vocab.kv[key.removeprefix("tokenizer.ggml.")] = value
+        else:
+            kv[key.replace("{arch}", name)] = value
 
     data: list[tuple[str, NDArray[Any], str]] = [("token_embd.weight", quantize(table, table_type), table_type)]
     data += [(k, v, "F32") for k, v in tensors.items()]

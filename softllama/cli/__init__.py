@@ -15,7 +15,11 @@ import click
 from softllama import __version__
 from softllama.errors import SoftLlamaError
 
-COMMANDS = {"probe": "What a model makes of a prompt that holds a mixture of tokens."}
+COMMANDS = {
+    "probe": "What a model makes of a prompt that holds a mixture of tokens.",
+    "run": "Generate text, thinking in mixtures and answering in words.",
+    "policies": "The decoding policies, their parameters and defaults.",
+}
 
 
 class LazyGroup(click.Group):

@@ -30,7 +30,8 @@ class Context:
     """Room for n_seq sequences that share n_ctx positions; a prefix copied to several sequences is stored once.
 
     n_ctx: rounded up by llama.cpp, see `.n_ctx`. threads: None for the physical cores. n_outputs: logits that one batch
-    may return, n_seq if None; llama.cpp sets memory for n_outputs * n_vocab floats aside.
+    may return, n_seq if None; llama.cpp sets memory for n_outputs * n_vocab floats aside. embeddings: `hidden` will be
+    asked for.
     Raises ContextError where llama.cpp cannot make it, with the size it needs.
     """
 
@@ -43,6 +44,7 @@ class Context:
         threads: int | None = None,
         n_batch: int = N_BATCH,
         n_outputs: int | None = None,
+        embeddings: bool = False,
     ) -> None:
         if n_ctx < 1:
             raise UsageError(f"a context needs room for at least one position, not n_ctx = {n_ctx}")
@@ -54,7 +56,8 @@ class Context:
         self.weights = weights
         self.threads = threads or binding.physical_cores()
         self.n_batch = max(n_batch, n_seq)
-        self.n_outputs = min(n_outputs or n_seq, self.n_batch)
+        # llama.cpp keeps an output for every position when it is to give hidden states
+        self.n_outputs = self.n_batch if embeddings else min(n_outputs or n_seq, self.n_batch)
         params = api.llama_context_default_params()
         params.n_ctx = n_ctx
         params.n_batch = params.n_ubatch = self.n_batch
@@ -63,6 +66,7 @@ class Context:
             params.n_outputs_max = self.n_outputs
         params.n_threads = params.n_threads_batch = self.threads
         params.kv_unified = True
+        params.embeddings = embeddings
         params.offload_kqv = params.op_offload = weights.on_gpu
         params.no_perf = True
         binding.clear_log()
@@ -94,10 +98,8 @@ class Context:
         self._pos = np.zeros(k * b, dtype=np.int32)
         self._n_seq_id = np.ones(b, dtype=np.int32)
         self._seq_id = np.zeros(b, dtype=np.int32)
-        self._seq_ptr = (ctypes.POINTER(ctypes.c_int32) * (b + 1))()
-        address = self._seq_id.ctypes.data
-        for i in range(b):
-            self._seq_ptr[i] = ctypes.cast(address + 4 * i, ctypes.POINTER(ctypes.c_int32))
+        at = self._seq_id.ctypes.data + 4 * np.arange(b + 1, dtype=np.uintp)  # row i's list of sequences: one, its own
+        self._seq_ptr = (ctypes.POINTER(ctypes.c_int32) * (b + 1)).from_buffer_copy(at.tobytes())
         self._want = np.zeros(b, dtype=np.int8)
         self._batch = api.llama_batch(
             0, None, None, _as(self._pos, ctypes.c_int32), _as(self._n_seq_id, ctypes.c_int32),
@@ -197,6 +199,14 @@ class Context:
             for i, j in enumerate(wanted.tolist()):
                 out[i] = np.ctypeslib.as_array(api.llama_get_logits_ith(self.pointer, j), shape=(self.weights.n_vocab,))
             return out
+
+    def hidden(self, i: int) -> NDArray[np.float32]:
+        """The last hidden state, after the final norm, of position i of the last batch (-1: its last): (n_embd,), a copy."""
+        with self._lock:
+            pointer = api.llama_get_embeddings_ith(self.pointer, i)
+            if not pointer:
+                raise ContextError("llama.cpp gives no hidden states for this model")
+            return np.array(np.ctypeslib.as_array(pointer, shape=(self.weights.n_embd,)))
 
     def close(self) -> None:
         """Free the memory. Safe to call twice."""
