@@ -37,6 +37,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from sums_task import (
+    END,
     END_THINK,
     LOSING,
     MAIN,
@@ -47,6 +48,7 @@ from sums_task import (
     Setting,
     Tokens,
     baselines,
+    chains,
     prompt_text,
     solve,
 )
@@ -239,6 +241,26 @@ def measure(runs: Sequence[Run], n: int, jobs: int) -> dict[str, Any]:
     return {"problems": n, "rows": rows, "differences": differences, "rules": rules}
 
 
+def round_trips(runs: Sequence[Run], problems: Ints) -> dict[str, int]:
+    """How many whole documents of the shipped models do *not* survive text -> ids -> text, or get other ids than meant."""
+    out: dict[str, int] = {}
+    tokens = Tokens(MAIN)
+    heads = tokens.prompts(problems)  # (n, m + 3)
+    thoughts = tokens.number(chains(MAIN, problems, np.random.default_rng(0)))  # (n, m)
+    tail = (CLOSE, SPECIAL.index(END))
+    for run in runs:
+        if run.file.parent == SHIPPED:
+            out[NAMES[run.variant]] = 0
+            with sl.load(run.file) as model:
+                for problem, head, thought in zip(problems, heads, thoughts, strict=True):
+                    meant = [*head.tolist(), *thought.tolist(), tail[0], int(thought[-1]), tail[1]]
+                    said = " ".join(map(str, (tokens.value(int(t)) for t in thought)))
+                    text = f"{prompt_text(problem)} {said}{END_THINK} {tokens.value(int(thought[-1]))}{END}"
+                    ids = model.tokenize(text, bos=True)
+                    out[NAMES[run.variant]] += ids != meant or model.detokenize(ids[1:]) != text
+    return out
+
+
 def compare(runs: Sequence[Run], n: int = 200) -> dict[str, float]:
     """Largest difference of a logit, llama.cpp against PyTorch in F32, on n texts of each shipped model's own kind."""
     import torch
@@ -283,6 +305,8 @@ def lines(result: dict[str, Any]) -> list[str]:
     ]
     for name, rules in result["rules"].items():
         out.append(f"{name}: solved without solving: " + ", ".join(f"{k} {v:.3f}" for k, v in rules.items()))
+    for name, wrong in result["round trips"].items():
+        out.append(f"{name}: documents that the tokenizer changes: {wrong} of {result['problems']:,}")
     for name, gap in result.get("against PyTorch, F32", {}).items():
         out.append(f"{name}: llama.cpp against PyTorch, F32, largest difference of a logit: {gap:.1e}")
     shipped = [f"{f['model']} is seed {f['seed']} ({f['bytes']:,} bytes)" for f in result["shipped"]]
@@ -308,6 +332,7 @@ def main() -> None:
     result["shipped"] = [
         {"model": r.file.stem, "seed": r.seed, "bytes": r.file.stat().st_size} for r in runs if r.file.parent == SHIPPED
     ]
+    result["round trips"] = round_trips(runs, MAIN.held_out("test", args.problems))
     try:
         result["against PyTorch, F32"] = compare(runs)
     except ImportError as e:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tiny_llama import Block, Config, TinyLlama, Vocab, write_gguf
 
 Floats = NDArray[np.float32]
+_quiet = api.llama_log_callback(lambda *_: None)  # kept: llama.cpp holds only a pointer to it
 
 
 def read(path: Path) -> TinyLlama:
@@ -62,6 +63,7 @@ def read(path: Path) -> TinyLlama:
 def llama_logits(path: Path, texts: Floats) -> Floats:
     """llama.cpp's logits (n, T, V) for input rows texts (n, T, d), F32 throughout."""
     n, t, d = texts.shape
+    api.llama_log_set(_quiet, None)
     params = api.llama_model_default_params()
     params.n_gpu_layers = 0
     weights = api.llama_model_load_from_file(str(path).encode(), params)

@@ -59,8 +59,9 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 Variant = Literal["discrete", "soft", "soft-targets", "pause", "direct"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 SEEDS = (1, 2, 3)
-STEPS, BATCH = 2000, 128  # half the batch and twice the steps did better at equal work than 256
-PEAK, WARM_UP, DECAY = 3e-3, 100, 0.5  # learning rate; steps of linear warm-up; share of the steps in linear decay
+STEPS, BATCH = 1500, 128  # half the batch and twice the steps did better at equal work than 256
+PEAK = (0.02, 3e-3)  # highest learning rates, of the blocks' matrices and of the rest
+WARM_UP, DECAY = 100, 0.5  # steps of linear warm-up; share of the steps in linear decay
 BARE = 0.1  # share of the texts whose first number is the bare digit, as in text that does not begin with a space
 
 
@@ -68,10 +69,10 @@ def config(tokens: Tokens) -> Config:
     return Config(n_vocab=tokens.n_vocab, d_model=64, n_layers=2, n_heads=4, d_ff=192, n_ctx=64)
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up, constant, linear decay to a hundredth."""
+def schedule(step: int, steps: int) -> float:
+    """Factor of the learning rates: linear warm-up, constant, linear decay to a hundredth."""
     left = (steps - step) / (DECAY * steps)
-    return PEAK * min((step + 1) / WARM_UP, 1.0, max(left, 0.01))
+    return min((step + 1) / WARM_UP, 1.0, max(left, 0.01))
 
 
 class Batches:
@@ -162,6 +163,43 @@ def dev_accuracy(model: TinyLlama, variant: Variant, setting: Setting, n: int = 
 # --------------------------------------------------------------------------------------------------------- training
 
 
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrices are made nearly orthogonal before the step (Jordan et al., 2024: "Muon").
+
+    For the matrices inside the blocks; the table and the norms stay with AdamW. It reached in 500 steps of soft training what
+    AdamW needed 1,500 for. Matrices of one shape go through the Newton-Schulz iteration as one stack.
+    """
+
+    def __init__(self, params: Sequence[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            stacks: dict[tuple[int, int], list[Tensor]] = {}
+            for p in group["params"]:
+                stacks.setdefault((p.shape[0], p.shape[1]), []).append(p)
+            for (rows, columns), stack in stacks.items():
+                gradient = torch.stack([p.grad for p in stack if p.grad is not None])  # (k, rows, columns)
+                state = self.state[stack[0]]
+                m = state.setdefault("momentum", torch.zeros_like(gradient))
+                m.lerp_(gradient, 1 - group["momentum"])
+                update = orthogonal(gradient.lerp(m, group["momentum"])) * max(1.0, rows / columns) ** 0.5
+                for p, u in zip(stack, update, strict=True):
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(u, alpha=-group["lr"])
+
+
+def orthogonal(x: Tensor) -> Tensor:
+    """The nearest matrices with singular values near 1, five Newton-Schulz steps. (k, rows, columns) -> the same."""
+    tall = x.shape[-2] > x.shape[-1]
+    y = x.mT if tall else x
+    y = y / (y.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(5):
+        gram = y @ y.mT  # (k, r, r), r the smaller side
+        y = 3.4445 * y + (-4.7750 * gram + 2.0315 * gram @ gram) @ y
+    return y.mT if tall else y
+
+
 @dataclass(frozen=True)
 class Run:
     """One model to train."""
@@ -201,16 +239,19 @@ def train(run: Run, out: Path, ticker: Ticker) -> Result:
         ticker.put(run.steps)
         return Result(run, old["losses"], old["dev"], old["seconds"])
     model = TinyLlama(config(tokens))
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.1)
+    inner = [p for p in model.blocks.parameters() if p.ndim == 2]
+    outer = [model.embed.weight, *(p for p in model.parameters() if p.ndim == 1)]
+    optimizers = (Muon(inner, lr=0.0), torch.optim.AdamW(outer, betas=(0.9, 0.98), weight_decay=0.1))
     losses: list[float] = []
     for step in range(run.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, run.steps)
+        for optimizer, peak in zip(optimizers, PEAK, strict=True):
+            optimizer.param_groups[0]["lr"] = peak * schedule(step, run.steps)
         loss = loss_of(model, batches, BATCH)
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         losses.append(loss.item())
         if step % 10 == 9:
             ticker.put(10)
