@@ -9,6 +9,7 @@ Each of the 1,000 test problems is asked four ways:
 - sampled: every token drawn at temperature 1, the answer too;
 - majority: the most frequent answer of 16 such samples (ties: the one that came first);
 - soft: while `</think>` is not the likeliest token, the whole output distribution is the next input; then greedy.
+  Once more with only its 15 heaviest tokens, renormalised, as Soft Thinking would have it.
 A text without `</think>` after m + 2 steps counts as wrong. Controls get their m `<pause>` tokens, or nothing, between
 `<think>` and `</think>`, and answer greedily.
 
@@ -31,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import softllama as sl
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -53,10 +53,14 @@ from sums_task import (
     solve,
 )
 
+import softllama as sl
+
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "softllama" / "models"
 RUNS = ROOT / "scripts" / "models" / "sums" / "runs.json"
 SAMPLES, DRAWS = 16, 2000
+KEEP = 15  # as many tokens as Soft Thinking keeps
+TRUNCATED = f"soft, {KEEP} heaviest"
 CLOSE = SPECIAL.index(END_THINK)
 Bools = NDArray[np.bool_]
 Interval = tuple[float, float]
@@ -89,13 +93,13 @@ def greedy(session: Any, d: Any, steps: int) -> int:
     return -1
 
 
-def soft(session: Any, d: Any, steps: int) -> int:
-    """The same, with the whole distribution as the next input while `</think>` does not lead."""
-    every = np.arange(len(d.logits))  # (V,)
+def soft(session: Any, d: Any, steps: int, keep: int | None = None) -> int:
+    """The same, with the distribution (or its `keep` heaviest tokens) as the next input while `</think>` does not lead."""
     for _ in range(steps + 1):
         if int(d.logits.argmax()) == CLOSE:
             return int(session.feed([CLOSE]).logits.argmax())
-        d = session.feed([sl.Mixture(every, d.probs)])
+        ids = np.argsort(-d.probs, kind="stable")[:keep]  # (keep or V,)
+        d = session.feed([sl.Mixture(ids, d.probs[ids] / d.probs[ids].sum())])
     return -1
 
 
@@ -145,6 +149,8 @@ def ask(run: Run, problems: Ints) -> dict[str, Bools]:
                     got.setdefault("greedy", []).append(greedy(s, d, steps))
                 with session.fork() as s:
                     got.setdefault("soft", []).append(soft(s, d, steps))
+                with session.fork() as s:
+                    got.setdefault(TRUNCATED, []).append(soft(s, d, steps, KEEP))
                 answers = sampled(session, d, steps, SAMPLES, np.random.default_rng([run.seed, i]))
                 got.setdefault("sampled", []).append(answers[0])
                 got.setdefault("majority", []).append(majority(answers))
@@ -230,7 +236,7 @@ def measure(runs: Sequence[Run], n: int, jobs: int) -> dict[str, Any]:
         kept: dict[tuple[str, str], Bools] = {}
         for variant, name in NAMES.items():
             own = [solved[r] for r in runs if (r.setting, r.variant) == (setting.name, variant)]
-            for way in ("greedy", "sampled", "majority", "soft"):
+            for way in ("greedy", "sampled", "majority", "soft", TRUNCATED):
                 if own and way in own[0]:
                     kept[variant, way] = np.stack([s[way] for s in own])  # (seeds, n)
                     label = f"majority of {SAMPLES}" if way == "majority" else way

@@ -115,7 +115,8 @@ class TinyLlama(nn.Module):
         x = self.embed(ids) if embeds is None else embeds
         for block in self.blocks:
             x = block(x)
-        return F.linear(self.norm(x[:, -last:]), self.embed.weight)
+        logits: Tensor = F.linear(self.norm(x[:, -last:]), self.embed.weight)
+        return logits
 
 
 def write_gguf(

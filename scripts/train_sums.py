@@ -166,8 +166,8 @@ def dev_accuracy(model: TinyLlama, variant: Variant, setting: Setting, n: int = 
 class Muon(torch.optim.Optimizer):
     """Momentum whose matrices are made nearly orthogonal before the step (Jordan et al., 2024: "Muon").
 
-    For the matrices inside the blocks; the table and the norms stay with AdamW. It reached in 500 steps of soft training what
-    AdamW needed 1,500 for. Matrices of one shape go through the Newton-Schulz iteration as one stack.
+    For the matrices inside the blocks; the table and the norms stay with AdamW. Why: after 500 steps of soft training the
+    development accuracy was .956, with AdamW alone .791. Matrices of one shape go through the iteration as one stack.
     """
 
     def __init__(self, params: Sequence[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.1) -> None:
@@ -197,7 +197,8 @@ def orthogonal(x: Tensor) -> Tensor:
     for _ in range(5):
         gram = y @ y.mT  # (k, r, r), r the smaller side
         y = 3.4445 * y + (-4.7750 * gram + 2.0315 * gram @ gram) @ y
-    return y.mT if tall else y
+    result: Tensor = y.mT if tall else y
+    return result
 
 
 @dataclass(frozen=True)
@@ -315,7 +316,10 @@ def plot(results: Sequence[Result], path: Path) -> None:
                     25 * np.arange(1, len(whole) + 1), whole, f"C{VARIANTS.index(r.run.variant)}", lw=1, label=label
                 )
         axis.set(
-            title=f"5 numbers from {name}", xlabel="step", ylabel="loss above the targets' entropy, nats", yscale="log"
+            title=f"5 numbers from {name}",
+            xlabel="step",
+            ylabel="loss, nats (soft targets: above their entropy)",
+            yscale="log",
         )
         axis.legend()
     figure.tight_layout()

@@ -13,8 +13,8 @@ import softllama as sl
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-import sums_task as task  # noqa: E402
-from sums_task import LOSING, MAIN, SPECIAL, Tokens  # noqa: E402
+import sums_task as task
+from sums_task import LOSING, MAIN, SPECIAL, Tokens
 
 BY_HAND = np.array([[3, 5, 2, 7, 1], [9, 9, 9, 9, 9], [1, 1, 1, 1, 1], [1, 2, 4, 8, 9]])
 
@@ -46,7 +46,7 @@ def test_reachable_sums_by_hand() -> None:
 @pytest.mark.parametrize("setting", [MAIN, LOSING])
 def test_no_multiset_is_in_two_splits(setting: task.Setting) -> None:
     seen = [{tuple(sorted(p)) for p in setting.problems[setting.split_of == k].tolist()} for k in range(3)]
-    assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+    assert sum(map(len, seen)) == len(set.union(*seen))
     held = {tuple(sorted(p)) for p in setting.held_out("test", 1000).tolist()}
     assert held <= seen[2]
 
