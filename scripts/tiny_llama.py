@@ -6,7 +6,7 @@ is trained on: `train_words.py` and `train_sums.py` bring the data and the vocab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,8 +127,12 @@ def write_gguf(
     name: str,
     description: str,
     quantization: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the model for llama.cpp. Norms stay F32; matrices take `quantization` (row lengths must fit its block)."""
+    """Write the model for llama.cpp. Norms stay F32; matrices take `quantization` (row lengths must fit its block).
+
+    `metadata`: further keys of the file, such as "softllama.policy".
+    """
     c = model.c
     w = gguf.GGUFWriter(str(path), "llama")
     w.add_name(name)
@@ -156,6 +160,9 @@ def write_gguf(
     w.add_add_bos_token(True)
     if vocab.chat_template is not None:
         w.add_chat_template(vocab.chat_template)
+
+    for key, value in (metadata or {}).items():
+        w.add_string(key, value)
 
     def add(key: str, p: Tensor) -> None:
         data = p.detach().cpu().numpy().astype(np.float32)

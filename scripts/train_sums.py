@@ -230,16 +230,19 @@ class Ticker(Protocol):
 def train(run: Run, out: Path, ticker: Ticker) -> Result:
     """Train one model on one thread, write `out/<name>` .gguf, .pt and .json. The same numbers at every call.
 
-    A run that `out` already holds with the same settings is read back instead.
+    A run that `out` already holds with the same settings is read back and only written again.
     """
     torch.set_num_threads(1)
     torch.manual_seed(run.seed)
     setting, start = SETTINGS[run.setting], perf_counter()
     tokens, batches = Tokens(setting), Batches(setting, run.variant, run.seed)
-    if (done := out / f"{run.name}.json").exists() and (old := json.loads(done.read_text()))["run"] == asdict(run):
+    model = TinyLlama(config(tokens))
+    done = out / f"{run.name}.json"
+    if done.exists() and (old := json.loads(done.read_text()))["run"] == asdict(run):
+        model.load_state_dict(torch.load(out / f"{run.name}.pt"))
+        export(model, run, out)
         ticker.put(run.steps)
         return Result(run, old["losses"], old["dev"], old["seconds"])
-    model = TinyLlama(config(tokens))
     inner = [p for p in model.blocks.parameters() if p.ndim == 2]
     outer = [model.embed.weight, *(p for p in model.parameters() if p.ndim == 1)]
     optimizers = (Muon(inner, lr=0.0), torch.optim.AdamW(outer, betas=(0.9, 0.98), weight_decay=0.1))
@@ -258,17 +261,24 @@ def train(run: Run, out: Path, ticker: Ticker) -> Result:
             ticker.put(10)
     model.eval()
     torch.save(model.state_dict(), out / f"{run.name}.pt")
+    export(model, run, out)
+    result = Result(run, losses, dev_accuracy(model, run.variant, setting), perf_counter() - start)
+    done.write_text(json.dumps(asdict(result)))
+    return result
+
+
+def export(model: TinyLlama, run: Run, out: Path) -> None:
+    """Write `out/<name>.gguf`, Q8_0."""
+    setting = SETTINGS[run.setting]
     write_gguf(
         model,
-        gguf_vocab(tokens),
+        gguf_vocab(Tokens(setting)),
         out / f"{run.name}.gguf",
         name=f"{model_name(run.variant)} ({run.setting}, seed {run.seed})",
         description=DESCRIPTION.format(m=setting.m, low=setting.low, high=setting.high, variant=run.variant),
         quantization=gguf.GGMLQuantizationType.Q8_0,
+        metadata={"softllama.policy": "full" if run.variant == "soft" else "greedy"},  # how it is meant to be decoded
     )
-    result = Result(run, losses, dev_accuracy(model, run.variant, setting), perf_counter() - start)
-    done.write_text(json.dumps(asdict(result)))
-    return result
 
 
 DESCRIPTION = (
