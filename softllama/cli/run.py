@@ -170,7 +170,7 @@ class _Show:
             click.echo(err=True)
             self.thought = False
         if not self.wrote and self.after_thinking:
-            text = text.lstrip("\n")  # the empty lines that templates put between the block and the answer
+            text = text.lstrip()  # the white space that templates put between the block and the answer
         if text:
             sys.stdout.write(text)
             sys.stdout.flush()
