@@ -116,7 +116,7 @@ def _message(record: Mapping[str, Any], manifests: list[Any]) -> Message:
         raise ValueError(f"{made['seed']!r} is no seed")
     mixes = {_name(n): _mix(m) for n, m in record.get("mixes", {}).items()}
     lines = record.get("trace")
-    whole = None if lines is None else traces_.parse([json.dumps(x).encode() for x in lines], "the conversation")
+    whole = None if lines is None else traces_.parse([json.dumps(x) for x in lines], Path("a trace in the conversation"))
     return Message(record["role"], content, mixes, thought, made, whole)
 
 

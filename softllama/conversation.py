@@ -142,7 +142,15 @@ class Conversation:
     @property
     def policy(self) -> Policy:
         """The policy of the next answer."""
-        return self.settings.policy or (policy.soft_thinking() if self.tags else policy.parse(PLAIN))
+        return self.settings.policy or policy.parse(self.default_policy()[0])
+
+    def default_policy(self) -> tuple[str, str]:
+        """The policy where none was chosen, in its written form, and why: what the model's file asks for, soft thinking
+        for a model with a thinking block, plain sampling for one without."""
+        written, why = generate.default_policy(self.model, self.tags is not None)
+        if self.tags is not None or self.model.metadata.get("softllama.policy"):
+            return written, why
+        return PLAIN, "plain sampling, as this model has no thinking block to be soft in"
 
     @property
     def last(self) -> Message | None:

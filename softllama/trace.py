@@ -10,7 +10,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -203,6 +203,11 @@ def load(path: str | os.PathLike[str]) -> Trace:
         raise SoftLlamaError(f"cannot read the trace {str(p)!r}: {e.strerror or e}", "check the path") from None
     except UnicodeDecodeError:
         raise SoftLlamaError(f"{str(p)!r} is not a trace: it is not text", "traces end in .jsonl or .npz") from None
+    return parse(lines, p)
+
+
+def parse(lines: Sequence[str], p: Path) -> Trace:
+    """The trace whose JSON lines these are; p is what errors call it."""
     header: dict[str, Any] = {}
     footer: dict[str, Any] | None = None
     steps = []
