@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from softllama import trace as traces_
-from softllama.errors import SoftLlamaError
+from softllama.errors import PromptError, SoftLlamaError
 from softllama.messages import ASSISTANT, USER, Message, Mix
 
 if TYPE_CHECKING:
@@ -116,7 +116,9 @@ def _message(record: Mapping[str, Any], manifests: list[Any]) -> Message:
         raise ValueError(f"{made['seed']!r} is no seed")
     mixes = {_name(n): _mix(m) for n, m in record.get("mixes", {}).items()}
     lines = record.get("trace")
-    whole = None if lines is None else traces_.parse([json.dumps(x) for x in lines], Path("a trace in the conversation"))
+    whole = (
+        None if lines is None else traces_.parse([json.dumps(x) for x in lines], Path("a trace in the conversation"))
+    )
     return Message(record["role"], content, mixes, thought, made, whole)
 
 
@@ -154,6 +156,19 @@ def write(path: str | os.PathLike[str], data: Any, *, private: bool = False) -> 
             raise
     except OSError as e:
         raise SoftLlamaError(f"cannot write {str(p)!r}: {e.strerror or e}", "name another file") from None
+
+
+def read_text(path: str | os.PathLike[str], what: str) -> str:
+    """The text of a file, without the newline at its end. what: what it is, for the errors."""
+    p = Path(path).expanduser()
+    try:
+        return p.read_bytes().decode("utf-8").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as e:
+        raise PromptError(
+            f"the {what} in {str(p)!r} is not UTF-8 text: byte {e.start}", "convert it to UTF-8"
+        ) from None
+    except OSError as e:
+        raise PromptError(f"cannot read the {what} in {str(p)!r}: {e.strerror or e}", "check the path") from None
 
 
 def read(path: str | os.PathLike[str]) -> Any:
@@ -212,7 +227,11 @@ class Autosave:
 
 def latest() -> tuple[Path, dict[str, Any]] | None:
     """The newest conversation that no running chat holds, and what is in it; damaged files are passed over."""
-    for path in sorted((folder() / "chats").glob("*.json"), key=lambda p: p.stat().st_mtime_ns, reverse=True):
+    try:
+        found = sorted((folder() / "chats").glob("*.json"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
+    except OSError:  # another chat took one away just now
+        return None
+    for path in found:
         if _held(path):
             continue
         with contextlib.suppress(SoftLlamaError):

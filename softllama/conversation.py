@@ -288,7 +288,12 @@ class Conversation:
         room = self.n_ctx - reserve
         while True:
             rendered = messages.render(
-                self.model, self.template, self.system, [m for t in turns[out:] for m in t], self.settings.think, self.tags
+                self.model,
+                self.template,
+                self.system,
+                [m for t in turns[out:] for m in t],
+                self.settings.think,
+                self.tags,
             )
             n = len(rendered.items)
             if n <= room:

@@ -307,7 +307,7 @@ def run(
 def prompt_logits(
     model: Model, context: Context, seq: int, prompt: Sequence[int | Mixture], at: int = 0
 ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Logits (n_vocab,) after the prompt, which starts at position `at` of the sequence. Ids go as rows beside mixtures, as in a session."""
+    """Logits (n_vocab,) after the prompt, whose first position is `at`. Ids go as rows beside mixtures, as in a session."""
     n = context.n_batch
     soft = any(isinstance(i, Mixture) for i in prompt)
     for start in range(0, len(prompt), n):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from softllama import generate, thinking, vocab
 from softllama import mixture as mx
-from softllama.errors import MixtureError, PromptError, UsageError
+from softllama.errors import MixtureError, ModelError, PromptError, UsageError
 from softllama.llama.template import ChatTemplate
 from softllama.memory import Item, shared
 from softllama.prompt import Prompt
@@ -74,7 +74,9 @@ class Rendered:
 
 def user(text: str, mixes: Mapping[str, Mix]) -> Message:
     """A user's message that keeps those of the mixtures which it uses."""
-    used = {m[2] for m in _PLACE.finditer(text) if m[2] in mixes} | {m[1] for m in _PLACE.finditer(text) if m[1] in mixes}
+    used = {m[2] for m in _PLACE.finditer(text) if m[2] in mixes} | {
+        m[1] for m in _PLACE.finditer(text) if m[1] in mixes
+    }
     return Message(USER, vocab.check_text(text, "message"), {n: mixes[n] for n in sorted(used)})
 
 
@@ -111,7 +113,10 @@ def render(
         if m.thinking and "reasoning_content" in template.source:
             said[-1]["reasoning_content"] = m.thinking
     options = {"enable_thinking": think != "off"}
-    text = template.render(said, **options)
+    try:
+        text = template.render(said, **options)
+    except PromptError as e:
+        raise PromptError(e.message, "leave the system message out (/system none)" if system else e.hint) from None
     before = template.render(said, generation=False, **options)
     if before == text or not text.startswith(before):
         opening, inside = generate.open_block(model, text, think, tags)
@@ -156,10 +161,14 @@ def _common(a: str, b: str) -> str:
 
 def template_of(model: Model, source: str | None) -> ChatTemplate:
     """The model's chat template, or one given as text. Raises ModelError, with what to do, where there is none."""
-    if source is None:
-        return model.chat_template
-    ids = {"bos": model.tokenizer.bos, "eos": model.tokenizer.eos}
-    return ChatTemplate(source, **{k: "" if i is None else model.spell(i) for k, i in ids.items()})
+    try:
+        if source is None:
+            return model.chat_template
+        ids = {"bos": model.tokenizer.bos, "eos": model.tokenizer.eos}
+        return ChatTemplate(source, **{k: "" if i is None else model.spell(i) for k, i in ids.items()})
+    except ModelError as e:
+        hint = "a chat needs one: --template FILE names it (Jinja); softllama run --raw works without"
+        raise ModelError(e.message, hint if source is None else "repair the file that --template names") from None
 
 
 def tags_of(model: Model, source: str | None, written: str | None) -> Tags | None:

@@ -18,6 +18,7 @@ from softllama.errors import SoftLlamaError
 COMMANDS = {
     "probe": "What a model makes of a prompt that holds a mixture of tokens.",
     "run": "Generate text, thinking in mixtures and answering in words.",
+    "chat": "Talk with a model that thinks in mixtures and answers in words.",
     "policies": "The decoding policies, their parameters and defaults.",
 }
 

@@ -29,7 +29,8 @@ class ChatTemplate:
     def render(self, messages: list[dict[str, str]], *, generation: bool = True, **variables: Any) -> str:
         """The prompt for messages [{"role": ..., "content": ...}], up to where the assistant speaks.
 
-        generation: False leaves out the beginning of the answer, where the template can. `variables` are handed to the template, such as enable_thinking. Raises PromptError where it refuses.
+        generation: False leaves out the beginning of the answer, where the template can. `variables` are handed to the
+        template, such as enable_thinking. Raises PromptError where it refuses.
         """
         try:
             chosen = self._format if generation else self._history

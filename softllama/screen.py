@@ -1,0 +1,166 @@
+"""Where the text of a chat goes: answers to stdout, all else to stderr; dim, redrawn and with a prompt only on a terminal.
+
+Knows streams and widths. Does not know what a conversation is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING, TextIO
+
+from softllama.errors import SoftLlamaError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from softllama.decode import Step
+    from softllama.model import Model
+
+VIEWS = ("show", "hide", "mixtures")
+DIM, PLAIN, ERASE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
+
+
+class Screen:
+    """quiet: nothing but answers, errors and what a command was asked for. typed: does somebody type at a terminal?"""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.typed = sys.stdin is not None and sys.stdin.isatty()
+        self.terminal = self.typed and sys.stdout.isatty()
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return max(20, shutil.get_terminal_size((100, 24)).columns)
+
+    def answer(self, text: str) -> None:
+        """A piece of an answer, as it is; a terminal is spared the control characters."""
+        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+        sys.stdout.flush()
+
+    def dim(self, text: str, end: str = "\n") -> None:
+        """Something beside the answers, such as the thinking; not if quiet."""
+        if not self.quiet:
+            plain = not styled(sys.stderr)
+            shown = printable(text) if sys.stderr.isatty() else text
+            self._err((shown if plain or not text else f"{DIM}{shown}{PLAIN}") + end)
+
+    def note(self, text: str) -> None:
+        """A dim line, broken between words where it is too long."""
+        self.dim(textwrap.fill(text, self.width - 1, break_long_words=False) if sys.stderr.isatty() else text)
+
+    def status(self, text: str) -> None:
+        """A line that the next status, or what is said next, replaces; "" erases it. Only a terminal has one."""
+        if not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            self._err(ERASE)
+            if text:
+                self.dim(text[: self.width - 1], "")
+
+    def say(self, text: str) -> None:
+        """What a command was asked for: beside the answers on a terminal, on stderr where they are data."""
+        if self.terminal:
+            self.answer(text + "\n")
+        else:
+            self._err(text + "\n")
+
+    def show(self, renderable: RenderableType) -> None:
+        """The same for tables."""
+        from softllama import render
+
+        to_stderr = not self.terminal
+        if to_stderr and not sys.stderr.isatty():
+            self._err(render.to_text(renderable, self.width) + "\n")
+        else:
+            render.console(stderr=to_stderr, width=self.width).print(renderable)
+
+    def error(self, e: SoftLlamaError) -> None:
+        """What went wrong, and what to do."""
+        sys.stdout.flush()
+        self._err(f"Error: {printable(e.message)}\n" + (f"Hint: {printable(e.hint)}\n" if e.hint else ""))
+
+    def _err(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+class Show:
+    """Prints the steps of one answer as they come: the thinking dim, as `view` says; the answer as it is.
+
+    Spaces and newlines at the ends of both are left out.
+    """
+
+    def __init__(self, screen: Screen, model: Model, view: str) -> None:
+        self._screen, self._model, self._view = screen, model, view
+        self._thought = self._answered = 0  # characters, or lines of mixtures, that were written
+        self._held = ""
+        self._thinking = False
+
+    def __call__(self, step: Step) -> None:
+        if self._view == "mixtures" and (step.thinking or step.mode == "soft"):
+            self._mixture(step)
+        if step.thinking:
+            self._thinking = True
+            if self._view == "show":
+                self._thought += self._text(step.text, self._thought, dim=True)
+            elif self._view == "hide":
+                self._screen.status(f"thinking, {step.index + 1} tokens")
+        else:
+            self._end_thinking()
+            self._answered += self._text(step.text, self._answered)
+
+    def end(self, tail: tuple[str, str]) -> None:
+        """What was held back, and the newline."""
+        if tail[0] and self._view == "show":
+            self._thought += self._text(tail[0], self._thought, dim=True)
+        if tail[1]:
+            self._end_thinking()
+            self._answered += self._text(tail[1], self._answered)
+        self._end_thinking()
+        self._screen.answer("\n")
+
+    def _text(self, text: str, written: int, dim: bool = False) -> int:
+        text = self._held + text
+        shown = text.rstrip()
+        self._held = text[len(shown) :]
+        if not written:
+            shown = shown.lstrip()
+        if shown:
+            if dim:
+                self._screen.dim(shown, "")
+            else:
+                self._screen.answer(shown)
+        return len(shown)
+
+    def _end_thinking(self) -> None:
+        if self._thinking:
+            self._thinking, self._held = False, ""
+            if self._view == "hide":
+                self._screen.status("")
+            elif self._thought and self._view == "show":
+                self._screen.dim("")
+
+    def _mixture(self, step: Step) -> None:
+        from softllama.render import number, visible
+
+        if step.mode != "soft":
+            line = visible(self._model.spell(step.token)) + (f"  ({step.why})" if step.forced and step.why else "")
+        else:
+            shown = step.mixture.top(5)
+            line = "  ".join(f"{visible(self._model.spell(i))} {number(w)}" for i, w in shown)
+            line += f"  + {len(step.mixture) - len(shown)} more" * (len(step.mixture) > len(shown))
+        line = f"{step.entropy:5.2f}  {line}"
+        width = self._screen.width
+        self._screen.dim(line if len(line) < width else line[: width - 2] + "…")
+
+
+def styled(stream: TextIO) -> bool:
+    """May this stream be given colours?"""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal would act on: control characters but newline and tab become escapes."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
