@@ -30,8 +30,8 @@ class Memory:
     """One sequence with room for n_ctx positions; the context is made when it is first needed.
 
     held: what was fed, position by position; None where noise or a hidden state went in, which nothing equals.
-    seen: the distributions that the last generation met: before its first "thinking" and "answer" token that is no space
-    or newline, and at its "end".
+    seen: the distributions that the last generation met: before its first "thinking" token, before the first "answer"
+    token that is no space or newline, and at its "end".
     """
 
     def __init__(self, model: Model, n_ctx: int) -> None:
@@ -70,7 +70,7 @@ class Memory:
             step = g.advance(d)
             if step is None:
                 return
-            if not step.forced and model.spell(step.token).strip():
+            if not step.forced and (step.thinking or model.spell(step.token).strip()):
                 self.seen.setdefault("thinking" if step.thinking else "answer", d)
             if not g.done and g.position >= self.n_ctx:
                 g.finish("context full")

@@ -120,14 +120,16 @@ def render(
     before = template.render(said, generation=False, **options)
     if before == text or not text.startswith(before):
         opening, inside = generate.open_block(model, text, think, tags)
-        text, before = opening, before[: len(_common(text, before))]
+        text = opening
     else:  # only what the template adds for the answer can open its block: a message may speak of tags
         opening, inside = generate.open_block(model, text[len(before) :], think, tags)
         text = before + opening
     items = _items(model, text, mixes)
     stable = 0
-    if model.recurrent:  # others can go back to anywhere
-        stable = min(shared(items, _items(model, before, mixes, whole=False)), len(items) - 1)
+    if model.recurrent:  # others can go back to anywhere. What is said next does not matter, only that something is
+        later = [*said, {"role": ASSISTANT, "content": "x"}, {"role": USER, "content": "x"}]
+        same = _common(text, template.render(later, generation=False, **options))
+        stable = min(shared(items, _items(model, same, mixes, whole=False)), len(items) - 1)
     return Rendered(items, inside, stable)
 
 

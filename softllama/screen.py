@@ -50,7 +50,7 @@ class Screen:
 
     def note(self, text: str) -> None:
         """A dim line, broken between words where it is too long."""
-        self.dim(textwrap.fill(text, self.width - 1, break_long_words=False) if sys.stderr.isatty() else text)
+        self.dim(self._filled(text) if sys.stderr.isatty() else text)
 
     def status(self, text: str) -> None:
         """A line that the next status, or what is said next, replaces; "" erases it. Only a terminal has one."""
@@ -62,7 +62,7 @@ class Screen:
     def say(self, text: str) -> None:
         """What a command was asked for: beside the answers on a terminal, on stderr where they are data."""
         if self.terminal:
-            self.answer(text + "\n")
+            self.answer("\n".join(map(self._filled, text.split("\n"))) + "\n")
         else:
             self._err(text + "\n")
 
@@ -79,7 +79,11 @@ class Screen:
     def error(self, e: SoftLlamaError) -> None:
         """What went wrong, and what to do."""
         sys.stdout.flush()
-        self._err(f"Error: {printable(e.message)}\n" + (f"Hint: {printable(e.hint)}\n" if e.hint else ""))
+        for line in [f"Error: {e.message}", f"Hint: {e.hint}"][: 1 + bool(e.hint)]:
+            self._err(printable(self._filled(line) if sys.stderr.isatty() else line) + "\n")
+
+    def _filled(self, line: str) -> str:
+        return textwrap.fill(line, self.width - 1, break_long_words=False, break_on_hyphens=False)
 
     def _err(self, text: str) -> None:
         sys.stderr.write(text)
