@@ -210,13 +210,17 @@ def check_model(model: Model, trace: Trace) -> None:
     hint = "name the model that made it with -m, or compare all the same with --any-model"
     if recorded is not None and recorded != found:
         raise ModelError(
-            f"the trace was made with {made.get('name')} (sha256 {str(recorded)[:16]}), not with {model.name} "
-            f"(sha256 {found[:16]})",
+            f"the trace was made with {_file(made.get('path'))} (sha256 {str(recorded)[:16]}…), and this is "
+            f"{_file(model.path)} (sha256 {found[:16]}…)",
             hint,
         )
     before, now = (_adapters(a) for a in (made.get("lora"), model.lora))
     if recorded is not None and before != now:
         raise ModelError(f"the trace was made with {before or 'no adapter'}, not with {now or 'no adapter'}", hint)
+
+
+def _file(path: Any) -> str:
+    return Path(str(path)).name
 
 
 def _adapters(lora: Any) -> str:
