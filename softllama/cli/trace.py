@@ -65,8 +65,8 @@ def html(file: str, output: str | None) -> None:
     softllama trace html dog.jsonl
     softllama trace html dog.jsonl -o page.html
 
-    The page is self-contained: a heat map of the mixtures over time, the entropy below it, and each step's weights under the pointer or
-    the arrow keys. It needs no network. An earlier page is replaced; any other file is left alone.
+    The page needs nothing else, no network either: a heat map of the mixtures over time, the entropy below it, and each
+    step's weights under the pointer or the arrow keys. An earlier page is replaced; any other file is left alone.
     """
     from softllama import page
     from softllama.trace import load
