@@ -62,7 +62,7 @@ def page(trace: Trace) -> str:
     return Template(template).substitute(
         csp=csp, title=_escape(title), label=_escape(label), prompt=_escape(plain(trace.prompt_text.strip())),
         facts="".join(rows), reading=_reading(trace), data=_data(trace), script=script,
-        manifest=_escape(json.dumps(trace.manifest, indent=2, ensure_ascii=False)),
+        manifest=_escape(plain(json.dumps(trace.manifest, indent=2, ensure_ascii=False))),
     )  # fmt: skip
 
 

@@ -262,7 +262,8 @@ def load(path: str | os.PathLike[str]) -> Trace:
 
 def _load_npz(p: Path) -> Trace:
     try:
-        with np.load(p, allow_pickle=False) as z:
+        # opened here, as numpy would leave a damaged file open
+        with p.open("rb") as f, np.load(f, allow_pickle=False) as z:
             header, footer, rest = (
                 _parse(str(z[k]).encode("utf-8", "surrogatepass")) for k in ("header", "footer", "steps")
             )
