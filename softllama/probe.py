@@ -276,9 +276,9 @@ def _as_list(
 ) -> list[tuple[str, str | Mixture]]:
     if isinstance(mix, str | Mixture):
         return [("", mix)]
-    if isinstance(mix, Mapping):
-        return list(mix.items())
-    out = [("", m) for m in mix]
+    if not isinstance(mix, Mapping | Sequence) and mix is not None:
+        raise MixtureError(f"a mixture is text or a Mixture, not {type(mix).__name__}")
+    out = list(mix.items()) if isinstance(mix, Mapping) else [("", m) for m in mix or ()]
     for _, m in out:
         if not isinstance(m, str | Mixture):
             raise MixtureError(f"a mixture is text or a Mixture, not {type(m).__name__}")

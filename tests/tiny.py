@@ -6,7 +6,7 @@ bytes.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def bpe(drop: str = "") -> Vocab:
     spelt = byte_chars()
     tokens = [spelt[b] for b in range(256) if chr(b) not in drop]
     merges: list[str] = []
-    for word in [*WORDS, *(" " + w for w in WORDS)]:
+    for word in [*(" " + w for w in WORDS), *WORDS]:
         units = [spelt[b] for b in word.encode()]
         for i in range(1, len(units)):
             left = "".join(units[:i])
@@ -337,7 +337,7 @@ def _add_value(w: gguf.GGUFWriter, key: str, value: Any) -> None:
         w.add_array(key, value)
 
 
-def _add_vocab(w: gguf.GGUFWriter, v: Vocab) -> None:
+def _add_vocab(w: gguf.GGUFWriter, v: Vocab, given: Collection[str] = ()) -> None:
     w.add_tokenizer_model(v.model)
     if not v.tokens:
         return
@@ -348,7 +348,8 @@ def _add_vocab(w: gguf.GGUFWriter, v: Vocab) -> None:
     if v.merges is not None:
         w.add_token_merges(v.merges)
     for key, value in v.kv.items():
-        _add_value(w, f"tokenizer.ggml.{key}", value)
+        if f"tokenizer.ggml.{key}" not in given:
+            _add_value(w, f"tokenizer.ggml.{key}", value)
 
 
 def _add_tensor(w: gguf.GGUFWriter, name: str, data: NDArray[Any], ggml_type: str = "F32") -> None:
@@ -403,7 +404,11 @@ def write_model(
     kv |= {f"{name}.{k}": v(s) if callable(v) else v for k, v in spec.kv.items()}
     if chat_template is not None:
         kv["tokenizer.chat_template"] = chat_template
-    kv |= {k.replace("{arch}", name): v for k, v in (extra or {}).items()}
+    for key, value in (extra or {}).items():
+        if key.removeprefix("tokenizer.ggml.") in vocab.kv:
+            vocab.kv[key.removeprefix("tokenizer.ggml.")] = value
+        else:
+            kv[key.replace("{arch}", name)] = value
 
     data: list[tuple[str, NDArray[Any], str]] = [("token_embd.weight", quantize(table, table_type), table_type)]
     data += [(k, v, "F32") for k, v in tensors.items()]
@@ -420,7 +425,7 @@ def write_model(
             for key, value in kv.items():
                 if value is not None:
                     _add_value(w, key, value)
-            _add_vocab(w, vocab)
+            _add_vocab(w, vocab, kv)
         if shards > 1:
             w.add_uint16("split.no", i)
             w.add_uint16("split.count", shards)

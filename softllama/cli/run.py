@@ -114,13 +114,7 @@ def command(
     o = generate.Options(mix=list(mixes), chat=chat, template=chosen, answer=answer_policy, stop=stops, **options)
     g = generate.prepare(loaded, text, o)
     if not quiet:
-        why = (
-            ""
-            if options["policy"]
-            else ", the default for a prompt with a thinking block"
-            if g.thinking
-            else ", the default without a thinking block"
-        )
+        why = "" if options["policy"] else ", " + generate.default_policy(loaded, g.thinking)[1]
         note(f"policy: {g.policy!r}{why}; seed {g.seed}")
     show = _Show(loaded, as_json or as_jsonl, show_mixtures, quiet)
     if as_jsonl:
@@ -177,7 +171,7 @@ class _Show:
             click.echo(err=True)
             self.thought = False
         if not self.wrote and self.after_thinking:
-            text = text.lstrip("\n")  # the empty lines that templates put between the block and the answer
+            text = text.lstrip()  # the white space that templates put between the block and the answer
         if text:
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -217,9 +211,10 @@ def _prompt(argument: str | None, option: str | None, file: str | None) -> str:
         return read_text(file)
     if given:
         return read_text("-") if argument == "-" else given[0]
-    if sys.stdin is None or sys.stdin.isatty():
+    text = "" if sys.stdin is None or sys.stdin.isatty() else read_text("-")
+    if not text:
         raise PromptError("no prompt was given", 'softllama run "Once upon a time"')
-    return read_text("-")
+    return text
 
 
 def _template(model: Model, path: str | None) -> Any:
