@@ -12,23 +12,14 @@
   const FONT = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace';
   const STRIP = 8, ROW = 17, CURVE = 84, AXIS = 20, PAD = 8;
 
-  // ---- rows: the tokens with the most weight in all, in the order of their first appearance; what is left is "others".
-  // A hard step counts less, as it is the mixtures that one looks for.
-  const weight = new Map(), first = new Map();
-  steps.forEach((s, i) => {
-    for (const [t, w] of s.w) {
-      weight.set(t, (weight.get(t) || 0) + Math.abs(w) * (s.m ? 0.2 : 1));
-      if (!first.has(t)) first.set(t, i);
-    }
-  });
-  const heaviest = [...weight.keys()].sort((a, b) => weight.get(b) - weight.get(a) || first.get(a) - first.get(b));
+  const kinds = new Set(steps.flatMap((s) => s.w.map(([t]) => t)));  // every token that some step fed
   const deepest = Math.max(1, ...steps.map((s) => s.w.length));
   const most = Math.max(1, ...steps.map((s) => s.h));
   const thinks = steps.some((s) => s.k);
   if (!thinks) $("think-key").hidden = true;
 
   const asked = new URLSearchParams(location.hash.slice(1));
-  const phone = window.innerWidth <= 640;
+  const phone = window.innerWidth <= 640, LABEL = phone ? 10 : 16;  // letters of a row's name
   const view = {
     kind: asked.get("view") === "rank" ? "rank" : "token",
     rows: +asked.get("rows") || (phone ? 20 : 30),
@@ -37,13 +28,26 @@
     at: null,  // the step that is pointed at
     row: null,
   };
-  let rowTokens = [], rowOf = new Map(), others = false;
 
-  function chooseRows() {
-    rowTokens = heaviest.slice(0, view.rows).sort((a, b) => first.get(a) - first.get(b));
+  // ---- rows: the tokens with the most weight around what can be seen, in the order of their first appearance; what is
+  // left is "others". They are chosen anew when one scrolls out of the steps they were chosen for, so that they seldom
+  // change. A hard step counts less, as it is the mixtures that one looks for.
+  let rowTokens = [], rowOf = new Map(), others = false, range = [0, -1];
+
+  function chooseRows(a, b) {
+    if (a >= range[0] && b <= range[1]) return;
+    const more = Math.ceil((b - a) / 2);
+    range = [Math.max(0, a - more), Math.min(n, b + more)];
+    const weight = new Map(), first = new Map();
+    for (let i = range[0]; i < range[1]; i++) {
+      for (const [t, w] of steps[i].w) {
+        weight.set(t, (weight.get(t) || 0) + Math.abs(w) * (steps[i].m ? 0.2 : 1));
+        if (!first.has(t)) first.set(t, i);
+      }
+    }
+    const heaviest = [...weight.keys()].sort((x, y) => weight.get(y) - weight.get(x) || first.get(x) - first.get(y));
+    rowTokens = heaviest.slice(0, view.rows).sort((x, y) => first.get(x) - first.get(y));
     rowOf = new Map(rowTokens.map((t, i) => [t, i]));
-    const hidden = view.kind === "rank" ? deepest > view.ranks : heaviest.length > rowTokens.length;
-    others = hidden || steps.some((s) => s.r > 1e-6);
   }
 
   // ---- colours
@@ -66,7 +70,7 @@
 
   // ---- sizes
   let gutter = 80, heads = 0, width = 0, height = 0;
-  const nRows = () => (view.kind === "rank" ? view.ranks : rowTokens.length) + (others ? 1 : 0);
+  const nRows = () => (view.kind === "rank" ? view.ranks : Math.min(view.rows, kinds.size)) + (others ? 1 : 0);
   const rowHeight = () => (view.kind === "rank" ? 20 : ROW);
   const top = () => PAD + heads + STRIP + 4;
   const bottom = () => top() + nRows() * rowHeight();
@@ -77,15 +81,18 @@
   }
 
   function layout() {
-    chooseRows();
     width = chart.clientWidth;
-    const limit = phone ? 10 : 16;
+    range = [0, -1];
+    const hidden = view.kind === "rank" ? deepest > view.ranks : kinds.size > view.rows;
+    others = hidden || steps.some((s) => s.r > 1e-6);
     g.font = "12px " + FONT;
-    const names = view.kind === "rank" ? ["others"] : [...rowTokens.map((t) => short(texts[t], limit)), "others"];
+    const names = ["others"];
+    if (view.kind === "token") for (const t of [...kinds].slice(0, 500)) names.push(short(texts[t], LABEL));
     gutter = Math.ceil(Math.max(44, ...names.map((t) => g.measureText(t).width))) + 14;
     if (!view.cell) {
       const fit = n ? (width - gutter - PAD) / n : 20;
-      view.cell = view.kind === "rank" ? 66 : Math.max(5, Math.min(26, Math.floor(fit)));
+      // all steps at once, if they can be told apart; else wide enough for their texts
+      view.cell = view.kind === "rank" ? 66 : fit >= 5 ? Math.min(26, Math.floor(fit)) : 12;
     }
     heads = view.cell >= 11 || view.kind === "rank" ? (view.cell >= 50 ? 18 : 66) : 0;
     height = bottom() + 14 + CURVE + AXIS;
@@ -105,6 +112,7 @@
   function draw() {
     const c = view.cell, from = chart.scrollLeft, x0 = gutter - from;
     const a = Math.max(0, Math.floor(from / c)), b = Math.min(n, Math.ceil((from + width - gutter) / c));
+    chooseRows(a, b);
     const y0 = top(), h = rowHeight(), end = bottom(), curve = end + 14;
     g.clearRect(0, 0, width, height);
     g.save();
@@ -172,11 +180,8 @@
   }
 
   function inCell(text, w, mode, x, y, c, h) {
-    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
     g.font = "11px " + FONT;
-    const heavy = mode !== 0 || Math.sqrt(Math.abs(w)) > 0.6;
-    g.fillStyle = heavy ? css("bg") : css("fg");
-    if (dark && !heavy) g.fillStyle = css("fg");
+    g.fillStyle = css(mode !== 0 || Math.sqrt(Math.abs(w)) > 0.6 ? "bg" : "fg");
     g.fillText(short(text, Math.floor((c - 6) / 6.7)), x + 4, y + h - 5.5);
   }
 
@@ -215,11 +220,11 @@
   function labels(y0, h, curve) {
     g.font = "12px " + FONT;
     g.textAlign = "right";
-    const limit = phone ? 10 : 16;
     const here = view.at === null ? new Map() : new Map(steps[view.at].w);
     for (let r = 0; r < nRows(); r++) {
+      if (view.kind === "token" && r >= rowTokens.length && !(others && r === nRows() - 1)) continue;
       const last = others && r === nRows() - 1;
-      const text = last ? "others" : view.kind === "rank" ? "#" + (r + 1) : short(texts[rowTokens[r]], limit);
+      const text = last ? "others" : view.kind === "rank" ? "#" + (r + 1) : short(texts[rowTokens[r]], LABEL);
       const lit = !last && view.kind === "token" && here.has(rowTokens[r]);
       g.fillStyle = css(lit ? "fg" : last ? "dim" : view.at === null ? "fg" : "dim");
       g.font = (lit ? "700 " : "") + "12px " + FONT;
@@ -323,9 +328,10 @@
     const i = Math.floor((x - gutter + chart.scrollLeft) / view.cell);
     return x >= gutter && i >= 0 && i < n ? i : null;
   }
-  canvas.addEventListener("pointermove", (e) => { if (e.pointerType !== "touch") point(under(e), e.clientX && { x: e.clientX, y: e.clientY }); });
+  canvas.addEventListener("pointermove", (e) => { if (e.pointerType !== "touch") point(under(e), { x: e.clientX, y: e.clientY }); });
   canvas.addEventListener("pointerleave", (e) => { if (e.pointerType !== "touch") point(null); });
   canvas.addEventListener("click", (e) => point(under(e), { x: e.clientX, y: e.clientY }));
+  document.addEventListener("click", (e) => { if (!chart.contains(e.target)) point(null); });
   chart.addEventListener("scroll", draw, { passive: true });
   chart.addEventListener("keydown", (e) => {
     const to = { ArrowRight: 1, ArrowLeft: -1, PageDown: 10, PageUp: -10, Home: -n, End: n }[e.key];
@@ -346,7 +352,7 @@
   };
   const rows = (step) => {
     if (view.kind === "rank") view.ranks = Math.max(1, Math.min(deepest, view.ranks + Math.sign(step) * 2));
-    else view.rows = Math.max(5, Math.min(heaviest.length, view.rows + step));
+    else view.rows = Math.max(1, Math.min(kinds.size, view.rows + step));
     layout();
   };
   const turn = (kind) => () => {

@@ -62,7 +62,7 @@ prompt            A [0.75 cat + 0.25 dog]
 
 ── thinking ────────────────────────────────────────────────────────────────────
 0  soft    ▋      1.00  ␣dog .500  ␣cat .500
-1  soft    █▎     2.00  ␣cat
+1  soft    █▍     2.00  ␣cat
 2  forced  ██████ 9.00  </think>  (thinking budget)
 ── answer ──────────────────────────────────────────────────────────────────────
 3  hard    ██     3.00  ␣the
@@ -359,6 +359,32 @@ def test_a_browser_shows_why_a_step_was_forced(file: Path, browser: Any) -> None
     assert state(dom) == {"ready": "steps=4 rows=2 view=rank", "step": "2"}
     assert "forced, thinking" in dom
     assert '<div class="why">thinking budget</div>' in dom
+
+
+def test_pointer_keys_and_buttons(file: Path, browser: Any) -> None:
+    """A copy of the page without its policy, so that a script of the test can use it."""
+    script = """<script>
+    const log = [], look = () => log.push(document.documentElement.dataset.step ?? "-");
+    const canvas = document.getElementById("canvas"), chart = document.getElementById("chart");
+    const box = canvas.getBoundingClientRect(), cell = 26;
+    const move = (x) => canvas.dispatchEvent(new PointerEvent("pointermove", { clientX: box.left + x, clientY: box.top + 60 }));
+    const press = (key) => chart.dispatchEvent(new KeyboardEvent("keydown", { key }));
+    let x = 0;
+    while (document.documentElement.dataset.step === undefined) move(++x);  // the first column
+    look(); move(x + 2 * cell); look(); move(x - 5); look();
+    for (const key of ["ArrowRight", "ArrowRight", "End", "ArrowRight", "Home", "Escape"]) { press(key); look(); }
+    document.getElementById("by-rank").click();
+    for (const id of ["wider", "narrower", "more", "fewer", "by-token"]) document.getElementById(id).click();
+    const span = document.querySelector("[data-step='1']");
+    span.dispatchEvent(new PointerEvent("pointerenter")); look();
+    document.body.click(); look();
+    document.documentElement.dataset.log = log.join(" ");
+    </script>"""
+    text = re.sub(r"<meta http-equiv[^>]*>", "", page.page(trace())).replace("</body>", script + "</body>")
+    file.with_suffix(".html").write_text(text)
+    found = state(browser(file.with_suffix(".html")))
+    assert found.get("log") == "0 2 - 0 1 3 3 0 - 1 -", found
+    assert "error" not in found
 
 
 def test_a_browser_runs_nothing_that_a_trace_holds(file: Path, browser: Any) -> None:
