@@ -19,6 +19,7 @@ from softllama.decode import SOFT
 from softllama.errors import ContextError, MixtureError, ModelError, SoftLlamaError
 from softllama.mixture import Mixture
 from softllama.trace import Trace
+from softllama.trace_load import CUT_OFF
 from tests.traces import HOSTILE, TEXTS, hostile, step, trace
 
 SUFFIXES = (".jsonl", ".npz")
@@ -144,7 +145,7 @@ def test_a_file_that_was_cut_off_loads_as_far_as_it_goes(tmp_path: Path) -> None
         u = traces.load(path)
         complete = sum(n >= end for end in ends) - 1
         assert len(u.steps) == min(3, complete), n
-        assert u.stop_reason == ("max tokens" if complete == 4 else traces.CUT_OFF), n
+        assert u.stop_reason == ("max tokens" if complete == 4 else CUT_OFF), n
 
 
 # ---- damaged
