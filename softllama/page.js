@@ -92,7 +92,7 @@
     if (!view.cell) {
       const fit = n ? (width - gutter - PAD) / n : 20;
       // all steps at once, if they can be told apart; else wide enough for their texts
-      view.cell = view.kind === "rank" ? 66 : fit >= 5 ? Math.min(26, Math.floor(fit)) : 12;
+      view.cell = view.kind === "rank" ? 66 : fit >= 5 ? Math.min(64, Math.floor(fit)) : 12;
     }
     heads = view.cell >= 11 || view.kind === "rank" ? (view.cell >= 50 ? 18 : 66) : 0;
     height = bottom() + 14 + CURVE + AXIS;
@@ -139,7 +139,9 @@
         if (row === undefined) { rest += w; return; }
         g.fillStyle = s.m ? css(MODES[s.m]) : shade(w);
         g.fillRect(x, y0 + row * h + gap, c - gap + (gap ? 0 : 0.5), h - gap);
-        if (view.kind === "rank" && c >= 40) inCell(texts[t], w, s.m, x, y0 + row * h, c, h);
+        if (c < 40) return;
+        if (view.kind === "rank") inCell(texts[t], w, s.m, x, y0 + row * h, c, h);
+        else if (s.m === 0 && Math.abs(w) >= 0.005) inCell(w.toFixed(2), w, 0, x, y0 + row * h, c, h);
       });
       if (rest > 1e-4 && others) {
         g.fillStyle = s.m ? css(MODES[s.m]) : shade(rest);

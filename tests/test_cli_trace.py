@@ -366,7 +366,7 @@ def test_pointer_keys_and_buttons(file: Path, browser: Any) -> None:
     script = """<script>
     const log = [], look = () => log.push(document.documentElement.dataset.step ?? "-");
     const canvas = document.getElementById("canvas"), chart = document.getElementById("chart");
-    const box = canvas.getBoundingClientRect(), cell = 26;
+    const box = canvas.getBoundingClientRect(), cell = 64;
     const move = (x) => canvas.dispatchEvent(new PointerEvent("pointermove", { clientX: box.left + x, clientY: box.top + 60 }));
     const press = (key) => chart.dispatchEvent(new KeyboardEvent("keydown", { key }));
     let x = 0;

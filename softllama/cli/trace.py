@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from softllama.cli import note
-from softllama.cli.options import load_model, model_options
+from softllama.cli.options import load_model, model_options_with
 from softllama.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def html(file: str, output: str | None) -> None:
     "--tolerance", type=float, default=1e-4, show_default=True, metavar="P", help="Largest difference that agrees."
 )
 @click.option("--any-model", is_flag=True, help="Compare with a model other than the one that made the trace.")
-@model_options
+@model_options_with("the one that the trace names")
 def replay(file: str, tolerance: float, any_model: bool, model: str | None, **options: Any) -> None:
     """Feed a trace again, and compare.
 
