@@ -10,14 +10,14 @@ import fcntl
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from softllama import trace as traces_
+from softllama import trace_load
 from softllama.errors import PromptError, SoftLlamaError
+from softllama.files import replacing
 from softllama.messages import ASSISTANT, USER, Message, Mix
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ def _message(record: Mapping[str, Any], manifests: list[Any]) -> Message:
     mixes = {_name(n): _mix(m) for n, m in record.get("mixes", {}).items()}
     lines = record.get("trace")
     whole = (
-        None if lines is None else traces_.parse([json.dumps(x) for x in lines], Path("a trace in the conversation"))
+        None
+        if lines is None
+        else trace_load.parse([json.dumps(x).encode() for x in lines], Path("a trace in the conversation"))
     )
     return Message(record["role"], content, mixes, thought, made, whole)
 
@@ -139,23 +141,9 @@ def _name(name: Any) -> str:
 
 def write(path: str | os.PathLike[str], data: Any, *, private: bool = False) -> None:
     """Write JSON; the file is replaced as a whole. private: for the user's eyes only."""
-    p = Path(path).expanduser()
-    try:
-        fd, name = tempfile.mkstemp(dir=p.parent, prefix=f".{p.name}-")
-        try:
-            with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as f:
-                json.dump(data, f, ensure_ascii=False, indent=1, allow_nan=False)
-                f.write("\n")
-            if not private:
-                umask = os.umask(0)
-                os.umask(umask)
-                Path(name).chmod(0o666 & ~umask)
-            Path(name).replace(p)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as e:
-        raise SoftLlamaError(f"cannot write {str(p)!r}: {e.strerror or e}", "name another file") from None
+    text = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    with replacing(Path(path).expanduser(), private=private) as f:
+        f.write(text.encode("utf-8", "backslashreplace"))
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:
