@@ -114,13 +114,7 @@ def command(
     o = generate.Options(mix=list(mixes), chat=chat, template=chosen, answer=answer_policy, stop=stops, **options)
     g = generate.prepare(loaded, text, o)
     if not quiet:
-        why = (
-            ""
-            if options["policy"]
-            else ", the default for a prompt with a thinking block"
-            if g.thinking
-            else ", the default without a thinking block"
-        )
+        why = "" if options["policy"] else ", " + generate.default_policy(loaded, g.thinking)[1]
         note(f"policy: {g.policy!r}{why}; seed {g.seed}")
     show = _Show(loaded, as_json or as_jsonl, show_mixtures, quiet)
     if as_jsonl:
@@ -176,7 +170,7 @@ class _Show:
             click.echo(err=True)
             self.thought = False
         if not self.wrote and self.after_thinking:
-            text = text.lstrip("\n")  # the empty lines that templates put between the block and the answer
+            text = text.lstrip()  # the white space that templates put between the block and the answer
         if text:
             sys.stdout.write(text)
             sys.stdout.flush()
