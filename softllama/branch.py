@@ -90,7 +90,7 @@ def _run(
     at_once = max(1, min(BRANCHES_RECURRENT if model.recurrent else BRANCHES, N_BATCH // length, len(tails)))
     n_batches = -(-len(tails) // at_once)
     at_once = -(-len(tails) // n_batches)  # batches of one size with the least to fill up
-    cells = len(prefix) + at_once * (length + steps)
+    cells = len(prefix) + at_once * length + min(at_once, continued) * steps
     context = model.context(cells, at_once)
     try:
         results: list[Branch] = []
