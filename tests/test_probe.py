@@ -275,6 +275,16 @@ def test_the_second_mixture_stays_in_a_sweep(model: Model) -> None:
     assert same(r.sweep.distributions[1], r.next)
 
 
+def test_room_is_made_for_what_is_continued_only(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 points of a sweep need no room for the text that follows the mixture and its components."""
+    asked: list[int] = []
+    context = sl.Model.context
+    monkeypatch.setattr(sl.Model, "context", lambda self, n, *rest: asked.append(n) or context(self, n, *rest))
+    r = model.probe("The {}", "dog:0.3,cat:0.7", sweep=60, continue_=200)
+    assert len(r.continuations) == 3
+    assert asked == [2 + 61 + 3 * 200]
+
+
 @pytest.mark.parametrize("arch", ["llama", "lfm2"])
 def test_the_beginning_is_computed_once(load: Load, arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """100 points cost their own tails, not a prompt each."""
