@@ -18,8 +18,9 @@ from softllama.errors import MixtureError, PromptError, UsageError
 from softllama.llama.template import ChatTemplate
 from softllama.mixture import Mixture
 from softllama.policy import Policy
+from softllama.replay import replay as replay
 from softllama.thinking import Tags
-from softllama.trace import Trace
+from softllama.trace import Trace, ids_of
 
 if TYPE_CHECKING:
     from softllama.model import Model
@@ -154,6 +155,7 @@ def record(model: Model, g: Generation) -> Trace:
         (g.tags.open, g.tags.close) if g.tags else ("", ""), g.evaluated,
         {"prompt": g.prompt_seconds, "total": total}, manifest.build(model, arguments, seed=g.seed),
         (held, "") if g.thinking else ("", held),
+        {i: model.spell(i) for i in dict.fromkeys(i for s in g.steps for i in ids_of(s))},
     )  # fmt: skip
 
 
@@ -167,35 +169,6 @@ def describe(model: Model, items: Sequence[int | Mixture]) -> str:
         parts += [model.detokenize(ids), "[" + " + ".join(f"{w:.3g}{model.spell(t)}" for t, w in i.top(4)) + "]"]
         ids = []
     return "".join(parts) + model.detokenize(ids)
-
-
-def replay(model: Model, trace: Trace) -> list[float]:
-    """Feed a trace's prompt and mixtures again; for each step the largest difference of the recorded top probabilities.
-
-    0 throughout on the same machine and build; small numbers on another. Raises UsageError for a trace of another model.
-    """
-    if trace.manifest.get("model", {}).get("n_vocab", model.n_vocab) != model.n_vocab:
-        raise UsageError("the trace was made with another model", f"it was {trace.manifest['model'].get('name')}")
-    if not trace.steps:
-        return []
-    recorded = iter(trace.steps)
-    differences: list[float] = []
-
-    def again(d: Any, moment: Any) -> policy.Decision:
-        s = next(recorded)
-        differences.append(max(abs(d[i].p - p) for i, p in s.top))
-        return policy.Decision(s.mixture, s.token, s.mode, noise=s.noise, hidden=s.hidden)
-
-    rule = policy.as_policy(again, name="hidden" if any(s.hidden for s in trace.steps) else "replay")
-    g = Generation(model, rule, trace.prompt, Limits(len(trace.steps)), trace.seed)
-    is_eog = model.tokenizer.is_eog
-    model.tokenizer.is_eog = lambda token: False  # type: ignore[method-assign]
-    try:
-        for _ in decode.run(model, [g], n_ctx=model.n_ctx_given):
-            pass
-    finally:
-        model.tokenizer.is_eog = is_eog  # type: ignore[method-assign]
-    return differences
 
 
 # ---- prompts -----------------------------------------------------------------------------------------------------------

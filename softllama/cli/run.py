@@ -144,15 +144,16 @@ class _Show:
     """Prints steps as they come: the answer on stdout, thinking and mixtures on stderr."""
 
     def __init__(self, model: Model, silent: bool, mixtures: bool, quiet: bool) -> None:
+        from softllama.trace import stepper
+
         self.model, self.silent, self.mixtures, self.quiet = model, silent, mixtures, quiet
         self.lines = False
+        self.record = stepper(model.spell)
         self.wrote = self.thought = self.after_thinking = False
 
     def __call__(self, step: Step) -> None:
         if self.lines:
-            from softllama.trace import step_dict
-
-            click.echo(json.dumps(step_dict(step), ensure_ascii=False, allow_nan=False))
+            click.echo(json.dumps(self.record(step), ensure_ascii=False, allow_nan=False))
         if self.mixtures:
             self._mixture(step)
         if self.silent:
