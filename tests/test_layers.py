@@ -13,11 +13,23 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "softllama"
 
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
-    0: {"errors", "mixture", "prompt", "cache"},
+    0: {"errors", "mixture", "prompt", "cache", "files"},
     1: {"kernels", "distribution", "policy", "_shim"},
     2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking"},
-    3: {"session", "branch", "model", "manifest", "sweep", "probe", "decode", "generate", "trace"},
-    4: {"render", "plot", "cli", "__main__"},
+    3: {
+        "session",
+        "branch",
+        "model",
+        "manifest",
+        "sweep",
+        "probe",
+        "decode",
+        "generate",
+        "trace",
+        "trace_load",
+        "replay",
+    },
+    4: {"render", "render_trace", "page", "plot", "cli", "__main__"},
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 
@@ -26,7 +38,7 @@ HOMES = {  # library -> where alone it is imported
     "jinja2": {"llama"},
     "ctypes": {"llama"},
     "softllama._shim": {"kernels"},
-    "rich": {"render"},
+    "rich": {"render", "render_trace"},
     "matplotlib": {"plot"},
     "click": {"cli"},
 }
@@ -100,6 +112,7 @@ def test_imports_point_down(path: Path) -> None:
         module = own(imported)
         if module is None or module == "__init__":
             continue
+        assert top(module) in LEVEL, f"give the new module {top(module)!r} a level in LEVELS"
         assert LEVEL[top(module)] <= LEVEL[top(name)], (
             f"{name} (level {LEVEL[top(name)]}) imports {module}, which is above"
         )
