@@ -28,8 +28,12 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "trace",
         "trace_load",
         "replay",
+        "memory",
+        "messages",
+        "chatfile",
+        "conversation",
     },
-    4: {"render", "render_trace", "page", "plot", "cli", "__main__"},
+    4: {"render", "render_trace", "render_chat", "page", "plot", "screen", "commands", "repl", "cli", "__main__"},
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 
@@ -38,7 +42,7 @@ HOMES = {  # library -> where alone it is imported
     "jinja2": {"llama"},
     "ctypes": {"llama"},
     "softllama._shim": {"kernels"},
-    "rich": {"render", "render_trace"},
+    "rich": {"render", "render_trace", "render_chat"},
     "matplotlib": {"plot"},
     "click": {"cli"},
 }
