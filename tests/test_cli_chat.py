@@ -694,7 +694,47 @@ def test_answers_go_to_stdout_alone_even_when_somebody_types(file: Path, load: C
 
 # ---- the bundled model -------------------------------------------------------------------------------------------------
 
+CARD = bundled.FOLDER / "words.md"
+RIGHT = {  # the ten questions of its card, and what is true in its world
+    "What does the dog say?": "The dog says woof.",
+    "Where does the whale live?": "The whale lives in the sea.",
+    "What does the monkey eat?": "The monkey eats bananas.",
+    "Who chases the hen?": "The fox chases the hen.",
+    "Which is bigger, the bear or the mouse?": "The bear is bigger.",
+    "Is the horse smaller than the frog?": "No, the frog is smaller.",
+    "Do the lion and the wolf eat the same food?": "Yes, it is the same.",
+    "What does the animal that chases the cat say?": "The dog says woof.",
+    "Where does the animal that says moo live?": "The cow lives in the barn.",
+    "What is the capital of France?": "I do not know that.",
+}
+words = pytest.mark.skipif("words" not in bundled.names(), reason="the bundled model `words` is not in this checkout")
 
-def card_questions() -> list[tuple[str, list[str]]]:
-    """The questions of the card of `words`, each with the answers that are right."""
-    pytest.skip("the bundled model is not here yet")
+
+@words
+def test_ten_questions_of_the_card_are_answered_rightly_with_soft_thinking(cli: Cli) -> None:
+    if CARD.is_file():
+        card = CARD.read_text()
+        assert [q for q in RIGHT if q not in card] == [], "the card's ten questions have changed"
+    lines = "".join(f"{q}\n/clear\n" for q in RIGHT)
+    code, out, err = cli("chat", "--seed", 1, stdin=lines)
+    assert code == 0
+    assert out.splitlines() == list(RIGHT.values())
+    assert "policy: soft_thinking: the default for a prompt with a thinking block" in err
+    assert len(re.findall(r"^[1-9][0-9]* thinking \+ .* tokens in a mixture", err, re.M)) == 10
+
+
+@words
+def test_they_are_also_in_one_long_chat(cli: Cli) -> None:
+    """Its training had chats of a few turns only, so the wording of one answer may stray."""
+    out = cli("chat", "-q", "--seed", 1, stdin="".join(f"{q}\n" for q in RIGHT))[1]
+    assert sum(a == b for a, b in zip(out.splitlines(), RIGHT.values(), strict=True)) >= 9
+
+
+@words
+def test_a_mixture_in_a_message_is_thought_about_as_one(cli: Cli) -> None:
+    _, out, err = cli(
+        "chat", "-q", "--seed", 1, "--mix", "animal=dog:0.5,cat:0.5",
+        stdin="What does the {animal} say?\n/think mixtures\n/top\n",
+    )  # fmt: skip
+    assert re.fullmatch(r"The (dog|cat) says (woof|meow)\.\n", out)
+    assert "first token of the thinking" in err
