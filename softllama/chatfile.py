@@ -19,6 +19,7 @@ from softllama import trace_load
 from softllama.errors import PromptError, SoftLlamaError
 from softllama.files import replacing
 from softllama.messages import ASSISTANT, USER, Message, Mix
+from softllama.settings import Settings
 
 if TYPE_CHECKING:
     from softllama.conversation import Conversation
@@ -70,7 +71,6 @@ def to_dict(c: Conversation, *, traces: bool = False) -> dict[str, Any]:
 def restore(c: Conversation, data: Any) -> None:
     """Put what `to_dict` gave into a conversation. Raises SoftLlamaError, and changes nothing, where it cannot be."""
     from softllama import messages
-    from softllama.conversation import Settings
 
     try:
         if data["kind"] != "conversation" or data["format"] != FORMAT:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from softllama import chatfile, generate, messages, policy, thinking
@@ -18,12 +18,12 @@ from softllama.errors import ContextError, UsageError
 from softllama.memory import Memory
 from softllama.messages import ASSISTANT, USER, Message, Mix, Rendered
 from softllama.policy import Policy
+from softllama.settings import Settings
 from softllama.trace import Trace
 
 if TYPE_CHECKING:
     from softllama.model import Model
 
-MODES = ("auto", "on", "off")
 PLAIN = "sample:temperature=0.6,top_k=30,top_p=0.95"  # as Soft Thinking decodes its answers, so that the two compare
 OVERFLOW = (
     "When a prompt no longer leaves a quarter of the context for the answer, the oldest turns are left out until half of "
@@ -31,46 +31,6 @@ OVERFLOW = (
 )
 KEPT = ("n_thinking", "n_answer", "n_soft", "mean_entropy", "effective_tokens", "tokens_per_second", "evaluated")
 Each = Callable[[Step], None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How answers are made. policy: None for soft thinking in a model that has a thinking block, sampling in others.
-
-    answer: how the answer after the thinking is decoded, if not as the policy says. think: "auto", "on" or "off".
-    think_budget: steps after which the thinking is closed. max_tokens: of an answer with its thinking; None for what
-    the context has room for. stop: texts that end an answer. think_tags: "<think>,</think>", if not the model's own.
-    """
-
-    policy: Policy | None = None
-    answer: Policy | None = None
-    think: str = "auto"
-    think_budget: int | None = None
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
-    think_tags: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("policy", "answer"):
-            given = getattr(self, name)
-            if given is not None:
-                made = policy.parse(given) if isinstance(given, str) else policy.as_policy(given)
-                object.__setattr__(self, name, made)
-        if self.think not in MODES:
-            raise UsageError(f"think = {self.think!r} is not allowed", f"use one of {', '.join(MODES)}")
-        for name, least in (("think_budget", 0), ("max_tokens", 1)):
-            n = getattr(self, name)
-            if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < least):
-                raise UsageError(f"{name} = {n!r} is not allowed", f"it is a whole number from {least}, or none")
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-        if any(not isinstance(s, str) or not s for s in stop):
-            raise UsageError("a stop string must be some text")
-        object.__setattr__(self, "stop", stop)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON, policies in their written form."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: repr(v) if isinstance(v, Policy) else list(v) if k == "stop" else v for k, v in values.items()}
 
 
 class Conversation:
@@ -175,7 +135,7 @@ class Conversation:
         MixtureError, ContextError), everything stays as it was.
         """
         if self.waiting:
-            raise UsageError("the last message has no answer yet", "regen() answers it, undo() takes it back")
+            raise UsageError("the last message has no answer yet", "regen answers it, undo takes it back")
         if not text:
             raise UsageError("an empty message says nothing", "write something")
         said = [*self.messages, messages.user(text, self.mixes)]

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import textwrap
+import unicodedata
 from typing import TYPE_CHECKING, TextIO
 
 from softllama.errors import SoftLlamaError
@@ -101,6 +102,7 @@ class Show:
         self._thought = self._answered = 0  # characters, or lines of mixtures, that were written
         self._held = ""
         self._thinking = False
+        self._lines = {True: Lines(screen.width, sys.stderr), False: Lines(screen.width, sys.stdout)}
 
     def __call__(self, step: Step) -> None:
         if self._view == "mixtures" and (step.thinking or step.mode == "soft"):
@@ -123,7 +125,7 @@ class Show:
             self._end_thinking()
             self._answered += self._text(tail[1], self._answered)
         self._end_thinking()
-        self._screen.answer("\n")
+        self._write(self._lines[False].end() + "\n", False)
 
     def _text(self, text: str, written: int, dim: bool = False) -> int:
         text = self._held + text
@@ -132,14 +134,18 @@ class Show:
         if not written:
             shown = shown.lstrip()
         if shown:
-            if dim:
-                self._screen.dim(shown, "")
-            else:
-                self._screen.answer(shown)
+            self._write(self._lines[dim].push(shown), dim)
         return len(shown)
+
+    def _write(self, text: str, dim: bool) -> None:
+        if text and dim:
+            self._screen.dim(text, "")
+        elif text:
+            self._screen.answer(text)
 
     def _end_thinking(self) -> None:
         if self._thinking:
+            self._write(self._lines[True].end(), True)
             self._thinking, self._held = False, ""
             if self._view == "hide":
                 self._screen.status("")
@@ -158,6 +164,49 @@ class Show:
         line = f"{step.entropy:5.2f}  {line}"
         width = self._screen.width
         self._screen.dim(line if len(line) < width else line[: width - 2] + "…")
+
+
+class Lines:
+    """Text that comes in pieces, broken between words at the width of a terminal; as it is where there is none."""
+
+    def __init__(self, width: int, stream: TextIO) -> None:
+        self._width = width - 1 if stream.isatty() else 0
+        self._column = 0
+        self._spaces = self._word = ""
+
+    def push(self, text: str) -> str:
+        """What can be written now: all but the last word, which may go on."""
+        if not self._width:
+            return text
+        out = ""
+        for c in text:
+            if c.isspace():
+                out += self.end()
+                self._spaces += c
+                if c == "\n":
+                    out, self._spaces, self._column = out + self._spaces, "", 0
+            else:
+                self._word += c
+                if columns(self._word) >= self._width:
+                    out += self.end()
+        return out
+
+    def end(self) -> str:
+        """The last word, on a new line if it needs one."""
+        if not self._word:
+            return ""
+        word, spaces, n = self._word, self._spaces, columns(self._word)
+        self._word = self._spaces = ""
+        if self._column and self._column + len(spaces) + n > self._width:
+            self._column = n
+            return "\n" + word
+        self._column += len(spaces) + n
+        return spaces + word
+
+
+def columns(text: str) -> int:
+    """How wide a text is on a terminal: East Asian characters take two columns, combining ones none."""
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
 
 
 def styled(stream: TextIO) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import re
@@ -22,6 +23,8 @@ import pytest
 import softllama as sl
 from softllama import bundled, chatfile, commands, trace_load
 from softllama.conversation import Conversation
+from softllama.messages import Mix
+from softllama.screen import Lines
 
 from .conftest import Cli
 from .test_conversation import TEMPLATE, THINKS
@@ -120,7 +123,7 @@ def test_bytes_that_are_no_text(file: Path) -> None:
 
 def test_mixtures_in_messages(chat: Callable[..., Any], load: Callable[..., sl.Model]) -> None:
     c = twin(load)
-    c.define("animal", commands.Mix("dog:0.5,cat:0.5"))
+    c.define("animal", Mix("dog:0.5,cat:0.5"))
     said = "the {animal} {other} {{animal}}"
     expected = c.reply(said).answer.strip() + "\n"
     code, out, err = chat("/mix animal=dog:0.5,cat:0.5", said, "/mix", "/mix animal=", "/mix")
@@ -318,6 +321,45 @@ def test_a_state_folder_that_cannot_be_written(chat: Callable[..., Any], tmp_pat
     assert code == 0
     assert out.count("\n") >= 2
     assert err.count("this conversation is not being kept") == 1
+
+
+def test_options_are_settings(
+    chat: Callable[..., Any], load: Callable[..., sl.Model], file: Path, tmp_path: Path
+) -> None:
+    """Every option against the same setting of the library."""
+    (tmp_path / "t.jinja").write_text(TEMPLATE)
+    (tmp_path / "rules.txt").write_text("be a dog\n")
+    for typed, given in (
+        (["--answer-policy", "greedy"], {"answer": "greedy"}),
+        (["--think", "off"], {"think": "off"}),
+        (["--think-tags", "(think),(done)", "--think", "on"], {"think_tags": "(think),(done)", "think": "on"}),
+        (["--stop", "a", "--stop", "e"], {"stop": ("a", "e")}),
+        (["--system", f"@{tmp_path / 'rules.txt'}"], {"system": "be a dog"}),
+        (["--n-ctx", 64], {"n_ctx": 64}),
+        (
+            ["--template", tmp_path / "t.jinja", "--think-tags", "(t),(d)"],
+            {"template": TEMPLATE, "think_tags": "(t),(d)"},
+        ),
+    ):
+        assert chat("the dog", options=[*OPTIONS, *typed])[1] == answers_of(load, "the dog", **given), typed
+
+
+def test_lines_are_broken_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tty:
+        def isatty(self) -> bool:
+            return True
+
+    def shown(pieces: list[str], width: int = 11) -> str:
+        lines = Lines(width, Tty())  # type: ignore[arg-type]
+        return "".join(map(lines.push, pieces)) + lines.end()
+
+    assert shown(["the dog says wo", "of"]) == "the dog\nsays woof"
+    assert shown(["a", "b", "c ", "d\n\n", " e"]) == "abc d\n\n e"
+    assert shown(["0123456789", "abc def"]) == "0123456789\nabc def"
+    assert shown(["x" * 25]) == "x" * 10 + "\n" + "x" * 10 + "\n" + "x" * 5
+    assert shown(["狗狗狗 猫猫猫"]) == "狗狗狗\n猫猫猫"
+    assert shown(["one two  three"]).replace("\n", " ").split() == ["one", "two", "three"]
+    assert Lines(11, io.StringIO()).push("the dog says woof") == "the dog says woof"
 
 
 BAD_OPTIONS: list[tuple[list[str], int, str]] = [

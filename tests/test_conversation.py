@@ -99,18 +99,12 @@ def test_what_is_reused_is_right(talk: Callable[..., Conversation], arch: str) -
     c.undo()
     c.reply("a {animal} and a ball")
     c.compare("full")
-    other = fresh(c)
-    other.undo()
-    one, two = c.reply("woof"), fresh(c)
-    two.undo()
-    c.undo()
-    one, mine = c.reply("woof"), dict(c.distributions())
-    two.reply("woof")
-    assert one.prompt == two.last.trace.prompt  # type: ignore[union-attr]
-    for name, d in two.distributions().items():
-        if name == "thinking":  # splitting a prompt alone changes up to 6e-4
-            np.testing.assert_allclose(mine[name].probs, d.probs, atol=2e-3)
-    assert "thinking" in mine
+    again = fresh(c)
+    one, two = c.reply("woof"), again.reply("woof")
+    assert one.prompt == two.prompt
+    mine, others = c.distributions()["thinking"].logits, again.distributions()["thinking"].logits
+    # splitting a prompt into other batches does as much, without any reuse: memories are kept in half precision
+    np.testing.assert_allclose(mine, others, atol=0.02 * float(np.std(others)))
 
 
 def test_soft_steps_are_never_matched_by_their_readouts(talk: Callable[..., Conversation]) -> None:

@@ -32,6 +32,7 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "messages",
         "chatfile",
         "conversation",
+        "settings",
     },
     4: {"render", "render_trace", "render_chat", "page", "plot", "screen", "commands", "repl", "cli", "__main__"},
 }
