@@ -125,7 +125,7 @@ class Memory:
             return n
         if n == len(self.held) == context.length(0):
             return n
-        fits = [(h, s) for h, s in self._states if len(h) <= n and h == tuple(items[: len(h)])]
+        fits = [(h, s) for h, s in self._states if len(h) < len(items) and h == tuple(items[: len(h)])]
         context.cut(0, 0)
         self.held = []
         if fits:

@@ -107,25 +107,53 @@ def test_what_is_reused_is_right(talk: Callable[..., Conversation], arch: str) -
     np.testing.assert_allclose(mine, others, atol=0.02 * float(np.std(others)))
 
 
-def test_soft_steps_are_never_matched_by_their_readouts(talk: Callable[..., Conversation]) -> None:
-    hard, soft = (
-        talk(template=TEMPLATE, policy=p, think_budget=None, max_tokens=6) for p in ("greedy", "full:where=everywhere")
-    )
-    for c in (hard, soft):
-        a = c.reply("the dog says")
-        assert a.n_answer == 6
-        fed = len(c.memory.held) - len(a.prompt)
-        assert fed == 5
-        b = c.reply("and")
-        common = shared(a.prompt, b.prompt)
-        assert common == len(a.prompt)
-        reused = len(b.prompt) - common - prompt_part(c, b)
-        if c is soft:
-            assert a.n_soft == 6
-            assert reused == 0
-        else:
-            again = c.model.tokenize(c.messages[1].content)
-            assert reused == shared([s.token for s in a.steps[:5]], again)
+def parrot(model: sl.Model, *, soft: bool) -> policy.Policy:
+    """Says "dog" at every step, whatever it feeds: a readout that becomes the same token again in the history."""
+    dog, cat = (model.tokenizer.tokenize(w, lead=False)[0] for w in ("dog", "cat"))
+    fed = sl.Mixture([dog, cat], [0.5, 0.5]) if soft else sl.Mixture.one_hot(dog)
+    return policy.as_policy(lambda d, m: policy.Decision(fed, dog, "soft" if soft else "hard"), name="parrot")
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_soft_steps_are_never_matched_by_their_readouts(talk: Callable[..., Conversation], soft: bool) -> None:
+    c = talk(template=TEMPLATE, think_budget=None, max_tokens=6)
+    c.set(policy=parrot(c.model, soft=soft))
+    a = c.reply("the dog says")
+    assert c.messages[1].content == "dog" * 6
+    b = c.reply("and")
+    common = shared(a.prompt, b.prompt)
+    assert b.prompt[common : common + 6] == tuple(s.token for s in a.steps)
+    assert len(b.prompt) - common - prompt_part(c, b) == (0 if soft else 5)  # the sixth was decided, and not yet fed
+
+
+@pytest.mark.parametrize("arch", ["llama", *HYBRID])
+def test_an_interrupt_within_an_evaluation_leaves_nothing_wrong_behind(
+    talk: Callable[..., Conversation], arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c = talk(arch, template=TEMPLATE, think_budget=None)
+    c.set(policy=parrot(c.model, soft=False))
+    c.reply("the dog")
+    context = c.memory._context
+    assert context is not None
+    decode, calls = context.decode, []
+
+    def interrupted(*arguments: Any) -> Any:
+        out = decode(*arguments)
+        calls.append(1)
+        if len(calls) == 5:  # llama.cpp has evaluated it, and nobody has written that down
+            raise KeyboardInterrupt
+        return out
+
+    monkeypatch.setattr(context, "decode", interrupted)
+    a = c.reply("says")
+    assert a.stop_reason == "interrupted"
+    assert len(c.memory.held) < context.length(0)
+    c.set(policy="greedy")  # one's own policy has no written form
+    again = fresh(c)
+    one, two = c.reply("and", stop_at(0)), again.reply("and", stop_at(0))
+    assert one.prompt == two.prompt
+    mine, others = c.distributions()["end"].logits, again.distributions()["end"].logits
+    np.testing.assert_allclose(mine, others, atol=0.02 * float(np.std(others)))
 
 
 def test_a_mixture_matches_an_equal_mixture_and_nothing_else(model: sl.Model) -> None:
