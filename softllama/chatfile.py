@@ -112,6 +112,7 @@ def _message(record: Mapping[str, Any], manifests: list[Any]) -> Message:
         raise ValueError("a message's content and thinking must be text")
     if "manifest" in made:
         made["manifest"] = dict(manifests[made["manifest"]])
+        dict(made["manifest"].get("model", {}))
     if not isinstance(made.get("seed", 0), int):
         raise ValueError(f"{made['seed']!r} is no seed")
     mixes = {_name(n): _mix(m) for n, m in record.get("mixes", {}).items()}
@@ -211,6 +212,7 @@ class Autosave:
         for old in kept[:-KEEP]:
             if old != self.path and not _held(old):
                 old.unlink(missing_ok=True)
+                old.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def latest() -> tuple[Path, dict[str, Any]] | None:

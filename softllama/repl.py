@@ -36,27 +36,32 @@ class Repl:
 
     def run(self) -> int:
         """Talk until the lines end; returns the exit code: 1 if a line of a pipe could not be done."""
-        lines = self._typed() if self.screen.typed else _piped()
-        with self._history():
-            while not self.leaving:
-                try:
-                    line = next(lines, None)
-                    if line is None:
-                        break
-                    self.handle(line)
-                except SoftLlamaError as e:
-                    self.failed = True
-                    self.screen.error(e)
-                    lines = self._typed() if self.screen.typed else lines
-                except KeyboardInterrupt:
-                    if not self.screen.typed:
-                        raise
-                    self.screen.dim("\n" + LEAVE)
-                    lines = self._typed()
-        if self.autosave is not None:
+        try:
+            with self._history():
+                self._talk()
             self.save(open_=False)
-            self.autosave.release()
+        finally:
+            if self.autosave is not None:
+                self.autosave.release()
         return int(self.failed and not self.screen.typed)
+
+    def _talk(self) -> None:
+        lines = self._typed() if self.screen.typed else _piped()
+        while not self.leaving:
+            try:
+                line = next(lines, None)
+                if line is None:
+                    break
+                self.handle(line)
+            except SoftLlamaError as e:
+                self.failed = True
+                self.screen.error(e)
+                lines = self._typed() if self.screen.typed else lines
+            except KeyboardInterrupt:
+                if not self.screen.typed:
+                    raise
+                self.screen.dim("\n" + LEAVE)
+                lines = self._typed()
 
     def handle(self, line: Line) -> None:
         """A command, or a message; several lines are always a message."""

@@ -156,7 +156,9 @@ def _earlier(c: Conversation, screen: Screen, go_on: bool | None, template: str 
         c.restore(_with_template(data, template))
     except SoftLlamaError:  # it needs another model
         return None
-    question = f'The last conversation was cut off, at "{began(c.messages[-1])}". Continue it? [Y/n] '
+    names = [m.made.get("manifest", {}).get("model", {}).get("name") for m in c.messages if m.role == "assistant"]
+    other = f", with {names[-1]}" if names and names[-1] not in (None, c.model.name) else ""
+    question = f'The last conversation was cut off{other}, at "{began(c.messages[-1])}". Continue it? [Y/n] '
     try:
         yes = input(question).strip().lower() in ("", "y", "yes")
     except (EOFError, KeyboardInterrupt):

@@ -8,7 +8,6 @@ from softllama import chatfile, policy
 from softllama.commands.table import COMMANDS, command, whole
 from softllama.errors import SoftLlamaError, UsageError
 from softllama.messages import Mix
-from softllama.mixture import parse as parse_mix
 from softllama.screen import VIEWS
 from softllama.settings import MODES
 
@@ -161,7 +160,6 @@ def define(repl: Repl, text: str) -> str:
         c.mixes = {k: v for k, v in c.mixes.items() if k != name}
         c.changed()
         return name
-    parse_mix(text, signed=bool(read.get("signed")), normalize=bool(read.get("normalize")))
     c.define(name, Mix(body.strip(), **read))
     return name
 
