@@ -235,7 +235,8 @@ class Plan:
 
     `allowed(world)` says whether the training (or test) side may contain it about these animals. `key`, where given,
     is the property whose word is the open subject of slot 0 ("Name an animal that eats [meat]"): a mixture is then one of
-    such words, and a world is an animal that has one of them. `answer(world)` is the word that decides a question.
+    such words, and a world is an animal that has one of them. For the questions, `messages(world)` is the conversation up
+    to the answer and `answers(world)` holds every right one.
     """
 
     kind: str
@@ -243,8 +244,8 @@ class Plan:
     allowed: Callable[[World], bool]
     render: Callable[[World], str]
     key: str | None = None
-    question: Callable[[World], str] | None = None
-    answer: Callable[[World], str] | None = None
+    messages: Callable[[World], list[tuple[str, str]]] | None = None  # (role, text)
+    answers: Callable[[World], frozenset[str]] | None = None
 
 
 def anything(_: World) -> bool:
@@ -500,24 +501,26 @@ Writer = Callable[[Rng, World], Turn]
 
 
 def question_plan(
-    kind: str, seed: float, slots: int, allowed: Callable[[World], bool], turn: Writer, word: Callable[[World], str],
-    key: str | None = None,
+    kind: str, seed: float, slots: int, allowed: Callable[[World], bool], turn: Writer, key: str | None = None,
+    right: Callable[[World], frozenset[str]] | None = None,
 ) -> Plan:
-    """A chat of one question out of a writer of turns; `word(world)` is the word that makes an answer right."""
+    """A chat of one question out of a writer of turns. `right(world)`: the right answers where there are several."""
 
     def render(w: World) -> str:
         r = Rng(seed)
         t = turn(r, w)
         return chat([t], system=system_prompt(r), think=r.random() > 0.125)
 
-    return Plan(kind, slots, allowed, render, key, lambda w: plain(turn(Rng(seed), w).question), word)
+    def answers(w: World) -> frozenset[str]:
+        return right(w) if right else frozenset((plain(turn(Rng(seed), w).answer),))
+
+    return Plan(kind, slots, allowed, render, key, lambda w: [("user", plain(turn(Rng(seed), w).question))], answers)
 
 
 def fact_question(rng: Rng, test: bool) -> Plan:
     seed, relation = rng.random(), rng.choice(RELATIONS)
     return question_plan(
-        "fact", seed, 1, lambda w: asked(w[0], relation) != test, lambda r, w: one_step(r, w[0], relation),
-        lambda w: value(w[0], relation),
+        "fact", seed, 1, lambda w: asked(w[0], relation) != test, lambda r, w: one_step(r, w[0], relation)
     )
 
 
@@ -530,11 +533,7 @@ def who_chases_question(rng: Rng, test: bool) -> Plan:
         said = f"The {b.name} chases the {name}." if b else f"Nobody chases the {name}."
         return Turn(casual(r, q), said, said)
 
-    def word(w: World) -> str:
-        b = CHASED_BY.get(w[0].name)
-        return b.name if b else "nobody"
-
-    return question_plan("who chases", seed, 1, lambda w: held_out("chased", w[0].name, percent=15) == test, turn, word)
+    return question_plan("who chases", seed, 1, lambda w: held_out("chased", w[0].name, percent=15) == test, turn)
 
 
 def which_question(rng: Rng, test: bool) -> Plan:
@@ -554,9 +553,10 @@ def which_question(rng: Rng, test: bool) -> Plan:
             return False
         return by_key or value(w[0], relation) == chosen
 
-    return question_plan(
-        "which", seed, 1, allowed, turn, lambda w: value(w[0], relation), relation if by_key else None
-    )
+    def right(w: World) -> frozenset[str]:
+        return frozenset(f"{fact(a, relation)}." for a in ANIMALS if value(a, relation) == value(w[0], relation))
+
+    return question_plan("which", seed, 1, allowed, turn, relation if by_key else None, right)
 
 
 YES_NO: dict[str, str] = {
@@ -584,9 +584,7 @@ def yes_no_question(rng: Rng, test: bool) -> Plan:
             return False
         return other != w[0].name
 
-    return question_plan(
-        "yes or no", seed, 1, allowed, turn, lambda w: "Yes" if value(w[0], relation) == other else "No"
-    )
+    return question_plan("yes or no", seed, 1, allowed, turn)
 
 
 def compare_question(rng: Rng, test: bool) -> Plan:
@@ -608,20 +606,14 @@ def compare_question(rng: Rng, test: bool) -> Plan:
         ask = r.choice(("Which is", "Who is"))
         if style in ("bigger", "smaller"):
             return Turn(casual(r, f"{ask} {style}, the {na} or the {nb}?"), think, so + ".")
-        yes = "Yes" if answer(w) == "Yes" else "No"
-        return Turn(casual(r, f"Is the {na} {style[3:]} than the {nb}?"), think, f"{yes}, {so[0].lower()}{so[1:]}.")
-
-    def answer(w: World) -> str:
-        a, b = w
         d = bigger(a, b)
-        if style in ("bigger", "smaller"):
-            return verdict(a, b)
-        return "Yes" if (d > 0 if style == "is bigger" else d < 0) else "No"
+        yes = "Yes" if (d > 0 if style == "is bigger" else d < 0) else "No"
+        return Turn(casual(r, f"Is the {na} {style[3:]} than the {nb}?"), think, f"{yes}, {so[0].lower()}{so[1:]}.")
 
     def allowed(w: World) -> bool:
         return distinct(w) and pair_held_out("compare", w[0].name, w[1].name) == test
 
-    return question_plan("compare", seed, 2, allowed, turn, answer)
+    return question_plan("compare", seed, 2, allowed, turn)
 
 
 SAME: dict[str, str] = {
@@ -647,10 +639,7 @@ def same_question(rng: Rng, test: bool) -> Plan:
             return False
         return not same or value(w[0], relation) == value(w[1], relation)
 
-    def word(w: World) -> str:
-        return "Yes" if value(w[0], relation) == value(w[1], relation) else "No"
-
-    return question_plan("same", seed, 2, allowed, turn, word)
+    return question_plan("same", seed, 2, allowed, turn)
 
 
 def two_step_question(rng: Rng, test: bool) -> Plan:
@@ -671,17 +660,12 @@ def two_step_question(rng: Rng, test: bool) -> Plan:
         q = r.choice(QUESTIONS[relation]).format(key)
         return Turn(casual(r, q), f"{first}. {fact(a, relation)}.", f"{fact(a, relation)}.")
 
-    def subject(w: World) -> Animal:
-        return w[0] if by == "sound" else CHASED_BY[w[0].name] if by == "chases" else BY_NAME[w[0].chases]
-
     def allowed(w: World) -> bool:
         if by == "chases" and w[0].name not in CHASED_BY or by == "chased" and not w[0].chases:
             return False
         return held_out("two", by, w[0].name, relation, percent=20) == test
 
-    return question_plan(
-        "two-step", seed, 1, allowed, turn, lambda w: value(subject(w), relation), "sound" if by == "sound" else None
-    )
+    return question_plan("two-step", seed, 1, allowed, turn, "sound" if by == "sound" else None)
 
 
 def follow_up_question(rng: Rng, test: bool) -> Plan:
@@ -706,10 +690,14 @@ def follow_up_question(rng: Rng, test: bool) -> Plan:
             return ok and distinct(w) and asked(w[1], first) != test
         return ok and asked(w[0], second) != test
 
-    def word(w: World) -> str:
-        return value(w[1], first) if other else value(w[0], second)
+    def messages(w: World) -> list[tuple[str, str]]:
+        before, now = turns(w)
+        return [("user", plain(before.question)), ("assistant", plain(before.answer)), ("user", plain(now.question))]
 
-    return Plan("follow up", 2 if other else 1, allowed, lambda w: chat(turns(w)), None, None, word)
+    def answers(w: World) -> frozenset[str]:
+        return frozenset((plain(turns(w)[1].answer),))
+
+    return Plan("follow up", 2 if other else 1, allowed, lambda w: chat(turns(w)), None, messages, answers)
 
 
 def tell_plan(rng: Rng) -> Plan:
