@@ -13,28 +13,30 @@ a 32-bit cache and without flash attention, which is not how anybody runs it.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import softllama as sl
-import words_vocab as vocab
-import words_world as world
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+import words_chat as chat
+import words_corpus as corpus
+import words_vocab as vocab
+import words_world as world
+
 MODELS = Path(__file__).resolve().parent.parent / "softllama" / "models"
 BOS, STOP = "<|endoftext|>", "<|im_end|>"
 CLASSES = ("trained", "held out", "never mixed")
-Item = int | sl.Mixture
+Item: TypeAlias = "int | sl.Mixture"
 Floats = NDArray[np.float64]
 
 
@@ -123,10 +125,11 @@ def exactness(path: Path, checkpoint: Path | None, n_documents: int = 20) -> tup
     """
     import gguf
     import torch
+
     from tiny_llama import Config, TinyLlama, write_gguf
     from train_words import gguf_vocab
 
-    bpe = vocab.train(world.vocabulary_text())
+    bpe = vocab.train(corpus.vocabulary_text())
     if checkpoint is not None:
         saved = torch.load(checkpoint, weights_only=True)
         model = TinyLlama(Config(**saved["config"]))
@@ -142,26 +145,26 @@ def exactness(path: Path, checkpoint: Path | None, n_documents: int = 20) -> tup
                 norm_eps=number["attention.layer_norm_rms_epsilon"],
             )
         )
-        own = {"attn_q": "q", "attn_k": "k", "attn_v": "v", "attn_output": "o", "ffn_gate": "gate", "ffn_up": "up", "ffn_down": "down"}
+        renamed = {
+            "token_embd": "embed", "output_norm": "norm", "blk": "blocks", "attn_q": "q", "attn_k": "k", "attn_v": "v",
+            "attn_output": "o", "ffn_gate": "gate", "ffn_up": "up", "ffn_down": "down",
+        }
         state = {}
         for t in reader.tensors:
-            data = torch.from_numpy(np.array(gguf.quants.dequantize(t.data, t.tensor_type), dtype=np.float32))
-            name = t.name.replace("token_embd", "embed").replace("output_norm", "norm").replace("blk.", "blocks.")
-            for theirs, ours in own.items():
-                name = name.replace(f".{theirs}.", f".{ours}.")
-            state[name] = data
+            name = ".".join(renamed.get(part, part) for part in t.name.split("."))
+            state[name] = torch.from_numpy(np.array(gguf.quants.dequantize(t.data, t.tensor_type), dtype=np.float32))
         model.load_state_dict(state)
     rng = random.Random(7)
-    texts = [world.plain(world.draw_text(rng)) for _ in range(n_documents)]
+    texts = [world.plain(corpus.draw_text(rng)) for _ in range(n_documents)]
     worst, positions = 0.0, 0
     with tempfile.TemporaryDirectory() as folder:
         f32 = Path(folder) / "f32.gguf"
         write_gguf(model, gguf_vocab(bpe), f32, name="f32", description="for comparison")
         documents = [[vocab.BOS, *bpe.encode(t)] for t in texts]
-        for ids, theirs in zip(documents, raw_logits(f32, documents, len(bpe.tokens))):
+        for ids, theirs in zip(documents, raw_logits(f32, documents, len(bpe.tokens)), strict=True):
             with torch.no_grad():
-                ours = model(torch.tensor([ids]))[0].numpy()  # (T, V)
-            worst = max(worst, float(np.abs(ours - theirs).max()))
+                mine = model(torch.tensor([ids]))[0].numpy()  # (T, V)
+            worst = max(worst, float(np.abs(mine - theirs).max()))
             positions += len(ids)
     return worst, positions
 
@@ -170,10 +173,6 @@ def raw_logits(path: Path, documents: list[list[int]], n_vocab: int) -> list[NDA
     """llama.cpp's logits (T, n_vocab) of each document, F32 cache, no flash attention, CPU."""
     import llama_cpp as ll
 
-    @ll.llama_log_callback
-    def silent(level: int, text: bytes, data: ctypes.c_void_p) -> None: ...
-
-    ll.llama_log_set(silent, ctypes.c_void_p(0))
     ll.llama_backend_init()
     model_params = ll.llama_model_default_params()
     model_params.n_gpu_layers = 0
@@ -197,7 +196,6 @@ def raw_logits(path: Path, documents: list[list[int]], n_vocab: int) -> list[NDA
         ll.llama_batch_free(batch)
     ll.llama_free(context)
     ll.llama_model_free(model)
-    ll.llama_log_set(ctypes.cast(None, ll.llama_log_callback), ctypes.c_void_p(0))
     return out
 
 
@@ -206,8 +204,8 @@ def test_documents(n: int) -> list[str]:
     rng, out = random.Random(11), dict[str, None]()
     while len(out) < n:
         if rng.random() < 0.5:
-            plan = rng.choice(list(world.QUESTION_KINDS.values()))[0](rng, True)
-            w = world.draw_world(rng, plan)
+            plan = rng.choice(list(corpus.QUESTION_KINDS.values()))[0](rng, True)
+            w = corpus.draw_world(rng, plan)
             if w is not None:
                 out[world.plain(plan.render(w))] = None
         else:
@@ -219,11 +217,11 @@ def test_documents(n: int) -> list[str]:
 
 def tokenizer(asker: Asker, n: int = 1000) -> tuple[int, int, int]:
     """Of n held-out documents: how many llama.cpp splits unlike training, how many do not come back, and n."""
-    bpe = vocab.train(world.vocabulary_text())
+    bpe = vocab.train(corpus.vocabulary_text())
     texts = test_documents(n)
     ids = [asker.ids(t) for t in texts]
-    unlike = sum(i != bpe.encode(t) for i, t in zip(ids, texts))
-    return unlike, sum(asker.model.detokenize(i) != t for i, t in zip(ids, texts)), n
+    unlike = sum(i != bpe.encode(t) for i, t in zip(ids, texts, strict=True))
+    return unlike, sum(asker.model.detokenize(i) != t for i, t in zip(ids, texts, strict=True)), n
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -232,7 +230,7 @@ def tokenizer(asker: Asker, n: int = 1000) -> tuple[int, int, int]:
 
 
 def next_word(asker: Asker, a: world.Animal, relation: str) -> int:
-    """The token that tells this property right after its verb; for who is chased it comes after "the", or is "nobody"."""
+    """The token that tells this property right after its verb; who is chased comes after "the", or is "nobody"."""
     return asker.token(" " + world.value(a, relation))
 
 
@@ -242,7 +240,7 @@ def ends(frame: str, a: world.Animal, relation: str) -> str:
 
 def held_out_frames(asker: Asker, most: int = 60) -> Grid:
     """p of the right word on frames that training never shows."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for relation in world.RELATIONS:
         frames = world.frames(relation, test=True)
         if relation != "sound" and len(frames) > most:
@@ -268,8 +266,8 @@ def test_questions(kind: str, n: int) -> list[tuple[list[tuple[str, str]], froze
     rng = random.Random(f"test {kind}")
     found: dict[str, tuple[list[tuple[str, str]], frozenset[str]]] = {}
     for _ in range(60 * n):
-        plan = world.QUESTION_KINDS[kind][0](rng, True)
-        w = world.draw_world(rng, plan)
+        plan = corpus.QUESTION_KINDS[kind][0](rng, True)
+        w = corpus.draw_world(rng, plan)
         if w is None or plan.messages is None or plan.answers is None:
             continue
         messages = plan.messages(w)
@@ -281,7 +279,7 @@ def test_questions(kind: str, n: int) -> list[tuple[list[tuple[str, str]], froze
 
 def prompt(messages: Sequence[tuple[str, str]], think: bool) -> str:
     """What the chat template makes of a conversation."""
-    text = "".join(world.open_turn(role, content) for role, content in messages) + "<|im_start|>assistant\n"
+    text = "".join(chat.open_turn(role, content) for role, content in messages) + "<|im_start|>assistant\n"
     return text if think else text + "<think>\n\n</think>\n\n"
 
 
@@ -294,19 +292,19 @@ def questions(asker: Asker, n: int) -> Grid:
     rows: list[tuple[str, ...]] = []
     totals = [0, 0, 0]
     hard = [0, 0, 0]
-    for kind in world.QUESTION_KINDS:
+    for kind in corpus.QUESTION_KINDS:
         asked = test_questions(kind, n)
         on = sum(answer(asker, m) in right for m, right in asked)
         off = sum(answer(asker, m, False) in right for m, right in asked)
         rows.append((kind, share_interval(on, len(asked)), share_interval(off, len(asked))))
-        for total in (totals, hard) if kind in world.THINKING else (totals,):
+        for total in (totals, hard) if kind in corpus.THINKING else (totals,):
             total[0] += on
             total[1] += off
             total[2] += len(asked)
     rows.append(("all thinking questions", share_interval(hard[0], hard[2]), share_interval(hard[1], hard[2])))
     rows.append(("all of the above", share_interval(totals[0], totals[2]), share_interval(totals[1], totals[2])))
-    unknown = [[("user", q)] for q in world.UNKNOWN_TEST]
-    counts = [sum(answer(asker, m, t) == world.UNSURE for m in unknown) for t in (True, False)]
+    unknown = [[("user", q)] for q in chat.UNKNOWN_TEST]
+    counts = [sum(answer(asker, m, t) == chat.UNSURE for m in unknown) for t in (True, False)]
     rows.append(("outside its world", *(share_interval(c, len(unknown)) for c in counts)))
     return Grid("held-out questions, greedy", ("kind", "with thinking", "thinking off"), rows)
 
@@ -370,9 +368,8 @@ def crossing(p: Floats, level: float) -> float:
 def curve(asker: Asker, frame: str, a: world.Animal, b: world.Animal, relation: str) -> Floats:
     """(21, 2): the probabilities of a's and of b's word as a's weight goes over GRID."""
     words = [next_word(asker, a, relation), next_word(asker, b, relation)]
-    return np.array(
-        [asker.after(fill(asker, frame, mix(asker, (a.name, b.name), (w, 1 - w)))).probs[words] for w in GRID], np.float64
-    )
+    inputs = [fill(asker, frame, mix(asker, (a.name, b.name), (w, 1 - w))) for w in GRID]
+    return np.array([asker.after(i).probs[words] for i in inputs], np.float64)
 
 
 def calibration(asker: Asker) -> dict[str, dict[str, list[float]]]:
@@ -395,7 +392,7 @@ def calibration(asker: Asker) -> dict[str, dict[str, list[float]]]:
 
 
 def triples(asker: Asker, n: int = 200) -> list[float]:
-    """Mean absolute error of three animals' sounds, random triples out of those that are mixed at all, random weights."""
+    """Mean absolute error of three animals' sounds: random triples out of those that are ever mixed, random weights."""
     rng, out = random.Random(13), []
     names = [a.name for a in world.ANIMALS if a.name not in world.NEVER_MIXED]
     for _ in range(n):
@@ -429,9 +426,10 @@ def dog_and_cat(asker: Asker) -> list[tuple[str, str]]:
     """The demonstration: "The [a dog + (1 - a) cat] says", and what follows once the sound is said."""
     dog, cat = world.BY_NAME["dog"], world.BY_NAME["cat"]
     p = curve(asker, "The {} says", dog, cat, "sound")[:, 0]
-    rows = [(f"P(woof), dog at {w:.1f}", f"{p[int(round(w * 20))]:.3f}") for w in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)]
+    rows = [(f"P(woof), dog at {w:.1f}", f"{p[round(w * 20)]:.3f}") for w in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)]
     for sound in ("woof", "meow"):
-        d = asker.after([*asker.ids("The"), mix(asker, ("dog", "cat"), (0.5, 0.5)), *asker.ids(f" says {sound} and eats")])
+        subject = mix(asker, ("dog", "cat"), (0.5, 0.5))
+        d = asker.after([*asker.ids("The"), subject, *asker.ids(f" says {sound} and eats")])
         rows.append((f"P(bones) after {sound}, 0.5/0.5", f"{d.probs[asker.token(' bones')]:.4f}"))
     return rows
 
@@ -442,25 +440,28 @@ def mixtures(askers: dict[str, Asker], record: dict[str, Any]) -> list[Grid]:
     after = {m: settled(a) for m, a in track(askers.items(), "after settling", console=STDERR)}
     record |= {"half_and_half": halves, "calibration": curves, "settled": after}
     head = ("model", "measure", *(f"{c} pairs" for c in CLASSES))
+    others = [r for r in PAIR_FRAMES if r != "sound"]
 
     def join(model: str, c: str, what: str, relations: Sequence[str]) -> list[float]:
         return [v for r in relations for v in halves[model].get(f"{c}|{r}", {}).get(what, [])]
 
-    others = [r for r in PAIR_FRAMES if r != "sound"]
+    def cells(m: str, c: str) -> dict[str, str]:
+        return {
+            "third token on top, sound": share_of(join(m, c, "third", ["sound"])),
+            "third token on top, other properties": share_of(join(m, c, "third", others)),
+            "KL(average || mixture), sound": mean_interval(join(m, c, "kl", ["sound"])),
+            "KL(average || mixture), other properties": mean_interval(join(m, c, "kl", others)),
+            "calibration error over a, mean": mean_interval(curves[m][c]["error"]),
+            "calibration error over a, 95 % of pairs below": f"{np.quantile(curves[m][c]['error'], 0.95):.3f}",
+            "width of the transition (line: 0.8)": mean_interval(curves[m][c]["width"]),
+            "after settling: p of the right food": mean_interval(after[m][c]["right"]),
+            "after settling: p of the other's food": mean_interval(after[m][c]["wrong"]),
+        }
+
     rows: list[tuple[str, ...]] = []
     for m in askers:
-        cells: dict[str, Callable[[str], str]] = {
-            "third token on top, sound": lambda c, m=m: share_of(join(m, c, "third", ["sound"])),
-            "third token on top, other properties": lambda c, m=m: share_of(join(m, c, "third", others)),
-            "KL(average || mixture), sound": lambda c, m=m: mean_interval(join(m, c, "kl", ["sound"])),
-            "KL(average || mixture), other properties": lambda c, m=m: mean_interval(join(m, c, "kl", others)),
-            "calibration error over a (mean)": lambda c, m=m: mean_interval(curves[m][c]["error"]),
-            "calibration error over a (95 % of pairs below)": lambda c, m=m: f"{np.quantile(curves[m][c]['error'], 0.95):.3f}",
-            "width of the transition (line: 0.8)": lambda c, m=m: mean_interval(curves[m][c]["width"]),
-            "after settling: p of the right food": lambda c, m=m: mean_interval(after[m][c]["right"]),
-            "after settling: p of the other's food": lambda c, m=m: mean_interval(after[m][c]["wrong"]),
-        }
-        rows += [(m, what, *(f(c) for c in CLASSES)) for what, f in cells.items()]
+        columns = [cells(m, c) for c in CLASSES]
+        rows += [(m, what, *(column[what] for column in columns)) for what in columns[0]]
     counts = {c: sum(world.pair_class(a.name, b.name) == c for a, b in pairs()) for c in CLASSES}
     title = "mixtures of two animals (" + ", ".join(f"{n} {c}" for c, n in counts.items()) + " pairs)"
     three = {m: triples(a) for m, a in askers.items()}
@@ -496,7 +497,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--words", type=Path, default=MODELS / "words.gguf")
     parser.add_argument("--mixed", type=Path, default=MODELS / "words-mixed.gguf")
-    parser.add_argument("--checkpoints", type=Path, help="folder with words.pt and words-mixed.pt, for the F32 comparison")
+    parser.add_argument("--checkpoints", type=Path, help="folder of words.pt and words-mixed.pt for the F32 comparison")
     parser.add_argument("--questions", type=int, default=150, help="held-out questions of each kind, at most")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
@@ -513,12 +514,14 @@ def main() -> None:
         try:
             worst, positions = exactness(path, checkpoint)
             where = "checkpoint" if checkpoint else "shipped weights, dequantized"
-            rows.append((name, "llama.cpp against PyTorch, F32: largest difference of a logit", f"{worst:.1e} ({positions} positions, {where})"))
+            figure = f"{worst:.1e} ({positions} positions, {where})"
+            rows.append((name, "llama.cpp against PyTorch, F32: largest difference of a logit", figure))
         except ImportError as e:
             worst = float("nan")
             rows.append((name, "llama.cpp against PyTorch", f"not measured: {e}"))
         unlike, broken, n = tokenizer(askers[name])
-        rows.append((name, "held-out documents split unlike in training, or not coming back", f"{unlike}, {broken} of {n}"))
+        rows.append((name, "held-out documents split unlike in training", f"{unlike} of {n}"))
+        rows.append((name, "held-out documents that do not come back", f"{broken} of {n}"))
         rows.append((name, "size of the file", f"{path.stat().st_size:,} bytes"))
         record[name] = {"worst_logit": worst, "unlike": unlike, "broken": broken}
     grids.append(Grid("the files", ("model", "measure", "figure"), rows))
@@ -526,7 +529,7 @@ def main() -> None:
     for name, asker in track(askers.items(), "pure inputs", console=STDERR):
         for g in (held_out_frames(asker), questions(asker, args.questions)):
             grids.append(Grid(f"{name}: {g.title}", g.head, g.rows))
-            record[name][g.title] = [dict(zip(g.head, r)) for r in g.rows]
+            record[name][g.title] = [dict(zip(g.head, r, strict=True)) for r in g.rows]
     grids += mixtures(askers, record)
     show(grids, args.markdown)
     if args.json:

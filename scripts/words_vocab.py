@@ -7,6 +7,7 @@ what a model does with the ids. llama.cpp builds the same tokenizer from the tok
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -75,7 +76,7 @@ class Bpe:
         if ids is None:
             symbols = spell(piece)
             while len(symbols) > 1:
-                best = min(zip(symbols, symbols[1:]), key=lambda p: self._ranks.get(p, 1 << 30))
+                best = min(itertools.pairwise(symbols), key=lambda p: self._ranks.get(p, 1 << 30))
                 if best not in self._ranks:
                     break
                 symbols = apply(symbols, best)
@@ -119,7 +120,7 @@ def train(texts: Iterable[str]) -> Bpe:
     while True:
         counts: Counter[tuple[str, str]] = Counter()
         for symbols in words.values():
-            counts.update(zip(symbols, symbols[1:]))
+            counts.update(itertools.pairwise(symbols))
         if not counts:
             break
         best = min(counts, key=lambda p: (-counts[p], p))
