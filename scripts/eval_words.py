@@ -170,7 +170,10 @@ def exactness(path: Path, checkpoint: Path | None, n_documents: int = 20) -> tup
 
 
 def raw_logits(path: Path, documents: list[list[int]], n_vocab: int) -> list[NDArray[np.float32]]:
-    """llama.cpp's logits (T, n_vocab) of each document, F32 cache, no flash attention, CPU."""
+    """llama.cpp's logits (T, n_vocab) of each document, F32 cache, no flash attention, CPU.
+
+    Its log goes where softllama sends it, so a model must have been loaded by softllama before.
+    """
     import llama_cpp as ll
 
     ll.llama_backend_init()

@@ -3,9 +3,9 @@
     python scripts/train_words.py --out build/words                       # both models, F32 checkpoints, loss curves
     python scripts/train_words.py --out build/words --stage words-mixed   # the second only, from the first's checkpoint
 
-
-
-(`eval_words.py`), and reads only the GGUF files.
+Knows rows, batches and the two training runs. Does not know the facts (`words_world.py`), the texts
+(`words_corpus.py`), what a mixture in the input means (`words_documents.py`) or the network (`tiny_llama.py`).
+Evaluation is another script's (`eval_words.py`), and reads only the GGUF files.
 
 Rows hold several documents, each of which sees itself alone, so a document always begins at its BOS as it does in use.
 
