@@ -13,6 +13,9 @@ position t is not the next token of world k but the exact predictive distributio
 so before the first telling fact it is the mixture of the worlds' facts, and after it what follows from that fact. The
 expectation over k of a sampled target is the same; the exact one has no sampling noise. Positions before a mixed
 mention carry no loss, as nothing could predict the weights.
+
+In the thinking, half of the "The" and "A" that begin a step are a mixture of the two, which changes nothing that
+follows: this is what comes back when whole distributions are fed.
 """
 
 from __future__ import annotations
@@ -22,7 +25,6 @@ import random
 from dataclasses import dataclass, field
 
 import numpy as np
-
 import words_corpus as corpus
 import words_vocab as vocab
 import words_world as world
@@ -50,7 +52,7 @@ class Encoded:
 
 def encode(bpe: vocab.Bpe, text: str) -> Encoded:
     """Ids of a marked text, from BOS to what ends it."""
-    for slot in range(3):  # a mention's mark stands before its space, so that " dog" stays one piece
+    for slot in range(world.WORDING + 1):  # a mention's mark stands before its space, so that " dog" stays one piece
         text = text.replace(" " + chr(_FIRST + slot), chr(_FIRST + slot) + " ")
     ids, loss, mentions = [vocab.BOS], [False], {}
     seen: dict[int, int] = {}
@@ -150,6 +152,13 @@ def mixed_document(bpe: vocab.Bpe, rng: random.Random) -> Document:
         return superpose(bpe, rng, plan, worlds, set(slots))
 
 
+def either(bpe: vocab.Bpe, rng: random.Random, token: int) -> dict[int, float]:
+    """ "The" or "A", which say the same here: with the weights that the texts give them, or any others."""
+    space = "Ġ" if bpe.tokens[token].startswith("Ġ") else ""
+    w = 2 / 3 if rng.random() < 0.5 else rng.random()
+    return {bpe.tokens.index(f"{space}The"): w, bpe.tokens.index(f"{space}A"): 1 - w}
+
+
 def superpose(
     bpe: vocab.Bpe, rng: random.Random, plan: world.Plan, worlds: list[tuple[world.World, float]], slots: set[int]
 ) -> Document:
@@ -169,6 +178,8 @@ def superpose(
     alive = list(range(len(worlds)))
     for position in range(1, len(doc.ids)):
         named = texts[k].mentions.get(position)
+        if named is not None and named[0] == world.WORDING and rng.random() < 0.5:
+            doc.inputs[position] = either(bpe, rng, doc.ids[position])
         if named is not None and again.get(named, False):
             m = mention[named]
             total = sum(m.values())

@@ -16,6 +16,7 @@ from words_world import (
     CHASED_BY,
     PLAIN,
     RELATIONS,
+    WORDING,
     Animal,
     Plan,
     Rng,
@@ -48,7 +49,7 @@ FOLLOW_UP: dict[str, tuple[str, ...]] = {
 
 def thought(r: Rng, a: Animal, relation: str, slot: int | None) -> str:
     """One step of thinking. The wording varies; what it says does not."""
-    return fact(a, relation, slot, r.choice(("The", "The", "A"))) + "."
+    return fact(a, relation, slot, mark(WORDING, r.choice(("The", "The", "A")))) + "."
 
 
 def one_step(r: Rng, a: Animal, relation: str, slot: int = 0) -> Turn:

@@ -127,10 +127,12 @@ def pair_class(a: str, b: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Sentences. MENTION + slot precedes a word that a mixture may replace; MUTE and SPEAK switch the loss off and on.
+# Sentences. MENTION + slot precedes a word that a mixture may replace: the subject of that slot, or for WORDING a "The" or
+# "A" that means the same. MUTE and SPEAK switch the loss off and on.
 # ---------------------------------------------------------------------------------------------------------------------
 
 MENTION = 0xE000
+WORDING = 9  # subjects have lower slots
 MUTE, SPEAK = "\ue100", "\ue101"
 
 

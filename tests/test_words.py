@@ -85,6 +85,8 @@ def test_mixed_documents_hold_no_held_out_pair_and_sum_to_one(bpe: vocab.Bpe) ->
         d = documents.mixed_document(bpe, rng)
         for position, m in d.inputs.items():
             assert sum(m.values()) == pytest.approx(1)
+            if {bpe.tokens[i].strip("Ġ") for i in m} == {"The", "A"}:
+                continue
             assert not d.loss[position]
             animals = [names[i] for i in m if i in names]
             mixed += len(animals) > 1
