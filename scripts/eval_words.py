@@ -23,15 +23,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import softllama as sl
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
 import words_chat as chat
 import words_corpus as corpus
 import words_vocab as vocab
 import words_world as world
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 
 MODELS = Path(__file__).resolve().parent.parent / "softllama" / "models"
 BOS, STOP = "<|endoftext|>", "<|im_end|>"
@@ -125,7 +124,6 @@ def exactness(path: Path, checkpoint: Path | None, n_documents: int = 20) -> tup
     """
     import gguf
     import torch
-
     from tiny_llama import Config, TinyLlama, write_gguf
     from train_words import gguf_vocab
 

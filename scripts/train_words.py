@@ -29,14 +29,13 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from tqdm import tqdm
-
 import words_chat as chat
 import words_corpus as corpus
 import words_vocab as vocab
+from numpy.typing import NDArray
 from tiny_llama import Config, TinyLlama, Vocab, write_gguf
+from torch import Tensor
+from tqdm import tqdm
 from words_documents import Document, mixed_document, pure_document
 
 ROW = 256  # positions in a row

@@ -67,7 +67,8 @@ def test_no_training_question_is_a_test_question() -> None:
             w = corpus.draw_world(rng, plan)
             if w is not None and plan.messages is not None:
                 sides[i % 2].add(str(plan.messages(w)).lower())
-        assert sides[0] and sides[1] and not sides[0] & sides[1], make.__name__
+        assert all(sides), make.__name__
+        assert not sides[0] & sides[1], make.__name__
 
 
 def test_worlds_of_a_plan_agree_until_a_fact_differs() -> None:
