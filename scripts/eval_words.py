@@ -288,6 +288,41 @@ def answer(asker: Asker, messages: Sequence[tuple[str, str]], think: bool = True
     return asker.greedy(prompt(messages, think)).split("</think>")[-1].strip()
 
 
+def late_questions(asker: Asker, n: int) -> list[tuple[list[tuple[str, str]], frozenset[str]]]:
+    """Held-out fact questions behind a long chat about other animals; training's longest document has 256 tokens."""
+    rng = random.Random(17)
+    out: list[tuple[list[tuple[str, str]], frozenset[str]]] = []
+    for last, right in test_questions("fact", n):
+        before: list[tuple[str, str]] = []
+        while len(asker.ids(prompt(before, True))) < 350:
+            before += earlier_turns(rng)
+        out.append((before + last, right))
+    return out
+
+
+def earlier_turns(rng: random.Random) -> list[tuple[str, str]]:
+    """One question of the training side with its answer, as two turns."""
+    while True:
+        plan = corpus.QUESTION_KINDS["fact"][0](rng, False)
+        w = corpus.draw_world(rng, plan)
+        if w is not None and plan.messages is not None and plan.answers is not None:
+            return [*plan.messages(w), ("assistant", next(iter(plan.answers(w))))]
+
+
+EXAMPLES = (
+    "What does the dog say?", "Where does the whale live?", "What does the monkey eat?", "Who chases the hen?",
+    "Which is bigger, the bear or the mouse?", "Is the horse smaller than the frog?",
+    "Do the lion and the wolf eat the same food?", "What does the animal that chases the cat say?",
+    "Where does the animal that says moo live?", "What is the capital of France?",
+)
+
+
+def examples(askers: dict[str, Asker]) -> Grid:
+    """Ten questions as anybody might ask them, training side or not, and what the models answer."""
+    rows = [(q, *(answer(a, [("user", q)]) for a in askers.values())) for q in EXAMPLES]
+    return Grid("ten questions in chat, greedy", ("question", *askers), [tuple(r) for r in rows])
+
+
 def questions(asker: Asker, n: int) -> Grid:
     """Exact right answers, greedy, with thinking and with thinking switched off."""
     rows: list[tuple[str, ...]] = []
@@ -307,6 +342,9 @@ def questions(asker: Asker, n: int) -> Grid:
     unknown = [[("user", q)] for q in chat.UNKNOWN_TEST]
     counts = [sum(answer(asker, m, t) == chat.UNSURE for m in unknown) for t in (True, False)]
     rows.append(("outside its world", *(share_interval(c, len(unknown)) for c in counts)))
+    long = late_questions(asker, n)
+    counts = [sum(answer(asker, m, t) in right for m, right in long) for t in (True, False)]
+    rows.append(("fact, after 350 to 400 tokens of chat", *(share_interval(c, len(long)) for c in counts)))
     return Grid("held-out questions, greedy", ("kind", "with thinking", "thinking off"), rows)
 
 
@@ -531,7 +569,7 @@ def main() -> None:
         for g in (held_out_frames(asker), questions(asker, args.questions)):
             grids.append(Grid(f"{name}: {g.title}", g.head, g.rows))
             record[name][g.title] = [dict(zip(g.head, r, strict=True)) for r in g.rows]
-    grids += mixtures(askers, record)
+    grids += [*mixtures(askers, record), examples(askers)]
     show(grids, args.markdown)
     if args.json:
         args.json.write_text(json.dumps(record | {"tables": [vars(g) for g in grids]}, indent=1))
