@@ -39,7 +39,6 @@ from tqdm import tqdm
 from words_documents import Document, mixed_document, pure_document
 
 ROW = 256  # positions in a row
-ROWS = 24  # rows in a batch
 SHAPE = {"d_model": 192, "n_layers": 4, "n_heads": 6, "d_ff": 512, "n_ctx": 512}
 
 
@@ -49,6 +48,7 @@ class Run:
 
     name: str
     steps: int
+    rows: int  # rows in a batch
     lr: float
     warmup: int
     decay: float  # the share of the steps, at the end, over which the rate falls to 0
@@ -59,11 +59,11 @@ class Run:
 
 RUNS = {
     "words": Run(
-        "words", 1400, 3e-3, 60, 0.6, 0.0, 20261123,
+        "words", 1400, 24, 3e-3, 60, 0.6, 0.0, 20261123,
         "A small English of animals, trained on tokens. Made for softllama.",
     ),
     "words-mixed": Run(
-        "words-mixed", 1400, 2e-3, 60, 0.7, 0.65, 20261124,
+        "words-mixed", 1400, 16, 2e-3, 60, 0.7, 0.65, 20261124,
         "`words`, further trained on mixtures of tokens that stand for one world. Made for softllama.",
     ),
 }
@@ -101,11 +101,11 @@ def batches(bpe: vocab.Bpe, run: Run) -> Iterator[Batch]:
     rng = random.Random(run.seed)
     spare: Document | None = None
     while True:
-        ids: NDArray[np.int64] = np.zeros((ROWS, ROW), np.int64)
-        segment: NDArray[np.int64] = np.full((ROWS, ROW), -1, np.int64)
+        ids: NDArray[np.int64] = np.zeros((run.rows, ROW), np.int64)
+        segment: NDArray[np.int64] = np.full((run.rows, ROW), -1, np.int64)
         targets: dict[int, dict[int, float]] = {}
         mixes: dict[int, dict[int, float]] = {}
-        for row in range(ROWS):
+        for row in range(run.rows):
             used = 0
             for count in itertools.count():
                 doc = spare or (mixed_document if rng.random() < run.mixed else pure_document)(bpe, rng)
@@ -215,7 +215,7 @@ def save(model: TinyLlama, bpe: vocab.Bpe, run: Run, losses: list[float], out: P
         write_gguf(model, gguf_vocab(bpe), out / name, name=run.name, description=run.description, quantization=kind)
     record = {
         "run": asdict(run), "config": asdict(model.c), "parameters": sum(p.numel() for p in model.parameters()),
-        "rows": [ROWS, ROW], "threads": torch.get_num_threads(), "torch": torch.__version__, "seconds": round(seconds),
+        "rows": [run.rows, ROW], "threads": torch.get_num_threads(), "torch": torch.__version__, "seconds": round(seconds),
         "last_100": float(np.mean(losses[-100:])), "losses": losses,
     }
     (out / f"{run.name}.json").write_text(json.dumps(record, indent=1))
