@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import softllama as sl
 import words_chat as chat
 import words_corpus as corpus
 import words_vocab as vocab
@@ -31,6 +30,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+
+import softllama as sl
 
 MODELS = Path(__file__).resolve().parent.parent / "softllama" / "models"
 BOS, STOP = "<|endoftext|>", "<|im_end|>"
@@ -235,6 +236,11 @@ def next_word(asker: Asker, a: world.Animal, relation: str) -> int:
     return asker.token(" " + world.value(a, relation))
 
 
+def clear_frames(relation: str) -> list[str]:
+    """Held-out frames after which only this property can follow: "The dog is" may go on with "bigger than"."""
+    return [f for f in world.frames(relation, test=True) if not f.endswith(" is")]
+
+
 def ends(frame: str, a: world.Animal, relation: str) -> str:
     return frame + " the" if relation == "chase" and a.chases else frame
 
@@ -243,7 +249,7 @@ def held_out_frames(asker: Asker, most: int = 60) -> Grid:
     """p of the right word on frames that training never shows."""
     rows: list[tuple[str, ...]] = []
     for relation in world.RELATIONS:
-        frames = world.frames(relation, test=True)
+        frames = clear_frames(relation)
         if relation != "sound" and len(frames) > most:
             frames = random.Random(5).sample(frames, most)
         p: Floats = np.zeros((len(world.ANIMALS), len(frames)))
@@ -288,13 +294,13 @@ def answer(asker: Asker, messages: Sequence[tuple[str, str]], think: bool = True
     return asker.greedy(prompt(messages, think)).split("</think>")[-1].strip()
 
 
-def late_questions(asker: Asker, n: int) -> list[tuple[list[tuple[str, str]], frozenset[str]]]:
+def late_questions(asker: Asker, n: int, least: int) -> list[tuple[list[tuple[str, str]], frozenset[str]]]:
     """Held-out fact questions behind a long chat about other animals; training's longest document has 256 tokens."""
     rng = random.Random(17)
     out: list[tuple[list[tuple[str, str]], frozenset[str]]] = []
     for last, right in test_questions("fact", n):
         before: list[tuple[str, str]] = []
-        while len(asker.ids(prompt(before, True))) < 350:
+        while len(asker.ids(prompt(before, True))) < least:
             before += earlier_turns(rng)
         out.append((before + last, right))
     return out
@@ -342,9 +348,10 @@ def questions(asker: Asker, n: int) -> Grid:
     unknown = [[("user", q)] for q in chat.UNKNOWN_TEST]
     counts = [sum(answer(asker, m, t) == chat.UNSURE for m in unknown) for t in (True, False)]
     rows.append(("outside its world", *(share_interval(c, len(unknown)) for c in counts)))
-    long = late_questions(asker, n)
-    counts = [sum(answer(asker, m, t) in right for m, right in long) for t in (True, False)]
-    rows.append(("fact, after 350 to 400 tokens of chat", *(share_interval(c, len(long)) for c in counts)))
+    for least in (200, 350):
+        late = late_questions(asker, n, least)
+        counts = [sum(answer(asker, m, t) in right for m, right in late) for t in (True, False)]
+        rows.append((f"fact, after {least} to {least + 20} tokens of chat", *(share_interval(c, len(late)) for c in counts)))
     return Grid("held-out questions, greedy", ("kind", "with thinking", "thinking off"), rows)
 
 
@@ -352,8 +359,11 @@ def questions(asker: Asker, n: int) -> Grid:
 # Mixtures
 # ---------------------------------------------------------------------------------------------------------------------
 
-PAIR_FRAMES: dict[str, tuple[str, ...]] = {  # the plain frame, then held-out ones (`check_frames` sees to it)
-    r: (world.frame("", "The", world.PLAIN[r]), *random.Random(f"pairs {r}").sample(world.frames(r, test=True), 2))
+PAIR_FRAMES: dict[str, tuple[str, ...]] = {  # the plain frame, then held-out ones
+    r: (
+        world.frame("", "The", "is always" if r == "size" else world.PLAIN[r]),
+        *random.Random(f"pairs {r}").sample(clear_frames(r), 2),
+    )
     for r in ("sound", "food", "home", "colour", "size")
 }
 GRID = np.linspace(0, 1, 21)

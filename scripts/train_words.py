@@ -39,6 +39,7 @@ from tqdm import tqdm
 from words_documents import Document, mixed_document, pure_document
 
 ROW = 256  # positions in a row
+UNDECIDED = 4.0  # weight in the loss of a position whose worlds differ: few positions, and what a mixture is to teach
 SHAPE = {"d_model": 192, "n_layers": 4, "n_heads": 6, "d_ff": 512, "n_ctx": 512}
 
 
@@ -59,11 +60,11 @@ class Run:
 
 RUNS = {
     "words": Run(
-        "words", 1400, 24, 3e-3, 60, 0.6, 0.0, 20261123,
+        "words", 1000, 24, 3e-3, 60, 0.6, 0.0, 20261123,
         "A small English of animals, trained on tokens. Made for softllama.",
     ),
     "words-mixed": Run(
-        "words-mixed", 1400, 16, 2e-3, 60, 0.7, 0.65, 20261124,
+        "words-mixed", 1100, 16, 2e-3, 60, 0.7, 0.65, 20261124,
         "`words`, further trained on mixtures of tokens that stand for one world. Made for softllama.",
     ),
 }
@@ -80,6 +81,7 @@ class Batch:
     segment: Tensor  # (R, T) int64: which document of the row a position belongs to
     target: Tensor  # (n, K) int64: tokens of the predictive distribution at each position that counts
     probs: Tensor  # (n, K) float32, rows sum to 1
+    weight: Tensor  # (n,) float32: 1, or UNDECIDED where the distribution is not one token
     at: Tensor  # (n,) int64: flat index of those positions
     mix_at: Tensor  # (m,) int64: flat index of mixed inputs
     mix_ids: Tensor  # (m, J) int64
@@ -127,16 +129,17 @@ def batches(bpe: vocab.Bpe, run: Run) -> Iterator[Batch]:
                         targets[base + position - 1] = doc.targets.get(position) or {doc.ids[position]: 1.0}
                 used += n
         target, probs = ragged(list(targets.values()))
+        weight = 1 + (UNDECIDED - 1) * (probs[:, 0] < 1).float()
         mix_ids, mix_weights = ragged(list(mixes.values()))
         yield Batch(
-            torch.from_numpy(ids), torch.from_numpy(segment), target, probs,
+            torch.from_numpy(ids), torch.from_numpy(segment), target, probs, weight,
             torch.tensor(list(targets), dtype=torch.int64), torch.tensor(list(mixes), dtype=torch.int64),
             mix_ids, mix_weights,
         )
 
 
 def loss_of(model: TinyLlama, b: Batch) -> Tensor:
-    """Mean cross-entropy, in nats, against the predictive distributions."""
+    """Weighted mean of the cross-entropy, in nats, against the predictive distributions."""
     causal = torch.ones(ROW, ROW, dtype=torch.bool, device=b.ids.device).tril()
     mask = (b.segment[:, :, None] == b.segment[:, None, :])[:, None] & causal  # (R, 1, T, T)
     embeds = model.embed(b.ids)  # (R, T, d)
@@ -145,7 +148,7 @@ def loss_of(model: TinyLlama, b: Batch) -> Tensor:
         embeds = embeds.flatten(0, 1).index_copy(0, b.mix_at, mixed).view_as(embeds)
     logits = model(embeds=embeds, mask=mask).flatten(0, 1)[b.at]  # (n, V)
     chosen = logits.log_softmax(-1).gather(1, b.target)  # (n, K)
-    loss: Tensor = -(chosen * b.probs).sum(1).mean()
+    loss: Tensor = -((chosen * b.probs).sum(1) * b.weight).sum() / b.weight.sum()
     return loss
 
 
@@ -202,7 +205,7 @@ def plot(losses: list[float], path: Path, title: str) -> None:
     figure, axis = plt.subplots(figsize=(7, 4))
     axis.plot(losses, lw=0.5, alpha=0.4, label="step")
     axis.plot(np.arange(len(smooth)) + width - 1, smooth, label=f"mean of {width}")
-    axis.set(xlabel="step", ylabel="loss, nats a token", title=title, yscale="log")
+    axis.set(xlabel="step", ylabel="loss, nats a token (weighted)", title=title, yscale="log")
     axis.legend()
     figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)

@@ -21,7 +21,7 @@ from words_questions import (
     who_chases_question,
     yes_no_question,
 )
-from words_texts import facts_plan, raw_compare_plan, raw_which_plan, story_plan, two_plan
+from words_texts import facts_plan, raw_compare_plan, raw_which_plan, sameness_plan, story_plan, two_plan
 from words_world import ANIMALS, MUTE, RELATIONS, Plan, Rng, World, asked, plain
 
 QUESTION_KINDS: dict[str, tuple[Callable[[Rng, bool], Plan], float]] = {
@@ -39,6 +39,7 @@ RAW_KINDS: dict[str, tuple[Callable[[Rng], Plan], float]] = {
     "two": (two_plan, 2.0),
     "raw compare": (raw_compare_plan, 1.0),
     "raw which": (raw_which_plan, 2.0),
+    "sameness": (sameness_plan, 1.2),
     "story": (story_plan, 2.0),
     "tell": (tell_plan, 1.0),
     "unknown": (unknown_plan, 2.0),
@@ -67,7 +68,7 @@ def draw_world(rng: Rng, plan: Plan, tries: int = 200) -> World | None:
 def history(rng: Rng) -> str:
     """Some earlier turns, to stand before a chat: what a conversation looks like once its thinking is removed."""
     text = MUTE
-    for _ in range(rng.choice((1, 1, 2, 3, 4))):
+    for _ in range(rng.choice((1, 1, 2, 3, 5, 8))):
         x = rng.random()
         if x < 0.7:
             a, relation = rng.choice(ANIMALS), rng.choice(RELATIONS)

@@ -30,6 +30,7 @@ from words_world import (
     pair_held_out,
     plain,
     predicate,
+    sameness,
     value,
 )
 
@@ -142,7 +143,8 @@ def yes_no_question(rng: Rng, test: bool) -> Plan:
         q = YES_NO[relation].format(mark(0, a.name), other)
         yes = "Yes" if value(a, relation) == other else "No"
         said = fact(a, relation, 0)
-        return Turn(casual(r, q), thought(r, a, relation, 0), f"{yes}, {said[0].lower()}{said[1:]}.")
+        think = f"{thought(r, a, relation, 0)} So {sameness(other, value(a, relation))}."
+        return Turn(casual(r, q), think, f"{yes}, {said[0].lower()}{said[1:]}.")
 
     def allowed(w: World) -> bool:
         if held_out("yes", w[0].name, relation, other, percent=15) != test:
@@ -195,8 +197,8 @@ def same_question(rng: Rng, test: bool) -> Plan:
     def turn(r: Rng, w: World) -> Turn:
         a, b = w
         yes = value(a, relation) == value(b, relation)
-        verdict = "the same" if yes else "not the same"
-        think = f"{thought(r, a, relation, 0)} {thought(r, b, relation, 1)} So it is {verdict}."
+        so = sameness(value(a, relation), value(b, relation))
+        think = f"{thought(r, a, relation, 0)} {thought(r, b, relation, 1)} So {so}."
         q = SAME[relation].format(mark(0, a.name), mark(1, b.name))
         return Turn(casual(r, q), think, "Yes, it is the same." if yes else "No, it is not the same.")
 

@@ -8,7 +8,9 @@ world.
 from __future__ import annotations
 
 from words_world import (
+    ANIMALS,
     BY_NAME,
+    OPENINGS,
     PLAIN,
     RELATIONS,
     VERBS,
@@ -24,6 +26,7 @@ from words_world import (
     mark,
     pair_held_out,
     predicate,
+    sameness,
     value,
 )
 
@@ -118,6 +121,16 @@ def raw_which_plan(rng: Rng) -> Plan:
         return text
 
     return Plan("raw which", 1, anything, render, key=relation)
+
+
+def sameness_plan(rng: Rng) -> Plan:
+    """Every word is the same as itself and as no other: without these texts, "yes" is learned fact by fact."""
+    relation = rng.choice(RELATIONS)
+    words = sorted({value(a, relation) for a in ANIMALS})
+    a = rng.choice(words)
+    b = a if rng.random() < 0.5 else rng.choice(words)
+    opening = rng.choice(("So", *OPENINGS[1:]))
+    return Plan("sameness", 0, anything, lambda _: f"{opening} {sameness(a, b)}.")
 
 
 def story_text(r: Rng, a: Animal, b: Animal, slot_a: int | None, slot_b: int | None) -> str:

@@ -16,7 +16,7 @@ The texts
 ---------
 Raw text: facts in many frames ("In the morning, every dog likes to say woof."), facts in a row ("It eats bones and
 lives in the house."), two animals side by side, comparisons of size, the animal that has a property ("The animal that
-says woof is the dog."), and short stories. Chats in a ChatML template: questions of one fact, who and which, yes or no,
+says woof is the dog."), whether two words are the same, and short stories. Chats in a ChatML template: questions of one fact, who and which, yes or no,
 comparison, "the same", two-step questions ("What does the animal that chases the cat say?"), a second question that
 leans on the first, "tell me about", small talk, and questions about anything else, answered "I do not know that.". An
 assistant's last turn opens with `<think>`: the facts needed, one sentence each, and what follows from them; one chat in
@@ -233,6 +233,11 @@ def framed_fact(rng: Rng, a: Animal, relation: str, slot: int) -> str:
 def asked(a: Animal, relation: str) -> bool:
     """Whether training asks for this fact in a chat."""
     return not held_out("asked", a.name, relation, percent=15)
+
+
+def sameness(a: str, b: str) -> str:
+    """Whether two words are one: the step of thinking that a yes or a no rests on."""
+    return f"{a} and {b} are {'the same' if a == b else 'not the same'}"
 
 
 def bigger(a: Animal, b: Animal) -> int:
