@@ -99,7 +99,7 @@ def ragged(rows: list[dict[int, float]]) -> tuple[Tensor, Tensor]:
 
 
 def batches(bpe: vocab.Bpe, run: Run) -> Iterator[Batch]:
-    """The run's fixed stream of batches. Documents that do not fit a row are split off to the next; none is cut."""
+    """The run's fixed stream of batches. A document that does not fit opens the next row; one longer than ROW is left out."""
     rng = random.Random(run.seed)
     spare: Document | None = None
     while True:

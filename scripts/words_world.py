@@ -16,11 +16,12 @@ The texts
 ---------
 Raw text: facts in many frames ("In the morning, every dog likes to say woof."), facts in a row ("It eats bones and
 lives in the house."), two animals side by side, comparisons of size, the animal that has a property ("The animal that
-says woof is the dog."), whether two words are the same, and short stories. Chats in a ChatML template: questions of one fact, who and which, yes or no,
-comparison, "the same", two-step questions ("What does the animal that chases the cat say?"), a second question that
-leans on the first, "tell me about", small talk, and questions about anything else, answered "I do not know that.". An
-assistant's last turn opens with `<think>`: the facts needed, one sentence each, and what follows from them; one chat in
-eight has the empty block of thinking switched off. Earlier turns have their thinking removed, as the template does.
+says woof is the dog."), whether two words are the same, and short stories. Chats in a ChatML template: questions of one
+fact, who and which, yes or no, comparison, "the same", two-step questions ("What does the animal that chases the cat
+say?"), a second question that leans on the first, "tell me about", small talk, and questions about anything else,
+answered "I do not know that.". An assistant's last turn opens with `<think>`: the facts needed, one sentence each, and
+what follows from them; one chat in eight has the empty block of thinking switched off. Earlier turns have their
+thinking removed, as the template does.
 
 Held out, never generated for training (`held_out` decides by a checksum, so the split needs no file)
   frames       15 % of the combinations of opening and verb of each property, and one opening of each property
