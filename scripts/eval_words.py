@@ -351,7 +351,8 @@ def questions(asker: Asker, n: int) -> Grid:
     for least in (200, 350):
         late = late_questions(asker, n, least)
         counts = [sum(answer(asker, m, t) in right for m, right in late) for t in (True, False)]
-        rows.append((f"fact, after {least} to {least + 20} tokens of chat", *(share_interval(c, len(late)) for c in counts)))
+        what = f"fact, after {least} to {least + 20} tokens of chat"
+        rows.append((what, *(share_interval(c, len(late)) for c in counts)))
     return Grid("held-out questions, greedy", ("kind", "with thinking", "thinking off"), rows)
 
 

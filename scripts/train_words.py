@@ -99,7 +99,10 @@ def ragged(rows: list[dict[int, float]]) -> tuple[Tensor, Tensor]:
 
 
 def batches(bpe: vocab.Bpe, run: Run) -> Iterator[Batch]:
-    """The run's fixed stream of batches. A document that does not fit opens the next row; one longer than ROW is left out."""
+    """The run's fixed stream of batches.
+
+    A document that does not fit opens the next row; one that is longer than a row is left out.
+    """
     rng = random.Random(run.seed)
     spare: Document | None = None
     while True:
@@ -218,8 +221,8 @@ def save(model: TinyLlama, bpe: vocab.Bpe, run: Run, losses: list[float], out: P
         write_gguf(model, gguf_vocab(bpe), out / name, name=run.name, description=run.description, quantization=kind)
     record = {
         "run": asdict(run), "config": asdict(model.c), "parameters": sum(p.numel() for p in model.parameters()),
-        "rows": [run.rows, ROW], "threads": torch.get_num_threads(), "torch": torch.__version__, "seconds": round(seconds),
-        "last_100": float(np.mean(losses[-100:])), "losses": losses,
+        "rows": [run.rows, ROW], "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "seconds": round(seconds), "last_100": float(np.mean(losses[-100:])), "losses": losses,
     }
     (out / f"{run.name}.json").write_text(json.dumps(record, indent=1))
     plot(losses, out / f"{run.name}.png", run.name)

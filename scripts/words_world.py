@@ -128,8 +128,8 @@ def pair_class(a: str, b: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Sentences. MENTION + slot precedes a word that a mixture may replace: the subject of that slot, or for WORDING a "The" or
-# "A" that means the same. MUTE and SPEAK switch the loss off and on.
+# Sentences. MENTION + slot precedes a word that a mixture may replace: the subject of that slot, or for WORDING a
+# "The" or "A" that means the same. MUTE and SPEAK switch the loss off and on.
 # ---------------------------------------------------------------------------------------------------------------------
 
 MENTION = 0xE000
