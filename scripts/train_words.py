@@ -64,7 +64,7 @@ RUNS = {
         "A small English of animals, trained on tokens. Made for softllama.",
     ),
     "words-mixed": Run(
-        "words-mixed", 1100, 16, 2e-3, 60, 0.7, 0.65, 20261124,
+        "words-mixed", 800, 16, 2e-3, 60, 0.7, 0.65, 20261124,
         "`words`, further trained on mixtures of tokens that stand for one world. Made for softllama.",
     ),
 }
