@@ -385,7 +385,7 @@ def kl(p: Floats, q: Floats) -> float:
 
 
 def half_and_half(asker: Asker) -> dict[str, dict[str, Any]]:
-    """At 0.5/0.5, for each pair with two different facts: is the top token a third one, and KL(average || mixture)."""
+    """At 0.5/0.5, for each pair with two different facts: is the top token a third one, and KL(average to mixture)."""
     out: dict[str, dict[str, Any]] = {}
     for relation, frames in PAIR_FRAMES.items():
         for frame in frames:
@@ -499,8 +499,8 @@ def mixtures(askers: dict[str, Asker], record: dict[str, Any]) -> list[Grid]:
         return {
             "third token on top, sound": share_of(join(m, c, "third", ["sound"])),
             "third token on top, other properties": share_of(join(m, c, "third", others)),
-            "KL(average || mixture), sound": mean_interval(join(m, c, "kl", ["sound"])),
-            "KL(average || mixture), other properties": mean_interval(join(m, c, "kl", others)),
+            "KL(average to mixture), sound": mean_interval(join(m, c, "kl", ["sound"])),
+            "KL(average to mixture), other properties": mean_interval(join(m, c, "kl", others)),
             "calibration error over a, mean": mean_interval(curves[m][c]["error"]),
             "calibration error over a, 95 % of pairs below": f"{np.quantile(curves[m][c]['error'], 0.95):.3f}",
             "width of the transition (line: 0.8)": mean_interval(curves[m][c]["width"]),
