@@ -1,0 +1,5 @@
+"""python -m softllama"""
+
+from softllama.cli import main
+
+main()

@@ -1,0 +1,107 @@
+"""softllama probe"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from softllama.cli import note
+from softllama.cli.options import load_model, model_options, read_text
+from softllama.errors import MixtureError, UsageError
+
+DEFAULT_PROMPT = "The {} says"
+
+
+@click.command()
+@click.option(
+    "--mix", "mixes", multiple=True, metavar="MIX", help="A mixture, such as dog:0.5,cat:0.5. May be repeated."
+)
+@click.option(
+    "--prompt", metavar="TEXT", help=f'Text with {{}} or {{name}} for the mixtures. Default: "{DEFAULT_PROMPT}".'
+)
+@click.option("--prompt-file", metavar="FILE", help="The prompt from a file; - for stdin.")
+@click.option("--chat", is_flag=True, help="Put the prompt through the model's chat template, as the user's message.")
+@click.option("--system", metavar="TEXT", help="The system message, with --chat.")
+@click.option("--sweep", type=int, metavar="N", help="Also go from the first component to the others in N points.")
+@click.option(
+    "--continue", "continue_", type=int, default=0, metavar="N", help="Also continue each greedily for N tokens."
+)
+@click.option("--top", "n_top", type=int, default=5, show_default=True, metavar="N", help="How many tokens to show.")
+@click.option("--normalize", is_flag=True, help="Divide the weights by their sum.")
+@click.option("--signed", is_flag=True, help="Allow any real weights, as in king:1,man:-1,woman:1.")
+@click.option("--split", type=click.Choice(["first", "last", "mean"]), help="What a word of several tokens stands for.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--plot", metavar="FILE", help="Write a picture (.png, .svg, .pdf).")
+@model_options
+def command(
+    mixes: tuple[str, ...],
+    prompt: str | None,
+    prompt_file: str | None,
+    chat: bool,
+    system: str | None,
+    sweep: int | None,
+    continue_: int,
+    n_top: int,
+    normalize: bool,
+    signed: bool,
+    split: str | None,
+    as_json: bool,
+    as_csv: bool,
+    plot: str | None,
+    model: str | None,
+    n_ctx: int | None,
+    gpu_layers: int | None,
+    threads: int | None,
+    lora: tuple[str, ...],
+    quiet: bool,
+) -> None:
+    """What a model makes of a prompt that holds a mixture of tokens.
+
+    \b
+    softllama probe --mix "dog:0.5,cat:0.5"
+    softllama probe -m model.gguf --mix "dog,cat" --prompt "The {} says" --sweep 21 --plot dogcat.png
+    softllama probe --mix "a=dog,cat" --mix "b=ball:0.7,bone:0.3" --prompt "The {a} sees the {b} and"
+    softllama probe --mix "#12:0.3,#99:0.7" --json
+    softllama probe --mix "@vector.npy" --prompt "It was {}"
+
+    A mixture is written word:weight, with weights that sum to 1 (dog,cat: equal shares). "New York":0.3 quotes
+    anything, #1234:0.2 is a token id, @vector.npy a vector over the vocabulary. A bare word is the token that its place
+    in the prompt would give it.
+
+    The mixture's next-token distribution is shown beside those of its components alone, and beside their average, which
+    is what one would get by sampling the token first. JS is the Jensen-Shannon divergence in nats, between 0 and 0.6931.
+    """
+    if not mixes:
+        raise MixtureError("no mixture was given", 'add --mix "dog:0.5,cat:0.5"')
+    if prompt is not None and prompt_file is not None:
+        raise UsageError("--prompt and --prompt-file exclude each other")
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other")
+    if plot is not None:
+        from softllama import plot as plots
+
+        plots.check_path(plot)
+    text = read_text(prompt_file) if prompt_file is not None else prompt
+    loaded = load_model(model, n_ctx, gpu_layers, threads, lora, quiet)
+    if text is None:
+        text = DEFAULT_PROMPT
+        if not quiet:
+            note(f'prompt: "{text}"; --prompt TEXT sets another')
+    result = loaded.probe(
+        text, list(mixes), sweep=sweep, continue_=continue_, chat=chat, system=system, normalize=normalize, signed=signed,
+        split=split, n_top=n_top,
+    )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
+    elif as_csv:
+        click.echo(result.csv(), nl=False)
+    else:
+        from softllama import render
+
+        render.console().print(render.probe(result))
+    if plot is not None:
+        result.plot(plot)
+        if not quiet:
+            note(f"plot: {plot}")

@@ -1,0 +1,86 @@
+"""A model's token-embedding table: Mixture -> float32[n_embd]. Rows come from the file's mapping, never from memory that
+llama.cpp may have repacked. Knows no context; the multiplier is found by calibration.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softllama import cache, kernels
+from softllama.errors import MixtureError
+from softllama.llama import binding
+from softllama.llama.header import Tensor
+from softllama.mixture import Mixture
+
+
+class Table:
+    """Rows of a (n_vocab, n_embd) table in a GGUF file. quantization: ggml's name of its type, such as "Q6_K"."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        t = binding.table_type(tensor.ggml_type)
+        self.n_embd, self.n_vocab = tensor.shape[:2]
+        self.quantization = t.name
+        self._file = tensor.path
+        self._rows = kernels.Rows(tensor.rows(), self.n_embd, t.block, t.to_float)
+
+    def mix(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], scale: float = 1.0) -> None:
+        """out[r] = scale · Σ wᵢ E[i] of mixtures[r]; out: (>= n, stride) float32, stride >= n_embd, padded with 0.
+
+        Raises MixtureError for a token id outside the vocabulary.
+        """
+        for m in mixtures:
+            self.check(m)
+        offsets = np.zeros(len(mixtures) + 1, dtype=np.int64)
+        np.cumsum([len(m) for m in mixtures], out=offsets[1:])
+        ids = np.concatenate([m.ids for m in mixtures])
+        weights = np.concatenate([m.weights for m in mixtures])
+        kernels.mix(self._rows, offsets, ids, weights, out, scale)
+
+    def check(self, m: Mixture) -> None:
+        """Raise MixtureError if the vocabulary does not have an id of the mixture."""
+        if (high := int(m.ids[-1])) >= self.n_vocab:
+            raise MixtureError(
+                f"token id {high} is outside the vocabulary of {self.n_vocab}", f"ids go from 0 to {self.n_vocab - 1}"
+            )
+
+    def embed(self, mixture: Mixture) -> NDArray[np.float32]:
+        """Σ wᵢ E[i]: (n_embd,) float32, before the architecture's multiplier."""
+        out = np.empty((1, self.n_embd), dtype=np.float32)
+        self.mix([mixture], out)
+        return out.reshape(-1)
+
+    def rows(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Rows of the table, dequantized: (len(ids), n_embd) float32."""
+        out = np.empty((len(ids), self.n_embd), dtype=np.float32)
+        self.mix([Mixture.one_hot(i) for i in ids], out)
+        return out
+
+    @cached_property
+    def _norms(self) -> tuple[float, float]:
+        """Mean row norm and root mean square of the entries. Reads the whole table once; remembered per file."""
+        key = cache.file_key([self._file], "norms")
+        known = cache.load("norms", key)
+        if isinstance(known, list) and len(known) == 2 and all(isinstance(x, float) for x in known):
+            return known[0], known[1]
+        norms = squares = 0.0
+        for start in range(0, self.n_vocab, 1024):
+            rows = self.rows(range(start, min(start + 1024, self.n_vocab))).astype(np.float64)
+            s = np.square(rows).sum(axis=1)
+            norms, squares = norms + float(np.sqrt(s).sum()), squares + float(s.sum())
+        found = norms / self.n_vocab, float(np.sqrt(squares / (self.n_vocab * self.n_embd)))
+        cache.store("norms", key, list(found))
+        return found
+
+    @property
+    def mean_norm(self) -> float:
+        """The mean Euclidean norm of the rows, before the architecture's multiplier."""
+        return self._norms[0]
+
+    @property
+    def rms(self) -> float:
+        """The root mean square of the table's entries."""
+        return self._norms[1]

@@ -1,0 +1,42 @@
+"""The errors a user can cause. Imports nothing, so that every other module can raise them."""
+
+
+class SoftLlamaError(Exception):
+    """Base of every error that a user can cause.
+
+    The message says what happened, with the numbers. `.hint` says what to do or type ("" where nothing helps).
+    `.exit_code` is what the command line returns: 1, or 2 for something typed wrongly.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class MixtureError(SoftLlamaError):
+    """A mixture that is not one: bad weights, ids out of range, text that is not understood."""
+
+    exit_code = 2
+
+
+class PromptError(SoftLlamaError):
+    """A prompt that cannot be encoded, or whose places and mixtures do not fit."""
+
+    exit_code = 2
+
+
+class UsageError(SoftLlamaError):
+    """An option or argument outside what is allowed."""
+
+    exit_code = 2
+
+
+class ModelError(SoftLlamaError):
+    """A model file that cannot be loaded, or that cannot take mixtures."""
+
+
+class ContextError(SoftLlamaError):
+    """No room left in the context, or llama.cpp could not evaluate a batch."""

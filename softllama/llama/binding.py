@@ -1,0 +1,197 @@
+"""llama_cpp and ggml, loaded once: log kept aside, table types, devices, threads. Knows no model."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import os
+import platform
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # or ggml starts a debugger when it aborts
+
+import llama_cpp
+from llama_cpp import llama_cpp as _api
+
+from softllama.errors import ModelError, SoftLlamaError
+
+api: Any = _api  # functions, structs and constants of llama.h
+lib: Any = _api._lib  # libllama; the dynamic linker finds the symbols of libggml through it
+
+VERSION: str = llama_cpp.__version__
+
+_WARN, _ERROR, _CONT = 3, 4, 5  # enum ggml_log_level
+_log: collections.deque[tuple[int, str]] = collections.deque(maxlen=200)
+
+
+@api.llama_log_callback  # type: ignore[untyped-decorator]
+def _keep(level: int, text: bytes, _: object) -> None:
+    if level == _CONT and _log:
+        last, line = _log.pop()
+        _log.append((last, line + text.decode("utf-8", "replace")))
+    elif level in (_WARN, _ERROR):
+        _log.append((level, text.decode("utf-8", "replace")))
+
+
+api.llama_log_set(_keep, None)
+api.llama_backend_init()
+
+
+def clear_log() -> None:
+    """Forget what llama.cpp has said so far."""
+    _log.clear()
+
+
+def last_error() -> str:
+    """The cause of the last failure in llama.cpp's words: the first error since clear_log(), without its prefix."""
+    errors = [text.strip() for level, text in _log if level == _ERROR]
+    for text in errors:
+        text = re.sub(r"^[A-Za-z_:~<>]+: ", "", text)
+        text = re.sub(r"^error loading model(?: \w+)?: ", "", text)
+        text = re.sub(r"^[a-z]+(_[a-z]+)+: ", "", text)  # the function that threw it
+        if text:
+            return text
+    return "it gave no reason"
+
+
+def exit_on_abort() -> None:
+    """Make llama.cpp's abort end this process with a sentence and exit code 1. For the command line, once at start.
+
+    Everything is checked before llama.cpp is called, so this is for what nobody foresaw.
+    """
+    lib.ggml_set_abort_callback.restype = ctypes.c_void_p
+    lib.ggml_set_abort_callback(_on_abort)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_char_p)  # type: ignore[untyped-decorator]
+def _on_abort(message: bytes) -> None:
+    cause = message.decode("utf-8", "replace").strip().rpartition("/")[2]
+    os.write(2, f"Error: llama.cpp stopped: {cause}\nHint: the model file may be damaged\n".encode())
+    os._exit(1)
+
+
+# ---- table types ---------------------------------------------------------------------------------------------------
+
+
+class _TypeTraits(ctypes.Structure):  # struct ggml_type_traits, the same from llama-cpp-python 0.3.16 to 0.3.36
+    _fields_ = (
+        ("type_name", ctypes.c_char_p),
+        ("blck_size", ctypes.c_int64),
+        ("blck_size_interleave", ctypes.c_int64),
+        ("type_size", ctypes.c_size_t),
+        ("is_quantized", ctypes.c_bool),
+        ("to_float", ctypes.c_void_p),
+        ("from_float_ref", ctypes.c_void_p),
+    )
+
+
+def _declare(name: str, result: Any, *arguments: Any) -> Any:
+    f = getattr(lib, name)
+    f.restype, f.argtypes = result, list(arguments)
+    return f
+
+
+_type_traits = _declare("ggml_get_type_traits", ctypes.POINTER(_TypeTraits), ctypes.c_int)
+_type_name = _declare("ggml_type_name", ctypes.c_char_p, ctypes.c_int)
+_type_size = _declare("ggml_type_size", ctypes.c_size_t, ctypes.c_int)
+_blck_size = _declare("ggml_blck_size", ctypes.c_int64, ctypes.c_int)
+
+
+@dataclass(frozen=True)
+class TableType:
+    """A ggml type: `block` values take `block_bytes` bytes; `to_float` is its dequantizer's address (0 for F32)."""
+
+    name: str
+    block: int
+    block_bytes: int
+    to_float: int
+
+
+@cache
+def table_type(ggml_type: int) -> TableType:
+    """What ggml knows of a type. Raises ModelError for one that ggml cannot turn into floats."""
+    if not 0 <= ggml_type < api.GGML_TYPE_COUNT:
+        raise ModelError(f"tensor type {ggml_type} is unknown to llama.cpp", "upgrade llama-cpp-python")
+    t = _type_traits(ggml_type).contents
+    name = (_type_name(ggml_type) or b"").decode()
+    if (
+        (t.type_name or b"").decode() != name
+        or t.blck_size != _blck_size(ggml_type)
+        or t.type_size != _type_size(ggml_type)
+    ):
+        raise SoftLlamaError(
+            f"ggml's type table has another layout in llama-cpp-python {VERSION}",
+            "install a version that softllama was tested with (see README)",
+        )
+    if not t.type_size or (not t.to_float and ggml_type != api.GGML_TYPE_F32):
+        raise ModelError(f"llama.cpp cannot turn the tensor type {name or ggml_type} into floats")
+    return TableType(name.upper(), t.blck_size, t.type_size, t.to_float or 0)
+
+
+# ---- devices and threads -------------------------------------------------------------------------------------------
+
+_dev_count = _declare("ggml_backend_dev_count", ctypes.c_size_t)
+_dev_get = _declare("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
+_dev_name = _declare("ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p)
+_dev_description = _declare("ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)
+_dev_type = _declare("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
+_GPU = 1  # GGML_BACKEND_DEVICE_TYPE_GPU; integrated ones are 2
+
+
+@cache
+def gpus() -> tuple[str, ...]:
+    """Names of the GPUs that this build of llama.cpp can use, such as "CUDA0 (NVIDIA H100)"."""
+    if not api.llama_supports_gpu_offload():
+        return ()
+    found = []
+    for i in range(_dev_count()):
+        dev = _dev_get(i)
+        if _dev_type(dev) in (_GPU, _GPU + 1):
+            found.append(f"{_dev_name(dev).decode()} ({_dev_description(dev).decode().strip()})")
+    return tuple(found)
+
+
+@cache
+def amx() -> bool:
+    """Would llama.cpp use this processor's AMX unit? Its code for it crashes on some machines (llama.cpp #20824)."""
+    return b"AMX_INT8 = 1" in (api.llama_print_system_info() or b"")
+
+
+@cache
+def physical_cores() -> int:
+    """Physical cores that this process may use; on Apple silicon the performance cores. At least 1."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    if sys.platform == "darwin":
+        for key in ("hw.perflevel0.physicalcpu", "hw.physicalcpu"):
+            with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
+                return max(
+                    1, int(subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, check=True).stdout)
+                )
+    siblings = set()
+    for cpu in allowed:
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        with contextlib.suppress(OSError):
+            siblings.add(path.read_text().strip())
+    return max(1, len(siblings) or len(allowed))
+
+
+def cpu_name() -> str:
+    """The processor as its maker calls it, as far as the system tells."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()
+
+
+def build() -> str:
+    """llama-cpp-python's version and, where the library tells it, llama.cpp's own."""
+    with contextlib.suppress(AttributeError):
+        return f"llama-cpp-python {VERSION}, llama.cpp {api.llama_version().decode()}"
+    return f"llama-cpp-python {VERSION}"

@@ -1,0 +1,223 @@
+"""Sequences in llama.cpp's memory: rows or ids in, logits out. Knows nothing of words, mixtures or scales.
+
+The only object that changes besides a chat's state. Everything that could make llama.cpp abort is checked here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softllama.errors import ContextError, UsageError
+from softllama.llama import binding
+from softllama.llama.binding import api
+from softllama.llama.weights import Weights
+
+N_BATCH = 512  # positions that go to llama.cpp at once
+
+
+def _as(array: NDArray[Any], ctype: Any) -> Any:
+    return array.ctypes.data_as(ctypes.POINTER(ctype))
+
+
+class Context:
+    """Room for n_seq sequences that share n_ctx positions; a prefix copied to several sequences is stored once.
+
+    n_ctx: rounded up by llama.cpp, see `.n_ctx`. threads: None for the physical cores. n_outputs: logits that one batch
+    may return, n_seq if None; llama.cpp sets memory for n_outputs * n_vocab floats aside. embeddings: `hidden` will be
+    asked for.
+    Raises ContextError where llama.cpp cannot make it, with the size it needs.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        n_ctx: int,
+        n_seq: int = 1,
+        *,
+        threads: int | None = None,
+        n_batch: int = N_BATCH,
+        n_outputs: int | None = None,
+        embeddings: bool = False,
+    ) -> None:
+        if n_ctx < 1:
+            raise UsageError(f"a context needs room for at least one position, not n_ctx = {n_ctx}")
+        if threads is not None and not 1 <= threads <= 1024:
+            raise UsageError(f"threads must be between 1 and 1024, not {threads}")
+        n_seq_limit = api.llama_max_parallel_sequences()
+        if not 1 <= n_seq <= n_seq_limit:
+            raise UsageError(f"a context holds 1 to {n_seq_limit} sequences, not {n_seq}")
+        self.weights = weights
+        self.threads = threads or binding.physical_cores()
+        self.n_batch = max(n_batch, n_seq)
+        # llama.cpp keeps an output for every position when it is to give hidden states
+        self.n_outputs = self.n_batch if embeddings else min(n_outputs or n_seq, self.n_batch)
+        params = api.llama_context_default_params()
+        params.n_ctx = n_ctx
+        params.n_batch = params.n_ubatch = self.n_batch
+        params.n_seq_max = n_seq
+        if hasattr(params, "n_outputs_max"):  # newer versions; older ones allow n_batch
+            params.n_outputs_max = self.n_outputs
+        params.n_threads = params.n_threads_batch = self.threads
+        params.kv_unified = True
+        params.embeddings = embeddings
+        params.offload_kqv = params.op_offload = weights.on_gpu
+        params.no_perf = True
+        binding.clear_log()
+        pointer = api.llama_init_from_model(weights.pointer, params)
+        if not pointer:
+            raise ContextError(
+                f"llama.cpp cannot make a context of {n_ctx} positions: {binding.last_error()}",
+                f"try a smaller one, such as --n-ctx {max(256, n_ctx // 4)}",
+            )
+        self.pointer = pointer
+        self._finalizer = weakref.finalize(self, api.llama_free, pointer)
+        self.memory = api.llama_get_memory(pointer)
+        self.n_ctx: int = min(api.llama_n_ctx(pointer), weights.n_positions or sys.maxsize)
+        # llama.cpp takes no more at once than the n_ctx it was asked for, though it rounds the context up
+        self.n_batch = min(self.n_batch, api.llama_n_batch(pointer))
+        self.n_outputs = min(self.n_outputs, self.n_batch)
+        self.n_seq = n_seq
+        self._free = list(range(n_seq))[::-1]
+        self._lock = threading.RLock()
+        self.evaluated = 0  # positions evaluated so far
+        if weights.lora:
+            n = len(weights.lora)
+            adapters = (api.llama_adapter_lora_p_ctypes * n)(*[a.pointer for a in weights.lora])
+            if api.llama_set_adapters_lora(
+                pointer, adapters, n, (ctypes.c_float * n)(*[a.scale for a in weights.lora])
+            ):
+                raise ContextError("llama.cpp cannot apply the LoRA adapter")
+
+        b, k = self.n_batch, weights.positions_per_row
+        self.rows = np.zeros((b, weights.n_embd_inp), dtype=np.float32)  # the embedding batch's own buffer
+        self._tokens = np.zeros(b, dtype=np.int32)
+        self._pos = np.zeros(k * b, dtype=np.int32)
+        self._n_seq_id = np.ones(b, dtype=np.int32)
+        self._seq_id = np.zeros(b, dtype=np.int32)
+        at = self._seq_id.ctypes.data + 4 * np.arange(b + 1, dtype=np.uintp)  # row i's list of sequences: one, its own
+        self._seq_ptr = (ctypes.POINTER(ctypes.c_int32) * (b + 1)).from_buffer_copy(at.tobytes())
+        self._want = np.zeros(b, dtype=np.int8)
+        self._batch = api.llama_batch(
+            0, None, None, _as(self._pos, ctypes.c_int32), _as(self._n_seq_id, ctypes.c_int32),
+            self._seq_ptr, _as(self._want, ctypes.c_int8),
+        )  # fmt: skip
+
+    # ---- sequences
+
+    def take(self) -> int | None:
+        """A free sequence, or None."""
+        with self._lock:
+            return self._free.pop() if self._free else None
+
+    def release(self, seq: int) -> None:
+        """Forget a sequence and make it free."""
+        with self._lock:
+            if self._finalizer.alive:
+                api.llama_memory_seq_rm(self.memory, seq, -1, -1)
+            self._free.append(seq)
+
+    def copy(self, source: int, target: int) -> None:
+        """Make `target` hold what `source` holds; the cells are shared until they differ."""
+        with self._lock:
+            api.llama_memory_seq_rm(self.memory, target, -1, -1)
+            api.llama_memory_seq_cp(self.memory, source, target, -1, -1)
+
+    def cut(self, seq: int, n: int) -> bool:
+        """Keep the first n positions. False where the memory cannot (recurrent models), which leaves it as it was."""
+        with self._lock:
+            return bool(api.llama_memory_seq_rm(self.memory, seq, n, -1))
+
+    def state(self, seq: int) -> bytes:
+        """A sequence's whole state, for `restore` in a context of the same model."""
+        with self._lock:
+            size = api.llama_state_seq_get_size(self.pointer, seq)
+            buffer = (ctypes.c_uint8 * size)()
+            n = api.llama_state_seq_get_data(self.pointer, buffer, size, seq)
+            return bytes(buffer[:n]) if n < size else bytes(buffer)
+
+    def restore(self, seq: int, state: bytes) -> None:
+        """Put a state into a sequence. Raises ContextError where it does not fit."""
+        with self._lock:
+            buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+            if not api.llama_state_seq_set_data(self.pointer, buffer, len(state), seq):
+                raise ContextError(f"a state of {len(state):,} bytes does not fit into this context")
+
+    # ---- evaluation
+
+    def decode(
+        self,
+        seqs: Sequence[int] | NDArray[np.integer[Any]],
+        positions: Sequence[int] | NDArray[np.integer[Any]],
+        want: Sequence[bool] | NDArray[np.bool_],
+        tokens: Sequence[int] | NDArray[np.integer[Any]] | None = None,
+    ) -> NDArray[np.float32]:
+        """Evaluate n <= n_batch positions: the given tokens (n,), or without them the first n of `.rows`.
+
+        seqs, positions: (n,) the sequence and the place in it of each. want: (n,) whose logits to return.
+        Returns logits (sum(want), n_vocab) float32, a copy. Raises ContextError where there is no room (nothing is then
+        evaluated) or llama.cpp fails.
+        """
+        n = len(seqs)
+        if not 1 <= n <= self.n_batch:
+            raise ContextError(f"a batch holds 1 to {self.n_batch} positions, not {n}")
+        with self._lock:
+            batch = self._batch
+            batch.n_tokens = n
+            if tokens is None:
+                batch.token, batch.embd = None, _as(self.rows, ctypes.c_float)
+            else:
+                self._tokens[:n] = tokens
+                batch.token, batch.embd = _as(self._tokens, ctypes.c_int32), None
+            self._seq_id[:n] = seqs
+            self._want[:n] = want
+            if self._seq_id[:n].min() < 0 or self._seq_id[:n].max() >= self.n_seq:
+                raise ContextError(f"sequences are numbered 0 to {self.n_seq - 1}")
+            if np.count_nonzero(self._want[:n]) > self.n_outputs:
+                raise ContextError(
+                    f"a batch returns at most {self.n_outputs} logits, not {np.count_nonzero(self._want[:n])}"
+                )
+            p = self._pos
+            p[:n] = positions
+            if self.weights.n_positions and p[:n].max() >= self.weights.n_positions:
+                raise ContextError(f"this model knows {self.weights.n_positions} positions, and no more can be made")
+            if self.weights.positions_per_row == 4:  # section-major: time, height, width as for text, then 0
+                p[n : 2 * n] = p[2 * n : 3 * n] = p[:n]
+                p[3 * n : 4 * n] = 0
+            binding.clear_log()
+            rc = api.llama_decode(self.pointer, batch)
+            if rc == 1:
+                raise ContextError(
+                    f"the context of {self.n_ctx} positions is full", "--n-ctx (n_ctx=...) gives it more room"
+                )
+            if rc:
+                raise ContextError(f"llama.cpp could not evaluate a batch of {n}: {binding.last_error()} (code {rc})")
+            self.evaluated += n
+            wanted = np.flatnonzero(self._want[:n])
+            out = np.empty((len(wanted), self.weights.n_vocab), dtype=np.float32)
+            for i, j in enumerate(wanted.tolist()):
+                out[i] = np.ctypeslib.as_array(api.llama_get_logits_ith(self.pointer, j), shape=(self.weights.n_vocab,))
+            return out
+
+    def hidden(self, i: int) -> NDArray[np.float32]:
+        """The last hidden state, after the final norm, of position i of the last batch (-1: its last): (n_embd,), a copy."""
+        with self._lock:
+            pointer = api.llama_get_embeddings_ith(self.pointer, i)
+            if not pointer:
+                raise ContextError("llama.cpp gives no hidden states for this model")
+            return np.array(np.ctypeslib.as_array(pointer, shape=(self.weights.n_embd,)))
+
+    def close(self) -> None:
+        """Free the memory. Safe to call twice."""
+        self._finalizer()
+
+    @property
+    def closed(self) -> bool:
+        return not self._finalizer.alive

@@ -1,0 +1,187 @@
+"""Text to token ids and back, by llama.cpp's own tokenizer, with what would end the process checked before.
+
+Knows one vocabulary. Does not know prompts or mixtures.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cached_property
+
+from softllama.errors import PromptError
+from softllama.llama.binding import api
+from softllama.llama.weights import Weights
+
+_ATTR_UNKNOWN = 1
+_ATTR_SPECIAL = 1 | 8 | 16  # unknown, control, user-defined
+_TYPE_NONE, _TYPE_SPM, _TYPE_BPE, _TYPE_PLAMO2 = 0, 1, 2, 6
+_NULL = -1
+
+
+class Tokenizer:
+    """The vocabulary of a loaded model. bos, eos, eot: ids, or None where the vocabulary has none."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights  # keeps the vocabulary's memory alive
+        self._vocab = weights.vocab
+        self.n_vocab = weights.n_vocab
+        self._type: int = api.llama_vocab_type(self._vocab)
+        self.bos = self._id(api.llama_vocab_bos(self._vocab))
+        self.eos = self._id(api.llama_vocab_eos(self._vocab))
+        self.eot = self._id(api.llama_vocab_eot(self._vocab))
+        self.add_bos = bool(api.llama_vocab_get_add_bos(self._vocab)) and self.bos is not None
+        self._buffer = ctypes.create_string_buffer(256)
+        self._pieces: dict[int, bytes] = {}
+
+    def _id(self, token: int) -> int | None:
+        return token if 0 <= token < self.n_vocab else None
+
+    def is_eog(self, token: int) -> bool:
+        """Does this token end a generation (end of text, of turn, ...)?"""
+        return bool(api.llama_vocab_is_eog(self._vocab, token))
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token stands for; part of a character for some. Control tokens give their own text."""
+        if (known := self._pieces.get(token)) is not None:
+            return known
+        if not 0 <= token < self.n_vocab:
+            raise PromptError(f"token id {token} is outside the vocabulary of {self.n_vocab}")
+        if self._type == _TYPE_NONE:
+            return f"#{token}".encode()
+        n = api.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, True)
+        if n < 0:
+            self._buffer = ctypes.create_string_buffer(-n)
+            n = api.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, True)
+        self._pieces[token] = self._buffer.raw[:n]
+        return self._pieces[token]
+
+    def tokenize(self, text: str, *, special: bool = True, lead: bool = True) -> list[int]:
+        """Ids of a text, without BOS or EOS. `special`: a text such as "<|im_end|>" means that token.
+
+        `lead`: the text is the start of a prompt, where some vocabularies put a space before the first word; without,
+        it goes on from other text.
+
+        Raises PromptError for text that the vocabulary cannot encode, with the character.
+        """
+        if not text:
+            return []
+        if self._type == _TYPE_NONE:
+            raise PromptError("this model has no tokenizer", "write token ids: #12")
+        data = self._bytes(text)
+        self._check_bytes(text, special)
+        if lead or not self._adds_space:
+            ids = self._call(data, special)
+        elif text.startswith(" ") and not text.startswith("  "):
+            ids = self._call(data[1:], special) if len(data) > 1 else self._after_sentinel(data, special)
+        else:
+            ids = self._after_sentinel(data, special)
+        self._check_round_trip(text, data, ids)
+        return ids
+
+    def detokenize(self, ids: list[int]) -> str:
+        """The text of ids; bytes that are not UTF-8 become U+FFFD."""
+        return b"".join(self.piece(i) for i in ids).decode("utf-8", "replace")
+
+    def _call(self, data: bytes, special: bool) -> list[int]:
+        n_max = len(data) + 8
+        out = (ctypes.c_int32 * n_max)()
+        n = api.llama_tokenize(self._vocab, data, len(data), out, n_max, False, special)
+        if n < 0:
+            out = (ctypes.c_int32 * -n)()
+            n = api.llama_tokenize(self._vocab, data, len(data), out, -n, False, special)
+        return list(out[: max(n, 0)])
+
+    @cached_property
+    def _adds_space(self) -> bool:
+        """Does the vocabulary put a space before the first word of a text (SentencePiece's dummy prefix)?"""
+        if self._type != _TYPE_SPM:
+            return False
+        ids = self._call(b"a", False) if self._encodable("a") else []
+        return bool(ids) and b"".join(self.piece(i) for i in ids).startswith(b" ")
+
+    def _after_sentinel(self, data: bytes, special: bool) -> list[int]:
+        """Ids of a text that goes on from other text: tokenized after a character that does not join it."""
+        for sentinel in (b"\n", b"~", b"0", b"a"):
+            if not self._encodable(sentinel.decode()):
+                continue
+            before, both = self._call(sentinel, False), self._call(sentinel + data, special)
+            if both[: len(before)] == before:
+                return both[len(before) :]
+        return self._call(data, special)
+
+    @staticmethod
+    def _bytes(text: str) -> bytes:
+        try:
+            return text.encode("utf-8")
+        except UnicodeEncodeError as e:
+            raise PromptError(
+                f"character {e.start} of {text[max(0, e.start - 8) : e.start + 8]!r} is not valid Unicode",
+                "use UTF-8 text",
+            ) from None
+
+    # SentencePiece vocabularies without byte tokens: llama.cpp ends the process on a character that is not in them.
+
+    @cached_property
+    def _byte_tokens(self) -> frozenset[int]:
+        """The bytes that have a token of their own, "<0x00>" to "<0xFF>"."""
+        if self._type not in (_TYPE_SPM, _TYPE_PLAMO2):
+            return frozenset(range(256))
+        found: set[int] = set()
+        for token in range(self.n_vocab):
+            t: bytes = api.llama_vocab_get_text(self._vocab, token) or b""
+            if len(t) == 6 and t.startswith(b"<0x") and t.endswith(b">"):
+                found.add(int(t[3:5], 16))
+                if len(found) == 256:
+                    break
+        return frozenset(found)
+
+    @cached_property
+    def _texts(self) -> frozenset[bytes]:
+        return frozenset(api.llama_vocab_get_text(self._vocab, i) or b"" for i in range(self.n_vocab))
+
+    def _encodable(self, char: str) -> bool:
+        if len(self._byte_tokens) == 256:
+            return True
+        c = "\u2581" if char == " " else char
+        if c.encode() in self._texts:
+            return True
+        return all(
+            b in self._byte_tokens or (self._type == _TYPE_SPM and bytes([b]) in self._texts) for b in c.encode()
+        )
+
+    @cached_property
+    def _special_texts(self) -> list[str]:
+        """Texts that are taken for tokens before the rest is encoded, longest first, as llama.cpp looks for them."""
+        found = [i for i in range(self.n_vocab) if api.llama_vocab_get_attr(self._vocab, i) & _ATTR_SPECIAL]
+        texts = {(api.llama_vocab_get_text(self._vocab, i) or b"").decode("utf-8", "replace") for i in found}
+        return sorted(texts - {""}, key=lambda t: (-len(t.encode()), t))
+
+    def _check_bytes(self, text: str, special: bool) -> None:
+        if len(self._byte_tokens) == 256:
+            return
+        parts = [text]
+        for known in self._special_texts if special else ():
+            parts = [p for part in parts for p in part.split(known)]
+        # the space is needed for the prefix that the tokenizer adds by itself
+        for c in dict.fromkeys((" " if self._type == _TYPE_SPM else "") + "".join(parts)):
+            if not self._encodable(c):
+                raise PromptError(
+                    f"this model's vocabulary cannot encode {c!r} (U+{ord(c):04X})", "leave the character out"
+                )
+
+    def _check_round_trip(self, text: str, data: bytes, ids: list[int]) -> None:
+        """Byte-pair vocabularies drop what they cannot encode without a word; others put an unknown token there."""
+        if self._type == _TYPE_BPE:
+            back = b"".join(self.piece(i) for i in ids)
+            if back != data and back.strip() != data.strip():
+                for c in dict.fromkeys(text):
+                    if c.encode() not in b"".join(self.piece(i) for i in self._call(c.encode(), False)):
+                        raise PromptError(
+                            f"this model's vocabulary cannot encode {c!r} (U+{ord(c):04X})", "leave the character out"
+                        )
+            return
+        for i in ids:
+            if api.llama_vocab_get_attr(self._vocab, i) & _ATTR_UNKNOWN and self.piece(i) not in data:
+                raise PromptError(
+                    f"this model's vocabulary cannot encode a part of {text[:60]!r}", "use other characters"
+                )

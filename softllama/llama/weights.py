@@ -1,0 +1,233 @@
+"""A model that llama.cpp has loaded, and the reasons for which one is refused before or after loading.
+
+Knows architectures by what the header says. Does not know mixtures: whether feeding rows equals feeding tokens is
+measured afterwards, in calibration.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+from softllama import cache
+from softllama.errors import ModelError, UsageError
+from softllama.llama import binding, header
+from softllama.llama.binding import api
+from softllama.llama.header import Header, Tensor
+
+_ENCODERS = {
+    "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
+    "gemma-embedding", "llama-embed", "t5encoder",
+}  # fmt: skip
+_NO_BATCH = {  # measured: an embedding batch gives other logits than the token, without an error
+    "gemma3n": "it looks up a second, per-layer embedding by token id",
+    "cogvlm": "it takes every embedding for an image",
+    "qwen4exp": "it looks up n-grams of token ids",
+}
+_DRAFT = {"eagle3", "dflash", "gemma4-assistant"}
+_VOCODERS = {"wavtokenizer-dec", "pockettts"}
+_DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
+
+
+def refusal(h: Header) -> str | None:
+    """Why a model with this header cannot take mixtures, as the end of a sentence; None if nothing speaks against it.
+
+    Some of these would end the process inside llama.cpp, so they are never tried.
+    """
+    a = h.arch
+    if a in _ENCODERS:
+        return "it is an encoder, which has no next-token distribution"
+    if a == "t5":
+        return "it is an encoder-decoder, and softllama feeds decoders only"
+    if a == "clip":
+        return "it is an image or audio projector (mmproj), not a language model"
+    if a in _DRAFT:
+        return "it is a draft head, which works only beside its main model"
+    if a in _VOCODERS:
+        return "it turns codes into sound and has no vocabulary of text"
+    if a in _DIFFUSION:
+        return "it is a diffusion model, without a left-to-right context"
+    if a in _NO_BATCH:
+        return _NO_BATCH[a]
+    if a == "gemma4" and h.get("{arch}.embedding_length_per_layer_input", 0):
+        return _NO_BATCH["gemma3n"]
+    if a in ("glm4", "glm4moe") and "{arch}.rope.dimension_sections".replace("{arch}", a) not in h.metadata:
+        return "llama.cpp aborts on embedding input for it"
+    if a == "graniteswitch":
+        return "llama.cpp aborts on embedding input for it"
+    return None
+
+
+def damage(h: Header) -> str | None:
+    """A number in the header at which llama.cpp would end the process, as "key = value"; None if there is none.
+
+    Only what no architecture allows. Arrays (a number for each layer) are not looked at.
+    """
+
+    def number(key: str, default: float) -> float:
+        value = h.get(f"{{arch}}.{key}", default)
+        return value if isinstance(value, int | float) else default
+
+    layers, experts, used = number("block_count", 1), number("expert_count", 0), number("expert_used_count", 0)
+    used_given = h.get("{arch}.expert_used_count", 0)  # an array in some models
+    heads, rotary = number("attention.head_count", 0), number("rope.dimension_count", 0)
+    head = number("attention.key_length", number("embedding_length", 0) // heads if heads > 0 else math.inf)
+    bad = {
+        "block_count": not 1 <= layers <= 512,
+        "nextn_predict_layers": number("nextn_predict_layers", 0) > layers,
+        # llama.cpp itself forgets a single expert of the Hunyuan models
+        "expert_count": experts > 1024 or (experts > h.arch.startswith("hunyuan") and used_given == 0),
+        "expert_used_count": used > experts,
+        "rope.dimension_count": rotary % 2 != 0 or (heads > 0 and rotary > head),
+        "attention.layer_norm_rms_epsilon": not 0 <= number("attention.layer_norm_rms_epsilon", 0) < math.inf,
+        "attention.layer_norm_epsilon": not 0 <= number("attention.layer_norm_epsilon", 0) < math.inf,
+    }
+    return next((f"{h.arch}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
+
+
+def find_table(h: Header) -> Tensor:
+    """The token-embedding table. Raises ModelError for a file that is no language model, or whose table is not usable."""
+    if h.kind == "adapter":
+        raise ModelError(f"{h.path} is a LoRA adapter, not a model", "load its base model and add --lora FILE")
+    if h.kind == "imatrix":
+        raise ModelError(f"{h.path} is an importance matrix, not a model")
+    if not h.arch:
+        raise ModelError(f"{h.path} does not name its architecture", "fetch the file again")
+    if (why := refusal(h)) is not None:
+        raise ModelError(f"{h.path.name} ({h.arch}) cannot take mixtures: {why}")
+    if (wrong := damage(h)) is not None:
+        raise ModelError(f"{h.path} is damaged: its header says {wrong}", "fetch the file again")
+    names = ["token_embd.weight", *(["output.weight"] if h.arch == "codeshell" else [])]
+    table = next((h.tensors[n] for n in names if n in h.tensors), None)
+    if table is None:
+        what = "a vocabulary without weights" if not h.tensors else "no token_embd.weight tensor"
+        raise ModelError(f"{h.path} holds {what}", "name a complete model")
+    t = binding.table_type(table.ggml_type)
+    n_embd, n_vocab = table.shape[:2]
+    if (
+        table.shape[2:] not in ((), (1, 1))
+        or n_embd % t.block
+        or table.size != n_embd // t.block * t.block_bytes * n_vocab
+    ):
+        raise ModelError(f"{h.path}: {table.name} has the shape {table.shape}, which does not fit its type {t.name}")
+    return table
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA adapter that is active in every context of a model."""
+
+    path: Path
+    scale: float
+    pointer: ctypes.c_void_p
+
+
+class Weights:
+    """A loaded model. gpu_layers: None for all where this build has a GPU, 0 for none.
+
+    Raises ModelError with llama.cpp's cause for a file that does not load, and for those that cannot take mixtures.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        gpu_layers: int | None = None,
+        lora: list[tuple[str, float]] | None = None,
+    ) -> None:
+        self.header = header.read(path)
+        self.table = find_table(self.header)
+        self._check_vocabulary()
+        gpus = binding.gpus()
+        if gpu_layers is not None and gpu_layers < 0:
+            raise UsageError(f"gpu_layers must be 0 or more, not {gpu_layers}", "leave it out for all layers")
+        self.gpu_layers = (999 if gpus else 0) if gpu_layers is None else gpu_layers
+        self.on_gpu = bool(gpus) and self.gpu_layers > 0
+        if self.on_gpu:
+            self.device = ", ".join(gpus)
+            part = "all layers" if gpu_layers is None else f"{gpu_layers} layers"
+            self.device_reason = (
+                f"{part}, as this build of llama.cpp has a GPU back end; --gpu-layers 0 keeps to the CPU"
+            )
+        else:
+            self.device = binding.cpu_name()
+            if gpus:
+                self.device_reason = "as --gpu-layers 0 asks"
+            elif gpu_layers:
+                self.device_reason = (
+                    f"this build of llama.cpp has no GPU back end, so {gpu_layers} GPU layers were ignored"
+                )
+            else:
+                self.device_reason = "this build of llama.cpp has no GPU back end"
+
+        params = api.llama_model_default_params()
+        params.n_gpu_layers = self.gpu_layers
+        if binding.amx() and hasattr(params, "use_extra_bufts"):
+            params.use_extra_bufts = False  # keeps the weights out of the AMX buffer, whose matrix product may crash
+        binding.clear_log()
+        pointer = api.llama_model_load_from_file(os.fsencode(self.header.path), params)
+        if not pointer:
+            raise ModelError(
+                f"llama.cpp cannot load {self.header.path}: {binding.last_error()}",
+                "the file may be damaged, or need a newer llama-cpp-python",
+            )
+        self.pointer = pointer
+        self._finalizer = weakref.finalize(self, api.llama_model_free, pointer)
+        self.vocab = api.llama_model_get_vocab(pointer)
+        self.n_bytes = sum(t.size for t in self.header.tensors.values())
+        self.n_vocab: int = api.llama_vocab_n_tokens(self.vocab)
+        self.n_embd: int = self.table.shape[0]
+        self.n_embd_inp: int = api.llama_model_n_embd_inp(pointer)
+        self.n_ctx_train: int = api.llama_model_n_ctx_train(pointer)
+        positions = self.header.tensors.get("position_embd.weight")
+        self.n_positions = positions.shape[1] if positions else None  # learned ones; llama.cpp aborts beyond them
+        self.n_layer: int = api.llama_model_n_layer(pointer)
+        self.recurrent: bool = bool(api.llama_model_is_recurrent(pointer) or api.llama_model_is_hybrid(pointer))
+        mrope = (api.LLAMA_ROPE_TYPE_MROPE, api.LLAMA_ROPE_TYPE_IMROPE)
+        self.positions_per_row = 4 if api.llama_model_rope_type(pointer) in mrope else 1
+        if self.n_embd_inp < self.n_embd or self.n_vocab != self.table.shape[1]:
+            raise ModelError(
+                f"{self.header.path.name} ({self.header.arch}) cannot take mixtures: its table is "
+                f"{self.table.shape[:2]}, and llama.cpp expects ({self.n_embd_inp}, {self.n_vocab})"
+            )
+        self.lora = tuple(self._load_lora(p, s) for p, s in lora or ())
+
+    def _check_vocabulary(self) -> None:
+        """Once per file: what llama.cpp would end the process for, and what takes a moment to find out."""
+        key = cache.file_key(self.header.files)
+        if cache.load("vocabulary", key):
+            return
+        if (text := header.twice_in_vocabulary(self.header.path)) is not None:
+            raise ModelError(
+                f"{self.header.path} is damaged: its vocabulary lists {text!r} twice", "fetch the file again"
+            )
+        cache.store("vocabulary", key, True)
+
+    def _load_lora(self, path: str, scale: float) -> Lora:
+        if not math.isfinite(scale):
+            raise UsageError(f"the scale of the adapter {path} is {scale}", "1 is its full effect")
+        h = header.read(path)
+        if h.kind != "adapter":
+            raise ModelError(
+                f"{h.path} is not a LoRA adapter (general.type is {h.kind!r})", "-m names models, --lora adapters"
+            )
+        if any(name.startswith(("token_embd", self.table.name)) for name in h.tensors):
+            raise ModelError(
+                f"the adapter {h.path.name} changes the token-embedding table, which mixtures are read from",
+                "merge it into the model first, with llama.cpp's llama-export-lora",
+            )
+        binding.clear_log()
+        pointer = api.llama_adapter_lora_init(self.pointer, os.fsencode(h.path))
+        if not pointer:
+            raise ModelError(
+                f"llama.cpp cannot load the adapter {h.path}: {binding.last_error()}", "it must fit the model"
+            )
+        return Lora(h.path, scale, pointer)  # freed with the model
+
+    def close(self) -> None:
+        """Free the memory. Contexts must be closed first."""
+        self._finalizer()

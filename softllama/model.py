@@ -1,0 +1,260 @@
+"""A model that takes tokens and mixtures: the library's front door. Puts weights, vocabulary, table and contexts together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softllama import mixture as mx
+from softllama import vocab
+from softllama.calibration import Calibration, calibrate
+from softllama.distribution import Distribution
+from softllama.embeddings import Table
+from softllama.errors import ModelError, UsageError
+from softllama.llama.binding import physical_cores
+from softllama.llama.context import Context
+from softllama.llama.template import ChatTemplate
+from softllama.llama.tokenizer import Tokenizer
+from softllama.llama.weights import Weights
+from softllama.mixture import Mixture
+from softllama.session import Session
+
+if TYPE_CHECKING:
+    from softllama.decode import Step
+    from softllama.probe import ProbeResult
+    from softllama.trace import Trace
+
+N_CTX_DEFAULT = 4096  # positions a session has room for, unless the model's own context is smaller or n_ctx says more
+SMALL = 16 << 20  # bytes of weights below which a second thread costs more than it brings
+FORKS = 16  # sequences in a session's context; forks beyond them get a context of their own
+FORKS_RECURRENT = 4  # each one has a whole state set aside
+
+
+def load(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    n_ctx: int | None = None,
+    gpu_layers: int | None = None,
+    threads: int | None = None,
+    lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None = None,
+) -> Model:
+    """Load a GGUF model. None: the bundled one; "bundled:NAME": another of those.
+
+    n_ctx: positions a session has room for; None for the model's own context, at most 4096. gpu_layers: None for all
+    where llama.cpp was built with a GPU back end, else none. threads: None for the physical cores (one for a
+    model under 16 MB, which more would slow down). lora: path of an adapter, (path, scale), or several.
+
+    Raises ModelError, with the reason, for a file that cannot be loaded or a model that cannot take mixtures.
+    """
+    return Model(path, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=lora)
+
+
+class Model:
+    """A loaded model; `load` makes one. A context manager; sessions must be closed before it is."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        n_ctx: int | None = None,
+        gpu_layers: int | None = None,
+        threads: int | None = None,
+        lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None = None,
+    ) -> None:
+        from softllama import bundled
+
+        if n_ctx is not None and not 1 <= n_ctx <= 2**30:
+            raise UsageError(f"n_ctx must be between 1 and 2^30, not {n_ctx}")
+        if threads is not None and not 1 <= threads <= 1024:
+            raise UsageError(f"threads must be between 1 and 1024, not {threads}")
+        self.arguments: dict[str, Any] = {"n_ctx": n_ctx, "gpu_layers": gpu_layers, "threads": threads}
+        self._weights = Weights(bundled.resolve(path), gpu_layers=gpu_layers, lora=_adapters(lora))
+        self.tokenizer = Tokenizer(self._weights)
+        self.table = Table(self._weights.table)
+        self.threads = threads or (1 if self._weights.n_bytes < SMALL else physical_cores())
+        self.calibration: Calibration = calibrate(self._weights, self.table, self.threads)
+        self.n_ctx_given = n_ctx
+        self.n_ctx_limit = n_ctx or self._weights.n_ctx_train or N_CTX_DEFAULT
+        self.n_ctx = min(self.n_ctx_limit, n_ctx or N_CTX_DEFAULT)
+
+    # ---- facts
+
+    @property
+    def path(self) -> str:
+        """The file (the first of a split)."""
+        return str(self._weights.header.path)
+
+    @property
+    def arch(self) -> str:
+        """The architecture, as the file names it."""
+        return self._weights.header.arch
+
+    @property
+    def name(self) -> str:
+        """The name in the file, or the file's."""
+        return str(self._weights.header.get("general.name") or self._weights.header.path.stem)
+
+    @property
+    def n_vocab(self) -> int:
+        """Size of the vocabulary."""
+        return self._weights.n_vocab
+
+    @property
+    def n_embd(self) -> int:
+        """Length of an embedding."""
+        return self._weights.n_embd
+
+    @property
+    def device(self) -> str:
+        """What the model runs on."""
+        return self._weights.device
+
+    @property
+    def device_reason(self) -> str:
+        """Why it runs there."""
+        return self._weights.device_reason
+
+    @property
+    def recurrent(self) -> bool:
+        """Does the model keep a state that cannot go back (recurrent and hybrid architectures)?"""
+        return self._weights.recurrent
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The file's metadata, arrays left out."""
+        return dict(self._weights.header.metadata)
+
+    @property
+    def lora(self) -> list[tuple[str, float]]:
+        """Active adapters: path and scale."""
+        return [(str(a.path), a.scale) for a in self._weights.lora]
+
+    @property
+    def files(self) -> list[str]:
+        """All files of the model."""
+        return [str(f) for f in self._weights.header.files]
+
+    # ---- text and mixtures
+
+    def tokenize(self, text: str, *, bos: bool = False, special: bool = True) -> list[int]:
+        """Token ids of a text. bos: put the vocabulary's BOS before, if it wants one. special: read "<|im_end|>" as a token.
+
+        Raises PromptError for text that the vocabulary cannot encode.
+        """
+        ids = self.tokenizer.tokenize(vocab.check_text(text, "text"), special=special)
+        if bos and self.tokenizer.add_bos and self.tokenizer.bos is not None and ids[:1] != [self.tokenizer.bos]:
+            ids.insert(0, self.tokenizer.bos)
+        return ids
+
+    def detokenize(self, ids: Sequence[int] | NDArray[Any]) -> str:
+        """The text of token ids; bytes that are not UTF-8 become U+FFFD."""
+        return self.tokenizer.detokenize([int(i) for i in ids])
+
+    def is_eog(self, token: int) -> bool:
+        """Does this token end a generation?"""
+        return self.tokenizer.is_eog(token)
+
+    def mix(
+        self, text: str, *, space: bool = True, split: str | None = None, signed: bool = False, normalize: bool = False
+    ) -> Mixture:
+        """The mixture that a text such as "dog:0.5,cat:0.5" writes (softllama.mixture has the form).
+
+        space: a bare word is the token that follows a space, as in the middle of a sentence.
+        Raises MixtureError with the reason and a remedy.
+        """
+        spec = mx.parse(vocab.check_text(text, "mixture"), signed=signed, normalize=normalize)
+        options = {"space": space, "lead": not space, "split": split, "signed": signed, "normalize": normalize}
+        return vocab.resolve(spec, self.tokenizer, **options).mixture  # type: ignore[arg-type]
+
+    def embed(self, mixture: Mixture) -> NDArray[np.float32]:
+        """Σ wᵢ E[i]: float32 (n_embd,), before the architecture's multiplier."""
+        return self.table.embed(mixture)
+
+    def spell(self, token: int) -> str:
+        """A token's text; U+FFFD for bytes that are only part of a character."""
+        return self.tokenizer.piece(token).decode("utf-8", "replace")
+
+    def distribution(self, logits: NDArray[np.float32]) -> Distribution:
+        """A distribution that knows this model's texts. logits: (n_vocab,)."""
+        return Distribution(logits, self.spell)
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate:
+        """The model's own chat template. Raises ModelError where it has none."""
+        source = self._weights.header.get("tokenizer.chat_template")
+        if not source:
+            raise ModelError(f"{self.name} has no chat template", "use a raw prompt, without --chat")
+        ids = {"bos": self.tokenizer.bos, "eos": self.tokenizer.eos}
+        return ChatTemplate(str(source), **{k: "" if i is None else self.spell(i) for k, i in ids.items()})
+
+    # ---- evaluation
+
+    def context(self, n_ctx: int, n_seq: int = 1, *, embeddings: bool = False) -> Context:
+        """A context of one's own, for work with many sequences; `session` is simpler."""
+        return Context(self._weights, n_ctx, n_seq, threads=self.threads, embeddings=embeddings)
+
+    def session(self, n_ctx: int | None = None) -> Session:
+        """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
+        context = self.context(self.n_ctx if n_ctx is None else n_ctx, FORKS_RECURRENT if self.recurrent else FORKS)
+        seq = context.take()
+        assert seq is not None
+        return Session(self, context, seq)
+
+    def fill_rows(self, context: Context, mixtures: Sequence[Mixture]) -> None:
+        """Write the mixtures' rows, scaled as this architecture wants them, into the context's embedding batch."""
+        self.table.mix(mixtures, context.rows, self.calibration.multiplier)
+
+    def probe(
+        self,
+        prompt: str = "The {} says",
+        mix: str | Mixture | Sequence[str | Mixture] = (),
+        **options: Any,
+    ) -> ProbeResult:
+        """Ask what the model makes of a prompt that holds mixtures: see softllama.probe.probe for the options."""
+        from softllama.probe import probe
+
+        return probe(self, prompt, mix, **options)
+
+    def stream(self, prompt: Any, **options: Any) -> Iterator[Step]:
+        """Generate step by step: see softllama.generate.stream for the options."""
+        from softllama.generate import stream
+
+        return stream(self, prompt, **options)
+
+    def generate(self, prompt: Any, **options: Any) -> Trace:
+        """Generate, and collect the steps: see softllama.generate.stream for the options."""
+        from softllama.generate import generate
+
+        return generate(self, prompt, **options)
+
+    def close(self) -> None:
+        """Free the memory."""
+        self._weights.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({self.name}, {self.arch}, {self.n_vocab} tokens, n_embd {self.n_embd}, table {self.table.quantization}, "
+            f"multiplier {self.calibration.multiplier:g})"
+        )
+
+
+def _adapters(lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None) -> list[tuple[str, float]]:
+    if lora is None:
+        return []
+    if isinstance(lora, str | os.PathLike):
+        return [(os.fspath(lora), 1.0)]
+    if isinstance(lora, tuple) and len(lora) == 2 and isinstance(lora[1], int | float):
+        return [(os.fspath(lora[0]), float(lora[1]))]
+    return [pair for item in lora for pair in _adapters(item)]

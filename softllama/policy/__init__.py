@@ -1,0 +1,48 @@
+"""Decoding policies: from a distribution, and what a sequence remembers, to what is fed next. No model is needed.
+
+`policy(distribution, moment) -> Decision`. A policy holds only its settings: what it remembers of a sequence is in the
+sequence's `Moment`, so that one policy may serve many sequences.
+
+    base      Decision, Moment, Policy, as_policy
+    filters   temperature, top-k, top-p, min-p, repetition penalty
+    discrete  greedy, sample, cold_stop
+    soft      full, soft_thinking, gumbel, dirichlet, soft_noise, hidden; controls random_mix, top_mean
+    sampled   moi, selar, multiplex
+    swir      swir
+    method    the decorator that checks settings and lists methods
+    written   parse, describe, names
+"""
+
+from softllama.policy.base import Decision, Moment, Policy, Rule, Where, as_policy
+from softllama.policy.discrete import cold_stop, greedy, sample
+from softllama.policy.sampled import moi, multiplex, selar
+from softllama.policy.soft import dirichlet, full, gumbel, hidden, random_mix, soft_noise, soft_thinking, top_mean
+from softllama.policy.swir import swir
+from softllama.policy.written import describe, names, parse
+
+__all__ = [
+    "Decision",
+    "Moment",
+    "Policy",
+    "Rule",
+    "Where",
+    "as_policy",
+    "cold_stop",
+    "describe",
+    "dirichlet",
+    "full",
+    "greedy",
+    "gumbel",
+    "hidden",
+    "moi",
+    "multiplex",
+    "names",
+    "parse",
+    "random_mix",
+    "sample",
+    "selar",
+    "soft_noise",
+    "soft_thinking",
+    "swir",
+    "top_mean",
+]

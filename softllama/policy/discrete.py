@@ -1,0 +1,92 @@
+"""Policies that feed one token a step: the baselines, and Cold Stop without soft input."""
+
+from __future__ import annotations
+
+from softllama.distribution import Distribution
+from softllama.policy import filters
+from softllama.policy.base import COLD, Decision, Moment, Policy, Rule, Where, closing, hard
+from softllama.policy.method import method
+
+
+@method()
+def greedy() -> Rule:
+    """The most probable token; the lowest id among equals.
+
+    y = argmax z. The readout is y. Nothing is random.
+    """
+    return lambda distribution, moment: hard(distribution.argmax)
+
+
+@method()
+def sample(
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    penalty_last_n: int = 64,
+) -> Rule:
+    """One token drawn from the filtered probabilities.
+
+    The repetition penalty changes the logits of the last `penalty_last_n` readouts (-1: all of them); then p =
+    softmax(z/T), top-k, top-p, min-p, each renormalised (`filters.support`); y ~ p. The readout is y. The defaults
+    filter nothing; temperature 0 is greedy. penalty_last_n is llama.cpp's name and default; only readouts are
+    penalised, never the prompt. One random number is used for each step.
+
+    Raises UsageError for a setting that is out of range.
+    """
+
+    def rule(distribution: Distribution, moment: Moment) -> Decision:
+        d = filters.penalised(distribution, moment.readouts, repetition_penalty, penalty_last_n)
+        return hard(filters.support(d, temperature, top_k, top_p, min_p).draw(moment.rng))
+
+    return rule
+
+
+def published_answer() -> Policy:
+    """How Soft Thinking and its descendants decode the answer: ordinary sampling, min-p off."""
+    return sample(temperature=0.6, top_k=30, top_p=0.95)
+
+
+@method(answer=published_answer)
+def cold_stop(
+    temperature: float = 0.6,
+    top_k: int = 30,
+    top_p: float = 0.95,
+    min_p: float = 0.001,
+    tau: float = 0.01,
+    k: int = 256,
+    where: Where = "thinking",
+    answer: Rule | None = None,
+) -> Rule:
+    """Cold Stop on discrete tokens: sampling that ends thinking as Soft Thinking does (control).
+
+    y ~ the filtered p, fed as itself. Thinking ends after k consecutive steps with H < tau, H in nats over the whole
+    vocabulary after temperature and before the filters (arXiv 2505.15778). At temperature 0, H is 0: thinking then
+    ends after k steps. tau = 0 never ends it. Defaults are those of `soft_thinking`.
+
+    The answer is sampled with T 0.6, top-k 30, top-p 0.95, unless `answer` is given. Raises UsageError for a setting
+    that is out of range.
+    """
+
+    def rule(distribution: Distribution, moment: Moment) -> Decision:
+        drawn = hard(filters.support(distribution, temperature, top_k, top_p, min_p).draw(moment.rng))
+        return stop_when_cold(drawn, distribution, moment, temperature, tau, k)
+
+    return rule
+
+
+def stop_when_cold(
+    decision: Decision, distribution: Distribution, moment: Moment, temperature: float, tau: float, k: int
+) -> Decision:
+    """`decision`, or the step that closes thinking if this is the k-th in a row with H < tau (strictly).
+
+    Any other step resets the count. So does closing, whether by this rule or by a readout that is the closing tag.
+    """
+    if decision.token == moment.think_close:
+        moment.state.pop(COLD, None)
+        return decision
+    h = filters.entropy(distribution, temperature)
+    count = moment.state.get(COLD, 0) + 1 if h < tau else 0
+    moment.state[COLD] = 0 if count >= k else count
+    return closing(moment, decision, f"cold stop: k={k} steps with H < {tau:g}") if count >= k else decision

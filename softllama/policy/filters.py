@@ -1,0 +1,172 @@
+"""Temperature, top-k, top-p, min-p and the repetition penalty, on a Distribution, in double precision.
+
+The order is temperature, top-k, renormalise, top-p, renormalise, min-p, renormalise. Every filter keeps the most
+probable token. Knows no method and no mixture rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softllama import kernels
+from softllama.distribution import Distribution
+from softllama.errors import SoftLlamaError
+from softllama.mixture import Mixture
+
+F64 = NDArray[np.float64]
+COLDEST = float(np.finfo(np.float32).tiny)  # a temperature between 0 and this is as cold as this
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """The tokens that passed the filters.
+
+    ids: (k,) int64, increasing. p: (k,) float64, positive, sums to 1. logits: (k,) float32, which order the tokens
+    even where their probabilities round to the same number.
+    """
+
+    ids: NDArray[np.int64]
+    p: F64
+    logits: NDArray[np.float32]
+
+    @property
+    def heaviest(self) -> int:
+        """The most probable id; the lowest among equals."""
+        return int(self.ids[self.logits.argmax()])
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """One id with probability p, by inversion of the cumulative sum in the order of ids: one random number."""
+        c = np.cumsum(self.p)
+        return int(self.ids[min(int(np.searchsorted(c, rng.random() * c[-1], side="right")), len(c) - 1)])
+
+    def top(self, n: int) -> Support:
+        """The n most probable, renormalised; the lower id first among equals."""
+        if n >= len(self.ids):
+            return self
+        keep = np.sort(np.argsort(-self.logits, kind="stable")[:n])
+        return _support(self.ids[keep], self.p[keep], self.logits[keep])
+
+    def mixture(self) -> Mixture:
+        """The tokens, weighted by p."""
+        return normalised(self.ids, self.p)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> F64:
+    """softmax(logits / temperature) in double: (n,). Temperature 0 is one-hot at the first of the largest."""
+    if temperature == 0:
+        return one_hot(len(logits), int(logits.argmax()))
+    z = logits.astype(np.float64)
+    e: F64 = np.exp((z - z.max()) / max(temperature, COLDEST))
+    e /= e.sum()
+    return e
+
+
+def one_hot(n: int, i: int) -> F64:
+    """(n,): 1 at i, 0 elsewhere."""
+    v = np.zeros(n)
+    v[i] = 1
+    return v
+
+
+def normalised(ids: NDArray[Any], weights: F64) -> Mixture:
+    """Non-negative weights of any positive sum as a mixture, without those that float32 would round to 0."""
+    w = weights / weights.sum()
+    keep = w.astype(np.float32) > 0
+    return Mixture(ids[keep], w[keep] / w[keep].sum())
+
+
+def support(
+    distribution: Distribution, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+) -> Support:
+    """The tokens that pass the filters, in the order of this module's docstring.
+
+    top_k: keep the k most probable (0: all). top_p: then the fewest whose sum reaches top_p (1: all), the one that
+    crosses it included. min_p: then those of at least min_p times the largest (0: all). Tokens of probability 0 are
+    left out. Among equals the lower id is kept first. The vocabulary is sorted only as far as a filter needs.
+    """
+    z = distribution.logits
+    ordered = False
+    if temperature == 0:
+        top_k = 1
+    if 0 < top_k < len(z):
+        ids: NDArray[Any] = kernels.top(z, top_k)  # heaviest first
+        p = softmax(z[ids], temperature)
+        if top_p < 1:
+            ids, p = _nucleus(ids, p, top_p)
+    elif top_p < 1:
+        p_all = softmax(z, temperature)
+        k = 256
+        while True:
+            ids = kernels.top(z, k)
+            p = p_all[ids]
+            if k >= len(z) or np.cumsum(p)[-1] >= top_p:
+                break
+            k *= 8
+        ids, p = _nucleus(ids, p, top_p)
+    else:
+        ids, p, ordered = np.arange(len(z)), softmax(z, temperature), True
+    keep = (p >= min_p * p.max()) & (p > 0)
+    ids, p = ids[keep], p[keep]
+    if not ordered:
+        order = np.argsort(ids)
+        ids, p = ids[order], p[order]
+    return _support(ids, p, z[ids])
+
+
+def entropy(distribution: Distribution, temperature: float = 1.0) -> float:
+    """-sum p ln p in nats over the whole vocabulary: after temperature, before any filter."""
+    return 0.0 if temperature == 0 else distribution.entropy(max(temperature, COLDEST))
+
+
+def whole(distribution: Distribution, temperature: float = 1.0, epsilon: float = 0.0) -> tuple[Mixture, float]:
+    """(the whole vector as a mixture, the mass left out of it).
+
+    The least probable tokens are left out while their sum is at most epsilon (equal ones together or not at all), and
+    the rest is renormalised. Probabilities that are 0 in float32 are left out anyway.
+    """
+    p = softmax(distribution.logits, temperature)
+    keep = p.astype(np.float32) > 0
+    if epsilon > 0:
+        small = np.sort(p[keep & (p <= epsilon)])
+        n = int(np.searchsorted(np.cumsum(small), epsilon, side="right"))  # so many may go
+        keep &= p >= small[n] if n < len(small) else p > epsilon
+    ids = np.flatnonzero(keep)
+    left_out = float(p[~keep].sum())
+    return Mixture(ids, p[ids] / p[ids].sum()), left_out
+
+
+def penalised(distribution: Distribution, readouts: Sequence[int], penalty: float, last_n: int) -> Distribution:
+    """Logits of the ids among the last_n readouts (-1: all), divided by `penalty` if positive, multiplied if not.
+
+    The form of CTRL (arXiv 1909.05858) and of llama.cpp. Raises SoftLlamaError for an id outside the vocabulary.
+    """
+    if penalty == 1 or last_n == 0 or not readouts:
+        return distribution
+    seen = np.unique(np.asarray(readouts if last_n < 0 else readouts[-last_n:], dtype=np.int64))
+    if seen[0] < 0 or seen[-1] >= len(distribution):
+        bad = seen[-1] if seen[0] >= 0 else seen[0]
+        raise SoftLlamaError(f"readout {bad} is outside the vocabulary of {len(distribution)}")
+    z = distribution.logits.copy()
+    old = z[seen].astype(np.float64)
+    new = np.clip(np.where(old > 0, old / penalty, old * penalty), -LARGEST, LARGEST)
+    z[seen] = np.where(np.isneginf(old), old, new)
+    return Distribution(z, distribution.spell)
+
+
+def _nucleus(ids: NDArray[Any], p: F64, top_p: float) -> tuple[NDArray[Any], F64]:
+    """The fewest of the leading entries whose sum reaches top_p."""
+    n = int(np.searchsorted(np.cumsum(p), top_p, side="left")) + 1
+    return ids[:n], p[:n]
+
+
+def _support(ids: NDArray[Any], p: F64, logits: NDArray[np.float32]) -> Support:
+    return Support(ids.astype(np.int64), p / p.sum(), logits)

@@ -1,0 +1,174 @@
+"""`@method`: turns a builder of rules into a factory of policies, with its settings checked and listed.
+
+Knows names, types and allowed ranges of settings. Knows no formula.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import math
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, ParamSpec, cast, get_args, get_origin, get_type_hints
+
+from softllama.errors import UsageError
+from softllama.policy.base import Policy, Rule, as_policy
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Allowed values of a number: low <= x <= high, or low < x <= high if `above`."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def holds(self, x: float) -> bool:
+        return (x > self.low if self.above else x >= self.low) and x <= self.high  # NaN fails
+
+    def __str__(self) -> str:
+        if math.isinf(self.high):
+            return f"at least {self.low:g}"
+        return f"above {self.low:g}, at most {self.high:g}" if self.above else f"between {self.low:g} and {self.high:g}"
+
+
+# one meaning and one range for each name; a method may narrow it. Upper ends keep float32 and exp() in range.
+RANGES = {
+    "temperature": Range(0, 1e6),  # 0 is the greedy limit
+    "top_k": Range(0),  # 0: off
+    "top_p": Range(0, 1, above=True),
+    "min_p": Range(0, 1),
+    "repetition_penalty": Range(0, 1e3, above=True),
+    "penalty_last_n": Range(-1),  # -1: all, 0: off
+    "n": Range(1),
+    "k": Range(1),
+    "tau": Range(0),  # infinity is allowed
+    "gamma": Range(1e-6, 1e6),
+    "beta": Range(0),  # infinity is allowed
+    "a0": Range(0, 1),
+    "b0": Range(0, 1),
+    "window": Range(0),
+    "max_switches": Range(0),  # 0: no limit
+    "answer_tokens": Range(1),
+    "c": Range(0, 1e3),
+    "sigma": Range(0, 1e3),
+    "epsilon": Range(0, 0.5),
+    "steps": Range(0),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One parameter of a factory."""
+
+    name: str
+    kind: Any  # int, float, bool, str, Policy, or a Literal
+    default: Any
+    range: Range | None
+
+    @property
+    def allowed(self) -> str:
+        """In words, for help texts and errors."""
+        if get_origin(self.kind) is Literal:
+            return " or ".join(get_args(self.kind))
+        words = {int: "a whole number", float: "a number", bool: "true or false", Policy: "a policy"}[self.kind]
+        return f"{words} {self.range}" if self.range else words
+
+    def check(self, value: Any) -> Any:
+        """The value as its type. Raises UsageError that names the parameter, the value and what is allowed."""
+        try:
+            if get_origin(self.kind) is Literal:
+                ok = isinstance(value, str) and value in get_args(self.kind)
+            elif self.kind is Policy:
+                return None if value is None else as_policy(value)
+            elif self.kind is bool:
+                ok = isinstance(value, bool)
+            else:
+                if isinstance(value, (bool, str, bytes)):
+                    raise TypeError
+                value = operator.index(value) if self.kind is int else float(value)
+                ok = self.range is None or self.range.holds(value)
+        except (TypeError, ValueError, OverflowError):
+            ok = False
+        if not ok:
+            raise UsageError(f"{self.name} = {value!r} is not allowed: it must be {self.allowed}")
+        return value
+
+
+@dataclass(frozen=True)
+class Method:
+    """A factory as the table of methods lists it."""
+
+    name: str
+    factory: Callable[..., Policy]
+    settings: dict[str, Setting]
+    doc: str
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(
+    *, answer: Callable[[], Policy] | None = None, **ranges: Range
+) -> Callable[[Callable[P, Rule]], Callable[P, Policy]]:
+    """Make `def soft(n: int = 10, ..., where=..., answer=...) -> Rule` a factory of policies and list it by its name.
+
+    Types come from the annotations (`Rule | None` is a policy), ranges from RANGES or `ranges`. A parameter `where`
+    sets the policy's; a parameter `answer` that is None becomes answer().
+    """
+
+    def decorate(build: Callable[P, Rule]) -> Callable[P, Policy]:
+        name = build.__name__
+        signature = inspect.signature(build)
+        hints = get_type_hints(build)
+        settings = {
+            p.name: Setting(p.name, _kind(hints[p.name]), p.default, ranges.get(p.name, RANGES.get(p.name)))
+            for p in signature.parameters.values()
+        }
+
+        @functools.wraps(build)
+        def factory(*args: P.args, **kwargs: P.kwargs) -> Policy:
+            for key in kwargs:
+                if key not in settings:
+                    raise unknown(f"{name} has no parameter {key!r}", key, settings)
+            given = {k: settings[k].check(v) for k, v in signature.bind(*args, **kwargs).arguments.items()}
+            values = {k: s.default for k, s in settings.items()} | given
+            if "answer" in values and values["answer"] is None and answer is not None:
+                values["answer"] = answer()
+            return Policy(
+                cast(Callable[..., Rule], build)(**values),
+                name,
+                parameters={k: _plain(v) for k, v in values.items()},
+                given={k: _plain(v) for k, v in given.items() if v is not None},
+                where=values.get("where", "everywhere"),
+                answer=values.get("answer"),
+            )
+
+        METHODS[name] = Method(name, factory, settings, inspect.getdoc(build) or "")
+        return factory
+
+    return decorate
+
+
+def unknown(message: str, word: str, choices: Iterable[str]) -> UsageError:
+    """The error for a name that is none of `choices`, with the closest as the hint."""
+    known = list(choices)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    listed = ", ".join(known) or "none"
+    return UsageError(message, f"did you mean {close[0]!r}? there are: {listed}" if close else f"there are: {listed}")
+
+
+def _kind(hint: Any) -> Any:
+    return Policy if Rule in get_args(hint) else hint
+
+
+def _plain(value: Any) -> Any:
+    """A policy as name(settings): text that can be recorded, and nested in the written form."""
+    if not isinstance(value, Policy):
+        return value
+    return f"{value.name}({value.written()})" if value.given else value.name

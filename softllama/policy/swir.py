@@ -1,0 +1,146 @@
+"""SwiReasoning: blocks of soft and hard steps, switched by the trend of the entropy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from softllama.distribution import Distribution
+from softllama.mixture import Mixture, blend
+from softllama.policy import filters
+from softllama.policy.base import Decision, Moment, Policy, Rule, Where, hard
+from softllama.policy.discrete import sample
+from softllama.policy.method import method
+
+
+@dataclass
+class State:
+    """What SwiReasoning remembers of one sequence, in `moment.state["swir"]`."""
+
+    reference: float  # the entropy when this block began
+    soft: bool = True
+    stay: int = 0  # positions since this block began
+    locked: bool = False
+    switches: int = 0  # from soft to hard
+    left: int = 0  # tokens left to answer with, once the limit on switches has passed; 0: not yet
+
+    def move(self, h: float, closed: bool, window: int) -> str:
+        """One step of the state machine: "hard" or "soft" if this step enters that mode, otherwise ""."""
+        self.stay += 1
+        if closed:
+            self.locked, self.soft = True, False
+        if self.locked:
+            return ""
+        if self.soft and h < self.reference:
+            entered = "hard"
+            self.switches += 1
+        elif not self.soft and h > self.reference and self.stay >= window:
+            entered = "soft"
+        else:
+            return ""
+        self.soft, self.stay, self.reference = entered == "soft", 0, h
+        return entered
+
+
+def _answer() -> Policy:
+    return sample(temperature=0.6, top_k=20, top_p=0.95)
+
+
+@method(answer=_answer)
+def swir(
+    a0: float = 1.0,
+    b0: float = 0.7,
+    window: int = 512,
+    max_switches: int = 0,
+    answer_tokens: int = 32,
+    temperature: float = 0.6,
+    top_k: int = 20,
+    top_p: float = 0.95,
+    min_p: float = 0.0,
+    epsilon: float = 1e-6,
+    where: Where = "everywhere",
+    answer: Rule | None = None,
+) -> Rule:
+    """SwiReasoning: the whole vector while the entropy rises, single tokens while it falls.
+
+    p = softmax(z) at temperature 1 gives both H and the mixture. y, drawn with temperature, top_k, top_p and min_p, is
+    the readout of every step. The sequence starts soft, and its first H is the reference Href. At each later step,
+    soft becomes hard if H < Href, and hard becomes soft if H > Href and the block has lasted `window` positions; Href
+    is then H. A sampled closing tag locks the hard mode for good; a forced one does not.
+
+    Fed are: hard E[y]; soft pE; first step 0.9 pE + 0.1 E[newline]; entering soft a pE + (1-a) E[<think>]; entering
+    hard b pE + (1-b) E[</think>], with a = a0 + (1 - a0) t/t_max, t = moment.step, and b likewise (t_max unknown: a0
+    and b0). Where y is one of the moment's `hard_only` ids, a soft step feeds E[y].
+
+    max_switches m (0: no limit; the paper's C_max is 2m) limits the switches C from soft to hard: for m <= C <= 2m
+    each one forces the closing tag, and for C > 2m the closing tag and "The final answer is", after which the sequence
+    is hard and stops after answer_tokens more.
+
+    Shi et al., arXiv 2510.05069: a0 1 (0.1-1 by task), b0 0.7, window 512, T 0.6, top-k 20, top-p 0.95, m 2 in chat and
+    none in evaluation, 32 answer tokens. Independent re-runs: a0 0.5 closes thinking too early, 1.0 is neutral. Where
+    their code differs: it goes on switching unseen after a sampled closing tag; its answer tokens include the forced
+    ones and the switch. Ours: epsilon, as in `full` (0: exactly the whole vector); a model without a newline token, or
+    without tags, is fed what the mode feeds without them. With `where="thinking"` the answer is sampled with the same
+    defaults, unless `answer` is given.
+
+    Raises UsageError for a setting that is out of range.
+    """
+
+    def rule(distribution: Distribution, moment: Moment) -> Decision:
+        h = distribution.entropy()
+        y = filters.support(distribution, temperature, top_k, top_p, min_p).draw(moment.rng)
+        closed = y == moment.think_close
+        state = moment.state.get("swir")
+        if first := not isinstance(state, State):
+            state = moment.state["swir"] = State(h, soft=not closed, locked=closed)
+        if state.left:
+            state.left -= 1
+            return replace(hard(y, "answering"), stop="" if state.left else _STOP)
+        entered = "" if first else state.move(h, closed, window)
+
+        t = min(moment.step / moment.max_steps, 1.0) if moment.max_steps else 0.0
+        a, b = a0 + (1 - a0) * t, b0 + (1 - b0) * t
+        if entered == "hard":
+            forced = _forced(state, moment, max_switches, answer_tokens)
+            why = f"switch {state.switches} to hard"
+            if moment.think_close is None:
+                return replace(hard(y, why), forced=forced)
+            mixture, left_out = _signal(distribution, epsilon, b, moment.think_close)
+            return Decision(mixture, y, "soft", why, forced=forced, left_out=left_out)
+        if not state.soft:
+            return hard(y, "closing tag" if closed else "hard block")
+        if y in moment.hard_only:
+            return hard(y, "kept discrete")
+        if first:
+            mixture, left_out = _signal(distribution, epsilon, 0.9, moment.newline)
+        elif entered == "soft":
+            mixture, left_out = _signal(distribution, epsilon, a, moment.think_open)
+        else:
+            mixture, left_out = _signal(distribution, epsilon, 1.0, None)
+        return Decision(mixture, y, "soft", "switch to soft" if entered else "soft block", left_out=left_out)
+
+    return rule
+
+
+_STOP = "the answer tokens after the last switch are used up"
+
+
+def _signal(distribution: Distribution, epsilon: float, share: float, token: int | None) -> tuple[Mixture, float]:
+    """share p + (1 - share) [token], and the mass of p that epsilon left out; p alone without a token."""
+    if token is not None and share == 0:
+        return Mixture.one_hot(token), 0.0
+    p, left_out = filters.whole(distribution, 1.0, epsilon)
+    if token is None or share == 1:
+        return p, left_out
+    return blend([p, Mixture.one_hot(token)], [share, 1 - share]), share * left_out
+
+
+def _forced(state: State, moment: Moment, m: int, answer_tokens: int) -> tuple[int, ...]:
+    """The ids that a switch to hard forces, by the number of switches so far."""
+    if not m or state.switches < m:
+        return ()
+    forced = moment.close_tag or (() if moment.think_close is None else (moment.think_close,))
+    if state.switches > 2 * m:
+        forced += moment.answer_prefix
+        state.left = answer_tokens
+    state.stay += len(forced)  # they are positions of this block, though no policy sees them
+    return forced

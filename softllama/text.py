@@ -1,0 +1,46 @@
+"""Bytes of tokens to text that can be shown: whole characters only, nothing that a stop string may still take back."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+
+
+class TextStream:
+    """push(bytes) returns the text that is now certain; flush() the rest. `stopped` is the stop string that was met.
+
+    Incomplete characters wait for their other bytes; bytes that are not UTF-8 become U+FFFD. The text before a stop
+    string is kept, the string itself and what follows are not.
+    """
+
+    def __init__(self, stops: Sequence[str] = ()) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stops = [s for s in stops if s]
+        self._held = ""
+        self.stopped = ""
+
+    def push(self, data: bytes, *, final: bool = False) -> str:
+        """Text that is certain after these bytes."""
+        if self.stopped:
+            return ""
+        text = self._held + self._decoder.decode(data, final)
+        hits = [(at, s) for s in self._stops if (at := text.find(s)) >= 0]
+        if hits:
+            at, self.stopped = min(hits)
+            self._held = ""
+            return text[:at]
+        keep = 0 if final else max((_overlap(text, s) for s in self._stops), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def flush(self) -> str:
+        """What was held back."""
+        return self.push(b"", final=True)
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that is a beginning of `stop`."""
+    for n in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:n]):
+            return n
+    return 0

@@ -1,0 +1,95 @@
+"""Shared by all tests: a cache folder of their own, tiny models written once, and the shared ones where they are."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if TYPE_CHECKING:
+    import softllama
+
+Cli = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("SOFTLLAMA_SHARED") or ROOT.parent / "shared")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's cache is neither read nor written."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv("SOFTLLAMA_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def write(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """write("llama", table_type="Q4_0", ...) -> the file, written once for the same arguments."""
+    folder, known = tmp_path_factory.mktemp("models"), {}
+
+    def make(arch: str = "llama", **options: Any) -> Path:
+        from tests import tiny
+
+        key = repr((arch, sorted(options.items())))
+        if key not in known:
+            known[key] = tiny.write_model(folder / f"{arch}-{len(known)}.gguf", arch, **options)
+        return known[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def load(write: Callable[..., Path]) -> Callable[..., softllama.Model]:
+    """load("llama", table_type="Q4_0", ...) -> the model, loaded once for the same arguments, with one thread."""
+    import softllama as sl
+
+    known: dict[Path, sl.Model] = {}
+
+    def make(arch: str = "llama", **options: Any) -> sl.Model:
+        path = write(arch, **options)
+        if path not in known:
+            known[path] = sl.load(path, threads=1)
+        return known[path]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def model(load: Callable[..., softllama.Model]) -> softllama.Model:
+    """A llama with byte-level BPE and a chat template."""
+    from tests import tiny
+
+    return load("llama", chat_template=tiny.CHAT_TEMPLATE)
+
+
+def shared_model(name: str) -> Path:
+    """A model that this project shares between checkouts; skips the test where it is not there."""
+    path = SHARED / "models" / name
+    if not path.is_file():
+        pytest.skip(f"needs {name} in {SHARED / 'models'} (or SOFTLLAMA_SHARED)")
+    return path
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """cli("run", ...) -> exit code, stdout, stderr; in this process, through the same door as the command."""
+    from softllama.cli import main
+
+    def run(*arguments: Any, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        with pytest.raises(SystemExit) as e:
+            main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        code = e.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return run
