@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from softllama import trace_load
 from softllama.errors import PromptError, SoftLlamaError
 from softllama.files import replacing
-from softllama.messages import ASSISTANT, USER, Message, Mix
+from softllama.messages import ASSISTANT, COUNTS, USER, Message, Mix
 from softllama.settings import Settings
 
 if TYPE_CHECKING:
@@ -113,8 +113,13 @@ def _message(record: Mapping[str, Any], manifests: list[Any]) -> Message:
     if "manifest" in made:
         made["manifest"] = dict(manifests[made["manifest"]])
         dict(made["manifest"].get("model", {}))
-    if not isinstance(made.get("seed", 0), int):
-        raise ValueError(f"{made['seed']!r} is no seed")
+    for name, value in made.items():
+        if name in COUNTS and not isinstance(value, int | float):
+            raise ValueError(f"{name} = {value!r} is no number")
+        if name == "seed" and (isinstance(value, bool) or not isinstance(value, int)):
+            raise ValueError(f"{value!r} is no seed")
+        if name in ("policy", "stop_reason") and not isinstance(value, str):
+            raise ValueError(f"{name} = {value!r} is no text")
     mixes = {_name(n): _mix(m) for n, m in record.get("mixes", {}).items()}
     lines = record.get("trace")
     whole = (

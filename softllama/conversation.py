@@ -16,7 +16,7 @@ from softllama.decode import Step
 from softllama.distribution import Distribution
 from softllama.errors import ContextError, UsageError
 from softllama.memory import Memory
-from softllama.messages import ASSISTANT, USER, Message, Mix, Rendered
+from softllama.messages import ASSISTANT, COUNTS, USER, Message, Mix, Rendered
 from softllama.policy import Policy
 from softllama.settings import Settings
 from softllama.trace import Trace
@@ -29,7 +29,6 @@ OVERFLOW = (
     "When a prompt no longer leaves a quarter of the context for the answer, the oldest turns are left out until half of "
     "it is free; the system message stays."
 )
-KEPT = ("n_thinking", "n_answer", "n_soft", "mean_entropy", "effective_tokens", "tokens_per_second", "evaluated")
 Each = Callable[[Step], None]
 
 
@@ -274,9 +273,7 @@ class Conversation:
         self.answers += 1
         trace = self._generate(prompt, each, self.settings, seed)
         content, thought = trace.answer.strip(), trace.thinking.strip()
-        made = {"policy": trace.policy, "seed": seed, "stop_reason": trace.stop_reason}
-        made |= {name: getattr(trace, name) for name in KEPT} | {"seconds": trace.timings.get("total", 0.0)}
-        made["manifest"] = {k: v for k, v in trace.manifest.items() if k not in ("arguments", "seed", "created")}
+        made = made_of(trace)
         self.messages = [*self.messages, Message(ASSISTANT, content, thinking=thought, made=made, trace=trace)]
         self.changed()
         return trace
@@ -289,6 +286,14 @@ class Conversation:
         )  # fmt: skip
         g = generate.assemble(self.model, options, prompt.items, prompt.inside, self.tags, chat=True)
         return generate.collect(self.model, g, self.memory.generate(g, prompt.stable), each)
+
+
+def made_of(trace: Trace) -> dict[str, Any]:
+    """How an answer was made, ready for JSON: policy, seed, stop_reason, counts, seconds, and its model's manifest."""
+    made = {"policy": trace.policy, "seed": trace.seed, "stop_reason": trace.stop_reason}
+    made |= {name: getattr(trace, name) for name in COUNTS if name != "seconds"}
+    made["seconds"] = trace.timings.get("total", 0.0)
+    return made | {"manifest": {k: v for k, v in trace.manifest.items() if k not in ("arguments", "seed", "created")}}
 
 
 def _turns(said: Sequence[Message]) -> list[list[Message]]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from softllama.model import Model
     from softllama.trace import Trace
 
+COUNTS = (  # what is kept of an answer in numbers
+    "n_thinking", "n_answer", "n_soft", "mean_entropy", "effective_tokens", "tokens_per_second", "evaluated", "seconds",
+)  # fmt: skip
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 _MARK = re.compile("\ue000([0-9]+)\ue001")
 _PLACE = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")

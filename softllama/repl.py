@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from softllama import chatfile, commands
 from softllama.chatfile import Autosave
-from softllama.conversation import OVERFLOW, Conversation
+from softllama.conversation import OVERFLOW, Conversation, made_of
 from softllama.decode import EOG
 from softllama.errors import PromptError, SoftLlamaError
 from softllama.messages import Message
@@ -83,7 +83,7 @@ class Repl:
         show = Show(self.screen, c.model, self.view)
         trace = make(show)
         show.end(trace.tail)
-        self.screen.note(summary(trace))
+        self.screen.note(numbers(made_of(trace)))
         if c.left_out > before:
             self.tell(f"The context of {c.n_ctx:,} positions is full. {OVERFLOW} Said once; /stats counts them.")
         if self.screen.terminal:
@@ -215,22 +215,15 @@ def _piped() -> Iterator[Line]:
         yield PromptError(f"the {FENCE} of line {began} is not closed", "what follows it was not sent")
 
 
-def summary(trace: Trace) -> str:
-    """The line after an answer."""
-    return numbers(
-        trace.n_thinking, trace.n_answer, trace.n_soft, trace.mean_entropy, trace.effective_tokens,
-        trace.tokens_per_second, trace.stop_reason,
-    )  # fmt: skip
-
-
-def numbers(
-    n_thinking: int, n_answer: int, n_soft: int, entropy: float, effective: float, speed: float, reason: str
-) -> str:
-    """An answer in numbers. Without soft steps there were no mixtures to speak of."""
-    parts = [f"{n_thinking} thinking + {n_answer} answer tokens", f"mean entropy {entropy:.2f} nats"]
-    if n_soft:
-        parts.append(f"{effective:.1f} tokens in a mixture")
-    parts.append(f"{speed:.0f} tokens/s")
+def numbers(made: Mapping[str, Any]) -> str:
+    """An answer in numbers, from how it was made. Without soft steps there were no mixtures to speak of."""
+    parts = [
+        f"{made.get('n_thinking', 0)} thinking + {made.get('n_answer', 0)} answer tokens",
+        f"mean entropy {made.get('mean_entropy', 0):.2f} nats",
+        *([f"{made.get('effective_tokens', 1):.1f} tokens in a mixture"] if made.get("n_soft") else []),
+        f"{made.get('tokens_per_second', 0):.0f} tokens/s",
+    ]
+    reason = made.get("stop_reason", EOG)
     return ", ".join(parts) + (f"; {reason}" if reason != EOG else "")
 
 

@@ -397,6 +397,13 @@ def test_a_conversation_saves_and_loads(talk: Callable[..., Conversation], tmp_p
             ]
         },
         {"messages": [{"role": "user", "content": "x" * 3000}]},
+        {
+            "messages": [
+                {"role": "user", "content": "x"},
+                {"role": "assistant", "content": "y", "made": {"n_soft": "z"}},
+            ]
+        },
+        {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "made": {"seed": 1.5}}]},
         {"seed": -1},
         {"seed": "x"},
         {"answers": True},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from softllama import policy
 from softllama.commands.table import COMMANDS, command, find, whole
+from softllama.conversation import made_of
 from softllama.errors import UsageError
 from softllama.messages import ASSISTANT
 
@@ -114,24 +115,15 @@ def compare(repl: Repl, text: str) -> None:
         t = c.compare(other, count)
     finally:
         repl.screen.status("")
-    sides = []
-    both = (
-        (last.content, last.thinking, dict(last.made)),
-        (
-            t.answer.strip(), t.thinking.strip(),
-            {k: getattr(t, k) for k in ("policy", "stop_reason", "n_thinking", "n_answer", "n_soft", "mean_entropy")}
-            | {"effective_tokens": t.effective_tokens, "tokens_per_second": t.tokens_per_second}
-            | {"seconds": t.timings.get("total", 0.0)},
-        ),
-    )  # fmt: skip
-    for answer, thought, made in both:
-        line = numbers(
-            int(made.get("n_thinking", 0)), int(made.get("n_answer", 0)), int(made.get("n_soft", 0)),
-            float(made.get("mean_entropy", 0)), float(made.get("effective_tokens", 1)),
-            float(made.get("tokens_per_second", 0)), str(made.get("stop_reason", "")),
-        )  # fmt: skip
-        line = f"{float(made.get('seconds', 0)):.2f} s, {line}"
-        sides.append(render_chat.Side(str(made.get("policy", "")), thought, answer, line))
+    sides = [
+        render_chat.Side(
+            str(made.get("policy", "")), thought, answer, f"{made.get('seconds', 0):.2f} s, {numbers(made)}"
+        )
+        for answer, thought, made in (
+            (last.content, last.thinking, last.made),
+            (t.answer.strip(), t.thinking.strip(), made_of(t)),
+        )
+    ]
     repl.screen.show(render_chat.compared(sides, repl.screen.width, thinking=repl.view != "hide"))
 
 
