@@ -40,7 +40,7 @@ class Step:
     became readable with it ("" while a character or a stop string is incomplete). mixture: what was fed (with `noise`
     or `hidden`, what was fed is that much different). entropy: of the distribution before any filter, at temperature 1,
     in nats. top: its likeliest (id, p). why: the policy's reason. left_out: mass that an epsilon left out. seconds:
-    since the generation began.
+    since the generation began. logp: ln p of the readout, at temperature 1 and before any filter; of a forced one too.
     """
 
     index: int
@@ -57,6 +57,7 @@ class Step:
     noise: float = 0.0
     hidden: bool = False
     seconds: float = 0.0
+    logp: float = 0.0
 
     @property
     def forced(self) -> bool:
@@ -202,7 +203,7 @@ class Generation:
         step = Step(
             len(self.steps), self.position, mode, inside, token, text, decision.mixture, d.entropy(),
             tuple((t.id, t.p) for t in top), decision.why, decision.left_out, decision.noise, decision.hidden,
-            time.perf_counter() - self.started,
+            time.perf_counter() - self.started, d.logp(token),
         )  # fmt: skip
         self.steps.append(step)
         self.moment.advance(token)

@@ -188,7 +188,7 @@ def step_dict(s: Step) -> dict[str, Any]:
         "kind": "step", "index": s.index, "position": s.position, "mode": s.mode, "thinking": s.thinking,
         "token": s.token, "text": s.text, "mixture": _mixture(s.mixture), "entropy": s.entropy,
         "top": [list(t) for t in s.top], "why": s.why, "left_out": s.left_out, "noise": s.noise, "hidden": s.hidden,
-        "seconds": s.seconds,
+        "seconds": s.seconds, "logp": s.logp if math.isfinite(s.logp) else None,
     }  # fmt: skip
 
 
@@ -286,6 +286,8 @@ def _step(record: dict[str, Any]) -> Step:
             v = _unmix(v)
         elif f.name == "top":
             v = tuple((int(i), float(x)) for i, x in v)
+        elif f.name == "logp" and v is None:  # JSON has no -inf
+            v = -math.inf
         elif not isinstance(v, (int, float) if f.type == "float" else _TYPES[str(f.type)]):
             raise ValueError(f.name)
         values[f.name] = v
