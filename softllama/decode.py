@@ -11,7 +11,8 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from softllama.thinking import Tags
 if TYPE_CHECKING:
     from softllama.model import Model
 
+Vector: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.float32]]"
 TOP = 5  # of each step's distribution, for the record and for replaying
 SOFT, HARD, FORCED = "soft", "hard", "forced"
 EOG, CLOSED, BUDGET = "end of generation", "closing tag", "thinking budget"
@@ -177,10 +179,10 @@ class Generation:
         """Text that was held back for a stop string or an incomplete character."""
         return (self._block if self.thinking else self._answer).flush()
 
-    def embedding_noise(self, step: Step) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    def embedding_noise(self, step: Step) -> Vector:
         """The noise of a step, in units of sigma: (n_embd,) float32. From the seed and the index, so replays find it."""
         rng = np.random.default_rng((self.seed, 0x50F7, step.index))
-        noise: np.ndarray[tuple[int], np.dtype[np.float32]] = rng.standard_normal(self.model.n_embd).astype(np.float32)
+        noise: Vector = rng.standard_normal(self.model.n_embd).astype(np.float32)
         return noise
 
     def _over_budget(self) -> bool:
@@ -238,15 +240,36 @@ class Generation:
 # ---- driving contexts --------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class Cost:
+    """What work took. tokens: positions generated, those of dropped beams too. evaluated: positions that the model
+    evaluated, prompts included. calls: of llama.cpp's decode, each for one batch. seconds: from start to end.
+    """
+
+    tokens: int = 0
+    evaluated: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+
+
 def run(
-    model: Model, generations: Sequence[Generation], *, at_once: int = 1, n_ctx: int | None = None
+    model: Model,
+    generations: Sequence[Generation],
+    *,
+    at_once: int = 1,
+    n_ctx: int | None = None,
+    cost: Cost | None = None,
 ) -> Iterator[tuple[Generation, Step]]:
     """Drive generations through one context, `at_once` side by side; a finished one makes room for the next.
 
     Yields each step as it is decided, in the order of the batch. n_ctx: positions each sequence may use; where it runs
     out, the generation ends with the reason "context full" and keeps its text. With at_once = 1 a generation depends on
     nothing but itself; side by side, logits may differ in their last bits, as those of any batch do.
+
+    Generations in a row that have the same prompt share it: it is evaluated for the first, whose `evaluated` counts it,
+    and its memory is copied to the others. cost: what all of it took is added here at the end.
     """
+    began = time.perf_counter()
     waiting = deque(g for g in generations if not g.done)
     if not waiting:
         return
@@ -261,21 +284,22 @@ def run(
                 "shorten it, or give the context more room with --n-ctx (n_ctx=...)",
             )
     hidden = any(g.policy.name == "hidden" for g in waiting)
-    context = model.context(cells * at_once, at_once, embeddings=hidden)
+    alike = [len(a.prompt) if a.prompt == b.prompt else 0 for a, b in pairwise(waiting)]
+    longest = max(alike, default=0)  # of the prompts that are copied; cells that all sequences share are needed once
+    room = at_once * (cells - (longest if all(alike) else 0)) + longest
+    context = model.context(room, at_once + (longest > 0), embeddings=hidden)
+    prompts = _Prompts(model, context, at_once, hidden)
     active: dict[int, Generation] = {}
     pending: dict[int, Distribution] = {}
     fed: dict[int, Step] = {}
-    vectors: dict[int, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
+    vectors: dict[int, Vector | None] = {}
     try:
         while waiting or active:
             while waiting and len(active) < at_once:
                 seq = next(i for i in range(at_once) if i not in active)
                 g = waiting.popleft()
                 g.started = time.perf_counter()
-                pending[seq] = model.distribution(_prompt(model, context, seq, g.prompt))
-                if hidden:
-                    vectors[seq] = context.hidden(-1)
-                g.evaluated += len(g.prompt)
+                pending[seq], vectors[seq] = prompts.enter(g, seq, bool(waiting) and waiting[0].prompt == g.prompt)
                 g.prompt_seconds = time.perf_counter() - g.started
                 active[seq] = g
             fed.clear()
@@ -302,12 +326,39 @@ def run(
     finally:
         for g in active.values():
             g.finish("interrupted")
+        if cost is not None:
+            cost.tokens += sum(len(g.steps) for g in generations)
+            cost.evaluated += context.evaluated
+            cost.calls += context.calls
+            cost.seconds += time.perf_counter() - began
         context.close()
 
 
-def _prompt(
-    model: Model, context: Context, seq: int, prompt: Sequence[int | Mixture]
-) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+class _Prompts:
+    """Puts prompts into sequences. One that the next generation has too stays in the sequence `home`, to be copied."""
+
+    def __init__(self, model: Model, context: Context, home: int, hidden: bool) -> None:
+        self._model, self._context, self._home, self._hidden = model, context, home, hidden
+        self._kept: tuple[int | Mixture, ...] = ()
+        self._after: tuple[Distribution, Vector | None] | None = None
+
+    def enter(self, g: Generation, seq: int, again: bool) -> tuple[Distribution, Vector | None]:
+        """The distribution, and the hidden state if asked for, after g's prompt in `seq`. again: does the next have it?"""
+        if self._after is None or self._kept != g.prompt:
+            if self._after is not None:
+                self._context.cut(self._home, 0)
+            logits = prompt_logits(self._model, self._context, self._home if again else seq, g.prompt)
+            after = self._model.distribution(logits), self._context.hidden(-1) if self._hidden else None
+            g.evaluated += len(g.prompt)
+            self._kept, self._after = g.prompt, after if again else None
+            if not again:
+                return after
+        assert self._after is not None
+        self._context.copy(self._home, seq)
+        return self._after
+
+
+def prompt_logits(model: Model, context: Context, seq: int, prompt: Sequence[int | Mixture]) -> Vector:
     """Logits (n_vocab,) after the prompt. Ids go as rows beside mixtures, as in a session."""
     n = context.n_batch
     soft = any(isinstance(i, Mixture) for i in prompt)
@@ -319,14 +370,14 @@ def _prompt(
         if soft:
             model.fill_rows(context, [i if isinstance(i, Mixture) else Mixture.one_hot(i) for i in part])
         logits = context.decode([seq] * len(part), range(start, start + len(part)), want, ids)
-    row: np.ndarray[tuple[int], np.dtype[np.float32]] = logits[0]
+    row: Vector = logits[0]
     return row
 
 
 def _fill(
     model: Model,
     context: Context,
-    fed: Sequence[tuple[Generation, Step, np.ndarray[tuple[int], np.dtype[np.float32]] | None]],
+    fed: Sequence[tuple[Generation, Step, Vector | None]],
 ) -> None:
     """Write what the steps feed into the batch: hard steps as one-hot rows, so that the graph is reused."""
     model.fill_rows(context, [s.mixture for _, s, _ in fed])

@@ -33,7 +33,8 @@ class Trace:
     steps: one for each generated position. prompt: ids and mixtures that were fed before. prompt_text: the same for
     people. policy: in written form. stop_reason: "end of generation", "max tokens", "stop string ...", "context full",
     "interrupted", or a policy's own. thinking_tags: opening and closing, ("", "") where there are none. evaluated:
-    positions that the model evaluated, prompt included. timings: seconds, "prompt" and "total".
+    positions that the model evaluated, prompt included unless its memory was copied. timings: seconds, "prompt" and
+    "total".
     """
 
     steps: tuple[Step, ...]
