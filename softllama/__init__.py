@@ -32,12 +32,12 @@ _HOME = {
     "load": "model",
 }
 
-_MODULES = ("policy",)
+_MODULES = ("extract", "policy", "search")
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 
 if TYPE_CHECKING:
-    from softllama import policy
+    from softllama import extract, policy, search
     from softllama.decode import Step
     from softllama.distribution import Distribution, average
     from softllama.errors import ContextError, MixtureError, ModelError, PromptError, SoftLlamaError, UsageError

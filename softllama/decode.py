@@ -7,10 +7,11 @@ open, close and run out here; which vector a step feeds is the policy's business
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Generator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 Vector: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.float32]]"
 TOP = 5  # of each step's distribution, for the record and for replaying
 SOFT, HARD, FORCED = "soft", "hard", "forced"
-EOG, CLOSED, BUDGET = "end of generation", "closing tag", "thinking budget"
+EOG, CLOSED, BUDGET, STOP_STRING = "end of generation", "closing tag", "thinking budget", "stop string"
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +146,7 @@ class Generation:
 
     def advance(self, d: Distribution) -> Step | None:
         """Decide one position. None, with `stop_reason` set, where the sequence ends without another."""
-        if not self._forced and self.thinking and self._over_budget():
+        if not self._forced and self.bound:
             self._close()
             why = BUDGET
         else:
@@ -174,6 +175,20 @@ class Generation:
     def finish(self, reason: str) -> None:
         """End from outside: an interrupt, or a full context."""
         self.stop_reason = self.stop_reason or reason
+
+    @property
+    def bound(self) -> bool:
+        """Is the next position the loop's choice, whatever the distribution says: a tag, or the end of the budget?"""
+        return bool(self._forced) or (self.thinking and self._over_budget())
+
+    def fork(self) -> Generation:
+        """A second generation that goes on from here, with everything that changes copied."""
+        g = copy.copy(self)
+        g.steps = list(self.steps)
+        g.moment = replace(self.moment, readouts=list(self.moment.readouts), state=dict(self.moment.state))
+        g._forced = deque(self._forced)
+        g._block, g._answer = self._block.fork(), self._answer.fork()
+        return g
 
     def flush(self) -> str:
         """Text that was held back for a stop string or an incomplete character."""
@@ -220,7 +235,7 @@ class Generation:
             self.thinking = self.began_thinking = True
             self.moment.thinking = True
         elif self._answer.stopped:
-            self.stop_reason = f"stop string {self._answer.stopped!r}"
+            self.stop_reason = f"{STOP_STRING} {self._answer.stopped!r}"
         if decision.stop:
             self.stop_reason = decision.stop
         elif not self.done and len(self.steps) >= self.limits.max_tokens:
@@ -251,6 +266,10 @@ class Cost:
     calls: int = 0
     seconds: float = 0.0
 
+    def to_dict(self) -> dict[str, int | float]:
+        """Ready for JSON."""
+        return asdict(self)
+
 
 def run(
     model: Model,
@@ -259,7 +278,7 @@ def run(
     at_once: int = 1,
     n_ctx: int | None = None,
     cost: Cost | None = None,
-) -> Iterator[tuple[Generation, Step]]:
+) -> Generator[tuple[Generation, Step], None, None]:
     """Drive generations through one context, `at_once` side by side; a finished one makes room for the next.
 
     Yields each step as it is decided, in the order of the batch. n_ctx: positions each sequence may use; where it runs
@@ -274,15 +293,7 @@ def run(
     if not waiting:
         return
     at_once = max(1, min(at_once, len(waiting)))
-    limit = n_ctx or model.n_ctx_limit
-    need = max(len(g.prompt) + g.limits.max_tokens for g in waiting)
-    cells = min(need, limit, max(model.n_ctx, max(len(g.prompt) for g in waiting) + 1) if n_ctx is None else n_ctx)
-    for g in waiting:
-        if len(g.prompt) > cells:
-            raise ContextError(
-                f"the prompt has {len(g.prompt):,} tokens, and the context has room for {cells:,}",
-                "shorten it, or give the context more room with --n-ctx (n_ctx=...)",
-            )
+    cells = positions(model, waiting, n_ctx)
     hidden = any(g.policy.name == "hidden" for g in waiting)
     alike = [len(a.prompt) if a.prompt == b.prompt else 0 for a, b in pairwise(waiting)]
     longest = max(alike, default=0)  # of the prompts that are copied; cells that all sequences share are needed once
@@ -332,6 +343,19 @@ def run(
             cost.calls += context.calls
             cost.seconds += time.perf_counter() - began
         context.close()
+
+
+def positions(model: Model, generations: Collection[Generation], n_ctx: int | None) -> int:
+    """How many positions each of them may use. Raises ContextError where a prompt is longer than that."""
+    longest = max(len(g.prompt) for g in generations)
+    need = max(len(g.prompt) + g.limits.max_tokens for g in generations)
+    cells = min(need, n_ctx or model.n_ctx_limit, max(model.n_ctx, longest + 1) if n_ctx is None else n_ctx)
+    if longest > cells:
+        raise ContextError(
+            f"the prompt has {longest:,} tokens, and the context has room for {cells:,}",
+            "shorten it, or give the context more room with --n-ctx (n_ctx=...)",
+        )
+    return cells
 
 
 class _Prompts:
