@@ -37,7 +37,11 @@ class Distribution:
     spell: Callable[[int], str] | None = field(default=None, compare=False)
 
     def __init__(self, logits: ArrayLike, spell: Callable[[int], str] | None = None) -> None:
-        z = np.array(logits, dtype=np.float32)
+        try:
+            with np.errstate(over="ignore"):  # becomes infinity, which is told below
+                z = np.array(logits, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise SoftLlamaError("logits must be numbers of the shape (n_vocab,)") from None
         if z.ndim != 1 or not z.size:
             raise SoftLlamaError(f"logits must have the shape (n_vocab,), not {z.shape}")
         high = z.max()
@@ -50,7 +54,10 @@ class Distribution:
     @classmethod
     def from_probs(cls, probs: ArrayLike, spell: Callable[[int], str] | None = None) -> Distribution:
         """From probabilities (n_vocab,): non-negative, summing to 1 within 1e-3 (they are taken as ratios)."""
-        p = np.asarray(probs, dtype=np.float64)
+        try:
+            p = np.asarray(probs, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise SoftLlamaError("probabilities must be numbers of the shape (n_vocab,)") from None
         if p.ndim != 1 or not p.size or not np.isfinite(p).all() or p.min() < 0 or abs(p.sum() - 1) > 1e-3:
             raise SoftLlamaError(
                 f"probabilities must have the shape (n_vocab,), be non-negative and sum to 1; got {p.shape}, sum {p.sum():.6g}"
@@ -137,5 +144,7 @@ def average(distributions: list[Distribution], weights: ArrayLike) -> Distributi
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (len(distributions),) or not len(w) or not np.isfinite(w).all() or w.min() < 0 or not w.sum() > 0:
         raise SoftLlamaError(f"{len(distributions)} distributions cannot be averaged with the weights {w.tolist()}")
+    if len(sizes := {len(d) for d in distributions}) > 1:
+        raise SoftLlamaError(f"distributions over {' and '.join(map(str, sorted(sizes)))} tokens cannot be averaged")
     total: Any = sum(x * d.probs.astype(np.float64) for x, d in zip(w / w.sum(), distributions, strict=True))
     return Distribution.from_probs(total / total.sum(), distributions[0].spell)

@@ -234,7 +234,7 @@ def parse(text: str, *, signed: bool = False, normalize: bool = False) -> MixSpe
         raise MixtureError(f"{with_!r} has a weight and {without!r} has none", "give every word a weight, or none")
     values = given or [1 / len(parts)] * len(parts)
     if normalize:
-        total = math.fsum(values)
+        total = sum(values)  # not fsum, which raises where this is infinite
         if not (math.isfinite(total) and total > 0):
             raise MixtureError(f"weights that sum to {total:g} cannot be normalized", "at least one must be positive")
         values = [w / total for w in values]

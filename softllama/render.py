@@ -52,7 +52,7 @@ def tokens(found: list[Token]) -> Text:
         core = shown.lstrip("␣") or shown
         line.append(shown[: len(shown) - len(core)], style="dim")
         line.append(core, style="bold" if i == 0 else "")
-        line.append(f" {number(t.p)}", style="dim")
+        line.append(f"\u00a0{number(t.p)}", style="dim")  # no line break between the two
     return line
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if TYPE_CHECKING:
     import softllama
 
+Cli = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SOFTLLAMA_SHARED") or ROOT.parent / "shared")
 
@@ -73,3 +76,20 @@ def shared_model(name: str) -> Path:
     if not path.is_file():
         pytest.skip(f"needs {name} in {SHARED / 'models'} (or SOFTLLAMA_SHARED)")
     return path
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """cli("run", ...) -> exit code, stdout, stderr; in this process, through the same door as the command."""
+    from softllama.cli import main
+
+    def run(*arguments: Any, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        with pytest.raises(SystemExit) as e:
+            main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        code = e.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return run
