@@ -23,7 +23,7 @@ from softllama.llama.context import Context
 from softllama.mixture import Mixture
 from softllama.policy import Decision, Moment, Policy, as_policy
 from softllama.text import TextStream
-from softllama.thinking import Tags
+from softllama.thinking import Tags, encoded
 
 if TYPE_CHECKING:
     from softllama.model import Model
@@ -115,7 +115,7 @@ class Generation:
             raise UsageError("an empty prompt gives the model nothing to go on", "write a prompt")
         tags, m = self.tags, self.model
         close = tags.close_ids if tags else ()
-        newline = m.tokenizer.tokenize("\n", lead=False)
+        newline = encoded(m, "\n")
         self.moment = Moment(
             np.random.default_rng(self.seed),
             thinking=self.thinking or self.everywhere,
@@ -124,7 +124,7 @@ class Generation:
             think_close=close[-1] if close else None,
             newline=newline[-1] if newline else None,
             close_tag=close if len(close) > 1 else (),
-            answer_prefix=tuple(m.tokenizer.tokenize("The final answer is", lead=False)) if tags else (),
+            answer_prefix=encoded(m, "The final answer is") if tags else (),
             hard_only=frozenset(),
         )
         self.n_thinking = 0
