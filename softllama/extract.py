@@ -46,12 +46,12 @@ _LETTERS = (  # a small letter must be in brackets or end its line: "the answer 
 
 def boxed(text: str) -> str | None:
     r"""What is in the last `\boxed{...}`; one whose braces do not match is passed over."""
+    closing = _braces(text)
     for m in reversed(list(re.finditer(r"\\(?:boxed|fbox)(?![A-Za-z])\s*", text))):
         if text[m.end() : m.end() + 1] == "{":
-            end = _closing(text, m.end())
-            if end is not None:
-                return _tidy(text[m.end() + 1 : end])
-        elif bare := re.match(r"[^\s$]+", text[m.end() :]):
+            if m.end() in closing:
+                return _tidy(text[m.end() + 1 : closing[m.end()]])
+        elif bare := re.compile(r"[^\s$]+").match(text, m.end()):
             return _tidy(bare[0])
     return None
 
@@ -156,15 +156,16 @@ def _checked(function: Rule) -> Rule:
     return find
 
 
-def _closing(text: str, start: int) -> int | None:
-    """Where the brace that opens at `start` closes; `\\{` and `\\}` do not count."""
-    depth = 0
-    for m in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, start):
-        if m[0] in "{}":
-            depth += 1 if m[0] == "{" else -1
-            if not depth:
-                return m.start()
-    return None
+def _braces(text: str) -> dict[int, int]:
+    """Where each brace that opens is closed, if it is; `\\{` and `\\}` do not count."""
+    pairs: dict[int, int] = {}
+    opened: list[int] = []
+    for m in re.finditer(r"\\.|[{}]", text, re.DOTALL):
+        if m[0] == "{":
+            opened.append(m.start())
+        elif m[0] == "}" and opened:
+            pairs[opened.pop()] = m.start()
+    return pairs
 
 
 def _comma(m: re.Match[str]) -> str:
