@@ -161,6 +161,37 @@ def test_wide_enough_it_is_brute_force(few: Callable[[int], sl.Model], seed: int
     assert len(got) == 85
 
 
+def plain_beam_search(m: sl.Model, prompt: list[int], beams: int, penalty: float, n: int) -> list[tuple[int, ...]]:
+    """The rule of `beam` once more, without memory: every text is read from its start at every step."""
+
+    def after(ids: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        with m.session(32) as s:
+            return log_softmax(s.feed([*prompt, *ids]))
+
+    live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    ended: list[tuple[float, tuple[int, ...]]] = []  # score and ids
+    for length in range(1, n + 1):
+        children = [(total + x, (*ids, t)) for total, ids in live for t, x in enumerate(after(ids))]
+        children = sorted(children, key=lambda c: -c[0])[: 2 * beams]
+        ended += [(x / length**penalty, ids[:-1]) for x, ids in children[:beams] if ids[-1] == 3]
+        live = [c for c in children if c[1][-1] != 3][:beams]
+        best = sorted((x for x, _ in ended), reverse=True)[:beams]
+        if len(best) == beams and live[0][0] / length**penalty <= best[-1]:
+            live = []
+            break
+    ended += [(x / n**penalty, ids) for x, ids in live]
+    return [ids for _, ids in sorted(ended, key=lambda e: -e[0])[:beams]]
+
+
+@pytest.mark.parametrize("penalty", [1.0, 0.0, 0.6])
+@pytest.mark.parametrize("beams", [2, 3, 4])
+@pytest.mark.usefixtures("exact")
+def test_it_is_the_rule_written_plainly(few: Callable[[int], sl.Model], beams: int, penalty: float) -> None:
+    for seed in range(12):
+        found = beam(few(seed), [1, 4], beams=beams, length_penalty=penalty, max_tokens=8)
+        assert [h.tokens for h in found.hypotheses] == plain_beam_search(few(seed), [1, 4], beams, penalty, 8), seed
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.usefixtures("exact")
 def test_scores_are_those_of_the_tokens_read_again(load: Callable[..., sl.Model], arch: str) -> None:
@@ -171,6 +202,7 @@ def test_scores_are_those_of_the_tokens_read_again(load: Callable[..., sl.Model]
     for h in found.hypotheses:
         assert h.logp == pytest.approx(read_again(m, h.trace), abs=1e-4)
         assert h.score == pytest.approx(h.logp / h.length**0.7)
+        assert h.text == m.detokenize(h.tokens)
     scores = [h.score for h in found.hypotheses]
     assert scores == sorted(scores, reverse=True)
 
