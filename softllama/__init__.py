@@ -36,7 +36,8 @@ _MODULES = ("extract", "policy", "search")
 
 __all__ = [  # written out, so that type checkers see what is exported
     "ContextError", "Distribution", "Mixture", "MixtureError", "Model", "ModelError", "ProbeResult", "PromptError",
-    "Session", "SoftLlamaError", "Step", "Trace", "UsageError", "__version__", "average", "blend", "load", "policy",
+    "Session", "SoftLlamaError", "Step", "Trace", "UsageError", "__version__", "average", "blend", "extract", "load", "policy",
+    "search",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
