@@ -119,6 +119,13 @@ def test_one_beam_is_greedy_where_generations_end(few: Callable[[int], sl.Model]
         assert found.best.finished == (greedy.stop_reason == decode.EOG)
 
 
+def test_one_beam_is_greedy_for_200_tokens(stories: sl.Model) -> None:
+    greedy = stories.generate("Once upon a time", policy="greedy", max_tokens=200)
+    found = beam(stories, "Once upon a time", beams=1, max_tokens=200)
+    assert tokens(found.trace) == tokens(greedy)
+    assert len(found.best.tokens) == 200
+
+
 @pytest.mark.parametrize("budget", [0, 1, 3, None])
 def test_one_beam_is_greedy_with_thinking_and_stop_strings(load: Callable[..., sl.Model], budget: int | None) -> None:
     m = load("llama", tied=False)
