@@ -14,7 +14,7 @@ PACKAGE = ROOT / "softllama"
 
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
     0: {"errors", "mixture", "prompt", "cache", "files"},
-    1: {"kernels", "distribution", "policy", "_shim"},
+    1: {"kernels", "distribution", "policy", "extract", "_shim"},
     2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking"},
     3: {
         "session",
@@ -33,6 +33,7 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "chatfile",
         "conversation",
         "settings",
+        "search",
     },
     4: {"render", "render_trace", "render_chat", "page", "plot", "screen", "commands", "repl", "cli", "__main__"},
 }
