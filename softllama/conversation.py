@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from softllama import chatfile, generate, messages, policy, thinking
-from softllama.decode import Step
+from softllama.decode import Generation, Step
 from softllama.distribution import Distribution
 from softllama.errors import ContextError, UsageError
 from softllama.memory import Memory
@@ -131,7 +131,7 @@ class Conversation:
         """Say `text`, and return the answer's record. each: called with every step as it is made.
 
         Ctrl-C stops the answer and keeps what there is. Where the message cannot be sent at all (PromptError,
-        MixtureError, ContextError), everything stays as it was.
+        MixtureError, ContextError, UsageError), everything stays as it was.
         """
         if self.waiting:
             raise UsageError("the last message has no answer yet", "regen answers it, undo takes it back")
@@ -139,17 +139,19 @@ class Conversation:
             raise UsageError("an empty message says nothing", "write something")
         said = [*self.messages, messages.user(text, self.mixes)]
         prompt, left_out = self._fit(said)
+        g = self._ready(prompt, self.settings, self.seed + self.answers)
         self.messages, self.left_out = said, left_out
         self.changed()
-        return self._answer(prompt, each)
+        return self._answer(g, prompt, each)
 
     def regen(self, each: Each | None = None) -> Trace:
         """Answer the last message again, with the next seed; the answer it had is replaced when the new one is there."""
         before, said = self.messages, self._asked()
         prompt, left_out = self._fit(said)
+        g = self._ready(prompt, self.settings, self.seed + self.answers)
         self.messages, self.left_out = said, left_out
         try:
-            return self._answer(prompt, each)
+            return self._answer(g, prompt, each)
         except BaseException:
             self.messages = before
             raise
@@ -159,7 +161,9 @@ class Conversation:
         chosen = policy.parse(other) if isinstance(other, str) else policy.as_policy(other)
         last = self.last
         seed = self.seed + self.answers if last is None else int(last.made.get("seed", self.seed))
-        return self._generate(self._fit(self._asked())[0], each, replace(self.settings, policy=chosen), seed)
+        prompt = self._fit(self._asked())[0]
+        g = self._ready(prompt, replace(self.settings, policy=chosen), seed)
+        return generate.collect(self.model, g, self.memory.generate(g, prompt.stable), each)
 
     def undo(self) -> Message:
         """Take back the last message and its answer; returns the message."""
@@ -268,24 +272,23 @@ class Conversation:
             )
         return rendered, out
 
-    def _answer(self, prompt: Rendered, each: Each | None) -> Trace:
-        seed = (self.seed + self.answers) % 2**63
+    def _answer(self, g: Generation, prompt: Rendered, each: Each | None) -> Trace:
         self.answers += 1
-        trace = self._generate(prompt, each, self.settings, seed)
+        trace = generate.collect(self.model, g, self.memory.generate(g, prompt.stable), each)
         content, thought = trace.answer.strip(), trace.thinking.strip()
         made = made_of(trace)
         self.messages = [*self.messages, Message(ASSISTANT, content, thinking=thought, made=made, trace=trace)]
         self.changed()
         return trace
 
-    def _generate(self, prompt: Rendered, each: Each | None, settings: Settings, seed: int) -> Trace:
+    def _ready(self, prompt: Rendered, settings: Settings, seed: int) -> Generation:
+        """The generation of an answer. What cannot be generated is told here, before anything has changed."""
         limit = settings.max_tokens or self.n_ctx
         options = generate.Options(
             settings.policy or self.policy, settings.answer, max_tokens=limit, seed=seed % 2**63, stop=settings.stop,
             think_budget=settings.think_budget,
         )  # fmt: skip
-        g = generate.assemble(self.model, options, prompt.items, prompt.inside, self.tags, chat=True)
-        return generate.collect(self.model, g, self.memory.generate(g, prompt.stable), each)
+        return generate.assemble(self.model, options, prompt.items, prompt.inside, self.tags, chat=True)
 
 
 def made_of(trace: Trace) -> dict[str, Any]:

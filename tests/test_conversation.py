@@ -176,7 +176,7 @@ def test_a_users_mixture_is_not_evaluated_again(talk: Callable[..., Conversation
     assert prompt_part(c, b) == len(b.prompt) - shared(a.prompt, b.prompt)
 
 
-@pytest.mark.parametrize("arch", ["llama", "lfm2"])
+@pytest.mark.parametrize("arch", ["llama", "qwen35"])
 def test_hidden_states_and_noise_can_be_fed_too(talk: Callable[..., Conversation], arch: str) -> None:
     c = talk(arch)
     c.reply("the dog says")
@@ -184,6 +184,20 @@ def test_hidden_states_and_noise_can_be_fed_too(talk: Callable[..., Conversation
     assert None in c.memory.held
     assert c.compare("soft_noise").n_soft > 0
     assert c.reply("and").n_thinking == 4
+
+
+def test_a_policy_that_the_model_cannot_have_changes_nothing(talk: Callable[..., Conversation]) -> None:
+    c = talk("lfm2", policy="hidden")  # llama.cpp gives other logits beside hidden states there
+    with pytest.raises(sl.UsageError, match="hidden does not work"):
+        c.reply("the dog says")
+    assert (c.messages, c.answers) == ([], 0)
+    c.set(policy="greedy")
+    c.reply("the dog says")
+    before = c.messages
+    c.set(policy="hidden")
+    with pytest.raises(sl.UsageError, match="hidden does not work"):
+        c.regen()
+    assert c.messages == before
 
 
 # ---- thinking ----------------------------------------------------------------------------------------------------------
