@@ -6,7 +6,7 @@ is trained on: `train_words.py` and `train_sums.py` bring the data and the vocab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,9 +63,9 @@ def rotate(x: Tensor, theta: float) -> Tensor:
     t, hd = x.shape[-2:]
     freq = theta ** (-torch.arange(0, hd, 2, device=x.device, dtype=torch.float32) / hd)  # (hd/2,)
     angle = torch.arange(t, device=x.device, dtype=torch.float32)[:, None] * freq  # (T, hd/2)
-    cos, sin = angle.cos(), angle.sin()
-    a, b = x[..., 0::2], x[..., 1::2]
-    return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2)
+    turn = torch.polar(torch.ones_like(angle), angle)  # (T, hd/2) complex: a pair times e^(i angle) is the rotated pair
+    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))  # (B, H, T, hd/2)
+    return torch.view_as_real(pairs * turn).flatten(-2)
 
 
 class Block(nn.Module):
@@ -107,12 +107,16 @@ class TinyLlama(nn.Module):
                 scale = (2 * c.n_layers) ** -0.5 if name.endswith(("o.weight", "down.weight")) else 1.0
                 nn.init.normal_(p, std=0.02 * scale)
 
-    def forward(self, ids: Tensor | None = None, *, embeds: Tensor | None = None) -> Tensor:
-        """Logits (B, T, V) of token ids (B, T), or of input vectors `embeds` (B, T, d), such as `mixture @ table`."""
+    def forward(self, ids: Tensor | None = None, *, embeds: Tensor | None = None, last: int = 0) -> Tensor:
+        """Logits (B, T, V) of token ids (B, T), or of input vectors `embeds` (B, T, d), such as `mixture @ table`.
+
+        `last` > 0: only those of the last positions, (B, last, V).
+        """
         x = self.embed(ids) if embeds is None else embeds
         for block in self.blocks:
             x = block(x)
-        return F.linear(self.norm(x), self.embed.weight)
+        logits: Tensor = F.linear(self.norm(x[:, -last:]), self.embed.weight)
+        return logits
 
 
 def write_gguf(
@@ -123,8 +127,12 @@ def write_gguf(
     name: str,
     description: str,
     quantization: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the model for llama.cpp. Norms stay F32; matrices take `quantization` (row lengths must fit its block)."""
+    """Write the model for llama.cpp. Norms stay F32; matrices take `quantization` (row lengths must fit its block).
+
+    `metadata`: further keys of the file, such as "softllama.policy".
+    """
     c = model.c
     w = gguf.GGUFWriter(str(path), "llama")
     w.add_name(name)
@@ -152,6 +160,9 @@ def write_gguf(
     w.add_add_bos_token(True)
     if vocab.chat_template is not None:
         w.add_chat_template(vocab.chat_template)
+
+    for key, value in (metadata or {}).items():
+        w.add_string(key, value)
 
     def add(key: str, p: Tensor) -> None:
         data = p.detach().cpu().numpy().astype(np.float32)

@@ -86,6 +86,7 @@ class Generation:
     """One sequence that is being generated. `advance` takes the distribution after everything fed so far.
 
     thinking: does the prompt end inside a thinking block? everywhere: a raw prompt, whose whole output the policy acts on.
+    eog: does an end-of-generation token end it (not so for a replay, which ends where the record does)?
     stop_reason is "" while it runs.
     """
 
@@ -98,6 +99,7 @@ class Generation:
     thinking: bool = False
     everywhere: bool = True
     label: object = None
+    eog: bool = True
     steps: list[Step] = field(default_factory=list)
     stop_reason: str = ""
     evaluated: int = 0  # positions that the model evaluated for it
@@ -151,7 +153,7 @@ class Generation:
             token = self._forced.popleft()
             return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, why or CLOSED))
         decision = self.policy(d, self.moment)
-        if self.model.is_eog(decision.token):
+        if self.eog and self.model.is_eog(decision.token):
             if not (self.thinking and self.tags):
                 self.stop_reason = EOG
                 return None

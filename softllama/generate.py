@@ -18,8 +18,9 @@ from softllama.errors import MixtureError, PromptError, UsageError
 from softllama.llama.template import ChatTemplate
 from softllama.mixture import Mixture
 from softllama.policy import Policy
+from softllama.replay import replay as replay
 from softllama.thinking import Tags
-from softllama.trace import Trace
+from softllama.trace import Trace, ids_of
 
 if TYPE_CHECKING:
     from softllama.model import Model
@@ -77,7 +78,7 @@ def prepare(
         ids = [i for i in items if isinstance(i, int)]
         inside = thinking.opened(model.detokenize(ids), tags)
     raw = messages is None and not inside
-    chosen = _policy(options.policy, inside)
+    chosen = _policy(options.policy or default_policy(model, inside)[0])
     if options.where is not None:
         if options.where not in ("thinking", "everywhere"):
             raise UsageError(f"where = {options.where!r} is not allowed", "use thinking or everywhere")
@@ -86,7 +87,7 @@ def prepare(
     else:
         everywhere = raw and chosen.given.get("where") != "thinking"
     if options.answer is not None:
-        chosen = replace(chosen, answer=_policy(options.answer, False))
+        chosen = replace(chosen, answer=_policy(options.answer))
     stop = (options.stop,) if isinstance(options.stop, str) else tuple(options.stop)
     limits = Limits(options.max_tokens, options.think_budget, stop)
     if options.seed is not None and not 0 <= options.seed < 2**63:
@@ -101,8 +102,9 @@ def stream(model: Model, prompt: Prompt | Sequence[Mapping[str, str]], **options
     """Generate step by step.
 
     prompt: text with places for `mix`, token ids and mixtures, or messages [{"role": ..., "content": ...}].
-    policy: a softllama.policy, its written form, or a function of (Distribution, Moment); None for soft thinking in a
-    thinking block and greedy decoding without one. answer: the policy after the block, if not the policy's own.
+    policy: a softllama.policy, its written form, or a function of (Distribution, Moment); None for what
+    the model's file asks for, else soft thinking in a thinking block and greedy decoding without one. answer: the policy
+    after the block, if not the policy's own.
     where: "thinking" or "everywhere", if not the policy's own; a raw prompt has no thinking block, so there a policy acts
     everywhere unless this says otherwise. max_tokens: positions to generate. seed: of every random choice; drawn if None,
     and always in the trace. stop: texts that end the answer. mix: mixtures for the places; split, signed, normalize: how
@@ -153,6 +155,7 @@ def record(model: Model, g: Generation) -> Trace:
         (g.tags.open, g.tags.close) if g.tags else ("", ""), g.evaluated,
         {"prompt": g.prompt_seconds, "total": total}, manifest.build(model, arguments, seed=g.seed),
         (held, "") if g.thinking else ("", held),
+        {i: model.spell(i) for i in dict.fromkeys(i for s in g.steps for i in ids_of(s))},
     )  # fmt: skip
 
 
@@ -168,42 +171,21 @@ def describe(model: Model, items: Sequence[int | Mixture]) -> str:
     return "".join(parts) + model.detokenize(ids)
 
 
-def replay(model: Model, trace: Trace) -> list[float]:
-    """Feed a trace's prompt and mixtures again; for each step the largest difference of the recorded top probabilities.
-
-    0 throughout on the same machine and build; small numbers on another. Raises UsageError for a trace of another model.
-    """
-    if trace.manifest.get("model", {}).get("n_vocab", model.n_vocab) != model.n_vocab:
-        raise UsageError("the trace was made with another model", f"it was {trace.manifest['model'].get('name')}")
-    if not trace.steps:
-        return []
-    recorded = iter(trace.steps)
-    differences: list[float] = []
-
-    def again(d: Any, moment: Any) -> policy.Decision:
-        s = next(recorded)
-        differences.append(max(abs(d[i].p - p) for i, p in s.top))
-        return policy.Decision(s.mixture, s.token, s.mode, noise=s.noise, hidden=s.hidden)
-
-    rule = policy.as_policy(again, name="hidden" if any(s.hidden for s in trace.steps) else "replay")
-    g = Generation(model, rule, trace.prompt, Limits(len(trace.steps)), trace.seed)
-    is_eog = model.tokenizer.is_eog
-    model.tokenizer.is_eog = lambda token: False  # type: ignore[method-assign]
-    try:
-        for _ in decode.run(model, [g], n_ctx=model.n_ctx_given):
-            pass
-    finally:
-        model.tokenizer.is_eog = is_eog  # type: ignore[method-assign]
-    return differences
-
-
 # ---- prompts -----------------------------------------------------------------------------------------------------------
 
 
-def _policy(given: Policy | Callable[..., Any] | str | None, inside: bool) -> Policy:
-    """The policy; by default soft thinking inside a thinking block, and greedy decoding of a prompt without one."""
-    if given is None:
-        return policy.soft_thinking() if inside else policy.greedy()
+def default_policy(model: Model, inside: bool) -> tuple[str, str]:
+    """The policy for a prompt that names none, in its written form, and why: what the model's file asks for
+    (softllama.policy), soft thinking inside a thinking block, greedy decoding without one."""
+    asked = model.metadata.get("softllama.policy")
+    if isinstance(asked, str) and asked:
+        return asked, "as the model's file asks"
+    if inside:
+        return "soft_thinking", "the default for a prompt with a thinking block"
+    return "greedy", "the default without a thinking block"
+
+
+def _policy(given: Policy | Callable[..., Any] | str) -> Policy:
     return policy.parse(given) if isinstance(given, str) else policy.as_policy(given)
 
 

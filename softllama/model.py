@@ -201,7 +201,7 @@ class Model:
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
-        context = self.context(n_ctx or self.n_ctx, FORKS_RECURRENT if self.recurrent else FORKS)
+        context = self.context(self.n_ctx if n_ctx is None else n_ctx, FORKS_RECURRENT if self.recurrent else FORKS)
         seq = context.take()
         assert seq is not None
         return Session(self, context, seq)

@@ -51,7 +51,7 @@ class Session:
 
         Raises MixtureError for an unknown id, ContextError where the context is full; nothing is then fed.
         """
-        row = [items] if isinstance(items, int | np.integer | Mixture) else list(items)
+        row = list(items) if isinstance(items, Iterable) else [items]
         if not row:
             raise MixtureError("feed needs at least one token or mixture")
         checked = [self._check(i) for i in row]

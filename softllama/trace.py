@@ -1,7 +1,8 @@
-"""The record of a generation: data that is saved, loaded, shown and fed again. Knows no context; replay.py feeds it.
+"""The record of a generation: data that is saved, loaded, shown and fed again. Knows no model and no context.
 
-As JSON lines: a header (`kind: "trace"`), a line for each step (`kind: "step"`), and a footer (`kind: "end"`). A file that
-was cut off still loads: it has no footer, and says so. As .npz: the same header and footer as JSON text, and arrays.
+As JSON lines: a header (`kind: "trace"`), a line for each step (`kind: "step"`), and a footer (`kind: "end"`). A step's
+line has the texts of the tokens that no line before it had, so that a reader needs no vocabulary. A file that was cut off
+still loads: it has no footer, and says so. As .npz: the same header and footer as JSON text, and arrays.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 
 from softllama.decode import FORCED, SOFT, Step
 from softllama.errors import SoftLlamaError
+from softllama.files import replacing
 from softllama.mixture import Mixture
 
 FORMAT = 1
@@ -33,7 +34,8 @@ class Trace:
     steps: one for each generated position. prompt: ids and mixtures that were fed before. prompt_text: the same for
     people. policy: in written form. stop_reason: "end of generation", "max tokens", "stop string ...", "context full",
     "interrupted", or a policy's own. thinking_tags: opening and closing, ("", "") where there are none. evaluated:
-    positions that the model evaluated, prompt included. timings: seconds, "prompt" and "total".
+    positions that the model evaluated, prompt included. timings: seconds, "prompt" and "total". tail: text that was held
+    back at the end, of thinking and answer. texts: of every token in the steps, by id.
     """
 
     steps: tuple[Step, ...]
@@ -47,7 +49,8 @@ class Trace:
     evaluated: int = 0
     timings: dict[str, float] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
-    tail: tuple[str, str] = ("", "")  # text held back at the end, of thinking and answer
+    tail: tuple[str, str] = ("", "")
+    texts: dict[int, str] = field(default_factory=dict)
 
     @cached_property
     def thinking(self) -> str:
@@ -101,6 +104,10 @@ class Trace:
         seconds = self.timings.get("total", 0.0) - self.timings.get("prompt", 0.0)
         return len(self.steps) / seconds if seconds > 0 else 0.0
 
+    def spell(self, token: int) -> str:
+        """A token's text; "#id" where the record has none."""
+        return self.texts.get(token, f"#{token}")
+
     # ---- as data
 
     def header(self) -> dict[str, Any]:
@@ -122,11 +129,11 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
-        return {**self.header(), **self.footer(), "kind": "trace", "steps": [step_dict(s) for s in self.steps]}
+        return {**self.header(), **self.footer(), "kind": "trace", "steps": list(map(stepper(self.spell), self.steps))}
 
     def jsonl(self) -> Iterator[str]:
         """The lines of the JSON-lines form."""
-        for record in (self.header(), *(step_dict(s) for s in self.steps), self.footer()):
+        for record in (self.header(), *map(stepper(self.spell), self.steps), self.footer()):
             yield json.dumps(record, ensure_ascii=False, allow_nan=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -134,29 +141,17 @@ class Trace:
         p = Path(path)
         if p.suffix not in (".jsonl", ".npz"):
             raise SoftLlamaError(f"cannot save a trace as {p.name!r}", "end the name in .jsonl or .npz")
-        try:
-            fd, name = tempfile.mkstemp(dir=p.parent, prefix=f".{p.name}-")
-            try:
-                with os.fdopen(fd, "wb") as f:
-                    if p.suffix == ".npz":
-                        np.savez_compressed(f, allow_pickle=False, **self._arrays())
-                    else:
-                        f.writelines(line.encode() + b"\n" for line in self.jsonl())
-                umask = os.umask(0)
-                os.umask(umask)
-                Path(name).chmod(0o666 & ~umask)
-                Path(name).replace(p)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
-        except OSError as e:
-            raise SoftLlamaError(f"cannot write {str(p)!r}: {e.strerror}", "name another file") from None
+        with replacing(p) as f:
+            if p.suffix == ".npz":
+                np.savez_compressed(f, **self._arrays())
+            else:  # half a surrogate pair, which a prompt may hold, is no UTF-8; its escape is JSON
+                f.writelines(line.encode("utf-8", "backslashreplace") + b"\n" for line in self.jsonl())
 
     def _arrays(self) -> dict[str, Any]:
         s = self.steps
         sizes = [len(x.mixture) for x in s]
         flat = [np.concatenate([getattr(x.mixture, k) for x in s]) if s else np.empty(0) for k in ("ids", "weights")]
-        rest = [{**step_dict(x), "mixture": None} for x in s]
+        rest = [{**d, "mixture": None} for d in map(stepper(self.spell), s)]
         return {
             "header": np.array(json.dumps(self.header())),
             "footer": np.array(json.dumps(self.footer())),
@@ -192,101 +187,29 @@ def step_dict(s: Step) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def load(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace that `save` wrote. Raises SoftLlamaError for what is none, with the line."""
-    p = Path(path)
-    try:
-        if p.suffix == ".npz":
-            return _load_npz(p)
-        lines = p.read_bytes().decode("utf-8").splitlines()
-    except OSError as e:
-        raise SoftLlamaError(f"cannot read the trace {str(p)!r}: {e.strerror or e}", "check the path") from None
-    except UnicodeDecodeError:
-        raise SoftLlamaError(f"{str(p)!r} is not a trace: it is not text", "traces end in .jsonl or .npz") from None
-    header: dict[str, Any] = {}
-    footer: dict[str, Any] | None = None
-    steps = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            kind = record["kind"]
-            if number == 1:
-                if kind != "trace" or record["format"] != FORMAT:
-                    raise ValueError("no trace")
-                header = record
-            elif kind == "step":
-                steps.append(_step(record))
-            elif kind == "end":
-                footer = record
-            else:
-                raise ValueError(kind)
-        except (ValueError, KeyError, TypeError, AttributeError, SoftLlamaError) as e:
-            if number == len(lines) and number > 1 and isinstance(e, json.JSONDecodeError):
-                break  # the last line of a file that was cut off
-            raise SoftLlamaError(
-                f"line {number} of {str(p)!r} is not part of a trace", "softllama run --trace writes one"
-            ) from None
-    if not header:
-        raise SoftLlamaError(f"{str(p)!r} is empty", "softllama run --trace writes a trace")
-    return _build(header, steps, footer, p)
-
-
-def _load_npz(p: Path) -> Trace:
-    try:
-        with np.load(p, allow_pickle=False) as z:
-            header, footer, rest = (json.loads(str(z[k])) for k in ("header", "footer", "steps"))
-            offsets, ids, weights = z["offsets"], z["ids"], z["weights"]
-        steps = []
-        for i, record in enumerate(rest):
-            part = slice(int(offsets[i]), int(offsets[i + 1]))
-            pairs = [[int(a), float(b)] for a, b in zip(ids[part], weights[part], strict=True)]
-            steps.append(_step({**record, "mixture": pairs}))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, SoftLlamaError) as e:
-        raise SoftLlamaError(f"{str(p)!r} is not a trace: {e}", "softllama run --trace writes one") from None
-    except Exception as e:  # zipfile and zlib raise their own kinds
-        if isinstance(e, OSError):
-            raise
-        raise SoftLlamaError(f"{str(p)!r} is damaged: {e}", "make the trace again") from None
-    return _build(header, steps, footer, p)
-
-
-def _build(header: dict[str, Any], steps: list[Step], footer: dict[str, Any] | None, p: Path) -> Trace:
-    end = footer or {}
-    try:
-        opening, closing = header["thinking_tags"]
-        tail = end.get("tail", ["", ""])
-        return Trace(
-            tuple(steps), tuple(i if isinstance(i, int) else _unmix(i) for i in header["prompt"]),
-            str(header["prompt_text"]), str(header["policy"]), int(header["seed"]),
-            str(end.get("stop_reason", "the file ends here")), tuple(map(str, header["stop"])), (str(opening), str(closing)),
-            int(end.get("evaluated", 0)), {str(k): float(v) for k, v in end.get("timings", {}).items()},
-            dict(header["manifest"]), (str(tail[0]), str(tail[1])),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, SoftLlamaError) as e:
-        raise SoftLlamaError(f"the header of {str(p)!r} is not that of a trace: {e}", "make the trace again") from None
-
-
 def _mixture(m: Mixture) -> list[list[float]]:
     return [[int(i), float(w)] for i, w in zip(m.ids, m.weights, strict=True)]
 
 
-def _unmix(pairs: list[list[float]]) -> Mixture:
-    ids, weights = [int(i) for i, _ in pairs], [float(w) for _, w in pairs]
-    return Mixture(ids, weights, signed=min(weights) < 0 or abs(sum(weights) - 1) > 1e-5)
+def stepper(spell: Callable[[int], str]) -> Callable[[Step], dict[str, Any]]:
+    """A function from each step in turn to its line of the JSON-lines form, with the texts that are new in it."""
+    known: set[int] = set()
+
+    def line(s: Step) -> dict[str, Any]:
+        new = [i for i in ids_of(s) if i not in known]
+        known.update(new)
+        return {**step_dict(s), "texts": {str(i): spell(i) for i in new}}
+
+    return line
 
 
-_TYPES = {"int": int, "str": str, "float": float, "bool": bool}
+def ids_of(s: Step) -> list[int]:
+    """Every token id in a step, each once."""
+    return list(dict.fromkeys([s.token, *s.mixture.ids.tolist(), *(i for i, _ in s.top)]))
 
 
-def _step(record: dict[str, Any]) -> Step:
-    values: dict[str, Any] = {}
-    for f in fields(Step):
-        v = record[f.name]
-        if f.name == "mixture":
-            v = _unmix(v)
-        elif f.name == "top":
-            v = tuple((int(i), float(x)) for i, x in v)
-        elif not isinstance(v, (int, float) if f.type == "float" else _TYPES[str(f.type)]):
-            raise ValueError(f.name)
-        values[f.name] = v
-    return Step(**values)
+def load(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace that `save` wrote, as far as it goes. Raises SoftLlamaError for what is none, with the line."""
+    from softllama.trace_load import load as read  # it needs Trace
+
+    return read(path)

@@ -116,10 +116,10 @@ def _tokens(part: Part, tokenizer: Tokenizer, space: bool, lead: bool, split: st
 
 
 def _from_vector(spec: MixSpec, tokenizer: Tokenizer, signed: bool, normalize: bool) -> Resolved:
-    path = Path(spec.vector).expanduser()
     try:
-        v = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as e:
+        with Path(spec.vector).expanduser().open("rb") as f:
+            v = np.load(f, allow_pickle=False)
+    except (OSError, ValueError, EOFError, RuntimeError) as e:  # RuntimeError: ~user without such a user
         reason = e.strerror if isinstance(e, OSError) and e.strerror else "it is not an .npy file of numbers"
         raise MixtureError(f"cannot read the vector {spec.vector!r}: {reason}", "write one with numpy.save") from None
     if not isinstance(v, np.ndarray) or v.shape != (tokenizer.n_vocab,) or v.dtype.kind not in "fiub":

@@ -6,7 +6,7 @@ bytes.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ WORDS = ("dog", "cat", "ball", "bone", "the", "The", "says", "sees", "and", "woo
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # gguf.TokenType
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
+    "{{ '<|im_start|>assistant\n' }}"
 )
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -337,7 +337,7 @@ def _add_value(w: gguf.GGUFWriter, key: str, value: Any) -> None:
         w.add_array(key, value)
 
 
-def _add_vocab(w: gguf.GGUFWriter, v: Vocab) -> None:
+def _add_vocab(w: gguf.GGUFWriter, v: Vocab, given: Collection[str] = ()) -> None:
     w.add_tokenizer_model(v.model)
     if not v.tokens:
         return
@@ -348,7 +348,8 @@ def _add_vocab(w: gguf.GGUFWriter, v: Vocab) -> None:
     if v.merges is not None:
         w.add_token_merges(v.merges)
     for key, value in v.kv.items():
-        _add_value(w, f"tokenizer.ggml.{key}", value)
+        if f"tokenizer.ggml.{key}" not in given:
+            _add_value(w, f"tokenizer.ggml.{key}", value)
 
 
 def _add_tensor(w: gguf.GGUFWriter, name: str, data: NDArray[Any], ggml_type: str = "F32") -> None:
@@ -424,7 +425,7 @@ def write_model(
             for key, value in kv.items():
                 if value is not None:
                     _add_value(w, key, value)
-            _add_vocab(w, vocab)
+            _add_vocab(w, vocab, kv)
         if shards > 1:
             w.add_uint16("split.no", i)
             w.add_uint16("split.count", shards)

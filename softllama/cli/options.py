@@ -17,26 +17,28 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def model_options(f: F) -> F:
-    """-m and how the model runs."""
-    for option in reversed(
-        (
-            click.option(
-                "-m", "--model", metavar="FILE", help="A GGUF model, or bundled:NAME. Default: the bundled model."
-            ),
-            click.option("--n-ctx", type=int, metavar="N", help="Positions to make room for. Default: what is needed."),
-            click.option(
-                "--gpu-layers", type=int, metavar="N", help="Layers on the GPU. Default: all, if there is one."
-            ),
-            click.option("--threads", type=int, metavar="N", help="CPU threads. Default: the physical cores."),
-            click.option(
-                "--lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter; may be given more than once."
-            ),
-            click.option("-q", "--quiet", is_flag=True, help="No lines about model and device on stderr."),
-        )
-    ):
-        f = option(f)
-    return f
+def model_options_with(default: str) -> Callable[[F], F]:
+    """-m and how the model runs. default: the model that is taken without -m, for the help text."""
+    options = (
+        click.option("-m", "--model", metavar="FILE", help=f"A GGUF model, or bundled:NAME. Default: {default}."),
+        click.option("--n-ctx", type=int, metavar="N", help="Positions to make room for. Default: what is needed."),
+        click.option("--gpu-layers", type=int, metavar="N", help="Layers on the GPU. Default: all, if there is one."),
+        click.option("--threads", type=int, metavar="N", help="CPU threads. Default: the physical cores."),
+        click.option(
+            "--lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter; may be given more than once."
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="No lines about model and device on stderr."),
+    )
+
+    def add(f: F) -> F:
+        for option in reversed(options):
+            f = option(f)
+        return f
+
+    return add
+
+
+model_options = model_options_with("the bundled model")
 
 
 def load_model(

@@ -114,13 +114,7 @@ def command(
     o = generate.Options(mix=list(mixes), chat=chat, template=chosen, answer=answer_policy, stop=stops, **options)
     g = generate.prepare(loaded, text, o)
     if not quiet:
-        why = (
-            ""
-            if options["policy"]
-            else ", the default for a prompt with a thinking block"
-            if g.thinking
-            else ", the default without a thinking block"
-        )
+        why = "" if options["policy"] else ", " + generate.default_policy(loaded, g.thinking)[1]
         note(f"policy: {g.policy!r}{why}; seed {g.seed}")
     show = _Show(loaded, as_json or as_jsonl, show_mixtures, quiet)
     if as_jsonl:
@@ -150,15 +144,16 @@ class _Show:
     """Prints steps as they come: the answer on stdout, thinking and mixtures on stderr."""
 
     def __init__(self, model: Model, silent: bool, mixtures: bool, quiet: bool) -> None:
+        from softllama.trace import stepper
+
         self.model, self.silent, self.mixtures, self.quiet = model, silent, mixtures, quiet
         self.lines = False
+        self.record = stepper(model.spell)
         self.wrote = self.thought = self.after_thinking = False
 
     def __call__(self, step: Step) -> None:
         if self.lines:
-            from softllama.trace import step_dict
-
-            click.echo(json.dumps(step_dict(step), ensure_ascii=False, allow_nan=False))
+            click.echo(json.dumps(self.record(step), ensure_ascii=False, allow_nan=False))
         if self.mixtures:
             self._mixture(step)
         if self.silent:
@@ -176,7 +171,7 @@ class _Show:
             click.echo(err=True)
             self.thought = False
         if not self.wrote and self.after_thinking:
-            text = text.lstrip("\n")  # the empty lines that templates put between the block and the answer
+            text = text.lstrip()  # the white space that templates put between the block and the answer
         if text:
             sys.stdout.write(text)
             sys.stdout.flush()

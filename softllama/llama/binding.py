@@ -55,6 +55,7 @@ def last_error() -> str:
     for text in errors:
         text = re.sub(r"^[A-Za-z_:~<>]+: ", "", text)
         text = re.sub(r"^error loading model(?: \w+)?: ", "", text)
+        text = re.sub(r"^[a-z]+(_[a-z]+)+: ", "", text)  # the function that threw it
         if text:
             return text
     return "it gave no reason"

@@ -33,6 +33,9 @@ _n_kv = _declare("gguf_get_n_kv", _I64, _P)
 _key = _declare("gguf_get_key", _STR, _P, _I64)
 _kv_type = _declare("gguf_get_kv_type", ctypes.c_int, _P, _I64)
 _arr_n = _declare("gguf_get_arr_n", ctypes.c_size_t, _P, _I64)
+_find_key = _declare("gguf_find_key", _I64, _P, _STR)
+_arr_type = _declare("gguf_get_arr_type", ctypes.c_int, _P, _I64)
+_arr_str = _declare("gguf_get_arr_str", _STR, _P, _I64, ctypes.c_size_t)
 _val_data = _declare("gguf_get_val_data", _P, _P, _I64)
 _val_str = _declare("gguf_get_val_str", _STR, _P, _I64)
 _n_tensors = _declare("gguf_get_n_tensors", _I64, _P)
@@ -125,7 +128,12 @@ def read(path: str | os.PathLike[str]) -> Header:
 
 def check_path(path: str | os.PathLike[str]) -> Path:
     """The path of a readable file that begins like a GGUF. Raises ModelError with what is wrong instead."""
-    p = Path(path).expanduser()
+    if not isinstance(path, str | os.PathLike):
+        raise ModelError(f"a model is named by a path, not by {type(path).__name__}")
+    try:
+        p = Path(path).expanduser()
+    except RuntimeError:  # ~user without such a user
+        p = Path(path)
     try:
         if p.is_dir():
             inside = sorted(p.glob("*.gguf"))
@@ -182,5 +190,28 @@ def _read_one(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 )
             tensors[name] = Tensor(name, path, tuple(ne[:4]), _tensor_type(ctx, i), offset, n_bytes)
         return metadata, tensors
+    finally:
+        _free(ctx)
+
+
+def twice_in_vocabulary(path: Path) -> str | None:
+    """A token text that the vocabulary lists twice, at which llama.cpp ends the process; None if there is none.
+
+    Takes 0.2 s for 256k tokens.
+    """
+    ctx = _init(os.fsencode(path), _InitParams(True, None))
+    if not ctx:
+        return None
+    try:
+        key = _find_key(ctx, b"tokenizer.ggml.tokens")
+        if key < 0 or _kv_type(ctx, key) != _ARRAY or _arr_type(ctx, key) != _STRING:
+            return None
+        seen: set[bytes] = set()
+        for i in range(_arr_n(ctx, key)):
+            # llama.cpp gives an empty text a name of its own
+            if (text := _arr_str(ctx, key, i) or b"[EMPTY_%d]" % i) in seen:
+                return str(text.decode("utf-8", "replace"))
+            seen.add(text)
+        return None
     finally:
         _free(ctx)

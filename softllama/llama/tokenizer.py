@@ -12,7 +12,8 @@ from softllama.errors import PromptError
 from softllama.llama.binding import api
 from softllama.llama.weights import Weights
 
-_ATTR_UNKNOWN, _ATTR_CONTROL = 1, 8
+_ATTR_UNKNOWN = 1
+_ATTR_SPECIAL = 1 | 8 | 16  # unknown, control, user-defined
 _TYPE_NONE, _TYPE_SPM, _TYPE_BPE, _TYPE_PLAMO2 = 0, 1, 2, 6
 _NULL = -1
 
@@ -67,7 +68,7 @@ class Tokenizer:
         if self._type == _TYPE_NONE:
             raise PromptError("this model has no tokenizer", "write token ids: #12")
         data = self._bytes(text)
-        self._check_bytes(text)
+        self._check_bytes(text, special)
         if lead or not self._adds_space:
             ids = self._call(data, special)
         elif text.startswith(" ") and not text.startswith("  "):
@@ -148,11 +149,21 @@ class Tokenizer:
             b in self._byte_tokens or (self._type == _TYPE_SPM and bytes([b]) in self._texts) for b in c.encode()
         )
 
-    def _check_bytes(self, text: str) -> None:
+    @cached_property
+    def _special_texts(self) -> list[str]:
+        """Texts that are taken for tokens before the rest is encoded, longest first, as llama.cpp looks for them."""
+        found = [i for i in range(self.n_vocab) if api.llama_vocab_get_attr(self._vocab, i) & _ATTR_SPECIAL]
+        texts = {(api.llama_vocab_get_text(self._vocab, i) or b"").decode("utf-8", "replace") for i in found}
+        return sorted(texts - {""}, key=lambda t: (-len(t.encode()), t))
+
+    def _check_bytes(self, text: str, special: bool) -> None:
         if len(self._byte_tokens) == 256:
             return
+        parts = [text]
+        for known in self._special_texts if special else ():
+            parts = [p for part in parts for p in part.split(known)]
         # the space is needed for the prefix that the tokenizer adds by itself
-        for c in dict.fromkeys(" " + text if self._type == _TYPE_SPM else text):
+        for c in dict.fromkeys((" " if self._type == _TYPE_SPM else "") + "".join(parts)):
             if not self._encodable(c):
                 raise PromptError(
                     f"this model's vocabulary cannot encode {c!r} (U+{ord(c):04X})", "leave the character out"

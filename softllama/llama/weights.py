@@ -7,11 +7,13 @@ measured afterwards, in calibration.py.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
+from softllama import cache
 from softllama.errors import ModelError, UsageError
 from softllama.llama import binding, header
 from softllama.llama.binding import api
@@ -60,6 +62,33 @@ def refusal(h: Header) -> str | None:
     return None
 
 
+def damage(h: Header) -> str | None:
+    """A number in the header at which llama.cpp would end the process, as "key = value"; None if there is none.
+
+    Only what no architecture allows. Arrays (a number for each layer) are not looked at.
+    """
+
+    def number(key: str, default: float) -> float:
+        value = h.get(f"{{arch}}.{key}", default)
+        return value if isinstance(value, int | float) else default
+
+    layers, experts, used = number("block_count", 1), number("expert_count", 0), number("expert_used_count", 0)
+    used_given = h.get("{arch}.expert_used_count", 0)  # an array in some models
+    heads, rotary = number("attention.head_count", 0), number("rope.dimension_count", 0)
+    head = number("attention.key_length", number("embedding_length", 0) // heads if heads > 0 else math.inf)
+    bad = {
+        "block_count": not 1 <= layers <= 512,
+        "nextn_predict_layers": number("nextn_predict_layers", 0) > layers,
+        # llama.cpp itself forgets a single expert of the Hunyuan models
+        "expert_count": experts > 1024 or (experts > h.arch.startswith("hunyuan") and used_given == 0),
+        "expert_used_count": used > experts,
+        "rope.dimension_count": rotary % 2 != 0 or (heads > 0 and rotary > head),
+        "attention.layer_norm_rms_epsilon": not 0 <= number("attention.layer_norm_rms_epsilon", 0) < math.inf,
+        "attention.layer_norm_epsilon": not 0 <= number("attention.layer_norm_epsilon", 0) < math.inf,
+    }
+    return next((f"{h.arch}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
+
+
 def find_table(h: Header) -> Tensor:
     """The token-embedding table. Raises ModelError for a file that is no language model, or whose table is not usable."""
     if h.kind == "adapter":
@@ -70,6 +99,8 @@ def find_table(h: Header) -> Tensor:
         raise ModelError(f"{h.path} does not name its architecture", "fetch the file again")
     if (why := refusal(h)) is not None:
         raise ModelError(f"{h.path.name} ({h.arch}) cannot take mixtures: {why}")
+    if (wrong := damage(h)) is not None:
+        raise ModelError(f"{h.path} is damaged: its header says {wrong}", "fetch the file again")
     names = ["token_embd.weight", *(["output.weight"] if h.arch == "codeshell" else [])]
     table = next((h.tensors[n] for n in names if n in h.tensors), None)
     if table is None:
@@ -110,6 +141,7 @@ class Weights:
     ) -> None:
         self.header = header.read(path)
         self.table = find_table(self.header)
+        self._check_vocabulary()
         gpus = binding.gpus()
         if gpu_layers is not None and gpu_layers < 0:
             raise UsageError(f"gpu_layers must be 0 or more, not {gpu_layers}", "leave it out for all layers")
@@ -151,6 +183,8 @@ class Weights:
         self.n_embd: int = self.table.shape[0]
         self.n_embd_inp: int = api.llama_model_n_embd_inp(pointer)
         self.n_ctx_train: int = api.llama_model_n_ctx_train(pointer)
+        positions = self.header.tensors.get("position_embd.weight")
+        self.n_positions = positions.shape[1] if positions else None  # learned ones; llama.cpp aborts beyond them
         self.n_layer: int = api.llama_model_n_layer(pointer)
         self.recurrent: bool = bool(api.llama_model_is_recurrent(pointer) or api.llama_model_is_hybrid(pointer))
         mrope = (api.LLAMA_ROPE_TYPE_MROPE, api.LLAMA_ROPE_TYPE_IMROPE)
@@ -162,7 +196,20 @@ class Weights:
             )
         self.lora = tuple(self._load_lora(p, s) for p, s in lora or ())
 
+    def _check_vocabulary(self) -> None:
+        """Once per file: what llama.cpp would end the process for, and what takes a moment to find out."""
+        key = cache.file_key(self.header.files)
+        if cache.load("vocabulary", key):
+            return
+        if (text := header.twice_in_vocabulary(self.header.path)) is not None:
+            raise ModelError(
+                f"{self.header.path} is damaged: its vocabulary lists {text!r} twice", "fetch the file again"
+            )
+        cache.store("vocabulary", key, True)
+
     def _load_lora(self, path: str, scale: float) -> Lora:
+        if not math.isfinite(scale):
+            raise UsageError(f"the scale of the adapter {path} is {scale}", "1 is its full effect")
         h = header.read(path)
         if h.kind != "adapter":
             raise ModelError(

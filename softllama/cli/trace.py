@@ -1,0 +1,133 @@
+"""softllama trace: show, html, replay"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from softllama.cli import note
+from softllama.cli.options import load_model, model_options_with
+from softllama.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from softllama.trace import Trace
+
+
+@click.group()
+def command() -> None:
+    """Look at the record of a generation, or feed it again.
+
+    \b
+    softllama run "Who is bigger, the dog or the cat?" --policy soft_thinking --trace dog.jsonl
+    softllama trace show dog.jsonl
+    softllama trace html dog.jsonl
+    softllama trace replay dog.jsonl
+    """
+
+
+@command.command()
+@click.argument("file")
+@click.option(
+    "--top", type=int, metavar="N", help="Tokens of each mixture, on several lines. Default: up to 5 that fit on one."
+)
+def show(file: str, top: int | None) -> None:
+    """Print a trace, a line for each step.
+
+
+    \b
+    softllama trace show dog.jsonl
+    softllama trace show dog.npz --top 20
+    softllama trace show dog.jsonl | grep soft
+
+    A soft step shows its heaviest tokens with their weights, +N for N more; an arrow marks a readout that is not the
+    heaviest. A hard step shows its token, a forced one (such as a closing tag) why it is there. The bar and the number
+    are the entropy of the model's distribution at the step, in nats.
+    """
+    from softllama import render, render_trace
+    from softllama.trace import load
+
+    if top is not None and top < 1:
+        raise UsageError(f"--top must be 1 or more, not {top}")
+    loaded = load(file)
+    console = render.console()
+    console.print(render_trace.trace(loaded, console.width, top))
+
+
+@command.command()
+@click.argument("file")
+@click.option("-o", "--output", metavar="OUT.html", help="Where to. Default: beside the trace.")
+def html(file: str, output: str | None) -> None:
+    """Write a trace as one page.
+
+    \b
+    softllama trace html dog.jsonl
+    softllama trace html dog.jsonl -o page.html
+
+    The page needs nothing else, no network either: a heat map of the mixtures over time, the entropy below it, and each
+    step's weights under the pointer or the arrow keys. An earlier page is replaced; any other file is left alone.
+    """
+    from softllama import page
+    from softllama.trace import load
+
+    target = Path(output) if output is not None else Path(file).with_suffix(".html")
+    page.check_path(target)
+    page.write(load(file), target)
+    note(f"page: {target}")
+
+
+@command.command()
+@click.argument("file")
+@click.option(
+    "--tolerance", type=float, default=1e-4, show_default=True, metavar="P", help="Largest difference that agrees."
+)
+@click.option("--any-model", is_flag=True, help="Compare with a model other than the one that made the trace.")
+@model_options_with("the one that the trace names")
+def replay(file: str, tolerance: float, any_model: bool, model: str | None, **options: Any) -> None:
+    """Feed a trace again, and compare.
+
+    \b
+    softllama trace replay dog.jsonl
+    softllama trace replay dog.jsonl -m model.gguf --tolerance 1e-3
+
+    Compared are the top probabilities that the trace holds for each step. Exit code 0 if none differs by more than the
+    tolerance, 1 if one does. Without -m, the model is the file that the trace names.
+    """
+    from softllama import generate
+    from softllama.trace import load
+
+    if not tolerance >= 0:
+        raise UsageError(f"the tolerance must be 0 or more, not {tolerance:g}", "--tolerance 1e-4")
+    trace = load(file)
+    if model is None:
+        model, options["lora"] = _recorded(trace, options["lora"], options["quiet"])
+    differences = generate.replay(load_model(model, **options), trace, any_model=any_model)
+    if not differences:
+        click.echo("The trace has no steps.")
+        return
+    worst = max(range(len(differences)), key=differences.__getitem__)
+    over = sum(d > tolerance for d in differences)
+    agree = "They agree" if not over else f"They do not agree: {over:,} of them differ more"
+    where = f" at step {worst}" if differences[worst] > 0 else ""
+    click.echo(
+        f"{len(differences):,} steps fed again. The largest difference of a recorded probability is "
+        f"{differences[worst]:.3g}{where}, the tolerance {tolerance:g}. {agree}."
+    )
+    if over:
+        raise SystemExit(1)
+
+
+def _recorded(trace: Trace, lora: tuple[str, ...], quiet: bool) -> tuple[str, tuple[str, ...]]:
+    """The model file and adapters that a trace names, if they are there."""
+    made = trace.manifest.get("model")
+    made = made if isinstance(made, dict) else {}
+    path = made.get("path")
+    if not isinstance(path, str) or not Path(path).is_file():
+        raise ModelError(f"the model that made the trace is not at {path!r}", "name it with -m FILE.gguf")
+    if not lora:
+        pairs = made.get("lora") if isinstance(made.get("lora"), list) else []
+        lora = tuple(f"{p[0]}:{p[1]}" for p in pairs or () if isinstance(p, list) and len(p) == 2)
+    if not quiet:
+        note(f"model: {path}, which the trace names; -m FILE.gguf names another")
+    return path, lora

@@ -1,0 +1,37 @@
+"""Files that are written as a whole or not at all. Knows nothing of what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from softllama.errors import SoftLlamaError
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of `path` when the block ends without an error.
+
+    Raises SoftLlamaError if it cannot be written, or if `path` is something other than a file, such as /dev/stdout.
+    """
+    p = Path(path)
+    try:
+        if p.exists() and not p.is_file():
+            raise SoftLlamaError(f"cannot write {str(p)!r}: it is not a file", "name another file")
+        fd, name = tempfile.mkstemp(dir=p.parent, prefix=f".{p.name[:100]}-")
+        try:
+            with os.fdopen(fd, "wb") as f:
+                yield f
+            umask = os.umask(0)  # mkstemp's files are for their owner alone, which a new file should not be
+            os.umask(umask)
+            Path(name).chmod(0o666 & ~umask)
+            Path(name).replace(p)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as e:
+        raise SoftLlamaError(f"cannot write {str(p)!r}: {e.strerror or e}", "name another file") from None
