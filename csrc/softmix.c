@@ -224,6 +224,17 @@ int softmix_sums(const float *logits, int64_t n, float temperature, float max, d
     return 0;
 }
 
+int softmix_probs(const float *logits, int64_t n, float temperature, float max, double sum, float *probs, int isa) {
+    const int bad = bad_logits(logits, n, temperature);
+    if (bad) return bad;
+    if (!isfinite(max)) return 4;
+    if (!(sum > 0.0)) return 5;
+    if (!probs) return 6;
+    if (!softmix_has(isa)) return 7;
+    softmix_scanner(isa)->probs(logits, n, max, 1.0 / (double)temperature, 1.0 / sum, probs);
+    return 0;
+}
+
 /* The smallest float whose bin is at most this one: bins fall as logits rise, so a search by halves finds it. */
 static float least_of_bin(float max, double inv_t, int bin) {
     if (bin >= SOFTMIX_BINS - 1) return -INFINITY;

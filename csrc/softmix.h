@@ -45,7 +45,7 @@ typedef void (*softmix_to_float)(const void *src, float *dst, int64_t n);
  *   type      ggml's number of the type. Those with a kernel of their own (F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0)
  *             are read by that, all others (and -1) by to_float
  * A single row is read by to_float and multiplied by its weight, so an id of weight 1 gives the dequantized row to the bit.
- * Up to SOFTMIX_FEW rows are summed in double in the order given; more in float32, 16 rows at a time, and those sums in
+ * Up to SOFTMIX_FEW rows are summed in double in the order given; more in float32, 32 rows at a time, and those sums in
  * double. A row of the table that holds NaN or infinity counts as a bad element. */
 int softmix_mix(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
                 softmix_to_float to_float, const int64_t *offsets, int64_t n, const int32_t *ids, const float *weights,
@@ -53,7 +53,7 @@ int softmix_mix(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
 
 /* sum += sum_i weights[i] * row(ids[i]), i < k: a part of one mixture, for threads that each take some rows.
  *   ids   (k) int32, or NULL for the first k rows in order      sum   (n_embd) double
- * Always the sums of many rows (float32, 16 at a time). The rest is as in softmix_mix. */
+ * Always the sums of many rows (float32, 32 at a time). The rest is as in softmix_mix. */
 int softmix_add(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
                 softmix_to_float to_float, const int32_t *ids, const float *weights, int64_t k, double *sum, int type,
                 int isa);
@@ -64,6 +64,9 @@ int softmix_peak(const float *logits, int64_t n, float *max, int32_t *argmax, in
 /* out (2) = sum e^x and sum x e^x, x = (logits - max) / temperature; max from softmix_peak, which has checked the logits.
  * Their quotient and the logarithm of the first give the entropy, the first alone every probability. */
 int softmix_sums(const float *logits, int64_t n, float temperature, float max, double *out, int isa);
+
+/* probs = e^x / sum: the probabilities of some or all logits, sum being that of softmix_sums over all; may be in place. */
+int softmix_probs(const float *logits, int64_t n, float temperature, float max, double sum, float *probs, int isa);
 
 /* The ids that remain when the least probable tokens are left out, as far as whole bins of 1/32 nat can tell.
  * Left out are the bins at the far end whose e^x sum to at most `mass`, x as in softmix_sums.

@@ -208,7 +208,7 @@ class Model:
 
     def fill_rows(self, context: Context, mixtures: Sequence[Mixture]) -> None:
         """Write the mixtures' rows, scaled as this architecture wants them, into the context's embedding batch."""
-        self.table.mix(mixtures, context.rows, self.calibration.multiplier)
+        self.table.mix(mixtures, context.rows, self.calibration.multiplier, self.threads)
 
     def probe(
         self,
