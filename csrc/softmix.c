@@ -196,10 +196,10 @@ static double sum_exp(const float *z, int64_t n, double max, double inv_t) {
 }
 
 /* Shared by the passes over logits: arguments 1 to 3. */
-static int bad_logits(const float *logits, int64_t n, float temperature) {
+static int bad_logits(const float *logits, int64_t n, double temperature) {
     if (!logits) return 1;
     if (bad_size(n)) return 2;
-    return !(temperature > 0.0f) || !isfinite(temperature) ? 3 : 0;
+    return !(temperature > 0.0) || !isfinite(temperature) ? 3 : 0;
 }
 
 int softmix_peak(const float *logits, int64_t n, float *max, int32_t *argmax, int isa) {
@@ -214,24 +214,24 @@ int softmix_peak(const float *logits, int64_t n, float *max, int32_t *argmax, in
     return 0;
 }
 
-int softmix_sums(const float *logits, int64_t n, float temperature, float max, double *out, int isa) {
+int softmix_sums(const float *logits, int64_t n, double temperature, float max, double *out, int isa) {
     const int bad = bad_logits(logits, n, temperature);
     if (bad) return bad;
     if (!isfinite(max)) return 4;
     if (!out) return 5;
     if (!softmix_has(isa)) return 6;
-    softmix_scanner(isa)->sums(logits, n, max, 1.0 / (double)temperature, out, out + 1);
+    softmix_scanner(isa)->sums(logits, n, max, 1.0 / temperature, out, out + 1);
     return 0;
 }
 
-int softmix_probs(const float *logits, int64_t n, float temperature, float max, double sum, float *probs, int isa) {
+int softmix_probs(const float *logits, int64_t n, double temperature, float max, double sum, float *probs, int isa) {
     const int bad = bad_logits(logits, n, temperature);
     if (bad) return bad;
     if (!isfinite(max)) return 4;
     if (!(sum > 0.0)) return 5;
     if (!probs) return 6;
     if (!softmix_has(isa)) return 7;
-    softmix_scanner(isa)->probs(logits, n, max, 1.0 / (double)temperature, 1.0 / sum, probs);
+    softmix_scanner(isa)->probs(logits, n, max, 1.0 / temperature, 1.0 / sum, probs);
     return 0;
 }
 
@@ -250,7 +250,7 @@ static float least_of_bin(float max, double inv_t, int bin) {
     }
 }
 
-int softmix_tail(const float *logits, int64_t n, float temperature, float max, double mass, int32_t *ids, int64_t *count,
+int softmix_tail(const float *logits, int64_t n, double temperature, float max, double mass, int32_t *ids, int64_t *count,
                  double *below, int isa) {
     const int bad = bad_logits(logits, n, temperature);
     if (bad) return bad;
@@ -262,7 +262,7 @@ int softmix_tail(const float *logits, int64_t n, float temperature, float max, d
     if (!softmix_has(isa)) return 9;
     double bins[SOFTMIX_BINS + LANES];
     for (int i = 0; i < SOFTMIX_BINS + LANES; i++) bins[i] = 0.0;
-    const double inv_t = 1.0 / (double)temperature;
+    const double inv_t = 1.0 / temperature;
     const softmix_scan *scan = softmix_scanner(isa);
     /* tokens of less than mass/n each are left out together, whatever their order */
     const double far = ceil(-log(mass / (double)n) * SOFTMIX_PER_NAT) + 1.0;

@@ -63,16 +63,16 @@ int softmix_peak(const float *logits, int64_t n, float *max, int32_t *argmax, in
 
 /* out (2) = sum e^x and sum x e^x, x = (logits - max) / temperature; max from softmix_peak, which has checked the logits.
  * Their quotient and the logarithm of the first give the entropy, the first alone every probability. */
-int softmix_sums(const float *logits, int64_t n, float temperature, float max, double *out, int isa);
+int softmix_sums(const float *logits, int64_t n, double temperature, float max, double *out, int isa);
 
 /* probs = e^x / sum: the probabilities of some or all logits, sum being that of softmix_sums over all; may be in place. */
-int softmix_probs(const float *logits, int64_t n, float temperature, float max, double sum, float *probs, int isa);
+int softmix_probs(const float *logits, int64_t n, double temperature, float max, double sum, float *probs, int isa);
 
 /* The ids that remain when the least probable tokens are left out, as far as whole bins of 1/32 nat can tell.
  * Left out are the bins at the far end whose e^x sum to at most `mass`, x as in softmix_sums.
  *   ids (n) int32, increasing; the first *count are valid
  *   below (2)  sum e^x of what was left out; the number of the first bin that was not, floor(-32 x), at most 4095 */
-int softmix_tail(const float *logits, int64_t n, float temperature, float max, double mass, int32_t *ids, int64_t *count,
+int softmix_tail(const float *logits, int64_t n, double temperature, float max, double mass, int32_t *ids, int64_t *count,
                  double *below, int isa);
 
 /* probs = softmax(logits / temperature); logits, probs: (n) float32, may be the same array; 0 < temperature < inf. */

@@ -23,6 +23,7 @@ from softllama.errors import SoftLlamaError, UsageError
 
 F32 = NDArray[np.float32]
 CHUNK = 1024  # rows that one thread takes at a time; part of the result's rounding, so not a setting
+PER_NAT = 32  # bins in a nat, of `tail`
 ISAS = {"scalar": lib.SOFTMIX_SCALAR, "avx2": lib.SOFTMIX_AVX2, "avx512": lib.SOFTMIX_AVX512, "neon": lib.SOFTMIX_NEON}
 
 
