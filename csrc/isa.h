@@ -38,6 +38,9 @@
 /* acc[j] += w * (value j of src), n values, n a multiple of the type's block; acc: (n) float32 */
 typedef void (*softmix_add_row)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc);
 
+/* softmix_has without asking the processor: a check for every call. (rows.c) */
+int softmix_runs(int isa);
+
 /* The row kernel of a table type; NULL where there is none, or its blocks are not of this size. (rows.c) */
 softmix_add_row softmix_row_kernel(int type, int isa, int64_t block, int64_t block_bytes);
 

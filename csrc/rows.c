@@ -80,22 +80,29 @@ static inline float neon_half(uint16_t h) {
 #include "rows.inc.h"
 #endif
 
-int softmix_has(int isa) {
+/* What the compiler's runtime found out at start. The cpuid instruction itself takes 10 us and more in virtual machines. */
+int softmix_runs(int isa) {
     switch (isa) {
     case SOFTMIX_SCALAR: return 1;
 #if defined(SOFTMIX_X86)
-    case SOFTMIX_AVX2: {
-        unsigned a, b, c = 0, d;
-        return __builtin_cpu_supports("avx2") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
-    }
+    case SOFTMIX_AVX2: return __builtin_cpu_supports("avx2") != 0;
     case SOFTMIX_AVX512:
-        return softmix_has(SOFTMIX_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 #elif defined(SOFTMIX_ARM64)
     case SOFTMIX_NEON: return 1;
 #endif
     default: return 0;
     }
+}
+
+int softmix_has(int isa) {
+    if (!softmix_runs(isa)) return 0;
+#if defined(SOFTMIX_X86)
+    unsigned a, b, c = 0, d; /* not every compiler's runtime knows F16C */
+    if (isa != SOFTMIX_SCALAR) return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
+#endif
+    return 1;
 }
 
 int softmix_isa(void) {

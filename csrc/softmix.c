@@ -112,7 +112,7 @@ int softmix_mix(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
     if (!isfinite(scale)) return 11;
     if (!out) return 12;
     if (stride < n_embd || bad_size(stride)) return 13;
-    if (!softmix_has(isa)) return 15;
+    if (!softmix_runs(isa)) return 15;
     if (offsets[0] != 0) return 7;
     for (int64_t r = 0; r < n; r++) {
         if (offsets[r + 1] <= offsets[r] || offsets[r + 1] > SOFTMIX_MAX_N) return 7;
@@ -153,7 +153,7 @@ int softmix_add(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
     if (!weights) return 8;
     if (bad_size(k) || (!ids && k > n_rows)) return 9;
     if (!sum) return 10;
-    if (!softmix_has(isa)) return 12;
+    if (!softmix_runs(isa)) return 12;
     for (int64_t i = 0; i < k; i++) {
         if ((ids && (ids[i] < 0 || ids[i] >= n_rows)) || !isfinite(weights[i])) return (int)-(i + 1);
     }
@@ -207,7 +207,7 @@ int softmix_peak(const float *logits, int64_t n, float *max, int32_t *argmax, in
     if (bad_size(n)) return 2;
     if (!max) return 3;
     if (!argmax) return 4;
-    if (!softmix_has(isa)) return 5;
+    if (!softmix_runs(isa)) return 5;
     const int64_t at = softmix_scanner(isa)->peak(logits, n, max);
     if (at < 0) return (int)at;
     *argmax = (int32_t)at;
@@ -219,7 +219,7 @@ int softmix_sums(const float *logits, int64_t n, double temperature, float max, 
     if (bad) return bad;
     if (!isfinite(max)) return 4;
     if (!out) return 5;
-    if (!softmix_has(isa)) return 6;
+    if (!softmix_runs(isa)) return 6;
     softmix_scanner(isa)->sums(logits, n, max, 1.0 / temperature, out, out + 1);
     return 0;
 }
@@ -230,7 +230,7 @@ int softmix_probs(const float *logits, int64_t n, double temperature, float max,
     if (!isfinite(max)) return 4;
     if (!(sum > 0.0)) return 5;
     if (!probs) return 6;
-    if (!softmix_has(isa)) return 7;
+    if (!softmix_runs(isa)) return 7;
     softmix_scanner(isa)->probs(logits, n, max, 1.0 / temperature, 1.0 / sum, probs);
     return 0;
 }
@@ -259,7 +259,7 @@ int softmix_tail(const float *logits, int64_t n, double temperature, float max, 
     if (!ids) return 6;
     if (!count) return 7;
     if (!below) return 8;
-    if (!softmix_has(isa)) return 9;
+    if (!softmix_runs(isa)) return 9;
     double bins[SOFTMIX_BINS + LANES];
     for (int i = 0; i < SOFTMIX_BINS + LANES; i++) bins[i] = 0.0;
     const double inv_t = 1.0 / temperature;
@@ -281,7 +281,7 @@ int softmix_softmax(const float *logits, int64_t n, float temperature, float *pr
     const int bad = bad_logits(logits, n, temperature);
     if (bad) return bad;
     if (!probs) return 4;
-    if (!softmix_has(isa)) return 5;
+    if (!softmix_runs(isa)) return 5;
     const softmix_scan *scan = softmix_scanner(isa);
     float max;
     const int64_t rc = scan->peak(logits, n, &max);
@@ -316,7 +316,7 @@ int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids, int isa
     if (bad_size(n)) return 2;
     if (k < 1 || k > n) return 3;
     if (!ids) return 4;
-    if (!softmix_has(isa)) return 5;
+    if (!softmix_runs(isa)) return 5;
     int (*const above)(const float *, float) = softmix_scanner(isa)->above;
     for (int64_t i = 0; i < k; i++) {
         if (isnan(values[i])) return (int)-(i + 1);
@@ -350,7 +350,7 @@ int softmix_entropy(const float *logits, int64_t n, float temperature, double *o
     const int bad = bad_logits(logits, n, temperature);
     if (bad) return bad;
     if (!out) return 4;
-    if (!softmix_has(isa)) return 5;
+    if (!softmix_runs(isa)) return 5;
     const softmix_scan *scan = softmix_scanner(isa);
     float max;
     const int64_t rc = scan->peak(logits, n, &max);

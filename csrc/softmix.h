@@ -28,7 +28,7 @@
 #define SOFTMIX_AVX512 2 /* F, BW, VL, DQ */
 #define SOFTMIX_NEON 3
 
-int softmix_has(int isa); /* 1 if this machine can run it */
+int softmix_has(int isa); /* 1 if this machine can run it: to be asked once, and not to be passed otherwise */
 int softmix_isa(void);    /* the best that it can run */
 
 /* ggml's ggml_to_float_t: dequantize n values, n a multiple of the type's block size. */

@@ -200,10 +200,9 @@ class Generation:
         piece = self.model.tokenizer.piece(token)
         stream = self._block if inside else self._answer
         text = stream.push(piece)
-        top = d.top(TOP)
         step = Step(
             len(self.steps), self.position, mode, inside, token, text, decision.mixture, d.entropy(),
-            tuple((t.id, t.p) for t in top), decision.why, decision.left_out, decision.noise, decision.hidden,
+            d.top_probs(TOP), decision.why, decision.left_out, decision.noise, decision.hidden,
             time.perf_counter() - self.started,
         )  # fmt: skip
         self.steps.append(step)
@@ -273,7 +272,7 @@ def run(
                 seq = next(i for i in range(at_once) if i not in active)
                 g = waiting.popleft()
                 g.started = time.perf_counter()
-                pending[seq] = model.distribution(_prompt(model, context, seq, g.prompt))
+                pending[seq] = model.after(_prompt(model, context, seq, g.prompt))
                 if hidden:
                     vectors[seq] = context.hidden(-1)
                 g.evaluated += len(g.prompt)
@@ -297,7 +296,7 @@ def run(
                 logits = context.decode(seqs, [fed[s].position for s in seqs], [True] * len(seqs))
                 for i, s in enumerate(seqs):
                     active[s].evaluated += 1
-                    pending[s] = model.distribution(logits[i])
+                    pending[s] = model.after(logits[i])
                     if hidden:
                         vectors[s] = context.hidden(i)
     finally:
@@ -333,6 +332,8 @@ def _fill(
     model.fill_rows(context, [s.mixture for _, s, _ in fed])
     scale = np.float32(model.calibration.multiplier)
     for row, (g, s, h) in enumerate(fed):
+        if not (s.hidden or s.noise):
+            continue
         target = context.rows[row, : model.n_embd]
         if s.hidden and h is not None:
             target[:] = scale * np.float32(model.table.mean_norm) * h / np.linalg.norm(h)
