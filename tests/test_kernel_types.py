@@ -209,7 +209,9 @@ def test_the_instruction_set_changes_no_bit_of_a_pass(monkeypatch: pytest.Monkey
         high, at = kernels.peak(z)
         s = kernels.sums(z, high, 0.7)
         ids, gone, last = kernels.tail(z, high, 1e-4 * s[0], 0.7)
-        found.append((high, at, s, ids.tobytes(), gone, last, kernels.softmax(z).tobytes(), kernels.top(z, 99).tobytes()))
+        found.append(
+            (high, at, s, ids.tobytes(), gone, last, kernels.softmax(z).tobytes(), kernels.top(z, 99).tobytes())
+        )
     kernels.isa.cache_clear()
     assert all(f == found[0] for f in found)
 

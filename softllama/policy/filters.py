@@ -109,7 +109,7 @@ def support(
             ids, p = _nucleus(ids, p, top_p)
     elif top_p < 1:
         t = max(temperature, COLDEST)
-        total, k = distribution.sums(t)[0], 256
+        total, k = distribution.sums(t)[0], 32
         while True:
             ids = distribution.top_ids(k)
             p = np.exp((z[ids].astype(np.float64) - distribution.highest) / t) / total
