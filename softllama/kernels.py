@@ -8,6 +8,7 @@ SOFTLLAMA_ISA = scalar, avx2, avx512 or neon forces an instruction set; all of t
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -124,9 +125,9 @@ def mix(rows: Rows, offsets: Any, ids: Any, weights: Any, out: F32, scale: float
             _mix_few(rows, offsets, ids, weights, out, scale)
         return
     ends = offsets.tolist()
-    if ends[0] or any(b <= a for a, b in zip(ends, ends[1:], strict=False)):
+    if ends[0] or any(b <= a for a, b in itertools.pairwise(ends)):
         raise SoftLlamaError("softmix_mix: argument 7 is not allowed")
-    for r, (start, end) in enumerate(zip(ends, ends[1:], strict=False)):
+    for r, (start, end) in enumerate(itertools.pairwise(ends)):
         mix(rows, [0, end - start], ids[start:end], weights[start:end], out[r : r + 1], scale, threads)
 
 

@@ -133,7 +133,7 @@ def test_every_half_float(isa: str) -> None:
 
 def test_rows_at_odd_addresses(isa: str) -> None:
     for kind in WITH_KERNEL:
-        rows, e = table(kind, 2304)
+        rows, _e = table(kind, 2304)
         shifted = np.zeros(rows.data.size + 1, dtype=np.uint8)
         shifted[1:] = rows.data.reshape(-1)
         moved = Rows(shifted[1:].reshape(rows.data.shape), rows.n_embd, rows.block, rows.to_float, rows.type)
