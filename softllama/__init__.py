@@ -34,7 +34,10 @@ _HOME = {
 
 _MODULES = ("policy",)
 
-__all__ = ["__version__", *_HOME, *_MODULES]
+__all__ = [  # written out, so that type checkers see what is exported
+    "ContextError", "Distribution", "Mixture", "MixtureError", "Model", "ModelError", "ProbeResult", "PromptError",
+    "Session", "SoftLlamaError", "Step", "Trace", "UsageError", "__version__", "average", "blend", "load", "policy",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from softllama import policy

@@ -6,6 +6,7 @@ The only object that changes besides a chat's state. Everything that could make 
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import weakref
 from collections.abc import Sequence
@@ -79,7 +80,10 @@ class Context:
         self.pointer = pointer
         self._finalizer = weakref.finalize(self, api.llama_free, pointer)
         self.memory = api.llama_get_memory(pointer)
-        self.n_ctx: int = api.llama_n_ctx(pointer)
+        self.n_ctx: int = min(api.llama_n_ctx(pointer), weights.n_positions or sys.maxsize)
+        # llama.cpp takes no more at once than the n_ctx it was asked for, though it rounds the context up
+        self.n_batch = min(self.n_batch, api.llama_n_batch(pointer))
+        self.n_outputs = min(self.n_outputs, self.n_batch)
         self.n_seq = n_seq
         self._free = list(range(n_seq))[::-1]
         self._lock = threading.RLock()
@@ -182,6 +186,8 @@ class Context:
                 )
             p = self._pos
             p[:n] = positions
+            if self.weights.n_positions and p[:n].max() >= self.weights.n_positions:
+                raise ContextError(f"this model knows {self.weights.n_positions} positions, and no more can be made")
             if self.weights.positions_per_row == 4:  # section-major: time, height, width as for text, then 0
                 p[n : 2 * n] = p[2 * n : 3 * n] = p[:n]
                 p[3 * n : 4 * n] = 0
