@@ -13,8 +13,8 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "softllama"
 
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
-    0: {"errors", "mixture", "prompt", "cache", "files"},
-    1: {"kernels", "distribution", "policy", "_shim"},
+    0: {"errors", "mixture", "prompt", "cache", "files", "extract"},
+    1: {"kernels", "distribution", "policy", "_shim", "stats", "report"},
     2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking"},
     3: {
         "session",
@@ -28,8 +28,11 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "trace",
         "trace_load",
         "replay",
+        "search",
+        "evaluate",
+        "study",
     },
-    4: {"render", "render_trace", "page", "plot", "cli", "__main__"},
+    4: {"render", "render_trace", "render_report", "page", "report_page", "svg", "plot", "cli", "__main__"},
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 
@@ -38,7 +41,7 @@ HOMES = {  # library -> where alone it is imported
     "jinja2": {"llama"},
     "ctypes": {"llama"},
     "softllama._shim": {"kernels"},
-    "rich": {"render", "render_trace"},
+    "rich": {"render", "render_trace", "render_report"},
     "matplotlib": {"plot"},
     "click": {"cli"},
 }
