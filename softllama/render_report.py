@@ -15,6 +15,7 @@ from softllama.render import console
 from softllama.report import Report, Table, show
 
 Tick = Callable[[str, int, int], None]  # what is being done, how many are done, how many there are
+FEW, LONGEST = 4, 32  # columns beside which intervals fit into a line; characters that are not broken
 QUIET = 15.0  # seconds between two lines where stderr is no terminal
 
 
@@ -35,26 +36,20 @@ def report(r: Report) -> RenderableType:
 
 
 def table(t: Table) -> Grid:
-    """A table without lines; intervals are dim."""
+    """A table without lines; intervals are dim, in a line of their own where there are many columns."""
     grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, h in enumerate(t.head):
         text = all(isinstance(r[i], str) for r in t.rows)
-        grid.add_column(
-            h, justify="left" if text else "right", no_wrap=not text, min_width=_width(t, i) if text else None
-        )
+        longest = max((len(str(r[i])) for r in t.rows), default=0)
+        grid.add_column(h, justify="left" if text else "right", no_wrap=text and longest <= LONGEST, overflow="fold")
+    gap = "\n" if len(t.head) > FEW else " "
     for row in t.rows:
         cells = []
         for c in row:
             number, bracket, interval = show(c).partition(" [") if not isinstance(c, str) else (c, "", "")
-            cells.append(Text(number) + Text(bracket + interval, style="dim"))
+            cells.append(Text(number) + Text(gap * bool(bracket) + bracket[1:] + interval, style="dim"))
         grid.add_row(*cells)
     return grid
-
-
-def _width(t: Table, column: int) -> int:
-    """Room for the longest word of a column of words, and for 24 characters of its longest cell."""
-    cells = [str(r[column]) for r in t.rows] or [""]
-    return max(min(24, max(map(len, cells))), max(len(w) for c in cells for w in c.split() or [""]))
 
 
 @contextlib.contextmanager
