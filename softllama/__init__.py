@@ -32,15 +32,16 @@ _HOME = {
     "load": "model",
 }
 
-_MODULES = ("policy",)
+_MODULES = ("extract", "policy", "search")
 
 __all__ = [  # written out, so that type checkers see what is exported
     "ContextError", "Distribution", "Mixture", "MixtureError", "Model", "ModelError", "ProbeResult", "PromptError",
-    "Session", "SoftLlamaError", "Step", "Trace", "UsageError", "__version__", "average", "blend", "load", "policy",
+    "Session", "SoftLlamaError", "Step", "Trace", "UsageError", "__version__", "average", "blend", "extract", "load", "policy",
+    "search",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from softllama import policy
+    from softllama import extract, policy, search
     from softllama.decode import Step
     from softllama.distribution import Distribution, average
     from softllama.errors import ContextError, MixtureError, ModelError, PromptError, SoftLlamaError, UsageError

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from softllama.errors import UsageError
+from softllama.errors import PromptError, UsageError
 
 if TYPE_CHECKING:
     from softllama.model import Model
@@ -61,10 +61,17 @@ def find(model: Model) -> Tags | None:
         if open_ in template and close in template:
             return make(model, open_, close)
     for open_, close in KNOWN:
-        tags = make(model, open_, close)
-        if len(tags.open_ids) == len(tags.close_ids) == 1:
-            return tags
+        if len(encoded(model, open_)) == len(encoded(model, close)) == 1:
+            return make(model, open_, close)
     return None
+
+
+def encoded(model: Model, text: str) -> tuple[int, ...]:
+    """Ids of a text that goes on from other text; none where the vocabulary cannot write it."""
+    try:
+        return tuple(model.tokenizer.tokenize(text, lead=False))
+    except PromptError:
+        return ()
 
 
 def opened(text: str, tags: Tags | None) -> bool:

@@ -185,6 +185,10 @@ def _real(v: Any) -> float:
     return float(v)
 
 
+def _logp(v: Any) -> float:
+    return -math.inf if v is None else _real(v)  # JSON has no infinity
+
+
 def _text(v: Any) -> str:
     if not isinstance(v, str):
         raise ValueError(f"{v!r:.60} is not text")
@@ -209,4 +213,5 @@ def _top(v: Any) -> tuple[tuple[int, float], ...]:
 
 _READ: dict[str, Callable[[Any], Any]] = {
     "int": _int, "str": _text, "float": _real, "bool": _bool, "token": _id, "mode": _mode, "mixture": _unmix, "top": _top,
+    "logp": _logp,
 }  # fmt: skip

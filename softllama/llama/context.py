@@ -92,6 +92,7 @@ class Context:
         self._free = list(range(n_seq))[::-1]
         self._lock = threading.RLock()
         self.evaluated = 0  # positions evaluated so far
+        self.calls = 0  # of llama_decode that evaluated them
         if weights.lora:
             n = len(weights.lora)
             adapters = (api.llama_adapter_lora_p_ctypes * n)(*[a.pointer for a in weights.lora])
@@ -204,6 +205,7 @@ class Context:
             if rc:
                 raise ContextError(f"llama.cpp could not evaluate a batch of {n}: {binding.last_error()} (code {rc})")
             self.evaluated += n
+            self.calls += 1
             wanted = np.flatnonzero(self._want[:n])
             out = np.empty((len(wanted), self.weights.n_vocab), dtype=np.float32)
             for i, j in enumerate(wanted.tolist()):
