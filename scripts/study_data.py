@@ -23,7 +23,8 @@ def sums() -> list[dict[str, object]]:
     problems = sums_task.MAIN.held_out("test", SUMS)
     answers = sums_task.solve(sums_task.MAIN, problems)
     return [
-        {"question": " ".join(map(str, p)), "answer": str(a)} for p, a in zip(problems.tolist(), answers.tolist(), strict=True)
+        {"question": " ".join(map(str, p)), "answer": str(a)}
+        for p, a in zip(problems.tolist(), answers.tolist(), strict=True)
     ]
 
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "probe": "What a model makes of a prompt that holds a mixture of tokens.",
     "run": "Generate text, thinking in mixtures and answering in words.",
     "policies": "The decoding policies, their parameters and defaults.",
+    "study": "What mixtures do to a model: mixing, feedback, thinking.",
     "eval": "How many problems a model solves, by way of decoding.",
     "trace": "Look at the record of a generation, or feed it again.",
 }

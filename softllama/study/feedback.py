@@ -43,7 +43,8 @@ METHOD = (
     "error of knowing only which token is heaviest, and of knowing nothing (uniform). It is a linear reading: what it does not "
     "find may still be there in another form.",
     *rollout.METHOD,
-    "Intervals: 95 %, bootstrap over prompts (all steps of a prompt together), 2,000 draws; of shares, Wilson, as if steps were independent.",
+    "Intervals: 95 %, bootstrap over prompts (the steps of a prompt together), 2,000 draws; of shares, Wilson, as if steps were "
+    "independent.",
 )
 
 
