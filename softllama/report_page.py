@@ -17,7 +17,7 @@ STYLE = """
   --c0: #2563eb; --c1: #d9480f; --c2: #0f8a5f; --c3: #8b5cf6; --c4: #b7791f; --c5: #be185d; --c6: #0e7490; --c7: #64748b; }
 @media (prefers-color-scheme: dark) { :root { --bg: #14171b; --fg: #e6e9ed; --dim: #9aa4b0; --line: #333a42; --soft: #1c2127;
   --c0: #6ea8fe; --c1: #ff8a4c; --c2: #4ade9b; --c3: #b79cff; --c4: #e6b84d; --c5: #f472b6; --c6: #4cc9e0; --c7: #a3b0bf; } }
-body { margin: 0 auto; max-width: 46rem; padding: 1.5rem 1rem 4rem; background: var(--bg); color: var(--fg);
+body { margin: 0 auto; max-width: 54rem; padding: 1.5rem 1rem 4rem; background: var(--bg); color: var(--fg);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; margin: 0 0 .3rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
 section + section { margin-top: 4rem; border-top: 2px solid var(--line); padding-top: 2rem; }
@@ -31,7 +31,7 @@ svg .tick { fill: var(--dim); } svg .grid { stroke: var(--line); stroke-width: 1
 svg .error { stroke: var(--fg); stroke-width: 1.5; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th:first-child, td:first-child, .text { text-align: left; } th { font-weight: 600; }
+th:first-child, td:first-child, .text { text-align: left; } .short { white-space: nowrap; } th { font-weight: 600; }
 td small { color: var(--dim); white-space: nowrap; }
 pre { background: var(--soft); padding: .7rem 1rem; overflow-x: auto; font-size: .8125rem; }
 ul { padding-left: 1.2rem; } li { margin: .25rem 0; }
@@ -82,10 +82,10 @@ def section(r: Report) -> str:
 
 
 def _table(t: Table) -> str:
-    text = [all(isinstance(r[i], str) for r in t.rows) for i in range(len(t.head))]
-    head = "".join(f"<th{_class(x)}>{_text(h)}</th>" for h, x in zip(t.head, text, strict=True))
+    kinds = [_kind(t, i) for i in range(len(t.head))]
+    head = "".join(f"<th{_class(x)}>{_text(h)}</th>" for h, x in zip(t.head, kinds, strict=True))
     rows = "".join(
-        "<tr>" + "".join(f"<td{_class(x)}>{_cell(c)}</td>" for c, x in zip(row, text, strict=True)) + "</tr>"
+        "<tr>" + "".join(f"<td{_class(x)}>{_cell(c)}</td>" for c, x in zip(row, kinds, strict=True)) + "</tr>"
         for row in t.rows
     )
     note = f'<p class="note">{_text(t.note)}</p>' if t.note else ""
@@ -95,8 +95,16 @@ def _table(t: Table) -> str:
     )
 
 
-def _class(text: bool) -> str:
-    return " class=text" if text else ""
+def _kind(t: Table, column: int) -> str:
+    """The classes of a column: words to the left, in one line where they are short."""
+    cells = [r[column] for r in t.rows]
+    if not all(isinstance(c, str) for c in cells):
+        return ""
+    return "text short" if max((len(str(c)) for c in cells), default=0) <= 32 else "text"
+
+
+def _class(kind: str) -> str:
+    return f' class="{kind}"' if kind else ""
 
 
 def _cell(cell: Cell) -> str:

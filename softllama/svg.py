@@ -11,16 +11,18 @@ from softllama.report import Figure
 WIDTH, HEIGHT = 680, 320
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 14, 52
 LEGEND = 20  # height of a line of the legend
+SLANT = 36  # more height for slanted names
 COLOURS = 8  # --c0 to --c7 in the page's style
 
 
 def figure(f: Figure) -> str:
     """The plot with its legend below."""
     rows = _legend(f)
-    height = HEIGHT + LEGEND * len(rows)
+    top = HEIGHT + (SLANT if _slanted(f) else 0)
+    height = top + LEGEND * len(rows)
     body = _bars(f) if f.kind == "bars" else _lines(f)
     legend = "".join(
-        f'<g transform="translate({x:.0f},{HEIGHT + LEGEND * j + 4})"><rect width="12" height="12" rx="2" '
+        f'<g transform="translate({x:.0f},{top + LEGEND * j + 4})"><rect width="12" height="12" rx="2" '
         f'fill="var(--c{i % COLOURS})"/><text x="17" y="10">{_text(name)}</text></g>'
         for j, row in enumerate(rows)
         for x, i, name in row
@@ -66,8 +68,8 @@ def ticks(low: float, high: float, n: int = 5) -> list[float]:
     return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _axes(f: Figure, low: float, high: float, at_x: Sequence[tuple[float, str]]) -> str:
-    """Grid, numbers, names. at_x: (place in pixels, text) of each tick."""
+def _axes(f: Figure, low: float, high: float, at_x: Sequence[tuple[float, str]], slanted: bool = False) -> str:
+    """Grid, numbers, names. at_x: (place in pixels, text) of each tick. slanted: for long texts."""
     out = []
     for v in ticks(low, high):
         y = _y(v, low, high)
@@ -75,7 +77,10 @@ def _axes(f: Figure, low: float, high: float, at_x: Sequence[tuple[float, str]])
         out.append(f'<text class="tick" text-anchor="end" x="{LEFT - 6}" y="{y + 4:.1f}">{v:g}</text>')
     bottom = HEIGHT - BOTTOM
     for x, text in at_x:
-        out.append(f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{bottom + 16}">{_text(text)}</text>')
+        place = f'text-anchor="middle" x="{x:.1f}" y="{bottom + 16}"'
+        if slanted:
+            place = f'text-anchor="end" transform="translate({x + 4:.1f},{bottom + 14}) rotate(-28)"'
+        out.append(f'<text class="tick" {place}>{_text(text)}</text>')
     middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
     out.append(f'<text text-anchor="middle" x="{middle:.0f}" y="{HEIGHT - 12}">{_text(f.x_label)}</text>')
     y = TOP + (bottom - TOP) / 2
@@ -99,7 +104,10 @@ def _lines(f: Figure) -> str:
     def px(x: float) -> float:
         return LEFT + (x - left) / (right - left) * (WIDTH - LEFT - RIGHT)
 
-    out = [_axes(f, low, high, [(px(v), f"{v:g}") for v in ticks(left, right, 8)])]
+    at = ticks(left, right, 8)
+    if all(float(x).is_integer() for x in xs):  # steps and layers have no halves
+        at = [v for v in at if float(v).is_integer()]
+    out = [_axes(f, low, high, [(px(v), f"{v:g}") for v in at])]
     for i, s in enumerate(f.series):
         colour = f"var(--c{i % COLOURS})"
         points = [(px(float(x)), _y(y, low, high)) for x, y in zip(s.x, s.y, strict=True) if math.isfinite(y)]
@@ -118,14 +126,23 @@ def _lines(f: Figure) -> str:
     return "".join(out)
 
 
+def _names(f: Figure) -> list[str]:
+    return list(dict.fromkeys(str(x) for s in f.series for x in s.x))
+
+
+def _slanted(f: Figure) -> bool:
+    """Are the names of the bars too long to stand side by side?"""
+    names = _names(f) if f.kind == "bars" else []
+    return max(map(len, names), default=0) * 6.3 > (WIDTH - LEFT - RIGHT) / max(1, len(names))
+
+
 def _bars(f: Figure) -> str:
-    names = list(dict.fromkeys(str(x) for s in f.series for x in s.x))
+    names = _names(f)
     low, high = _range(f)
     room = (WIDTH - LEFT - RIGHT) / max(1, len(names))
     width = 0.8 * room / max(1, len(f.series))
-    most = max(4, int(room / 6.3))
-    at = [(LEFT + room * (j + 0.5), n if len(n) <= most else n[: most - 1] + "…") for j, n in enumerate(names)]
-    out = [_axes(f, low, high, at)]
+    at = [(LEFT + room * (j + 0.5), n) for j, n in enumerate(names)]
+    out = [_axes(f, low, high, at, _slanted(f))]
     zero = _y(0.0, low, high)
     for i, s in enumerate(f.series):
         for k, (x, y) in enumerate(zip(s.x, s.y, strict=True)):

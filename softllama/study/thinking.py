@@ -25,17 +25,19 @@ from softllama.stats import Estimate, Paired
 
 Tick = Callable[[str, int, int], None]
 SAMPLES = 4
+STREAMS = 8  # problems side by side: the same every time, so the study repeats to the digit
 ONE, MANY = "one pass", f"{SAMPLES} passes"
+_DRAWN = "temperature=0.6,top_k=30,top_p=0.95"  # the defaults of the random soft methods, so that sampling matches them
 ARMS = {  # name -> written form; the order of the tables
     "greedy": "greedy",
-    "sampling": "sample",
+    "sampling": f"sample:{_DRAWN}",
     "Cold Stop alone": "cold_stop",
     "whole vector": "full",
-    "soft thinking": "soft_thinking",
+    "soft thinking": "soft_thinking:answer=greedy",
     "gumbel": "gumbel",
-    "random mixture": "random_mix",
-    "plain mean": "top_mean",
-    f"majority of {SAMPLES} sampled": f"vote:samples={SAMPLES},policy=sample",
+    "random mixture": "random_mix:answer=greedy",
+    "plain mean": "top_mean:answer=greedy",
+    f"majority of {SAMPLES} sampled": f"vote:samples={SAMPLES},policy=sample({_DRAWN})",
     f"majority of {SAMPLES} gumbel": f"vote:samples={SAMPLES},policy=gumbel",
     f"beam search, {SAMPLES}": f"beam:beams={SAMPLES}",
 }
@@ -44,17 +46,20 @@ COMPARED = (  # first minus second; at equal cost
     (SOFT, DISCRETE),
     ("soft thinking", DISCRETE),
     ("gumbel", "sampling"),
-    ("whole vector", "random mixture"),
+    ("Cold Stop alone", "sampling"),
+    (SOFT, "random mixture"),
     (f"majority of {SAMPLES} gumbel", f"majority of {SAMPLES} sampled"),
 )
 METHOD = (
     "Two-by-two: rows are what a model was trained on, columns what is fed while it thinks: the likeliest token, or the whole "
-    "vector. The answer is decoded in tokens, greedily, always.",
-    "All settings are the policies' defaults; the problems are held out from training. One pass: the positions of one "
+    "vector. The answer is always decoded in tokens: greedily, or for the random ways (sampling, Cold Stop, gumbel) by the "
+    "same sampling for all: temperature 0.6, top-k 30, top-p 0.95. Other settings are the policies' defaults.",
+    "The problems are held out from training. One pass: the positions of one "
     f"generation. {SAMPLES} passes: {SAMPLES} samples or beams, so {SAMPLES} times the positions.",
     *summary.METHOD[:2],
     "Between two models: the same problems, paired; one model of each kind, so that the difference is between these two files, "
-    "not between ways of training. The model cards have several seeds.",
+    "not between ways of training; words-mixed is words with further training, so part of its gain may be that. The model "
+    "cards have several seeds, and settings in which mixtures lose.",
 )
 CONTROLS = (
     "random mixture: the same weights on random tokens: what a mixture with nothing in it does",
@@ -106,7 +111,7 @@ def study(
     *,
     seed: int = 0,
     limit: int | None = None,
-    streams: int = 1,
+    streams: int = STREAMS,
     tick: Tick | None = None,
     open_model: Callable[[str], Model] = load,
 ) -> Report:
@@ -117,6 +122,7 @@ def study(
     figures: list[Figure] = []
     answer: list[str] = []
     models: dict[str, Any] = {}
+    rows_of: dict[str, dict[str, tuple[str, str, Paired, float]]] = {}
     for pair in pairs:
         asked = problems(pair, limit)
         found: dict[str, By] = {}
@@ -135,6 +141,8 @@ def study(
         tables += [_square(pair, found), _ways(pair, found), _compared(pair, compared)]
         figures.append(_figure(pair, found))
         answer += _sentences(pair, found, compared)
+        rows_of[pair.name] = {what: rows[0] for what, rows in compared.items()}
+    answer.insert(0, _headline(rows_of))
     manifest = {"models": models, "arguments": {"limit": limit, "seed": seed, "streams": streams, "policies": ARMS}}
     return Report(
         "thinking", "Thinking in mixtures: the bundled pairs",
@@ -142,6 +150,20 @@ def study(
         tuple(answer), tuple(tables), tuple(figures), METHOD, CONTROLS, manifest=manifest,
         seconds=time.perf_counter() - began,
     )  # fmt: skip
+
+
+def _headline(rows_of: dict[str, dict[str, tuple[str, str, Paired, float]]]) -> str:
+    """Vectors against tokens, in each cell of training and task."""
+    parts = []
+    for what in ("tokens", "mixtures"):
+        cells = []
+        for name, rows in rows_of.items():
+            _, _, r, p = rows[what]
+            d = r.difference
+            verdict = "no difference seen" if p >= ALPHA else "more" if d.value > 0 else "fewer"
+            cells.append(f"{verdict} on {name} ({100 * d.value:+.1f} points [{100 * d.low:.1f}, {100 * d.high:.1f}])")
+        parts.append(f"models trained on {what}: {', '.join(cells)}")
+    return f"Problems solved by feeding whole vectors instead of the likeliest tokens: {'; '.join(parts)}."
 
 
 def _labelled(tick: Tick, label: str) -> Callable[[int, int], None]:
