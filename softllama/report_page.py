@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from softllama import svg
 from softllama.report import MARK, Cell, Report, Table, show
 from softllama.stats import Estimate
+from softllama.svg import escape
 
 CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 STYLE = """
@@ -44,15 +44,15 @@ def page(reports: Sequence[Report]) -> str:
     links = ""
     if len(reports) > 1:
         items = "".join(
-            f'<li><a href="#{_text(r.name)}">{_text(r.title)}</a>: {_text(r.answer[0])}</li>' for r in reports
+            f'<li><a href="#{escape(r.name)}">{escape(r.title)}</a>: {escape(r.answer[0])}</li>' for r in reports
         )
-        links = f"<h1>{_text(title)}</h1><nav><ul>{items}</ul></nav>"
+        links = f"<h1>{escape(title)}</h1><nav><ul>{items}</ul></nav>"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f"{MARK.decode()}\n"
         f'<meta http-equiv="Content-Security-Policy" content="{CSP}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n<body>\n{links}\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n{links}\n"
         + "\n".join(section(r) for r in reports)
         + "\n</body></html>\n"
     )
@@ -61,36 +61,36 @@ def page(reports: Sequence[Report]) -> str:
 def section(r: Report) -> str:
     """One report, without the page around it."""
     parts = [
-        f'<section id="{_text(r.name)}"><h1>{_text(r.title)}</h1><p class="question">{_text(r.question)}</p>',
-        '<div class="answer">' + "".join(f"<p>{_text(a)}</p>" for a in r.answer) + "</div>",
+        f'<section id="{escape(r.name)}"><h1>{escape(r.title)}</h1><p class="question">{escape(r.question)}</p>',
+        '<div class="answer">' + "".join(f"<p>{escape(a)}</p>" for a in r.answer) + "</div>",
     ]
     for f in r.figures:
-        note = f" {_text(f.note)}" if f.note else ""
-        parts.append(f"<figure>{svg.figure(f)}<figcaption><b>{_text(f.title)}.</b>{note}</figcaption></figure>")
+        note = f" {escape(f.note)}" if f.note else ""
+        parts.append(f"<figure>{svg.figure(f)}<figcaption><b>{escape(f.title)}.</b>{note}</figcaption></figure>")
     parts += [_table(t) for t in r.tables]
     for title, lines in (("Controls", r.controls), ("How it was measured", r.method)):
         if lines:
-            parts.append(f"<h2>{title}</h2><ul>" + "".join(f"<li>{_text(x)}</li>" for x in lines) + "</ul>")
+            parts.append(f"<h2>{title}</h2><ul>" + "".join(f"<li>{escape(x)}</li>" for x in lines) + "</ul>")
     if r.command:
-        parts.append(f"<h2>To repeat it</h2><pre>{_text(r.command)}</pre>")
+        parts.append(f"<h2>To repeat it</h2><pre>{escape(r.command)}</pre>")
     if r.manifest:
         made = json.dumps(r.manifest, indent=2, ensure_ascii=False)
         parts.append(
-            f'<details><summary class="note">Manifest; {r.seconds:.0f} seconds</summary><pre>{_text(made)}</pre></details>'
+            f'<details><summary class="note">Manifest; {r.seconds:.0f} seconds</summary><pre>{escape(made)}</pre></details>'
         )
     return "\n".join([*parts, "</section>"])
 
 
 def _table(t: Table) -> str:
     kinds = [_kind(t, i) for i in range(len(t.head))]
-    head = "".join(f"<th{_class(x)}>{_text(h)}</th>" for h, x in zip(t.head, kinds, strict=True))
+    head = "".join(f"<th{_class(x)}>{escape(h)}</th>" for h, x in zip(t.head, kinds, strict=True))
     rows = "".join(
         "<tr>" + "".join(f"<td{_class(x)}>{_cell(c)}</td>" for c, x in zip(row, kinds, strict=True)) + "</tr>"
         for row in t.rows
     )
-    note = f'<p class="note">{_text(t.note)}</p>' if t.note else ""
+    note = f'<p class="note">{escape(t.note)}</p>' if t.note else ""
     return (
-        f"<h2>{_text(t.title)}</h2>{note}<div class=wide><table><thead><tr>{head}</tr></thead>"
+        f"<h2>{escape(t.title)}</h2>{note}<div class=wide><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
 
@@ -108,12 +108,7 @@ def _class(kind: str) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    shown = _text(show(cell))
+    shown = escape(show(cell))
     if isinstance(cell, Estimate):
         return re.sub(r" (\[.*\])$", r" <small>\1</small>", shown)
     return shown
-
-
-def _text(text: str) -> str:
-    clean = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-    return html.escape(clean, quote=True)

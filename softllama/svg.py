@@ -23,13 +23,13 @@ def figure(f: Figure) -> str:
     body = _bars(f) if f.kind == "bars" else _lines(f)
     legend = "".join(
         f'<g transform="translate({x:.0f},{top + LEGEND * j + 4})"><rect width="12" height="12" rx="2" '
-        f'fill="var(--c{i % COLOURS})"/><text x="17" y="10">{_text(name)}</text></g>'
+        f'fill="var(--c{i % COLOURS})"/><text x="17" y="10">{escape(name)}</text></g>'
         for j, row in enumerate(rows)
         for x, i, name in row
     )
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{_text(f.title)}">'
-        f"<title>{_text(f.title)}</title>{body}{legend}</svg>"
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(f.title)}">'
+        f"<title>{escape(f.title)}</title>{body}{legend}</svg>"
     )
 
 
@@ -80,12 +80,12 @@ def _axes(f: Figure, low: float, high: float, at_x: Sequence[tuple[float, str]],
         place = f'text-anchor="middle" x="{x:.1f}" y="{bottom + 16}"'
         if slanted:
             place = f'text-anchor="end" transform="translate({x + 4:.1f},{bottom + 14}) rotate(-28)"'
-        out.append(f'<text class="tick" {place}>{_text(text)}</text>')
+        out.append(f'<text class="tick" {place}>{escape(text)}</text>')
     middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
-    out.append(f'<text text-anchor="middle" x="{middle:.0f}" y="{HEIGHT - 12}">{_text(f.x_label)}</text>')
+    out.append(f'<text text-anchor="middle" x="{middle:.0f}" y="{HEIGHT - 12}">{escape(f.x_label)}</text>')
     y = TOP + (bottom - TOP) / 2
     out.append(
-        f'<text text-anchor="middle" transform="translate(14,{y:.0f}) rotate(-90)">{_text(f.y_label)}</text>'
+        f'<text text-anchor="middle" transform="translate(14,{y:.0f}) rotate(-90)">{escape(f.y_label)}</text>'
         f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>'
     )
     return "".join(out)
@@ -152,7 +152,7 @@ def _bars(f: Figure) -> str:
             top = _y(y, low, high)
             out.append(
                 f'<rect x="{left:.1f}" y="{min(top, zero):.1f}" width="{max(1.0, width - 2):.1f}" '
-                f'height="{abs(top - zero):.1f}" fill="var(--c{i % COLOURS})"><title>{_text(s.name)}, {_text(str(x))}: '
+                f'height="{abs(top - zero):.1f}" fill="var(--c{i % COLOURS})"><title>{escape(s.name)}, {escape(str(x))}: '
                 f"{y:.3g}</title></rect>"
             )
             if s.low and s.high and math.isfinite(s.low[k]) and math.isfinite(s.high[k]):
@@ -165,5 +165,7 @@ def _points(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _text(text: str) -> str:
-    return html.escape(text, quote=True)
+def escape(text: str) -> str:
+    """Text for HTML or SVG, in an element or an attribute; what cannot be printed becomes U+FFFD."""
+    clean = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return html.escape(clean, quote=True)
