@@ -138,15 +138,27 @@ def exactness(path: Path, checkpoint: Path | None, n_documents: int = 20) -> tup
         number = {f.name.split(".", 1)[1]: f.contents() for f in reader.fields.values() if f.name.startswith("llama.")}
         model = TinyLlama(
             Config(
-                n_vocab=number["vocab_size"], d_model=number["embedding_length"], n_layers=number["block_count"],
-                n_heads=number["attention.head_count"], d_ff=number["feed_forward_length"],
-                n_ctx=number["context_length"], rope_theta=number["rope.freq_base"],
+                n_vocab=number["vocab_size"],
+                d_model=number["embedding_length"],
+                n_layers=number["block_count"],
+                n_heads=number["attention.head_count"],
+                d_ff=number["feed_forward_length"],
+                n_ctx=number["context_length"],
+                rope_theta=number["rope.freq_base"],
                 norm_eps=number["attention.layer_norm_rms_epsilon"],
             )
         )
         renamed = {
-            "token_embd": "embed", "output_norm": "norm", "blk": "blocks", "attn_q": "q", "attn_k": "k", "attn_v": "v",
-            "attn_output": "o", "ffn_gate": "gate", "ffn_up": "up", "ffn_down": "down",
+            "token_embd": "embed",
+            "output_norm": "norm",
+            "blk": "blocks",
+            "attn_q": "q",
+            "attn_k": "k",
+            "attn_v": "v",
+            "attn_output": "o",
+            "ffn_gate": "gate",
+            "ffn_up": "up",
+            "ffn_down": "down",
         }
         state = {}
         for t in reader.tensors:
@@ -260,8 +272,12 @@ def held_out_frames(asker: Asker, most: int = 60) -> Grid:
         worst = int(p.mean(1).argmin())
         rows.append(
             (
-                relation, f"{p.mean():.4f}", f"{p.mean(1).min():.4f} ({world.ANIMALS[worst].name})", f"{p.min():.4f}",
-                f"{100 * (p > 0.9).mean():.2f} %", f"{len(world.ANIMALS)} x {len(frames)}",
+                relation,
+                f"{p.mean():.4f}",
+                f"{p.mean(1).min():.4f} ({world.ANIMALS[worst].name})",
+                f"{p.min():.4f}",
+                f"{100 * (p > 0.9).mean():.2f} %",
+                f"{len(world.ANIMALS)} x {len(frames)}",
             )
         )
     head = ("property", "mean p", "lowest animal", "lowest of all", "p > 0.9", "animals x frames")
@@ -316,10 +332,16 @@ def earlier_turns(rng: random.Random) -> list[tuple[str, str]]:
 
 
 EXAMPLES = (
-    "What does the dog say?", "Where does the whale live?", "What does the monkey eat?", "Who chases the hen?",
-    "Which is bigger, the bear or the mouse?", "Is the horse smaller than the frog?",
-    "Do the lion and the wolf eat the same food?", "What does the animal that chases the cat say?",
-    "Where does the animal that says moo live?", "What is the capital of France?",
+    "What does the dog say?",
+    "Where does the whale live?",
+    "What does the monkey eat?",
+    "Who chases the hen?",
+    "Which is bigger, the bear or the mouse?",
+    "Is the horse smaller than the frog?",
+    "Do the lion and the wolf eat the same food?",
+    "What does the animal that chases the cat say?",
+    "Where does the animal that says moo live?",
+    "What is the capital of France?",
 )
 
 

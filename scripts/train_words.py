@@ -60,11 +60,25 @@ class Run:
 
 RUNS = {
     "words": Run(
-        "words", 1000, 24, 3e-3, 60, 0.6, 0.0, 20261123,
+        "words",
+        1000,
+        24,
+        3e-3,
+        60,
+        0.6,
+        0.0,
+        20261123,
         "A small English of animals, trained on tokens. Made for softllama.",
     ),
     "words-mixed": Run(
-        "words-mixed", 800, 16, 2e-3, 60, 0.7, 0.65, 20261124,
+        "words-mixed",
+        800,
+        16,
+        2e-3,
+        60,
+        0.7,
+        0.65,
+        20261124,
         "`words`, further trained on mixtures of tokens that stand for one world. Made for softllama.",
     ),
 }
@@ -135,9 +149,15 @@ def batches(bpe: vocab.Bpe, run: Run) -> Iterator[Batch]:
         weight = 1 + (UNDECIDED - 1) * (probs[:, 0] < 1).float()
         mix_ids, mix_weights = ragged(list(mixes.values()))
         yield Batch(
-            torch.from_numpy(ids), torch.from_numpy(segment), target, probs, weight,
-            torch.tensor(list(targets), dtype=torch.int64), torch.tensor(list(mixes), dtype=torch.int64),
-            mix_ids, mix_weights,
+            torch.from_numpy(ids),
+            torch.from_numpy(segment),
+            target,
+            probs,
+            weight,
+            torch.tensor(list(targets), dtype=torch.int64),
+            torch.tensor(list(mixes), dtype=torch.int64),
+            mix_ids,
+            mix_weights,
         )
 
 
@@ -192,8 +212,13 @@ def train(model: TinyLlama, bpe: vocab.Bpe, run: Run, device: str) -> list[float
 
 def gguf_vocab(bpe: vocab.Bpe) -> Vocab:
     return Vocab(
-        tokens=bpe.tokens, types=bpe.types, merges=[f"{a} {b}" for a, b in bpe.merges], bos=vocab.BOS, eos=vocab.IM_END,
-        pad=vocab.BOS, chat_template=chat.CHAT_TEMPLATE,
+        tokens=bpe.tokens,
+        types=bpe.types,
+        merges=[f"{a} {b}" for a, b in bpe.merges],
+        bos=vocab.BOS,
+        eos=vocab.IM_END,
+        pad=vocab.BOS,
+        chat_template=chat.CHAT_TEMPLATE,
     )
 
 
@@ -220,9 +245,15 @@ def save(model: TinyLlama, bpe: vocab.Bpe, run: Run, losses: list[float], out: P
         name = f"{run.name}.gguf" if kind == gguf.GGMLQuantizationType.Q8_0 else f"{run.name}-f32.gguf"
         write_gguf(model, gguf_vocab(bpe), out / name, name=run.name, description=run.description, quantization=kind)
     record = {
-        "run": asdict(run), "config": asdict(model.c), "parameters": sum(p.numel() for p in model.parameters()),
-        "rows": [run.rows, ROW], "threads": torch.get_num_threads(), "torch": torch.__version__,
-        "seconds": round(seconds), "last_100": float(np.mean(losses[-100:])), "losses": losses,
+        "run": asdict(run),
+        "config": asdict(model.c),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "rows": [run.rows, ROW],
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "seconds": round(seconds),
+        "last_100": float(np.mean(losses[-100:])),
+        "losses": losses,
     }
     (out / f"{run.name}.json").write_text(json.dumps(record, indent=1))
     plot(losses, out / f"{run.name}.png", run.name)

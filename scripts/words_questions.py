@@ -63,7 +63,12 @@ Writer = Callable[[Rng, World], Turn]
 
 
 def question_plan(
-    kind: str, seed: float, slots: int, allowed: Callable[[World], bool], turn: Writer, key: str | None = None,
+    kind: str,
+    seed: float,
+    slots: int,
+    allowed: Callable[[World], bool],
+    turn: Writer,
+    key: str | None = None,
     right: Callable[[World], frozenset[str]] | None = None,
 ) -> Plan:
     """A chat of one question out of a writer of turns. `right(world)`: the right answers where there are several."""
@@ -126,8 +131,12 @@ def which_question(rng: Rng, test: bool) -> Plan:
 
 
 YES_NO: dict[str, str] = {
-    "sound": "Does the {} say {}?", "food": "Does the {} eat {}?", "home": "Does the {} live in the {}?",
-    "colour": "Is the {} {}?", "size": "Is the {} {}?", "chase": "Does the {} chase the {}?",
+    "sound": "Does the {} say {}?",
+    "food": "Does the {} eat {}?",
+    "home": "Does the {} live in the {}?",
+    "colour": "Is the {} {}?",
+    "size": "Is the {} {}?",
+    "chase": "Does the {} chase the {}?",
 }
 
 
@@ -184,7 +193,8 @@ def compare_question(rng: Rng, test: bool) -> Plan:
 
 
 SAME: dict[str, str] = {
-    "food": "Do the {} and the {} eat the same food?", "home": "Do the {} and the {} live in the same place?",
+    "food": "Do the {} and the {} eat the same food?",
+    "home": "Do the {} and the {} live in the same place?",
     "colour": "Do the {} and the {} have the same colour?",
 }
 

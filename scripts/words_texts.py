@@ -179,7 +179,8 @@ def chase_story(r: Rng, a: Animal, slot: int | None) -> str:
     )
     end = r.choice(
         (
-            f"The {na} said {a.sound} and went home to the {a.home}.", f"The {na} was tired and ate {a.food}.",
+            f"The {na} said {a.sound} and went home to the {a.home}.",
+            f"The {na} was tired and ate {a.food}.",
             f"So the {na} ate {a.food} and slept in the {a.home}.",
         )
     )

@@ -107,9 +107,7 @@ class Bpe:
 
 def split(text: str) -> list[str]:
     """Special tokens and GPT-2 pre-tokens, in order."""
-    return [
-        p for part in _SPECIAL.split(text) if part for p in ([part] if part in SPECIAL else _SPLIT.findall(part))
-    ]
+    return [p for part in _SPECIAL.split(text) if part for p in ([part] if part in SPECIAL else _SPLIT.findall(part))]
 
 
 def train(texts: Iterable[str]) -> Bpe:

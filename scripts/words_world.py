@@ -149,7 +149,11 @@ def plain(text: str) -> str:
 def value(a: Animal, relation: str) -> str:
     """The one word that answers a question about this property ("nobody" where nobody is chased)."""
     return {
-        "sound": a.sound, "food": a.food, "home": a.home, "colour": a.colour, "size": a.size,
+        "sound": a.sound,
+        "food": a.food,
+        "home": a.home,
+        "colour": a.colour,
+        "size": a.size,
         "chase": a.chases or "nobody",
     }[relation]
 
@@ -165,23 +169,54 @@ VERBS: dict[str, tuple[str, ...]] = {
     "sound": ("says", "always says", "often says", "likes to say", "can say", "will say", "wants to say", "said"),
     "food": ("eats", "always eats", "often eats", "likes to eat", "can eat", "will eat", "wants to eat", "ate"),
     "home": (
-        "lives in the", "always lives in the", "sleeps in the", "likes to live in the", "can live in the",
-        "will live in the", "wants to live in the", "lived in the",
+        "lives in the",
+        "always lives in the",
+        "sleeps in the",
+        "likes to live in the",
+        "can live in the",
+        "will live in the",
+        "wants to live in the",
+        "lived in the",
     ),
     "colour": ("has the colour", "always has the colour", "looks", "often looks", "can look", "will look", "looked"),
     "size": ("is", "is always", "will be", "is often", "can be", "was"),
     "chase": (
-        "chases", "always chases", "often chases", "likes to chase", "can chase", "will chase", "wants to chase",
+        "chases",
+        "always chases",
+        "often chases",
+        "likes to chase",
+        "can chase",
+        "will chase",
+        "wants to chase",
         "chased",
     ),
 }
 OPENINGS = (
-    "", "In the morning,", "At night,", "Every day", "Today", "I know that", "We know that", "They say that",
-    "It is true that", "Look:", "Listen:", "Once again", "In the summer", "In the winter", "As we know,",
-    "I think that", "You can see that", "In the evening,",
+    "",
+    "In the morning,",
+    "At night,",
+    "Every day",
+    "Today",
+    "I know that",
+    "We know that",
+    "They say that",
+    "It is true that",
+    "Look:",
+    "Listen:",
+    "Once again",
+    "In the summer",
+    "In the winter",
+    "As we know,",
+    "I think that",
+    "You can see that",
+    "In the evening,",
 )
 RESERVED_OPENING = {  # this opening is never used with this property in training
-    "sound": "In the winter", "food": "Once again", "home": "As we know,", "colour": "I think that", "size": "Listen:",
+    "sound": "In the winter",
+    "food": "Once again",
+    "home": "As we know,",
+    "colour": "I think that",
+    "size": "Listen:",
     "chase": "At night,",
 }
 DETERMINERS = ("The", "A", "Every", "This", "That", "My", "Each")
@@ -204,7 +239,9 @@ def frames(relation: str, *, test: bool) -> list[str]:
     """Every frame of a property, of the training side or of the held-out side."""
     return [
         frame(o, d, v)
-        for o in OPENINGS for d in DETERMINERS for v in VERBS[relation]
+        for o in OPENINGS
+        for d in DETERMINERS
+        for v in VERBS[relation]
         if frame_held_out(relation, o, v) == test
     ]
 

@@ -11,6 +11,7 @@ import softllama as sl
 from softllama import bundled
 
 from .conftest import Cli
+from .test_decode import _limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
@@ -37,6 +38,36 @@ def test_soft_decoding_reaches_the_accuracy_in_the_card() -> None:
     with sl.load("bundled:sums-soft") as m:
         said = [m.generate(" ".join(map(str, p)), chat=True, max_tokens=20).answer.strip() for p in problems.tolist()]
     assert sum(s == str(a) for s, a in zip(said, answers.tolist(), strict=True)) >= 199
+
+
+def test_limits_of_each_method_on_words() -> None:
+    with sl.load() as m:
+        _limits(m, "The dog and the cat live", 30)
+
+
+def test_greedy_is_llama_cpp_pythons_greedy_on_words() -> None:
+    import llama_cpp
+
+    # one token at a time: llama.cpp's matrix product for the AMX unit crashes on some machines (llama.cpp #20824)
+    reference = llama_cpp.Llama(str(bundled.FOLDER / "words.gguf"), n_ctx=512, n_batch=1, n_threads=1, verbose=False)
+    compared = 0
+    with sl.load(threads=1) as m:
+        for animal in ("dog", "cat", "cow", "whale", "hen", "lion", "mouse", "fox", "bee", "horse", "frog", "owl"):
+            question = m.chat_template.render(
+                [{"role": "user", "content": f"Which is bigger, the {animal} or the wolf?"}]
+            )
+            prompt = m.tokenize(question, bos=True)
+            ours = [s.token for s in m.stream(prompt, policy="greedy", max_tokens=60)]
+            theirs = []
+            for token in reference.generate(prompt, temp=0.0, repeat_penalty=1.0):
+                theirs.append(token)
+                if len(theirs) == len(ours) + 1:
+                    break
+            assert theirs[:-1] == ours
+            assert m.is_eog(theirs[-1])
+            compared += len(ours)
+    reference.close()
+    assert compared >= 200
 
 
 def test_the_default_model_is_words() -> None:
