@@ -223,7 +223,10 @@ def _searched(model: Model, asked: Sequence[tuple[Problem, Arm]], s: Settings, r
             yield _failed(p, a, seed, e)
             continue
         trace: Trace = found.trace
-        if trace.stop_reason == "interrupted":  # searches keep what they have at Ctrl-C; half a search is no result
+        every = found.hypotheses if a.search == "beam" else found.samples.traces
+        if any(
+            getattr(x, "trace", x).stop_reason == "interrupted" for x in every
+        ):  # searches keep what they have at Ctrl-C; half a search is no result
             raise KeyboardInterrupt
         inside = bool(trace.steps) and trace.steps[-1].thinking and not trace.answer
         seconds = time.perf_counter() - began

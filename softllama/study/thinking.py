@@ -54,7 +54,8 @@ METHOD = (
     "Two-by-two: rows are what a model was trained on, columns what is fed while it thinks: the likeliest token, or the whole "
     "vector. The answer is always decoded in tokens: greedily, or for the random ways (sampling, Cold Stop, gumbel) by the "
     "same sampling for all: temperature 0.6, top-k 30, top-p 0.95. Other settings are the policies' defaults.",
-    "The problems are held out from training. One pass: the positions of one "
+    "The problems are held out from training, by multiset for sums; orders of one multiset are counted as separate problems, "
+    "which makes its intervals a little too narrow. One pass: the positions of one "
     f"generation. {SAMPLES} passes: {SAMPLES} samples or beams, so {SAMPLES} times the positions.",
     *summary.METHOD[:2],
     "Between two models: the same problems, paired; one model of each kind, so that the difference is between these two files, "
