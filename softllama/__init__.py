@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ContextError": "errors",
+    "Conversation": "conversation",
     "Distribution": "distribution",
     "Mixture": "mixture",
     "MixtureError": "errors",
@@ -35,13 +36,14 @@ _HOME = {
 _MODULES = ("extract", "policy", "search")
 
 __all__ = [  # written out, so that type checkers see what is exported
-    "ContextError", "Distribution", "Mixture", "MixtureError", "Model", "ModelError", "ProbeResult", "PromptError",
-    "Session", "SoftLlamaError", "Step", "Trace", "UsageError", "__version__", "average", "blend", "extract", "load", "policy",
-    "search",
+    "ContextError", "Conversation", "Distribution", "Mixture", "MixtureError", "Model", "ModelError", "ProbeResult",
+    "PromptError", "Session", "SoftLlamaError", "Step", "Trace", "UsageError", "__version__", "average", "blend", "extract",
+    "load", "policy", "search",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from softllama import extract, policy, search
+    from softllama.conversation import Conversation
     from softllama.decode import Step
     from softllama.distribution import Distribution, average
     from softllama.errors import ContextError, MixtureError, ModelError, PromptError, SoftLlamaError, UsageError

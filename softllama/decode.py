@@ -329,7 +329,7 @@ def run(
                     fed.pop(seq, None)
             if fed:
                 seqs = list(fed)
-                _fill(model, context, [(active[s], fed[s], vectors.get(s)) for s in seqs])
+                fill(model, context, [(active[s], fed[s], vectors.get(s)) for s in seqs])
                 logits = context.decode(seqs, [fed[s].position for s in seqs], [True] * len(seqs))
                 for i, s in enumerate(seqs):
                     active[s].evaluated += 1
@@ -384,8 +384,8 @@ class _Prompts:
         return self._after
 
 
-def prompt_logits(model: Model, context: Context, seq: int, prompt: Sequence[int | Mixture]) -> Vector:
-    """Logits (n_vocab,) after the prompt. Ids go as rows beside mixtures, as in a session."""
+def prompt_logits(model: Model, context: Context, seq: int, prompt: Sequence[int | Mixture], at: int = 0) -> Vector:
+    """Logits (n_vocab,) after the prompt, whose first position is `at`. Ids go as rows beside mixtures, as in a session."""
     n = context.n_batch
     soft = any(isinstance(i, Mixture) for i in prompt)
     for start in range(0, len(prompt), n):
@@ -395,12 +395,12 @@ def prompt_logits(model: Model, context: Context, seq: int, prompt: Sequence[int
         ids = None if soft else [i for i in part if not isinstance(i, Mixture)]
         if soft:
             model.fill_rows(context, [i if isinstance(i, Mixture) else Mixture.one_hot(i) for i in part])
-        logits = context.decode([seq] * len(part), range(start, start + len(part)), want, ids)
+        logits = context.decode([seq] * len(part), range(at + start, at + start + len(part)), want, ids)
     row: Vector = logits[0]
     return row
 
 
-def _fill(
+def fill(
     model: Model,
     context: Context,
     fed: Sequence[tuple[Generation, Step, Vector | None]],

@@ -54,9 +54,12 @@ def written(model: Model, text: str) -> Tags:
     return make(model, open_.strip(), close.strip())
 
 
-def find(model: Model) -> Tags | None:
-    """The model's own tags: a known pair in its chat template, or one whose tags are single tokens. None if it has none."""
-    template = str(model.metadata.get("tokenizer.chat_template") or "")
+def find(model: Model, template: str | None = None) -> Tags | None:
+    """The model's own tags: a known pair in its chat template, or one whose tags are single tokens. None if it has none.
+
+    template: the source of one that is used in place of the model's.
+    """
+    template = str(model.metadata.get("tokenizer.chat_template") or "") if template is None else template
     for open_, close in KNOWN:
         if open_ in template and close in template:
             return make(model, open_, close)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ def load(path: str | os.PathLike[str]) -> Trace:
         raise SoftLlamaError(f"cannot read the trace {str(p)!r}: {e.strerror or e}", "check the path") from None
     if not lines[-1]:
         lines.pop()
+    return parse(lines, p)
+
+
+def parse(lines: Sequence[bytes], p: Path) -> Trace:
+    """The trace that JSON lines hold, as far as they go. p is what errors call it."""
     if not lines:
         raise SoftLlamaError(f"{str(p)!r} is empty", WRITES)
     header: dict[str, Any] = {}

@@ -23,10 +23,11 @@ SHARED = Path(os.environ.get("SOFTLLAMA_SHARED") or ROOT.parent / "shared")
 
 @pytest.fixture(autouse=True, scope="session")
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The user's cache is neither read nor written."""
+    """The user's cache and conversations are neither read nor written."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as m:
         m.setenv("SOFTLLAMA_CACHE", str(folder))
+        m.setenv("SOFTLLAMA_STATE", str(tmp_path_factory.mktemp("state")))
         yield folder
 
 

@@ -18,6 +18,7 @@ from softllama.errors import SoftLlamaError
 COMMANDS = {
     "probe": "What a model makes of a prompt that holds a mixture of tokens.",
     "run": "Generate text, thinking in mixtures and answering in words.",
+    "chat": "Talk with a model that thinks in mixtures and answers in words.",
     "policies": "The decoding policies, their parameters and defaults.",
     "study": "What mixtures do to a model: mixing, feedback, thinking.",
     "eval": "How many problems a model solves, by way of decoding.",
@@ -55,13 +56,17 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SOFTLLAMA"})
 @click.version_option(__version__, "-V", "--version", prog_name="softllama")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Feed probability vectors, not tokens, to the language models you run with llama.cpp.
 
     \b
     softllama probe --mix "dog:0.5,cat:0.5"
     softllama probe -m model.gguf --mix "dog:0.5,cat:0.5" --prompt "The {} says" --sweep 21
+    softllama chat -m model.gguf
     """
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":  # click asks only whether it is a terminal
+        ctx.color = False
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -140,6 +140,11 @@ class Context:
         with self._lock:
             return bool(api.llama_memory_seq_rm(self.memory, seq, n, -1))
 
+    def length(self, seq: int) -> int:
+        """Positions that the memory holds of a sequence, half of an interrupted batch included."""
+        with self._lock:
+            return int(api.llama_memory_seq_pos_max(self.memory, seq)) + 1
+
     def state(self, seq: int) -> bytes:
         """A sequence's whole state, for `restore` in a context of the same model."""
         with self._lock:
