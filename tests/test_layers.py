@@ -14,7 +14,7 @@ PACKAGE = ROOT / "softllama"
 
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
     0: {"errors", "mixture", "prompt", "cache", "files"},
-    1: {"kernels", "distribution", "policy", "extract", "_shim"},
+    1: {"kernels", "distribution", "policy", "extract", "stats", "report", "_shim"},
     2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking"},
     3: {
         "session",
@@ -34,8 +34,24 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "conversation",
         "settings",
         "search",
+        "evaluate",
+        "study",
     },
-    4: {"render", "render_trace", "render_chat", "page", "plot", "screen", "commands", "repl", "cli", "__main__"},
+    4: {
+        "render",
+        "render_trace",
+        "render_chat",
+        "render_report",
+        "page",
+        "report_page",
+        "svg",
+        "plot",
+        "screen",
+        "commands",
+        "repl",
+        "cli",
+        "__main__",
+    },
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 
@@ -44,7 +60,7 @@ HOMES = {  # library -> where alone it is imported
     "jinja2": {"llama"},
     "ctypes": {"llama"},
     "softllama._shim": {"kernels"},
-    "rich": {"render", "render_trace", "render_chat"},
+    "rich": {"render", "render_trace", "render_chat", "render_report"},
     "matplotlib": {"plot"},
     "click": {"cli"},
 }

@@ -32,7 +32,7 @@ class Context:
 
     n_ctx: rounded up by llama.cpp, see `.n_ctx`. threads: None for the physical cores. n_outputs: logits that one batch
     may return, n_seq if None; llama.cpp sets memory for n_outputs * n_vocab floats aside. embeddings: `hidden` will be
-    asked for.
+    asked for. watch: llama.cpp's evaluation callback (softllama.llama.readout).
     Raises ContextError where llama.cpp cannot make it, with the size it needs.
     """
 
@@ -46,6 +46,7 @@ class Context:
         n_batch: int = N_BATCH,
         n_outputs: int | None = None,
         embeddings: bool = False,
+        watch: Any = None,
     ) -> None:
         if n_ctx < 1:
             raise UsageError(f"a context needs room for at least one position, not n_ctx = {n_ctx}")
@@ -70,6 +71,9 @@ class Context:
         params.embeddings = embeddings
         params.offload_kqv = params.op_offload = weights.on_gpu
         params.no_perf = True
+        if watch is not None:
+            params.cb_eval = watch
+        self._watch = watch  # llama.cpp keeps a pointer to it
         binding.clear_log()
         pointer = api.llama_init_from_model(weights.pointer, params)
         if not pointer:
