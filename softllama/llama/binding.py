@@ -191,7 +191,10 @@ def cpu_name() -> str:
 
 
 def build() -> str:
-    """llama-cpp-python's version and, where the library tells it, llama.cpp's own."""
+    """llama-cpp-python's version and, where the library tells them, llama.cpp's own and its commit."""
+    text = f"llama-cpp-python {VERSION}"
     with contextlib.suppress(AttributeError):
-        return f"llama-cpp-python {VERSION}, llama.cpp {api.llama_version().decode()}"
-    return f"llama-cpp-python {VERSION}"
+        text += f", llama.cpp {api.llama_version().decode()}"
+    with contextlib.suppress(AttributeError):  # ggml is built inside llama.cpp's tree, so its commit is llama.cpp's
+        text += f", commit {_declare('ggml_commit', ctypes.c_char_p)().decode()}"
+    return text
