@@ -73,11 +73,8 @@ def models(found: list[Facts]) -> RenderableType:
     return table
 
 
-def model_facts(f: Facts) -> RenderableType:
+def model_facts(f: Facts) -> Text:
     """One model's facts, a line each."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
     answer = "no: " + (f.problem or f.refusal) if not f.takes_mixtures else "yes, as far as the header tells"
     lines = {
         "name": f.name, "title": f.title, "source": f.source, "files": "\n".join(f.files), "size": size(f.n_bytes),
@@ -87,7 +84,10 @@ def model_facts(f: Facts) -> RenderableType:
         "chat template": "yes" if f.chat_template else "no", "thinking": f.thinking or "no tags in its chat template",
         "asks for policy": f.policy,
     }  # fmt: skip
+    shown = Text(no_wrap=True, overflow="ignore")  # paths stay whole
     for name, text in lines.items():
-        if text:
-            table.add_row(name, "\n".join(visible(line) for line in text.split("\n")))
-    return table
+        for line in text.split("\n") if text else ():
+            shown.append(f"{name:16}", style="dim")
+            shown.append(f"{visible(line)}\n")
+    shown.rstrip()
+    return shown

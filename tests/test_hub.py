@@ -4,15 +4,17 @@ where none was asked for.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -370,7 +372,7 @@ def test_facts_of_a_model(home: Path, write: Write) -> None:
     )
     put(home / "Downloads/m.gguf", file)
     (f,) = [f for f in facts.listing() if f.name == "m"]
-    assert (f.architecture, f.quantization, f.table, f.n_embd, f.n_layer) == ("llama", "Q4_K_M", "q4_0", 64, 2)
+    assert (f.architecture, f.quantization, f.table, f.n_embd, f.n_layer) == ("llama", "Q4_K_M", "Q4_0", 64, 2)
     assert (f.chat_template, f.thinking, f.policy, f.takes_mixtures) == (True, "<think> </think>", "full", True)
     assert f.n_bytes == file.stat().st_size
     with sl.load(file, threads=1) as model:
@@ -464,7 +466,12 @@ def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(home / "token"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.file_download.time, "sleep", lambda _: None)
+    monkeypatch.setattr(
+        huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 50_000
+    )  # 10 MB; less than one is lost in a cut
+    monkeypatch.setattr(
+        huggingface_hub.file_download, "time", type("Time", (), {"sleep": lambda _: None, "time": time.time})
+    )
     with hub_server.serve() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         hub.repos["user/tiny"] = {"tiny-Q4_K_M.gguf": MODEL, "tiny-Q8_0.gguf": MODEL * 2, "README.md": b"#"}
@@ -625,6 +632,9 @@ def test_a_stored_token_is_found(server: Hub, home: Path) -> None:
     assert Path(hub.resolve("user/tiny")).exists()
 
 
+HELD: list[IO[bytes]] = []
+
+
 def refused(server: Hub, home: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """Make the next pull fail."""
     if how == "token":
@@ -647,16 +657,17 @@ def refused(server: Hub, home: Path, monkeypatch: pytest.MonkeyPatch, how: str) 
         usage = type("Usage", (), {"free": 1000})
         monkeypatch.setattr("softllama.hub.fetch.shutil.disk_usage", lambda _: usage)
     elif how == "full":
-        if not Path("/dev/full").exists():
-            pytest.skip("needs /dev/full")
-        (files(home) / "blobs").mkdir(parents=True)
-        (files(home) / "blobs" / f"{DIGEST}.incomplete").symlink_to("/dev/full")
+
+        def write(*_: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("softllama.hub.fetch._Sink.write", write)
     elif how == "locked":
         import fcntl
 
         half = put(files(home) / "blobs" / f"{DIGEST}.incomplete", b"").open("ab")
         fcntl.flock(half, fcntl.LOCK_EX)
-        monkeypatch.setattr(sys.modules[__name__], "_held", half, raising=False)
+        HELD.append(half)
     elif how == "blocked":
         put(home / ".cache" / "huggingface", b"a file where a folder should be")
     elif how == "library":
@@ -691,6 +702,8 @@ def test_pulls_that_fail(
     assert message in e.value.message
     assert hint in e.value.hint
     assert "secret" not in e.value.message + e.value.hint
+    while HELD:
+        HELD.pop().close()
 
 
 def test_a_file_name_that_leaves_the_cache_is_refused(server: Hub, home: Path) -> None:
@@ -723,11 +736,11 @@ def test_nothing_connects_unless_a_repository_is_named(home: Path, write: Write)
     manifest(home / ".ollama/models", "registry.ollama.ai/library/o/latest", write("llama"))
     cached(home / HF, "u/r", {"m-Q4_0.gguf": write("llama")})
     code = """
-import socket, sys
+import sys
 class Blocked(Exception): pass
-def blocked(*a, **k): raise Blocked("a socket was made")
-socket.socket = socket.create_connection = socket.getaddrinfo = blocked
-sys.addaudithook(lambda event, args: blocked() if event in ("socket.connect", "socket.getaddrinfo", "socket.bind") else None)
+def watch(event, args):
+    if event in ("socket.__new__", "socket.connect", "socket.getaddrinfo"): raise Blocked(event)
+sys.addaudithook(watch)
 from softllama.cli import main
 for arguments in (["--version"], ["models"], ["models", "--json"], ["models", "show", "m"], ["policies"],
                   *(["probe", "-q", "-m", m, "--mix", "dog,cat"] for m in ("m", "ollama:o", "u/r", "u/r:Q4_0")),
@@ -753,6 +766,12 @@ def test_names_only_need_no_llama_cpp_and_no_library(home: Path) -> None:
     code = "import sys; from softllama import hub; from softllama.hub import places; places.all_models(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"llama_cpp", "numpy", "huggingface_hub", "rich"} & set(loaded)
+
+
+def test_one_home_for_the_library() -> None:
+    package = Path(sl.__file__).parent
+    users = [p for p in package.rglob("*.py") if "import huggingface_hub" in p.read_text("utf-8")]
+    assert users == [package / "hub" / "fetch.py"]
 
 
 def test_names_split_repo() -> None:

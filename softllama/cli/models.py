@@ -64,7 +64,7 @@ def show(name: str, as_json: bool) -> None:
         return
     from softllama import render, render_models
 
-    render.console().print(render_models.model_facts(f))
+    render.console().print(render_models.model_facts(f), soft_wrap=True)
 
 
 def _complete_repo(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:

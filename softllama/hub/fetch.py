@@ -181,9 +181,9 @@ def _errors(repo: str) -> Iterator[None]:
                 f"the disk is full: {places.hugging_face_folder()}",
                 "make room and pull again; it goes on where it stopped",
             ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.filename is not None:  # of a file, not of a connection
             raise ModelError(
-                f"cannot write {error.filename or places.hugging_face_folder()}: {error.strerror}"
+                f"cannot write {error.filename}: {error.strerror}", "HF_HOME names another place"
             ) from None
         raise _no_connection(error) from None
     except _transport_errors() as error:

@@ -103,7 +103,7 @@ def choose_cached(here: Sequence[Found], quant: str | None) -> Found | None:
     """The one that was asked for; without a wish Q4_K_M, else the nearest, else the only one."""
     if quant is not None:
         return next((f for f in here if quants.matches(f.path.name, quant) or f.name.endswith(f":{quant}")), None)
-    by_quant = {quants.of(f.name): f for f in reversed(here)}
+    by_quant = {quants.of(f.path.as_posix()): f for f in reversed(here)}
     nearest = quants.nearest(by_quant)
     return by_quant[nearest] if nearest else (here[0] if len(here) == 1 else None)
 
@@ -185,7 +185,7 @@ def _existing(name: str) -> Path | None:
 
 def _like_a_path(name: str) -> bool:
     """Does user/repo rather mean a file that is not there: it ends so, or its folder exists here?"""
-    return name.lower().endswith(".gguf") or Path(name).parent.is_dir()
+    return (":" not in name and name.lower().endswith(".gguf")) or Path(name).parent.is_dir()
 
 
 def _only_model(path: Path) -> Path:
