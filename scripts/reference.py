@@ -9,6 +9,7 @@ It is made from click's parameters rather than from printed help, whose form cha
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +57,7 @@ def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Comma
 
 def section(name: str, command: click.Command) -> str:
     """One command in Markdown: its sentence, its examples, its text, its options."""
-    first, *rest = inspect.cleandoc(command.help or "").split("\n\n")
+    first, *rest = re.split(r"\n{2,}", inspect.cleandoc(command.help or ""))
     arguments = [p for p in command.params if isinstance(p, click.Argument)]
     usage = " ".join([name, *(_argument(a) for a in arguments), "[OPTIONS]"])
     parts = [f"## {name}", _line(first)]

@@ -109,7 +109,7 @@ class Setting:
 
 
 SETTINGS = {s.name: s for s in (Setting("1-9", 5, 1, 9), Setting("10-20", 5, 10, 20))}
-MAIN, LOSING = SETTINGS["1-9"], SETTINGS["10-20"]  # the one that ships; the one in which soft thinking loses
+MAIN, LOSING = SETTINGS["1-9"], SETTINGS["10-20"]  # the one that ships; one in which soft thinking learns slower
 
 
 def solve(setting: Setting, problems: Ints) -> Ints:

@@ -82,12 +82,12 @@ class Block(nn.Module):
         self.up = nn.Linear(c.d_model, c.d_ff, bias=False)
         self.down = nn.Linear(c.d_ff, c.d_model, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, T, d) -> (B, T, d)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:  # (B, T, d) -> (B, T, d)
         n, t, d = x.shape
         h = self.attn_norm(x)
         q, k, v = (f(h).view(n, t, self.c.n_heads, -1).transpose(1, 2) for f in (self.q, self.k, self.v))
         q, k = rotate(q, self.c.rope_theta), rotate(k, self.c.rope_theta)
-        a = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        a = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         x = x + self.o(a.transpose(1, 2).reshape(n, t, d))
         h = self.ffn_norm(x)
         return x + self.down(F.silu(self.gate(h)) * self.up(h))
@@ -107,14 +107,17 @@ class TinyLlama(nn.Module):
                 scale = (2 * c.n_layers) ** -0.5 if name.endswith(("o.weight", "down.weight")) else 1.0
                 nn.init.normal_(p, std=0.02 * scale)
 
-    def forward(self, ids: Tensor | None = None, *, embeds: Tensor | None = None, last: int = 0) -> Tensor:
+    def forward(
+        self, ids: Tensor | None = None, *, embeds: Tensor | None = None, mask: Tensor | None = None, last: int = 0
+    ) -> Tensor:
         """Logits (B, T, V) of token ids (B, T), or of input vectors `embeds` (B, T, d), such as `mixture @ table`.
 
-        `last` > 0: only those of the last positions, (B, last, V).
+        `mask`, bool (B, 1, T, T), True where a position may look, replaces the causal mask: for several documents in
+        a row. `last` > 0: only the logits of the last positions, (B, last, V).
         """
         x = self.embed(ids) if embeds is None else embeds
         for block in self.blocks:
-            x = block(x)
+            x = block(x, mask)
         logits: Tensor = F.linear(self.norm(x[:, -last:]), self.embed.weight)
         return logits
 

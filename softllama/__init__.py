@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ContextError": "errors",
+    "Conversation": "conversation",
     "Distribution": "distribution",
     "Mixture": "mixture",
     "MixtureError": "errors",
@@ -32,12 +33,17 @@ _HOME = {
     "load": "model",
 }
 
-_MODULES = ("policy",)
+_MODULES = ("extract", "policy", "search")
 
-__all__ = ["__version__", *_HOME, *_MODULES]
+__all__ = [  # written out, so that type checkers see what is exported
+    "ContextError", "Conversation", "Distribution", "Mixture", "MixtureError", "Model", "ModelError", "ProbeResult",
+    "PromptError", "Session", "SoftLlamaError", "Step", "Trace", "UsageError", "__version__", "average", "blend", "extract",
+    "load", "policy", "search",
+]  # fmt: skip
 
 if TYPE_CHECKING:
-    from softllama import policy
+    from softllama import extract, policy, search
+    from softllama.conversation import Conversation
     from softllama.decode import Step
     from softllama.distribution import Distribution, average
     from softllama.errors import ContextError, MixtureError, ModelError, PromptError, SoftLlamaError, UsageError

@@ -5,7 +5,7 @@ Knows token ids, mixtures and contexts. Does not know what the endings are for: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,12 +43,41 @@ def run(
 ) -> list[Branch]:
     """Feed each tail after the prefix. The first `continued` (None: all) go on greedily for up to `steps` tokens.
 
-    All tails have the same length and hold at least one item; ids go as one-hot rows, so that tails differ in nothing
-    but their content and a one-hot mixture equals its token to the bit. n_ctx: positions that one sequence may use;
-    None for the model's own limit.
+    All tails have the same length and hold at least one item. Tails that hold the same, a one-hot mixture being its
+    token, are evaluated once: where a row lies in a batch and in the memory changes its rounding (by about 1e-6, and
+    1e-2 where batches are of different sizes), and equal inputs must have equal outputs to the bit. For the same reason
+    all batches have the same size. n_ctx: positions that one sequence may use; None for the model's own limit.
 
     Raises PromptError where prefix, tail and steps are longer than the context.
     """
+    n_continued = len(tails) if continued is None else continued
+    firsts: dict[Hashable, Sequence[int | Mixture]] = {}  # content of a tail -> the first tail that has it
+    keys = [tuple(map(_content, t)) for t in tails]
+    for key, tail in zip(keys, tails, strict=True):
+        firsts.setdefault(key, tail)
+    place = {key: i for i, key in enumerate(firsts)}
+    which = [place[key] for key in keys]
+    branches = _run(model, prefix, list(firsts.values()), steps, len(set(which[:n_continued])), n_ctx)
+    return [branches[j] if i < n_continued else Branch(branches[j].next) for i, j in enumerate(which)]
+
+
+def _content(item: int | Mixture) -> Hashable:
+    """What an item contributes: two of the same content have the same row. An entry of weight 0 contributes nothing."""
+    if not isinstance(item, Mixture):
+        return int(item)
+    kept = item.weights != 0
+    ids, weights = item.ids[kept], item.weights[kept]
+    return int(ids[0]) if len(ids) == 1 and weights[0] == 1 else (ids.tobytes(), weights.tobytes())
+
+
+def _run(
+    model: Model,
+    prefix: Sequence[int],
+    tails: Sequence[Sequence[int | Mixture]],
+    steps: int,
+    continued: int,
+    n_ctx: int | None,
+) -> list[Branch]:
     length = len(tails[0])
     total = len(prefix) + length + steps
     limit = n_ctx or model.n_ctx_limit
@@ -59,12 +88,16 @@ def run(
             "shorten it, or give the context more room with --n-ctx (n_ctx=...)",
         )
     at_once = max(1, min(BRANCHES_RECURRENT if model.recurrent else BRANCHES, N_BATCH // length, len(tails)))
-    cells = len(prefix) + at_once * (length + steps)
+    n_batches = -(-len(tails) // at_once)
+    at_once = -(-len(tails) // n_batches)  # batches of one size with the least to fill up
+    cells = len(prefix) + at_once * length + min(at_once, continued) * steps
     context = model.context(cells, at_once)
     try:
         results: list[Branch] = []
         for start in range(0, len(tails), at_once):
-            part = tails[start : start + at_once]
+            part = list(tails[start : start + at_once])
+            n = len(part)
+            part += part[-1:] * (at_once - n)
             if start:
                 for seq in range(1, at_once):
                     context.cut(seq, 0)
@@ -73,8 +106,8 @@ def run(
                 _feed_prefix(context, prefix)
             for seq in range(1, len(part)):
                 context.copy(0, seq)
-            logits = _feed_tails(model, context, len(prefix), part)
-            n = max(0, min(len(part), (len(tails) if continued is None else continued) - start))
+            logits = _feed_tails(model, context, len(prefix), part)[:n]
+            n = max(0, min(n, continued - start))
             texts = _continue(model, context, logits, n, len(prefix) + length, steps)
             results += [Branch(model.distribution(row), ids) for row, ids in zip(logits, texts, strict=True)]
         return results

@@ -7,11 +7,13 @@ open, close and run out here; which vector a step feeds is the policy's business
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Generator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -21,14 +23,15 @@ from softllama.llama.context import Context
 from softllama.mixture import Mixture
 from softllama.policy import Decision, Moment, Policy, as_policy
 from softllama.text import TextStream
-from softllama.thinking import Tags
+from softllama.thinking import Tags, encoded
 
 if TYPE_CHECKING:
     from softllama.model import Model
 
+Vector: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.float32]]"
 TOP = 5  # of each step's distribution, for the record and for replaying
 SOFT, HARD, FORCED = "soft", "hard", "forced"
-EOG, CLOSED, BUDGET = "end of generation", "closing tag", "thinking budget"
+EOG, CLOSED, BUDGET, STOP_STRING = "end of generation", "closing tag", "thinking budget", "stop string"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,7 @@ class Step:
     became readable with it ("" while a character or a stop string is incomplete). mixture: what was fed (with `noise`
     or `hidden`, what was fed is that much different). entropy: of the distribution before any filter, at temperature 1,
     in nats. top: its likeliest (id, p). why: the policy's reason. left_out: mass that an epsilon left out. seconds:
-    since the generation began.
+    since the generation began. logp: ln p of the readout, at temperature 1 and before any filter; of a forced one too.
     """
 
     index: int
@@ -57,6 +60,7 @@ class Step:
     noise: float = 0.0
     hidden: bool = False
     seconds: float = 0.0
+    logp: float = 0.0
 
     @property
     def forced(self) -> bool:
@@ -111,7 +115,7 @@ class Generation:
             raise UsageError("an empty prompt gives the model nothing to go on", "write a prompt")
         tags, m = self.tags, self.model
         close = tags.close_ids if tags else ()
-        newline = m.tokenizer.tokenize("\n", lead=False)
+        newline = encoded(m, "\n")
         self.moment = Moment(
             np.random.default_rng(self.seed),
             thinking=self.thinking or self.everywhere,
@@ -120,7 +124,7 @@ class Generation:
             think_close=close[-1] if close else None,
             newline=newline[-1] if newline else None,
             close_tag=close if len(close) > 1 else (),
-            answer_prefix=tuple(m.tokenizer.tokenize("The final answer is", lead=False)) if tags else (),
+            answer_prefix=encoded(m, "The final answer is") if tags else (),
             hard_only=frozenset(),
         )
         self.n_thinking = 0
@@ -144,7 +148,7 @@ class Generation:
 
     def advance(self, d: Distribution) -> Step | None:
         """Decide one position. None, with `stop_reason` set, where the sequence ends without another."""
-        if not self._forced and self.thinking and self._over_budget():
+        if not self._forced and self.bound:
             self._close()
             why = BUDGET
         else:
@@ -174,14 +178,28 @@ class Generation:
         """End from outside: an interrupt, or a full context."""
         self.stop_reason = self.stop_reason or reason
 
+    @property
+    def bound(self) -> bool:
+        """Is the next position the loop's choice, whatever the distribution says: a tag, or the end of the budget?"""
+        return bool(self._forced) or (self.thinking and self._over_budget())
+
+    def fork(self) -> Generation:
+        """A second generation that goes on from here, with everything that changes copied."""
+        g = copy.copy(self)
+        g.steps = list(self.steps)
+        g.moment = replace(self.moment, readouts=list(self.moment.readouts), state=dict(self.moment.state))
+        g._forced = deque(self._forced)
+        g._block, g._answer = self._block.fork(), self._answer.fork()
+        return g
+
     def flush(self) -> str:
         """Text that was held back for a stop string or an incomplete character."""
         return (self._block if self.thinking else self._answer).flush()
 
-    def embedding_noise(self, step: Step) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    def embedding_noise(self, step: Step) -> Vector:
         """The noise of a step, in units of sigma: (n_embd,) float32. From the seed and the index, so replays find it."""
         rng = np.random.default_rng((self.seed, 0x50F7, step.index))
-        noise: np.ndarray[tuple[int], np.dtype[np.float32]] = rng.standard_normal(self.model.n_embd).astype(np.float32)
+        noise: Vector = rng.standard_normal(self.model.n_embd).astype(np.float32)
         return noise
 
     def _over_budget(self) -> bool:
@@ -204,7 +222,7 @@ class Generation:
         step = Step(
             len(self.steps), self.position, mode, inside, token, text, decision.mixture, d.entropy(),
             tuple((t.id, t.p) for t in top), decision.why, decision.left_out, decision.noise, decision.hidden,
-            time.perf_counter() - self.started,
+            time.perf_counter() - self.started, d.logp(token),
         )  # fmt: skip
         self.steps.append(step)
         self.moment.advance(token)
@@ -219,7 +237,7 @@ class Generation:
             self.thinking = self.began_thinking = True
             self.moment.thinking = True
         elif self._answer.stopped:
-            self.stop_reason = f"stop string {self._answer.stopped!r}"
+            self.stop_reason = f"{STOP_STRING} {self._answer.stopped!r}"
         if decision.stop:
             self.stop_reason = decision.stop
         elif not self.done and len(self.steps) >= self.limits.max_tokens:
@@ -239,44 +257,62 @@ class Generation:
 # ---- driving contexts --------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class Cost:
+    """What work took. tokens: positions generated, those of dropped beams too. evaluated: positions that the model
+    evaluated, prompts included. calls: of llama.cpp's decode, each for one batch. seconds: from start to end.
+    """
+
+    tokens: int = 0
+    evaluated: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Ready for JSON."""
+        return asdict(self)
+
+
 def run(
-    model: Model, generations: Sequence[Generation], *, at_once: int = 1, n_ctx: int | None = None
-) -> Iterator[tuple[Generation, Step]]:
+    model: Model,
+    generations: Sequence[Generation],
+    *,
+    at_once: int = 1,
+    n_ctx: int | None = None,
+    cost: Cost | None = None,
+) -> Generator[tuple[Generation, Step], None, None]:
     """Drive generations through one context, `at_once` side by side; a finished one makes room for the next.
 
     Yields each step as it is decided, in the order of the batch. n_ctx: positions each sequence may use; where it runs
     out, the generation ends with the reason "context full" and keeps its text. With at_once = 1 a generation depends on
     nothing but itself; side by side, logits may differ in their last bits, as those of any batch do.
+
+    Generations in a row that have the same prompt share it: it is evaluated for the first, whose `evaluated` counts it,
+    and its memory is copied to the others. cost: what all of it took is added here at the end.
     """
+    began = time.perf_counter()
     waiting = deque(g for g in generations if not g.done)
     if not waiting:
         return
     at_once = max(1, min(at_once, len(waiting)))
-    limit = n_ctx or model.n_ctx_limit
-    need = max(len(g.prompt) + g.limits.max_tokens for g in waiting)
-    cells = min(need, limit, max(model.n_ctx, max(len(g.prompt) for g in waiting) + 1) if n_ctx is None else n_ctx)
-    for g in waiting:
-        if len(g.prompt) > cells:
-            raise ContextError(
-                f"the prompt has {len(g.prompt):,} tokens, and the context has room for {cells:,}",
-                "shorten it, or give the context more room with --n-ctx (n_ctx=...)",
-            )
+    cells = positions(model, waiting, n_ctx)
     hidden = any(g.policy.name == "hidden" for g in waiting)
-    context = model.context(cells * at_once, at_once, embeddings=hidden)
+    alike = [len(a.prompt) if a.prompt == b.prompt else 0 for a, b in pairwise(waiting)]
+    longest = max(alike, default=0)  # of the prompts that are copied; cells that all sequences share are needed once
+    room = at_once * (cells - (longest if all(alike) else 0)) + longest
+    context = model.context(room, at_once + (longest > 0), embeddings=hidden)
+    prompts = _Prompts(model, context, at_once, hidden)
     active: dict[int, Generation] = {}
     pending: dict[int, Distribution] = {}
     fed: dict[int, Step] = {}
-    vectors: dict[int, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
+    vectors: dict[int, Vector | None] = {}
     try:
         while waiting or active:
             while waiting and len(active) < at_once:
                 seq = next(i for i in range(at_once) if i not in active)
                 g = waiting.popleft()
                 g.started = time.perf_counter()
-                pending[seq] = model.distribution(_prompt(model, context, seq, g.prompt))
-                if hidden:
-                    vectors[seq] = context.hidden(-1)
-                g.evaluated += len(g.prompt)
+                pending[seq], vectors[seq] = prompts.enter(g, seq, bool(waiting) and waiting[0].prompt == g.prompt)
                 g.prompt_seconds = time.perf_counter() - g.started
                 active[seq] = g
             fed.clear()
@@ -293,7 +329,7 @@ def run(
                     fed.pop(seq, None)
             if fed:
                 seqs = list(fed)
-                _fill(model, context, [(active[s], fed[s], vectors.get(s)) for s in seqs])
+                fill(model, context, [(active[s], fed[s], vectors.get(s)) for s in seqs])
                 logits = context.decode(seqs, [fed[s].position for s in seqs], [True] * len(seqs))
                 for i, s in enumerate(seqs):
                     active[s].evaluated += 1
@@ -303,13 +339,53 @@ def run(
     finally:
         for g in active.values():
             g.finish("interrupted")
+        if cost is not None:
+            cost.tokens += sum(len(g.steps) for g in generations)
+            cost.evaluated += context.evaluated
+            cost.calls += context.calls
+            cost.seconds += time.perf_counter() - began
         context.close()
 
 
-def _prompt(
-    model: Model, context: Context, seq: int, prompt: Sequence[int | Mixture]
-) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Logits (n_vocab,) after the prompt. Ids go as rows beside mixtures, as in a session."""
+def positions(model: Model, generations: Collection[Generation], n_ctx: int | None) -> int:
+    """How many positions each of them may use. Raises ContextError where a prompt is longer than that."""
+    longest = max(len(g.prompt) for g in generations)
+    need = max(len(g.prompt) + g.limits.max_tokens for g in generations)
+    cells = min(need, n_ctx or model.n_ctx_limit, max(model.n_ctx, longest + 1) if n_ctx is None else n_ctx)
+    if longest > cells:
+        raise ContextError(
+            f"the prompt has {longest:,} tokens, and the context has room for {cells:,}",
+            "shorten it, or give the context more room with --n-ctx (n_ctx=...)",
+        )
+    return cells
+
+
+class _Prompts:
+    """Puts prompts into sequences. One that the next generation has too stays in the sequence `home`, to be copied."""
+
+    def __init__(self, model: Model, context: Context, home: int, hidden: bool) -> None:
+        self._model, self._context, self._home, self._hidden = model, context, home, hidden
+        self._kept: tuple[int | Mixture, ...] = ()
+        self._after: tuple[Distribution, Vector | None] | None = None
+
+    def enter(self, g: Generation, seq: int, again: bool) -> tuple[Distribution, Vector | None]:
+        """The distribution, and the hidden state if asked for, after g's prompt in `seq`. again: does the next have it?"""
+        if self._after is None or self._kept != g.prompt:
+            if self._after is not None:
+                self._context.cut(self._home, 0)
+            logits = prompt_logits(self._model, self._context, self._home if again else seq, g.prompt)
+            after = self._model.distribution(logits), self._context.hidden(-1) if self._hidden else None
+            g.evaluated += len(g.prompt)
+            self._kept, self._after = g.prompt, after if again else None
+            if not again:
+                return after
+        assert self._after is not None
+        self._context.copy(self._home, seq)
+        return self._after
+
+
+def prompt_logits(model: Model, context: Context, seq: int, prompt: Sequence[int | Mixture], at: int = 0) -> Vector:
+    """Logits (n_vocab,) after the prompt, whose first position is `at`. Ids go as rows beside mixtures, as in a session."""
     n = context.n_batch
     soft = any(isinstance(i, Mixture) for i in prompt)
     for start in range(0, len(prompt), n):
@@ -319,15 +395,15 @@ def _prompt(
         ids = None if soft else [i for i in part if not isinstance(i, Mixture)]
         if soft:
             model.fill_rows(context, [i if isinstance(i, Mixture) else Mixture.one_hot(i) for i in part])
-        logits = context.decode([seq] * len(part), range(start, start + len(part)), want, ids)
-    row: np.ndarray[tuple[int], np.dtype[np.float32]] = logits[0]
+        logits = context.decode([seq] * len(part), range(at + start, at + start + len(part)), want, ids)
+    row: Vector = logits[0]
     return row
 
 
-def _fill(
+def fill(
     model: Model,
     context: Context,
-    fed: Sequence[tuple[Generation, Step, np.ndarray[tuple[int], np.dtype[np.float32]] | None]],
+    fed: Sequence[tuple[Generation, Step, Vector | None]],
 ) -> None:
     """Write what the steps feed into the batch: hard steps as one-hot rows, so that the graph is reused."""
     model.fill_rows(context, [s.mixture for _, s, _ in fed])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,6 +86,13 @@ class Distribution:
         if not 0 <= i < len(self.logits):
             raise SoftLlamaError(f"token id {i} is outside the vocabulary of {len(self.logits)}")
         return Token(i, float(self.probs[i]), self.spell(i) if self.spell else "")
+
+    def logp(self, token_id: int) -> float:
+        """ln p of one id: exact where p itself is too small for float32; -inf where the logit is."""
+        if not 0 <= token_id < len(self.logits):
+            raise SoftLlamaError(f"token id {token_id} is outside the vocabulary of {len(self.logits)}")
+        i = self.argmax
+        return float(self.logits[token_id]) - float(self.logits[i]) + math.log(float(self.probs[i]))
 
     def __len__(self) -> int:
         return len(self.logits)

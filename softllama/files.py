@@ -13,9 +13,10 @@ from softllama.errors import SoftLlamaError
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of `path` when the block ends without an error.
 
+    private: for its owner alone.
     Raises SoftLlamaError if it cannot be written, or if `path` is something other than a file, such as /dev/stdout.
     """
     p = Path(path)
@@ -26,9 +27,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         try:
             with os.fdopen(fd, "wb") as f:
                 yield f
-            umask = os.umask(0)  # mkstemp's files are for their owner alone, which a new file should not be
-            os.umask(umask)
-            Path(name).chmod(0o666 & ~umask)
+            if not private:  # mkstemp's files are for their owner alone, which a new file should not be
+                umask = os.umask(0)
+                os.umask(umask)
+                Path(name).chmod(0o666 & ~umask)
             Path(name).replace(p)
         except BaseException:
             Path(name).unlink(missing_ok=True)

@@ -25,6 +25,8 @@ from softllama.trace import Trace, ids_of
 if TYPE_CHECKING:
     from softllama.model import Model
 
+NO_HIDDEN = ("lfm2", "lfm2moe")  # measured: the logits change when hidden states are asked for
+
 Prompt = str | Sequence[int | Mixture]
 Mixes = str | Mixture | Mapping[str, str | Mixture] | Sequence[str | Mixture]
 
@@ -69,7 +71,7 @@ def prepare(
         inside = thinking.opened(prompt, tags)
         if options.think == "on" and not inside:
             if tags is None:
-                raise _no_tags(model)
+                raise no_tags(model)
             items, inside = (*items, *tags.open_ids), True
     else:
         items = tuple(_item(model, i) for i in prompt)
@@ -77,7 +79,21 @@ def prepare(
             raise PromptError("an empty prompt gives the model nothing to go on", "write a prompt")
         ids = [i for i in items if isinstance(i, int)]
         inside = thinking.opened(model.detokenize(ids), tags)
-    raw = messages is None and not inside
+    return assemble(model, options, items, inside, tags, chat=messages is not None, label=label)
+
+
+def assemble(
+    model: Model,
+    options: Options,
+    items: tuple[int | Mixture, ...],
+    inside: bool,
+    tags: Tags | None,
+    *,
+    chat: bool,
+    label: object = None,
+) -> Generation:
+    """A generation for a prompt that has become ids and mixtures. inside: does it end inside a thinking block?"""
+    raw = not chat and not inside
     chosen = _policy(options.policy or default_policy(model, inside)[0])
     if options.where is not None:
         if options.where not in ("thinking", "everywhere"):
@@ -88,6 +104,11 @@ def prepare(
         everywhere = raw and chosen.given.get("where") != "thinking"
     if options.answer is not None:
         chosen = replace(chosen, answer=_policy(options.answer))
+    if chosen.name == "hidden" and model.arch in NO_HIDDEN:
+        raise UsageError(
+            f"the policy hidden does not work with {model.arch}: llama.cpp gives other logits beside hidden states",
+            "use another policy",
+        )
     stop = (options.stop,) if isinstance(options.stop, str) else tuple(options.stop)
     limits = Limits(options.max_tokens, options.think_budget, stop)
     if options.seed is not None and not 0 <= options.seed < 2**63:
@@ -203,7 +224,7 @@ def _messages(prompt: Any, options: Options) -> list[dict[str, str]] | None:
     return None
 
 
-def _no_tags(model: Model) -> UsageError:
+def no_tags(model: Model) -> UsageError:
     return UsageError(
         f"{model.name} has no thinking block that softllama knows",
         'name its tags with --think-tags "<think>,</think>", or use --think prompt',
@@ -224,17 +245,10 @@ def _chat(
     if marks:
         messages = [*messages[:-1], {**messages[-1], "content": parsed.filled(marks)}]
     text = template.render(messages, **variables)
-    inside = thinking.opened(text, tags)
     if options.think == "prompt":
         inside = True
-    elif options.think == "off":
-        if inside:
-            assert tags is not None
-            text, inside = f"{text}{tags.close}\n\n", False
-    elif not inside and (options.think == "on" or tags is not None):
-        if tags is None:
-            raise _no_tags(model)
-        text, inside = f"{text}{tags.open}\n", True
+    else:
+        text, inside = open_block(model, text, options.think, tags)
     texts = []
     for mark in marks:
         before, found, text = text.partition(mark)
@@ -243,6 +257,20 @@ def _chat(
         texts.append(before)
     whole = prompts.Prompt((*texts, text), parsed.places if marks else ())
     return _fill(model, whole, given, which, names, options), inside, tags
+
+
+def open_block(model: Model, text: str, think: str, tags: Tags | None) -> tuple[str, bool]:
+    """Open or close the thinking block at the end of a rendered chat, as `think` says; and is it open now?"""
+    inside = thinking.opened(text, tags)
+    if think == "off":
+        if inside:
+            assert tags is not None
+            return f"{text}{tags.close}\n\n", False
+    elif not inside and (think == "on" or tags is not None):
+        if tags is None:
+            raise no_tags(model)
+        return f"{text}{tags.open}\n", True
+    return text, inside
 
 
 def _placed(messages: list[dict[str, str]], options: Options) -> tuple[list[Any], list[int], prompts.Prompt, list[str]]:

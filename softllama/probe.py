@@ -248,7 +248,7 @@ def probe(
     results = branch.run(
         model, encoded.items[:at], tails, steps=continue_, continued=1 + n_baselines, n_ctx=n_ctx or model.n_ctx_given
     )
-    labels = ["+".join(m.components[i].label for m, i in zip(mixtures, c, strict=True)) for c in combos]
+    labels = _distinct(["+".join(m.components[i].label for m, i in zip(mixtures, c, strict=True)) for c in combos])
     weights = [math.prod(m.components[i].weight for m, i in zip(mixtures, c, strict=True)) for c in combos]
     baselines = {k: r.next for k, r in zip(labels, results[1 : 1 + n_baselines], strict=True)}
     texts = {}
@@ -282,6 +282,17 @@ def _as_list(
     for _, m in out:
         if not isinstance(m, str | Mixture):
             raise MixtureError(f"a mixture is text or a Mixture, not {type(m).__name__}")
+    return out
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    """Labels by which results are found: "a+b" and "c" must differ from "a" and "b+c", and a word from a row's name."""
+    out: list[str] = []
+    for label in labels:
+        name, n = f'"{label}"' if label in (MIXTURE, AVERAGE) else label, 2
+        while name in out:
+            name, n = f"{label} ({n})", n + 1
+        out.append(name)
     return out
 
 

@@ -44,9 +44,9 @@ def number(p: float) -> str:
 
 
 def tokens(found: list[Token]) -> Text:
-    """Tokens with their probabilities in one line."""
+    """Tokens with their probabilities in one line, those that would show as .000 left out."""
     line = Text()
-    for i, t in enumerate(found):
+    for i, t in enumerate([t for t in found if t.p >= 0.0005] or found[:1]):
         line.append("  " if i else "")
         shown = visible(t.text)
         core = shown.lstrip("␣") or shown

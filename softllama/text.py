@@ -33,6 +33,13 @@ class TextStream:
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
+    def fork(self) -> TextStream:
+        """A second stream that goes on from here."""
+        other = TextStream(self._stops)
+        other._decoder.setstate(self._decoder.getstate())
+        other._held, other.stopped = self._held, self.stopped
+        return other
+
     def flush(self) -> str:
         """What was held back."""
         return self.push(b"", final=True)

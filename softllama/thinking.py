@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from softllama.errors import UsageError
+from softllama.errors import PromptError, UsageError
 
 if TYPE_CHECKING:
     from softllama.model import Model
@@ -54,17 +54,27 @@ def written(model: Model, text: str) -> Tags:
     return make(model, open_.strip(), close.strip())
 
 
-def find(model: Model) -> Tags | None:
-    """The model's own tags: a known pair in its chat template, or one whose tags are single tokens. None if it has none."""
-    template = str(model.metadata.get("tokenizer.chat_template") or "")
+def find(model: Model, template: str | None = None) -> Tags | None:
+    """The model's own tags: a known pair in its chat template, or one whose tags are single tokens. None if it has none.
+
+    template: the source of one that is used in place of the model's.
+    """
+    template = str(model.metadata.get("tokenizer.chat_template") or "") if template is None else template
     for open_, close in KNOWN:
         if open_ in template and close in template:
             return make(model, open_, close)
     for open_, close in KNOWN:
-        tags = make(model, open_, close)
-        if len(tags.open_ids) == len(tags.close_ids) == 1:
-            return tags
+        if len(encoded(model, open_)) == len(encoded(model, close)) == 1:
+            return make(model, open_, close)
     return None
+
+
+def encoded(model: Model, text: str) -> tuple[int, ...]:
+    """Ids of a text that goes on from other text; none where the vocabulary cannot write it."""
+    try:
+        return tuple(model.tokenizer.tokenize(text, lead=False))
+    except PromptError:
+        return ()
 
 
 def opened(text: str, tags: Tags | None) -> bool:

@@ -34,8 +34,8 @@ class Trace:
     steps: one for each generated position. prompt: ids and mixtures that were fed before. prompt_text: the same for
     people. policy: in written form. stop_reason: "end of generation", "max tokens", "stop string ...", "context full",
     "interrupted", or a policy's own. thinking_tags: opening and closing, ("", "") where there are none. evaluated:
-    positions that the model evaluated, prompt included. timings: seconds, "prompt" and "total". tail: text that was held
-    back at the end, of thinking and answer. texts: of every token in the steps, by id.
+    positions that the model evaluated, prompt included unless its memory was copied. timings: seconds, "prompt" and
+    "total". tail: text that was held back at the end, of thinking and answer. texts: of every token in the steps, by id.
     """
 
     steps: tuple[Step, ...]
@@ -183,7 +183,7 @@ def step_dict(s: Step) -> dict[str, Any]:
         "kind": "step", "index": s.index, "position": s.position, "mode": s.mode, "thinking": s.thinking,
         "token": s.token, "text": s.text, "mixture": _mixture(s.mixture), "entropy": s.entropy,
         "top": [list(t) for t in s.top], "why": s.why, "left_out": s.left_out, "noise": s.noise, "hidden": s.hidden,
-        "seconds": s.seconds,
+        "seconds": s.seconds, "logp": s.logp if math.isfinite(s.logp) else None,
     }  # fmt: skip
 
 

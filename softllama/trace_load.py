@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ def load(path: str | os.PathLike[str]) -> Trace:
         raise SoftLlamaError(f"cannot read the trace {str(p)!r}: {e.strerror or e}", "check the path") from None
     if not lines[-1]:
         lines.pop()
+    return parse(lines, p)
+
+
+def parse(lines: Sequence[bytes], p: Path) -> Trace:
+    """The trace that JSON lines hold, as far as they go. p is what errors call it."""
     if not lines:
         raise SoftLlamaError(f"{str(p)!r} is empty", WRITES)
     header: dict[str, Any] = {}
@@ -185,6 +190,10 @@ def _real(v: Any) -> float:
     return float(v)
 
 
+def _logp(v: Any) -> float:
+    return -math.inf if v is None else _real(v)  # JSON has no infinity
+
+
 def _text(v: Any) -> str:
     if not isinstance(v, str):
         raise ValueError(f"{v!r:.60} is not text")
@@ -209,4 +218,5 @@ def _top(v: Any) -> tuple[tuple[int, float], ...]:
 
 _READ: dict[str, Callable[[Any], Any]] = {
     "int": _int, "str": _text, "float": _real, "bool": _bool, "token": _id, "mode": _mode, "mixture": _unmix, "top": _top,
+    "logp": _logp,
 }  # fmt: skip

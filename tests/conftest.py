@@ -24,13 +24,14 @@ SHARED = Path(os.environ.get("SOFTLLAMA_SHARED") or ROOT.parent / "shared")
 
 @pytest.fixture(autouse=True, scope="session")
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The user's cache is neither read nor written, nor are the user's settings."""
+    """The user's cache, conversations and settings are neither read nor written."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as m:
         for name in [n for n in os.environ if n.startswith("SOFTLLAMA_") and n not in KEPT]:
             m.delenv(name)
         m.setenv("SOFTLLAMA_CACHE", str(folder))
         m.setenv("SOFTLLAMA_CONFIG", str(folder / "no-config.ini"))
+        m.setenv("SOFTLLAMA_STATE", str(tmp_path_factory.mktemp("state")))
         yield folder
 
 

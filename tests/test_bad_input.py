@@ -391,6 +391,33 @@ def test_a_full_context_is_said_and_leaves_the_session_as_it_was(load: Load, arc
         assert np.isfinite(s.feed([2]).logits).all()
 
 
+@pytest.mark.parametrize("n_ctx", [1, 2, 100, 255, 256, 257])
+def test_more_at_once_than_the_context_that_was_asked_for(load: Load, n_ctx: int) -> None:
+    """llama.cpp rounds a context up, and ends the process on a batch larger than what was asked for."""
+    model = load("llama")
+    with model.session(n_ctx=n_ctx) as s:
+        room = s.n_ctx
+        assert room >= n_ctx
+        a = s.feed([5] * room)
+        s.truncate(0)
+        b = s.feed([sl.Mixture.one_hot(5)] * room)
+        assert np.isfinite(a.logits).all()
+        np.testing.assert_allclose(a.logits, b.logits, rtol=1e-3, atol=1e-3)
+        raises(lambda: s.feed([1]), ContextError, "do not fit", "--n-ctx")
+
+
+def test_learned_positions_end(load: Load) -> None:
+    """A model with a table of positions cannot go beyond it, whatever n_ctx says."""
+    model = load("gpt2", n_ctx=100)
+    with model.session(n_ctx=1000) as s:
+        assert s.n_ctx == 100
+        s.feed([5] * 100)
+        raises(lambda: s.feed([5]), ContextError, "101 positions do not fit into a context of 100", None)
+    raises(lambda: model.probe("{}" + "\n" * 200, DOG, n_ctx=500), ContextError, "this model knows 100 positions", None)
+    raises(lambda: model.probe("{}" + "\n" * 200, DOG), PromptError, "the context has room for 100", "--n-ctx")
+    model.probe("{}" + "\n" * 90, DOG)
+
+
 def test_forks_share_the_room(model: Model) -> None:
     """Two sequences in one memory: the second can run out of room before its own limit, and says so."""
     with model.session(n_ctx=256) as s:

@@ -89,7 +89,7 @@ def test_show(cli: Cli, at_hand: Path) -> None:
 )
 def test_every_way_to_name_a_model(cli: Cli, at_hand: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(at_hand)
-    code, out, err = cli("probe", "-m", name, "--mix", "#5,#6", "--prompt", "{}")
+    code, _, err = cli("probe", "-m", name, "--mix", "#5,#6", "--prompt", "{}")
     assert code == 0, err
     assert ("model: " in err) == (name != "Downloads/sound.gguf")
 
@@ -112,7 +112,7 @@ def test_pull_offline(cli: Cli, server: Hub, home: Path, monkeypatch: pytest.Mon
     cli("models", "pull", "user/tiny")
     server.requests.clear()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    code, out, err = cli("models", "pull", "user/tiny")
+    code, _, err = cli("models", "pull", "user/tiny")
     assert (code, server.requests) == (0, [])
     assert "whether it is the newest is unknown, as HF_HUB_OFFLINE is set" in err
 

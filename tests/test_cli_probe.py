@@ -98,7 +98,7 @@ def test_a_chat_prompt_goes_through_the_template(cli: Cli, write: Callable[..., 
     m = write("llama", chat_template=CHAT_TEMPLATE)
     out = cli("probe", "-q", "-m", m, "--mix", "dog,cat", "--prompt", "a{}?", "--chat", "--system", "b", "--json")[1]
     assert "".join(json.loads(out)["tokens"]) == (
-        "<|bos|><|im_start|>system\nb<|im_end|>\n<|im_start|>user\na{}?<|im_end|>\n<|im_start|>assistant"
+        "<|bos|><|im_start|>system\nb<|im_end|>\n<|im_start|>user\na{}?<|im_end|>\n<|im_start|>assistant\n"
     )
 
 

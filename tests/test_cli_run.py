@@ -136,6 +136,12 @@ BAD = [
     (["run", "{} {x}", "--mix", "dog"], 2, "no mixture for"),
     (["run", "a" * 400], 1, "context has room"),
     (["run", "a", "--n-ctx", "0"], 2, "n_ctx"),
+    (["run", "a", "--beams", "0"], 2, "1 to 256"),
+    (["run", "a", "--beams", "2", "--samples", "2"], 2, "exclude"),
+    (["run", "a", "--beams", "2", "--policy", "full"], 2, "--policy"),
+    (["run", "a", "--samples", "2", "--extract", "boxd"], 2, "boxed"),
+    (["run", "a", "--extract", "boxed"], 2, "--samples"),
+    (["run", "a", "--best-of", "2", "--jsonl"], 2, "--jsonl"),
     (["run", "a", "--threads", "0"], 2, "threads"),
     (["run", "a", "--gpu-layers", "-2"], 2, "gpu_layers"),
     (["policies", "greddy"], 2, "greedy"),
@@ -156,6 +162,21 @@ def test_policies_are_listed(cli: Cli) -> None:
     assert code == 0
     for name in ("greedy", "soft_thinking", "gumbel", "swir", "tau"):
         assert name in out
+
+
+def test_searches_print_their_answer_and_their_cost(cli: Cli, file: Path, tmp_path: Path) -> None:
+    rest = ("run", "-m", file, "The dog", "--max-tokens", 6)
+    greedy = cli(*rest, "-q", "--policy", "greedy")[1]
+    assert cli(*rest, "-q", "--beams", 1)[1].split() == greedy.split()
+    code, out, err = cli(*rest, "--beams", 3, "--trace", tmp_path / "t.jsonl")
+    assert code == 0
+    assert out.strip() == trace.load(tmp_path / "t.jsonl").text.strip()
+    assert "cost: " in err
+    votes = json.loads(cli(*rest, "--samples", 4, "--extract", "text", "--seed", 1, "--json")[1])
+    assert sum(votes["votes"].values()) <= 4
+    assert len(votes["answers"]) == 4
+    best = json.loads(cli(*rest, "--best-of", 4, "--seed", 1, "--json")[1])
+    assert best["text"].strip() == cli(*rest, "-q", "--best-of", 4, "--seed", 1)[1].strip()
 
 
 def test_an_interrupt_ends_with_130_and_the_text_is_kept(write: Callable[..., Path], tmp_path: Path) -> None:

@@ -295,6 +295,13 @@ def test_a_run_may_start_from_a_mixture(model: sl.Model) -> None:
     assert [s.token for s in pure.steps] == [s.token for s in model.generate("Thedog says", max_tokens=8).steps]
 
 
+@pytest.mark.parametrize(("tokenizer", "prompt"), [("spm-nobytes", "dog"), ("ugm", "dog"), ("none", (1, 2))])
+def test_vocabularies_that_cannot_write_a_tag_or_a_line_end_generate_too(
+    load: Callable[..., sl.Model], tokenizer: str, prompt: Any
+) -> None:
+    assert len(load("llama", tokenizer=tokenizer).generate(prompt, max_tokens=5).steps) == 5
+
+
 def test_braces_are_braces_without_a_mixture(model: sl.Model) -> None:
     assert model.generate("a {b", max_tokens=1).prompt_text.endswith("a {b")
 

@@ -209,6 +209,25 @@ def test_truncate_then_feed_is_feed_straight(load: Load, arch: str) -> None:
         assert np.array_equal(s.feed([4]).logits, truth)
 
 
+@pytest.mark.parametrize("arch", ["gemma2", "gemma3"])
+def test_truncating_behind_a_sliding_window(load: Load, arch: str) -> None:
+    """What lies behind the window is still needed when a session goes back by more than the window."""
+    model = load(arch, extra={"{arch}.attention.sliding_window": 8})
+    ids = [int(i) for i in np.random.default_rng(6).integers(0, model.n_vocab, 60)]
+    with model.session(n_ctx=128) as s, model.session(n_ctx=128) as t:
+        s.feed(ids[:20])
+        s.feed(ids[20:])
+        s.truncate(20)
+        t.feed(ids[:20])
+        assert np.array_equal(s.feed([4, MIX]).logits, t.feed([4, MIX]).logits)
+    tails: list[list[Item]] = [[i, *ids[:30]] for i in range(100)]  # several batches: the first sequence goes back
+    results = branch.run(model, ids[:20], tails)
+    with model.session(n_ctx=128) as s:
+        s.feed(ids[:20])
+        want = s.feed([Mixture.one_hot(99), *ids[:30]]).logits
+    assert np.abs(results[99].next.logits - want).max() <= 5e-3 * np.abs(want).max()
+
+
 @pytest.mark.parametrize("arch", ["llama", "gemma3", "qwen2vl", "mamba", "lfm2", "qwen35"])
 def test_truncating_a_fork_leaves_the_other(load: Load, arch: str) -> None:
     model = load(arch)

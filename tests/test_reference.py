@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import runpy
 from typing import Any
 
@@ -21,7 +22,7 @@ def test_the_reference_is_current() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_texts_begin_with_a_sentence_and_examples(name: str) -> None:
-    first, second, *_ = inspect.cleandoc(COMMANDS[name].help or "").split("\n\n")
+    first, second, *_ = re.split(r"\n{2,}", inspect.cleandoc(COMMANDS[name].help or ""))
     assert first.endswith(".")
     assert second.startswith("\b\n")
     assert any(line.strip().startswith(("softllama ", "echo ")) for line in second.splitlines())

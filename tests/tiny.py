@@ -24,7 +24,7 @@ WORDS = ("dog", "cat", "ball", "bone", "the", "The", "says", "sees", "and", "woo
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # gguf.TokenType
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
+    "{{ '<|im_start|>assistant\n' }}"
 )
 
 Tensors = dict[str, NDArray[np.float32]]

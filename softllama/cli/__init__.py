@@ -20,6 +20,7 @@ from softllama.errors import SoftLlamaError
 COMMANDS = {
     "probe": "What a model makes of a prompt that holds a mixture of tokens.",
     "run": "Generate text, thinking in mixtures and answering in words.",
+    "chat": "Talk with a model that thinks in mixtures and answers in words.",
     "policies": "The decoding policies, their parameters and defaults.",
     "models": "The models on this machine; show one, or fetch one.",
     "trace": "Look at the record of a generation, or feed it again.",
@@ -78,16 +79,20 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     "-V", "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version,
     help="Versions of softllama and of the llama.cpp it uses.",
 )  # fmt: skip
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Feed probability vectors, not tokens, to the language models you run with llama.cpp.
 
     \b
     softllama probe --mix "dog:0.5,cat:0.5"
     softllama run "Who is bigger, the dog or the cat?" -m user/repo:Q4_K_M
+    softllama chat -m model.gguf
     softllama models
 
     Every option has a variable, such as SOFTLLAMA_RUN_SEED for run --seed; SOFTLLAMA_MODEL sets -m for all commands.
     """
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":  # click asks only whether it is a terminal
+        ctx.color = False
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

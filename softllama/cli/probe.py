@@ -27,7 +27,9 @@ DEFAULT_PROMPT = "The {} says"
 @click.option(
     "--continue", "continue_", type=int, default=0, metavar="N", help="Also continue each greedily for N tokens."
 )
-@click.option("--top", "n_top", type=int, default=5, show_default=True, metavar="N", help="How many tokens to show.")
+@click.option(
+    "--top", "n_top", type=int, default=5, show_default=True, metavar="N", help="How many tokens to show at most."
+)
 @click.option("--normalize", is_flag=True, help="Divide the weights by their sum.")
 @click.option("--signed", is_flag=True, help="Allow any real weights, as in king:1,man:-1,woman:1.")
 @click.option("--split", type=click.Choice(["first", "last", "mean"]), help="What a word of several tokens stands for.")

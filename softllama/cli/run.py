@@ -63,6 +63,12 @@ if TYPE_CHECKING:
 @click.option(
     "--trace", "trace_file", metavar="FILE", help="Save the record (.jsonl or .npz); `softllama trace` shows it."
 )
+@click.option("--beams", type=int, metavar="N", help="Beam search with N beams, in tokens; the best is the answer.")
+@click.option("--samples", type=int, metavar="N", help="Self-consistency: the answer that most of N samples give.")
+@click.option("--best-of", type=int, metavar="N", help="The likeliest of N samples.")
+@click.option(
+    "--extract", metavar="RULE", help="With --samples: boxed, hash, number, choice, text, or a regular expression."
+)
 @model_options
 def command(
     prompt: str | None,
@@ -77,6 +83,10 @@ def command(
     as_json: bool,
     as_jsonl: bool,
     trace_file: str | None,
+    beams: int | None,
+    samples: int | None,
+    best_of: int | None,
+    extract: str | None,
     model: str | None,
     n_ctx: int | None,
     gpu_layers: int | None,
@@ -92,6 +102,7 @@ def command(
     softllama run -m model.gguf "What is 17 * 23?" --policy "soft_thinking:n=10,tau=0.01" --show-mixtures
     softllama run -m model.gguf --raw "Once upon a time" --policy full --max-tokens 100 --trace story.jsonl
     softllama run "What does the {} eat?" --mix "dog:0.5,cat:0.5"
+    softllama run "Which is bigger, the cow or the hen?" --samples 16 --policy gumbel
     echo "What is the capital of France?" | softllama run -m model.gguf --think-budget 200 --json
 
     The answer goes to stdout; the thinking, as its readouts, dim to stderr. A policy is soft in the thinking block; a raw
@@ -108,6 +119,11 @@ def command(
     for written in (options["policy"], answer_policy):
         if written is not None:
             policies.parse(written)  # a typo is told before a large model is loaded
+    from softllama.cli import baselines
+
+    searching = baselines.check(beams, samples, best_of, extract, {**options, "answer": answer_policy})
+    if searching and (as_jsonl or show_mixtures):
+        raise UsageError("--jsonl and --show-mixtures show one generation, not a search", "--json, or --trace FILE")
     text = _prompt(prompt, prompt_option, prompt_file)
     loaded = load_model(model, n_ctx, gpu_layers, threads, lora, quiet)
     chosen = _template(loaded, template)
@@ -119,7 +135,15 @@ def command(
                 if chat
                 else "prompt: raw, as the model has no chat template"
             )
-    o = generate.Options(mix=list(mixes), chat=chat, template=chosen, answer=answer_policy, stop=stops, **options)
+    options |= {"mix": list(mixes), "chat": chat, "template": chosen, "answer": answer_policy, "stop": stops}
+    if searching:
+        trace = baselines.run(loaded, text, beams, samples, best_of, extract, as_json, quiet, n_ctx, options)
+        if trace_file is not None:
+            trace.save(trace_file)
+        if trace.stop_reason == "interrupted":
+            raise KeyboardInterrupt
+        return
+    o = generate.Options(**options)
     g = generate.prepare(loaded, text, o)
     if not quiet:
         why = "" if options["policy"] else ", " + generate.default_policy(loaded, g.thinking)[1]

@@ -15,7 +15,7 @@ from softllama import cache, thinking
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.hub import places
 from softllama.hub.places import Found
-from softllama.llama import binding, header, weights
+from softllama.llama import binding, header, skim, weights
 from softllama.llama.binding import api
 
 KIND = "header-1"  # of the cache's entries; counts up when the fields below change
@@ -94,7 +94,7 @@ def _describe(found: Found, known: dict[str, Any], new: dict[str, dict[str, Any]
         except TypeError:
             pass  # not ours
     try:
-        h = header.read(found.path)
+        h = header.read(found.path, skim.read_one)
     except SoftLlamaError as e:
         return dataclasses.replace(basic, problem=e.message.replace(f"{found.path} is ", "", 1))
     new[key] = read(h)

@@ -6,6 +6,7 @@ The only object that changes besides a chat's state. Everything that could make 
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import weakref
 from collections.abc import Sequence
@@ -79,11 +80,15 @@ class Context:
         self.pointer = pointer
         self._finalizer = weakref.finalize(self, api.llama_free, pointer)
         self.memory = api.llama_get_memory(pointer)
-        self.n_ctx: int = api.llama_n_ctx(pointer)
+        self.n_ctx: int = min(api.llama_n_ctx(pointer), weights.n_positions or sys.maxsize)
+        # llama.cpp takes no more at once than the n_ctx it was asked for, though it rounds the context up
+        self.n_batch = min(self.n_batch, api.llama_n_batch(pointer))
+        self.n_outputs = min(self.n_outputs, self.n_batch)
         self.n_seq = n_seq
         self._free = list(range(n_seq))[::-1]
         self._lock = threading.RLock()
         self.evaluated = 0  # positions evaluated so far
+        self.calls = 0  # of llama_decode that evaluated them
         if weights.lora:
             n = len(weights.lora)
             adapters = (api.llama_adapter_lora_p_ctypes * n)(*[a.pointer for a in weights.lora])
@@ -130,6 +135,11 @@ class Context:
         """Keep the first n positions. False where the memory cannot (recurrent models), which leaves it as it was."""
         with self._lock:
             return bool(api.llama_memory_seq_rm(self.memory, seq, n, -1))
+
+    def length(self, seq: int) -> int:
+        """Positions that the memory holds of a sequence, half of an interrupted batch included."""
+        with self._lock:
+            return int(api.llama_memory_seq_pos_max(self.memory, seq)) + 1
 
     def state(self, seq: int) -> bytes:
         """A sequence's whole state, for `restore` in a context of the same model."""
@@ -182,6 +192,8 @@ class Context:
                 )
             p = self._pos
             p[:n] = positions
+            if self.weights.n_positions and p[:n].max() >= self.weights.n_positions:
+                raise ContextError(f"this model knows {self.weights.n_positions} positions, and no more can be made")
             if self.weights.positions_per_row == 4:  # section-major: time, height, width as for text, then 0
                 p[n : 2 * n] = p[2 * n : 3 * n] = p[:n]
                 p[3 * n : 4 * n] = 0
@@ -194,6 +206,7 @@ class Context:
             if rc:
                 raise ContextError(f"llama.cpp could not evaluate a batch of {n}: {binding.last_error()} (code {rc})")
             self.evaluated += n
+            self.calls += 1
             wanted = np.flatnonzero(self._want[:n])
             out = np.empty((len(wanted), self.weights.n_vocab), dtype=np.float32)
             for i, j in enumerate(wanted.tolist()):

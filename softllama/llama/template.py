@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import jinja2
@@ -22,13 +23,17 @@ class ChatTemplate:
             self._format = Jinja2ChatFormatter(source, eos_token=eos, bos_token=bos)
         except jinja2.TemplateError as e:
             raise ModelError(f"the chat template does not parse: {e}", "use a raw prompt, without --chat") from None
+        self._history = copy.copy(self._format)
+        self._history.add_generation_prompt = False
 
-    def render(self, messages: list[dict[str, str]], **variables: Any) -> str:
+    def render(self, messages: list[dict[str, str]], *, generation: bool = True, **variables: Any) -> str:
         """The prompt for messages [{"role": ..., "content": ...}], up to where the assistant speaks.
 
-        `variables` are handed to the template, such as enable_thinking. Raises PromptError where it refuses.
+        generation: False leaves out the beginning of the answer, where the template can. `variables` are handed to the
+        template, such as enable_thinking. Raises PromptError where it refuses.
         """
         try:
-            return str(self._format(messages=messages, **variables).prompt)
+            chosen = self._format if generation else self._history
+            return str(chosen(messages=messages, **variables).prompt)
         except (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as e:
             raise PromptError(f"the model's chat template refuses these messages: {e}") from None

@@ -186,6 +186,8 @@ class Weights:
         self.n_embd: int = self.table.shape[0]
         self.n_embd_inp: int = api.llama_model_n_embd_inp(pointer)
         self.n_ctx_train: int = api.llama_model_n_ctx_train(pointer)
+        positions = self.header.tensors.get("position_embd.weight")
+        self.n_positions = positions.shape[1] if positions else None  # learned ones; llama.cpp aborts beyond them
         self.n_layer: int = api.llama_model_n_layer(pointer)
         self.recurrent: bool = bool(api.llama_model_is_recurrent(pointer) or api.llama_model_is_hybrid(pointer))
         mrope = (api.LLAMA_ROPE_TYPE_MROPE, api.LLAMA_ROPE_TYPE_IMROPE)
