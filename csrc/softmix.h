@@ -84,10 +84,11 @@ int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids, int isa
 /* Entropy of softmax(logits / temperature) in nats: -sum p ln p. */
 int softmix_entropy(const float *logits, int64_t n, float temperature, double *out, int isa);
 
-/* KL(p || q) = sum p ln(p/q) in nats, p = softmax(a), q = softmax(b); +inf where q lacks mass that p has. */
-int softmix_kl(const float *a, const float *b, int64_t n, double *out);
+/* KL(p || q) = sum p ln(p/q) in nats, p = softmax(a), q = softmax(b); +inf where q lacks mass that p has.
+ *   ln   (2) ln sum e^a and ln sum e^b, where they are known (the logits are then not checked); or NULL */
+int softmix_kl(const float *a, const float *b, int64_t n, const double *ln, double *out, int isa);
 
 /* JS(p, q) = (KL(p || m) + KL(q || m)) / 2 in nats, m = (p + q) / 2; between 0 and ln 2. */
-int softmix_js(const float *a, const float *b, int64_t n, double *out);
+int softmix_js(const float *a, const float *b, int64_t n, const double *ln, double *out, int isa);
 
 #endif

@@ -30,7 +30,9 @@ class Table:
     def mix(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], scale: float = 1.0, threads: int = 1) -> None:
         """out[r] = scale · Σ wᵢ E[i] of mixtures[r]; out: (>= n, stride) float32, stride >= n_embd, padded with 0.
 
-        threads: for mixtures of more than 1,024 tokens; the result does not depend on it. Raises MixtureError for a token id outside the vocabulary.
+        threads: for mixtures of more than 1,024 tokens; the result does not depend on it.
+
+        Raises MixtureError for a token id outside the vocabulary.
         """
         for m in mixtures:
             self.check(m)

@@ -228,6 +228,8 @@ def sums(logits: F32, high: float, temperature: float = 1.0) -> tuple[float, flo
 def probs(logits: F32, high: float, total: float, temperature: float = 1.0) -> F32:
     """e^((logits - high)/temperature) / total of all or some logits: (k,) float32."""
     out = np.empty(len(logits), dtype=np.float32)
+    if not len(out):
+        return out
     t = _temperature(temperature)
     rc = lib.softmix_probs(_pointer("float[]", logits), len(out), t, high, total, _pointer("float[]", out), isa())
     if rc:
@@ -286,22 +288,26 @@ def entropy(logits: Any, temperature: float = 1.0) -> float:
     return float(out[0])
 
 
-def _divergence(function: str, a: Any, b: Any) -> float:
+def _divergence(function: str, a: Any, b: Any, known: tuple[float, float] | None) -> float:
     p, q = _vector("logits", a), _vector("logits", b)
     if p.shape != q.shape:
         raise SoftLlamaError(f"distributions over {len(p)} and {len(q)} tokens cannot be compared")
-    out = ffi.new("double *")
-    rc = getattr(lib, f"softmix_{function}")(_pointer("float[]", p), _pointer("float[]", q), len(p), out)
+    out, ln = ffi.new("double *"), ffi.new("double[2]", known) if known else ffi.NULL
+    f = lib.softmix_kl if function == "kl" else lib.softmix_js
+    rc = f(_pointer("float[]", p), _pointer("float[]", q), len(p), ln, out, isa())
     if rc:
         _fail(rc, function, p, q)
     return float(out[0])
 
 
-def kl(a: Any, b: Any) -> float:
-    """KL(softmax(a) || softmax(b)) in nats; inf where b gives no mass to a token that has some in a."""
-    return _divergence("kl", a, b)
+def kl(a: Any, b: Any, known: tuple[float, float] | None = None) -> float:
+    """KL(softmax(a) || softmax(b)) in nats; inf where b gives no mass to a token that has some in a.
+
+    known: ln Σ e^a and ln Σ e^b, of logits that were checked before.
+    """
+    return _divergence("kl", a, b, known)
 
 
-def js(a: Any, b: Any) -> float:
-    """Jensen-Shannon divergence of softmax(a) and softmax(b) in nats, between 0 and ln 2 (Lin 1991)."""
-    return _divergence("js", a, b)
+def js(a: Any, b: Any, known: tuple[float, float] | None = None) -> float:
+    """Jensen-Shannon divergence of softmax(a) and softmax(b) in nats, between 0 and ln 2 (Lin 1991). known: as in `kl`."""
+    return _divergence("js", a, b, known)

@@ -28,6 +28,7 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "trace",
         "trace_load",
         "replay",
+        "bench",
     },
     4: {"render", "render_trace", "page", "plot", "cli", "__main__"},
 }

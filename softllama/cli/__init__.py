@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "Generate text, thinking in mixtures and answering in words.",
     "policies": "The decoding policies, their parameters and defaults.",
     "trace": "Look at the record of a generation, or feed it again.",
+    "bench": "How fast a model runs here, beside llama.cpp alone.",
 }
 
 
