@@ -329,6 +329,68 @@ int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids, int isa
     return 0;
 }
 
+int softmix_filter(const float *logits, int64_t n, int32_t *ids, int64_t k, double temperature, double total, double top_p,
+                   double min_p, int64_t at_most, double *p, int64_t *count) {
+    const int bad = bad_logits(logits, n, temperature);
+    if (bad) return bad == 3 ? 5 : bad;
+    if (!ids) return 3;
+    if (k < 1 || k > n) return 4;
+    if (!(total >= 0.0)) return 6;
+    if (!(top_p > 0.0)) return 7;
+    if (!(min_p >= 0.0)) return 8;
+    if (at_most < 1) return 9;
+    if (!p) return 10;
+    if (!count) return 11;
+    for (int64_t i = 0; i < k; i++) {
+        if (ids[i] < 0 || ids[i] >= n) return (int)-(i + 1);
+    }
+    const double max = logits[ids[0]];
+    double sum = 0.0;
+    for (int64_t i = 0; i < k; i++) {
+        p[i] = exp(((double)logits[ids[i]] - max) / temperature);
+        sum += p[i];
+    }
+    if (total == 0.0) total = sum;
+    for (int64_t i = 0; i < k; i++) p[i] /= total;
+    int64_t m = k; /* every filter keeps some of the first */
+    if (top_p < 1.0) {
+        double covered = 0.0;
+        for (m = 0; m < k && covered < top_p; m++) covered += p[m];
+    }
+    while (m > 1 && !(p[m - 1] > 0.0 && p[m - 1] >= min_p * p[0])) m--;
+    if (m > at_most) m = at_most;
+    sum = 0.0;
+    for (int64_t i = 0; i < m; i++) sum += p[i];
+    for (int64_t i = 0; i < m; i++) p[i] /= sum;
+    static const int gaps[] = {9841, 3280, 1093, 364, 121, 40, 13, 4, 1};
+    for (int g = 0; g < 9; g++) { /* in the order of ids: Shell's sort */
+        for (int64_t i = gaps[g]; i < m; i++) {
+            const int32_t id = ids[i];
+            const double v = p[i];
+            int64_t j = i;
+            for (; j >= gaps[g] && ids[j - gaps[g]] > id; j -= gaps[g]) {
+                ids[j] = ids[j - gaps[g]];
+                p[j] = p[j - gaps[g]];
+            }
+            ids[j] = id;
+            p[j] = v;
+        }
+    }
+    *count = m;
+    return 0;
+}
+
+int64_t softmix_draw(const double *p, int64_t n, double u) {
+    if (!p || bad_size(n)) return -1;
+    double sum = 0.0, c = 0.0;
+    for (int64_t i = 0; i < n; i++) sum += p[i];
+    for (int64_t i = 0; i < n; i++) {
+        c += p[i];
+        if (c > u * sum) return i;
+    }
+    return n - 1;
+}
+
 int softmix_entropy(const float *logits, int64_t n, float temperature, double *out, int isa) {
     const int bad = bad_logits(logits, n, temperature);
     if (bad) return bad;

@@ -253,6 +253,35 @@ def tail(logits: F32, high: float, mass: float, temperature: float = 1.0) -> tup
     return ids[: count[0]], below[0], int(below[1])
 
 
+def filtered(
+    logits: F32,
+    ids: NDArray[np.int32],
+    temperature: float = 1.0,
+    *,
+    total: float = 0.0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    at_most: int | None = None,
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Of the likeliest ids (k,), likeliest first: those that pass, in increasing order, and their p, which sum to 1.
+
+    total: Σ e^x over all logits, or 0 to renormalise over these before top_p. at_most: so many of the likeliest.
+    """
+    ids, p, count = ids.copy(), np.empty(len(ids)), ffi.new("int64_t *")
+    rc = lib.softmix_filter(
+        _pointer("float[]", logits), len(logits), _pointer("int32_t[]", ids), len(ids), temperature, total, top_p, min_p,
+        len(ids) if at_most is None else at_most, _pointer("double[]", p), count,
+    )  # fmt: skip
+    if rc:
+        raise SoftLlamaError(f"softmix_filter: argument {rc} is not allowed")
+    return ids[: count[0]], p[: count[0]]
+
+
+def draw(p: NDArray[np.float64], u: float) -> int:
+    """The first index of p (k,) whose cumulative sum exceeds u · Σ p, 0 <= u < 1."""
+    return int(lib.softmix_draw(_pointer("double[]", p), len(p), u))
+
+
 def softmax(logits: Any, temperature: float = 1.0) -> F32:
     """softmax(logits / temperature), float32 (n,). Logits are finite or -inf (probability 0)."""
     z = _vector("logits", logits)
