@@ -59,6 +59,7 @@ typedef struct {
     void (*bins)(const float *z, int64_t n, double max, double inv_t, int far, double *mass);
     int64_t (*pick)(const float *z, int64_t n, float least, int32_t *ids);
     int (*above)(const float *v, float than);
+    double (*js)(const float *a, const float *b, int64_t n, double ln_a, double ln_b);
 } softmix_scan;
 
 const softmix_scan *softmix_scanner(int isa);

@@ -142,6 +142,44 @@ TARGET static void NAME(probs_)(const float *z, int64_t n, double max, double in
 
 enum { NAME(CHUNK) = 16 * LANES }; /* loops long enough for compilers to see that they are worth vectorising */
 
+/* ln(1 + y), 0 <= y <= 1, within 2 units in the last place: 2 atanh(y / (2 + y)), whose series in s^2 <= 1/9 is a
+ * polynomial of degree 9 (least squares at Chebyshev's points). */
+TARGET static inline double NAME(log1p_)(double y) {
+    const double s = y / (2.0 + y), u = s * s, u2 = u * u, u4 = u2 * u2;
+    const double a = (1.0 + u * 0x1.5555555555b0fp-2) + u2 * (0x1.99999998c684ap-3 + u * 0x1.24924982c420fp-3);
+    const double b = (0x1.c71c472f43411p-4 + u * 0x1.74629a5c95e40p-4) + u2 * (0x1.3aa5219cdbb95p-4 + u * 0x1.166087efa97bdp-4);
+    const double c = 0x1.9474d1f0f942fp-5 + u * 0x1.6c693ce7c1a1ep-4;
+    return 2.0 * s * (a + u4 * (b + u4 * c));
+}
+
+/* The sum of p (ln p/m) + q (ln q/m), m = (p + q)/2, p = e^(a - ln_a), q = e^(b - ln_b). With t = |ln p - ln q| and
+ * h the larger, l the smaller of the two, each term is h (ln 2 - ln(1 + e^-t)) + l (ln 2 - ln(1 + e^-t) - t): the same to
+ * the bit when p and q change places. */
+TARGET static double NAME(js_)(const float *a, const float *b, int64_t n, double ln_a, double ln_b) {
+    double sum[LANES], total = 0.0;
+    for (int l = 0; l < LANES; l++) sum[l] = 0.0;
+    for (int64_t i = 0; i < n; i += LANES) {
+        float v[LANES], w[LANES];
+        if (i + LANES <= n) {
+            memcpy(v, a + i, sizeof v);
+            memcpy(w, b + i, sizeof w);
+        } else {
+            for (int l = 0; l < LANES; l++) v[l] = i + l < n ? a[i + l] : -INFINITY;
+            for (int l = 0; l < LANES; l++) w[l] = i + l < n ? b[i + l] : -INFINITY;
+        }
+        for (int l = 0; l < LANES; l++) {
+            const double p = (double)v[l] - ln_a, q = (double)w[l] - ln_b;
+            const double p_ = p < -800.0 ? -800.0 : p, q_ = q < -800.0 ? -800.0 : q; /* e^-800 is 0 here */
+            const double high = p_ > q_ ? p_ : q_, low = p_ > q_ ? q_ : p_, t = high - low;
+            const double h = NAME(exp_)(high), y = NAME(exp_)(low - high), r = 0.69314718055994530942 - NAME(log1p_)(y);
+            const double term = h * r + h * y * (r - t);
+            sum[l] += t == 0.0 ? 0.0 : term;
+        }
+    }
+    for (int l = 0; l < LANES; l++) total += sum[l];
+    return total;
+}
+
 /* mass[bin] += e^x: (SOFTMIX_BINS + LANES). What is in bins from `far` on goes to the places behind, one for each lane. */
 TARGET static void NAME(bins_)(const float *z, int64_t n, double max, double inv_t, int far, double *mass) {
     for (int64_t i = 0; i < n; i += NAME(CHUNK)) {
@@ -166,7 +204,8 @@ TARGET static int64_t NAME(pick_)(const float *z, int64_t n, float least, int32_
     return k;
 }
 
-static const softmix_scan NAME(scan) = {NAME(peak_), NAME(sums_), NAME(probs_), NAME(bins_), NAME(pick_), NAME(above_)};
+static const softmix_scan NAME(scan) = {NAME(peak_), NAME(sums_), NAME(probs_), NAME(bins_), NAME(pick_), NAME(above_),
+                                      NAME(js_)};
 
 #undef SUFFIX
 #undef TARGET

@@ -178,23 +178,6 @@ int softmix_add(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
 
 /* ---- measures ------------------------------------------------------------------------------------------------ */
 
-/* The largest logit, or the code of a bad element. -INFINITY alone is a bad element 0: there is no distribution. */
-static int largest(const float *z, int64_t n, float *max) {
-    float m = -INFINITY;
-    for (int64_t i = 0; i < n; i++) {
-        if (!(z[i] < INFINITY)) return (int)-(i + 1); /* NaN or +inf */
-        if (z[i] > m) m = z[i];
-    }
-    *max = m;
-    return m == -INFINITY ? -1 : 0;
-}
-
-static double sum_exp(const float *z, int64_t n, double max, double inv_t) {
-    double s = 0.0;
-    for (int64_t i = 0; i < n; i++) s += exp(((double)z[i] - max) * inv_t);
-    return s;
-}
-
 /* Shared by the passes over logits: arguments 1 to 3. */
 static int bad_logits(const float *logits, int64_t n, double temperature) {
     if (!logits) return 1;
@@ -346,6 +329,68 @@ int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids, int isa
     return 0;
 }
 
+int softmix_filter(const float *logits, int64_t n, int32_t *ids, int64_t k, double temperature, double total, double top_p,
+                   double min_p, int64_t at_most, double *p, int64_t *count) {
+    const int bad = bad_logits(logits, n, temperature);
+    if (bad) return bad == 3 ? 5 : bad;
+    if (!ids) return 3;
+    if (k < 1 || k > n) return 4;
+    if (!(total >= 0.0)) return 6;
+    if (!(top_p > 0.0)) return 7;
+    if (!(min_p >= 0.0)) return 8;
+    if (at_most < 1) return 9;
+    if (!p) return 10;
+    if (!count) return 11;
+    for (int64_t i = 0; i < k; i++) {
+        if (ids[i] < 0 || ids[i] >= n) return (int)-(i + 1);
+    }
+    const double max = logits[ids[0]];
+    double sum = 0.0;
+    for (int64_t i = 0; i < k; i++) {
+        p[i] = exp(((double)logits[ids[i]] - max) / temperature);
+        sum += p[i];
+    }
+    if (total == 0.0) total = sum;
+    for (int64_t i = 0; i < k; i++) p[i] /= total;
+    int64_t m = k; /* every filter keeps some of the first */
+    if (top_p < 1.0) {
+        double covered = 0.0;
+        for (m = 0; m < k && covered < top_p; m++) covered += p[m];
+    }
+    while (m > 1 && !(p[m - 1] > 0.0 && p[m - 1] >= min_p * p[0])) m--;
+    if (m > at_most) m = at_most;
+    sum = 0.0;
+    for (int64_t i = 0; i < m; i++) sum += p[i];
+    for (int64_t i = 0; i < m; i++) p[i] /= sum;
+    static const int gaps[] = {9841, 3280, 1093, 364, 121, 40, 13, 4, 1};
+    for (int g = 0; g < 9; g++) { /* in the order of ids: Shell's sort */
+        for (int64_t i = gaps[g]; i < m; i++) {
+            const int32_t id = ids[i];
+            const double v = p[i];
+            int64_t j = i;
+            for (; j >= gaps[g] && ids[j - gaps[g]] > id; j -= gaps[g]) {
+                ids[j] = ids[j - gaps[g]];
+                p[j] = p[j - gaps[g]];
+            }
+            ids[j] = id;
+            p[j] = v;
+        }
+    }
+    *count = m;
+    return 0;
+}
+
+int64_t softmix_draw(const double *p, int64_t n, double u) {
+    if (!p || bad_size(n)) return -1;
+    double sum = 0.0, c = 0.0;
+    for (int64_t i = 0; i < n; i++) sum += p[i];
+    for (int64_t i = 0; i < n; i++) {
+        c += p[i];
+        if (c > u * sum) return i;
+    }
+    return n - 1;
+}
+
 int softmix_entropy(const float *logits, int64_t n, float temperature, double *out, int isa) {
     const int bad = bad_logits(logits, n, temperature);
     if (bad) return bad;
@@ -363,23 +408,33 @@ int softmix_entropy(const float *logits, int64_t n, float temperature, double *o
 }
 
 /* Shared by KL and JS: arguments, and ln of the two normalisers about each one's largest logit. */
-static int pair(const float *a, const float *b, int64_t n, const double *out, double *ln_a, double *ln_b) {
+static int pair(const float *a, const float *b, int64_t n, const double *ln, const double *out, int isa, double *ln_a,
+                double *ln_b) {
     if (!a) return 1;
     if (!b) return 2;
     if (bad_size(n)) return 3;
-    if (!out) return 4;
+    if (!out) return 5;
+    if (!softmix_runs(isa)) return 6;
+    if (ln) {
+        *ln_a = ln[0];
+        *ln_b = ln[1];
+        return isfinite(ln[0]) && isfinite(ln[1]) ? 0 : 4;
+    }
+    const softmix_scan *scan = softmix_scanner(isa);
     float max_a, max_b;
-    int rc = largest(a, n, &max_a);
-    if (!rc) rc = largest(b, n, &max_b);
-    if (rc) return rc;
-    *ln_a = max_a + log(sum_exp(a, n, max_a, 1.0));
-    *ln_b = max_b + log(sum_exp(b, n, max_b, 1.0));
+    const int64_t at_a = scan->peak(a, n, &max_a), at_b = at_a < 0 ? 0 : scan->peak(b, n, &max_b);
+    if (at_a < 0 || at_b < 0) return (int)(at_a < 0 ? at_a : at_b);
+    double s, sx;
+    scan->sums(a, n, max_a, 1.0, &s, &sx);
+    *ln_a = max_a + log(s);
+    scan->sums(b, n, max_b, 1.0, &s, &sx);
+    *ln_b = max_b + log(s);
     return 0;
 }
 
-int softmix_kl(const float *a, const float *b, int64_t n, double *out) {
+int softmix_kl(const float *a, const float *b, int64_t n, const double *ln, double *out, int isa) {
     double ln_a, ln_b, sum = 0.0;
-    const int rc = pair(a, b, n, out, &ln_a, &ln_b);
+    const int rc = pair(a, b, n, ln, out, isa, &ln_a, &ln_b);
     if (rc) return rc;
     for (int64_t i = 0; i < n; i++) {
         const double ln_p = (double)a[i] - ln_a;
@@ -390,18 +445,11 @@ int softmix_kl(const float *a, const float *b, int64_t n, double *out) {
     return 0;
 }
 
-int softmix_js(const float *a, const float *b, int64_t n, double *out) {
-    double ln_a, ln_b, sum = 0.0;
-    const int rc = pair(a, b, n, out, &ln_a, &ln_b);
+int softmix_js(const float *a, const float *b, int64_t n, const double *ln, double *out, int isa) {
+    double ln_a, ln_b;
+    const int rc = pair(a, b, n, ln, out, isa, &ln_a, &ln_b);
     if (rc) return rc;
-    for (int64_t i = 0; i < n; i++) {
-        const double ln_p = (double)a[i] - ln_a, ln_q = (double)b[i] - ln_b;
-        if (ln_p == ln_q) continue; /* exactly 0, where the rounding of log(exp()) would leave 1e-17 */
-        const double p = exp(ln_p), q = exp(ln_q), ln_m = log(0.5 * (p + q));
-        const double from_p = p > 0.0 ? p * (ln_p - ln_m) : 0.0, from_q = q > 0.0 ? q * (ln_q - ln_m) : 0.0;
-        sum += from_p + from_q; /* in one step, so that JS(p, q) = JS(q, p) to the bit */
-    }
-    sum *= 0.5;
+    const double sum = 0.5 * softmix_scanner(isa)->js(a, b, n, ln_a, ln_b);
     *out = sum > 0.0 ? (sum < 0.69314718055994530942 ? sum : 0.69314718055994530942) : 0.0;
     return 0;
 }

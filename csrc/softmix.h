@@ -81,14 +81,26 @@ int softmix_softmax(const float *logits, int64_t n, float temperature, float *pr
 /* The k largest of values (n), largest first, the lower index first among equals: ids (k) int32. 1 <= k <= n. */
 int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids, int isa);
 
+/* Top-p, min-p and top-n on the likeliest tokens.
+ *   ids      (k) in: the k likeliest, likeliest first (softmix_top); out: those that passed, increasing; *count of them
+ *   total    sum e^x over all logits, or 0 to make the probabilities of these k sum to 1 before top_p
+ *   top_p    keep the fewest whose sum reaches it (1: all); min_p: of these, those of at least min_p times the first;
+ *   at_most  of these, the first so many          p   (k) out: their probabilities, summing to 1 */
+int softmix_filter(const float *logits, int64_t n, int32_t *ids, int64_t k, double temperature, double total, double top_p,
+                   double min_p, int64_t at_most, double *p, int64_t *count);
+
+/* The first index whose cumulative sum exceeds u times the whole sum, 0 <= u < 1; -1 for no array. p: (n) >= 0. */
+int64_t softmix_draw(const double *p, int64_t n, double u);
+
 /* Entropy of softmax(logits / temperature) in nats: -sum p ln p. */
 int softmix_entropy(const float *logits, int64_t n, float temperature, double *out, int isa);
 
-/* KL(p || q) = sum p ln(p/q) in nats, p = softmax(a), q = softmax(b); +inf where q lacks mass that p has. */
-int softmix_kl(const float *a, const float *b, int64_t n, double *out);
+/* KL(p || q) = sum p ln(p/q) in nats, p = softmax(a), q = softmax(b); +inf where q lacks mass that p has.
+ *   ln   (2) ln sum e^a and ln sum e^b, where they are known (the logits are then not checked); or NULL */
+int softmix_kl(const float *a, const float *b, int64_t n, const double *ln, double *out, int isa);
 
 /* JS(p, q) = (KL(p || m) + KL(q || m)) / 2 in nats, m = (p + q) / 2; between 0 and ln 2. */
-int softmix_js(const float *a, const float *b, int64_t n, double *out);
+int softmix_js(const float *a, const float *b, int64_t n, const double *ln, double *out, int isa);
 
 /* Where n strings end that lie one behind the other in buffer (size bytes), each as a length (uint64 in the machine's byte
  * order) and as many bytes: *pos is where the first length is, and becomes where the last string ends. A vocabulary in a

@@ -247,8 +247,10 @@ class Generation:
         """Did the model itself open a thinking block, before it said anything else?"""
         if self.tags is None or self.began_thinking or self.everywhere or not self.tags.open_ids:
             return False
-        said = [s.token for s in self.steps]
         n = len(self.tags.open_ids)
+        if token != self.tags.open_ids[-1]:
+            return False
+        said = [s.token for s in self.steps]
         before = self.model.detokenize(said[:-n])
         return tuple(said[-n:]) == self.tags.open_ids and not before.strip()
 

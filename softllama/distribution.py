@@ -93,6 +93,11 @@ class Distribution:
             known = self._sums[temperature] = kernels.sums(self.logits, self._peak[0], temperature)
         return known
 
+    @property
+    def ln_total(self) -> float:
+        """ln Σ e^logits, so that ln p = logits - ln_total."""
+        return self._peak[0] + math.log(self.sums()[0])
+
     def top_ids(self, k: int) -> NDArray[np.int32]:
         """The ids (min(k, n_vocab),) of the most probable tokens, most probable first, the lower id among equals."""
         if self._top is None or len(self._top) < min(k, len(self)):
@@ -144,11 +149,11 @@ class Distribution:
 
     def js(self, other: Distribution) -> float:
         """Jensen-Shannon divergence in nats, 0 to ln 2: (KL(p‖m) + KL(q‖m))/2 with m = (p+q)/2 (Lin 1991)."""
-        return kernels.js(self.logits, other.logits)
+        return kernels.js(self.logits, other.logits, (self.ln_total, other.ln_total))
 
     def kl(self, other: Distribution) -> float:
         """KL(self ‖ other) = Σ p ln(p/q) in nats; inf where `other` lacks mass that self has."""
-        return kernels.kl(self.logits, other.logits)
+        return kernels.kl(self.logits, other.logits, (self.ln_total, other.ln_total))
 
     def sample(self, rng: np.random.Generator, temperature: float = 1.0) -> int:
         """One id drawn from softmax(logits / temperature), by inversion of the cumulative sum."""

@@ -228,6 +228,8 @@ def sums(logits: F32, high: float, temperature: float = 1.0) -> tuple[float, flo
 def probs(logits: F32, high: float, total: float, temperature: float = 1.0) -> F32:
     """e^((logits - high)/temperature) / total of all or some logits: (k,) float32."""
     out = np.empty(len(logits), dtype=np.float32)
+    if not len(out):
+        return out
     t = _temperature(temperature)
     rc = lib.softmix_probs(_pointer("float[]", logits), len(out), t, high, total, _pointer("float[]", out), isa())
     if rc:
@@ -249,6 +251,35 @@ def tail(logits: F32, high: float, mass: float, temperature: float = 1.0) -> tup
     if rc:
         _fail(rc, "tail", logits)
     return ids[: count[0]], below[0], int(below[1])
+
+
+def filtered(
+    logits: F32,
+    ids: NDArray[np.int32],
+    temperature: float = 1.0,
+    *,
+    total: float = 0.0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    at_most: int | None = None,
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Of the likeliest ids (k,), likeliest first: those that pass, in increasing order, and their p, which sum to 1.
+
+    total: Σ e^x over all logits, or 0 to renormalise over these before top_p. at_most: so many of the likeliest.
+    """
+    ids, p, count = ids.copy(), np.empty(len(ids)), ffi.new("int64_t *")
+    rc = lib.softmix_filter(
+        _pointer("float[]", logits), len(logits), _pointer("int32_t[]", ids), len(ids), temperature, total, top_p, min_p,
+        len(ids) if at_most is None else at_most, _pointer("double[]", p), count,
+    )  # fmt: skip
+    if rc:
+        raise SoftLlamaError(f"softmix_filter: argument {rc} is not allowed")
+    return ids[: count[0]], p[: count[0]]
+
+
+def draw(p: NDArray[np.float64], u: float) -> int:
+    """The first index of p (k,) whose cumulative sum exceeds u · Σ p, 0 <= u < 1."""
+    return int(lib.softmix_draw(_pointer("double[]", p), len(p), u))
 
 
 def softmax(logits: Any, temperature: float = 1.0) -> F32:
@@ -286,25 +317,29 @@ def entropy(logits: Any, temperature: float = 1.0) -> float:
     return float(out[0])
 
 
-def _divergence(function: str, a: Any, b: Any) -> float:
+def _divergence(function: str, a: Any, b: Any, known: tuple[float, float] | None) -> float:
     p, q = _vector("logits", a), _vector("logits", b)
     if p.shape != q.shape:
         raise SoftLlamaError(f"distributions over {len(p)} and {len(q)} tokens cannot be compared")
-    out = ffi.new("double *")
-    rc = getattr(lib, f"softmix_{function}")(_pointer("float[]", p), _pointer("float[]", q), len(p), out)
+    out, ln = ffi.new("double *"), ffi.new("double[2]", known) if known else ffi.NULL
+    f = lib.softmix_kl if function == "kl" else lib.softmix_js
+    rc = f(_pointer("float[]", p), _pointer("float[]", q), len(p), ln, out, isa())
     if rc:
         _fail(rc, function, p, q)
     return float(out[0])
 
 
-def kl(a: Any, b: Any) -> float:
-    """KL(softmax(a) || softmax(b)) in nats; inf where b gives no mass to a token that has some in a."""
-    return _divergence("kl", a, b)
+def kl(a: Any, b: Any, known: tuple[float, float] | None = None) -> float:
+    """KL(softmax(a) || softmax(b)) in nats; inf where b gives no mass to a token that has some in a.
+
+    known: ln Σ e^a and ln Σ e^b, of logits that were checked before.
+    """
+    return _divergence("kl", a, b, known)
 
 
-def js(a: Any, b: Any) -> float:
-    """Jensen-Shannon divergence of softmax(a) and softmax(b) in nats, between 0 and ln 2 (Lin 1991)."""
-    return _divergence("js", a, b)
+def js(a: Any, b: Any, known: tuple[float, float] | None = None) -> float:
+    """Jensen-Shannon divergence of softmax(a) and softmax(b) in nats, between 0 and ln 2 (Lin 1991). known: as in `kl`."""
+    return _divergence("js", a, b, known)
 
 
 def skip_strings(buffer: Any, n: int, pos: int) -> int | None:

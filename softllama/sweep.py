@@ -70,11 +70,12 @@ class Sweep:
     @cached_property
     def curves(self) -> list[Curve]:
         """The tokens that matter: the two likeliest of each end and the likeliest of each point, at most 6."""
-        p = np.stack([d.probs for d in self.distributions])  # (n, n_vocab)
         ends = {t.id for d in (self.distributions[0], self.distributions[-1]) for t in d.top(2)}
         peaks = {d.argmax for d in self.distributions}
         first = [self.distributions[0].argmax, self.distributions[-1].argmax]
-        rest = sorted((ends | peaks) - set(first), key=lambda i: (-p[:, i].max(), i))
+        others = np.array(sorted((ends | peaks) - set(first)), dtype=np.int64)
+        highest = np.max([d.probs_of(d.logits[others]) for d in self.distributions], axis=0)  # (len(others),)
+        rest = [int(i) for _, i in sorted(zip(-highest, others, strict=True))]
         return [self.curve(i) for i in [*dict.fromkeys(first), *rest][:N_CURVES]]
 
     def curve(self, token: int) -> Curve:

@@ -24,6 +24,8 @@ class TextStream:
         if self.stopped:
             return ""
         text = self._held + self._decoder.decode(data, final)
+        if not self._stops:
+            return text
         hits = [(at, s) for s in self._stops if (at := text.find(s)) >= 0]
         if hits:
             at, self.stopped = min(hits)

@@ -476,12 +476,12 @@ pi = ffi.cast("int32_t *", IDS.ctypes.data)
         *((lambda t=t: lib.softmix_entropy(f32(Z), 4, t, D, ISA), 3) for t in (0.0, -1.0, INF, NAN)),
         (lambda: lib.softmix_entropy(f32(Z), 4, 1.0, NULL, ISA), 4),
         *((lambda z=z: lib.softmix_entropy(f32(z), len(z), 1.0, D, ISA), rc) for z, rc in BAD_LOGITS),
-        *((lambda f=f: f(NULL, f32(Z), 4, D), 1) for f in (lib.softmix_kl, lib.softmix_js)),
-        *((lambda f=f: f(f32(Z), NULL, 4, D), 2) for f in (lib.softmix_kl, lib.softmix_js)),
-        *((lambda f=f: f(f32(Z), f32(Z), 0, D), 3) for f in (lib.softmix_kl, lib.softmix_js)),
-        *((lambda f=f: f(f32(Z), f32(Z), 4, NULL), 4) for f in (lib.softmix_kl, lib.softmix_js)),
-        *((lambda z=z: lib.softmix_kl(f32(z), f32(Z), len(z), D), rc) for z, rc in BAD_LOGITS),
-        *((lambda z=z: lib.softmix_js(f32(Z), f32(z), len(z), D), rc) for z, rc in BAD_LOGITS if len(z) > 1),
+        *((lambda f=f: f(NULL, f32(Z), 4, NULL, D, ISA), 1) for f in (lib.softmix_kl, lib.softmix_js)),
+        *((lambda f=f: f(f32(Z), NULL, 4, NULL, D, ISA), 2) for f in (lib.softmix_kl, lib.softmix_js)),
+        *((lambda f=f: f(f32(Z), f32(Z), 0, NULL, D, ISA), 3) for f in (lib.softmix_kl, lib.softmix_js)),
+        *((lambda f=f: f(f32(Z), f32(Z), 4, NULL, NULL, ISA), 5) for f in (lib.softmix_kl, lib.softmix_js)),
+        *((lambda z=z: lib.softmix_kl(f32(z), f32(Z), len(z), NULL, D, ISA), rc) for z, rc in BAD_LOGITS),
+        *((lambda z=z: lib.softmix_js(f32(Z), f32(z), len(z), NULL, D, ISA), rc) for z, rc in BAD_LOGITS if len(z) > 1),
     ],
 )
 def test_measures_return_the_code(call: Callable[[], int], code: int) -> None:

@@ -36,6 +36,7 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "search",
         "evaluate",
         "study",
+        "bench",
     },
     4: {
         "render",

@@ -20,6 +20,7 @@ from softllama.mixture import Mixture
 
 F64 = NDArray[np.float64]
 COLDEST = float(np.finfo(np.float32).tiny)  # a temperature between 0 and this is as cold as this
+SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -27,11 +28,11 @@ LARGEST = float(np.finfo(np.float32).max)
 class Support:
     """The tokens that passed the filters.
 
-    ids: (k,) int64, increasing. p: (k,) float64, positive, sums to 1. logits: (k,) float32, which order the tokens
+    ids: (k,) int32 or int64, increasing. p: (k,) float64, positive, sums to 1. logits: (k,) float32, which order the tokens
     even where their probabilities round to the same number.
     """
 
-    ids: NDArray[np.int64]
+    ids: NDArray[Any]
     p: F64
     logits: NDArray[np.float32]
 
@@ -42,8 +43,7 @@ class Support:
 
     def draw(self, rng: np.random.Generator) -> int:
         """One id with probability p, by inversion of the cumulative sum in the order of ids: one random number."""
-        c = np.cumsum(self.p)
-        return int(self.ids[min(int(np.searchsorted(c, rng.random() * c[-1], side="right")), len(c) - 1)])
+        return int(self.ids[kernels.draw(self.p, rng.random())])
 
     def top(self, n: int) -> Support:
         """The n most probable, renormalised; the lower id first among equals."""
@@ -54,6 +54,8 @@ class Support:
 
     def mixture(self) -> Mixture:
         """The tokens, weighted by p."""
+        if self.p.min() > SMALLEST:
+            return Mixture.trusted(self.ids, self.p)
         return normalised(self.ids, self.p)
 
     def __len__(self) -> int:
@@ -90,41 +92,40 @@ def normalised(ids: NDArray[Any], weights: F64) -> Mixture:
 
 
 def support(
-    distribution: Distribution, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+    distribution: Distribution,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    n: int | None = None,
 ) -> Support:
     """The tokens that pass the filters, in the order of this module's docstring.
 
     top_k: keep the k most probable (0: all). top_p: then the fewest whose sum reaches top_p (1: all), the one that
-    crosses it included. min_p: then those of at least min_p times the largest (0: all). Tokens of probability 0 are
-    left out. Among equals the lower id is kept first. The vocabulary is sorted only as far as a filter needs.
+    crosses it included. min_p: then those of at least min_p times the largest (0: all). n: then the n most probable
+    (None: all). Tokens of probability 0 are left out. Among equals the lower id is kept first. The vocabulary is sorted
+    only as far as a filter needs.
     """
     z = distribution.logits
-    ordered = False
     if temperature == 0:
         top_k = 1
+    t, total = max(temperature, COLDEST), 0.0
     if 0 < top_k < len(z):
-        ids: NDArray[Any] = distribution.top_ids(top_k)  # heaviest first
-        p = softmax(z[ids], temperature)
-        if top_p < 1:
-            ids, p = _nucleus(ids, p, top_p)
+        k = top_k
     elif top_p < 1:
-        t = max(temperature, COLDEST)
         total, k = distribution.sums(t)[0], 32
-        while True:
-            ids = distribution.top_ids(k)
-            p = np.exp((z[ids].astype(np.float64) - distribution.highest) / t) / total
-            if k >= len(z) or p.sum() >= top_p:
+        while k < len(z):
+            p = np.exp((z[distribution.top_ids(k)].astype(np.float64) - distribution.highest) / t)
+            if p.sum() >= top_p * total:
                 break
             k *= 8
-        ids, p = _nucleus(ids, p, top_p)
     else:
-        ids, p, ordered = np.arange(len(z)), softmax(z, temperature), True
-    keep = (p >= min_p * p.max()) & (p > 0)
-    ids, p = ids[keep], p[keep]
-    if not ordered:
-        order = np.argsort(ids)
-        ids, p = ids[order], p[order]
-    return _support(ids, p, z[ids])
+        p = softmax(z, temperature)
+        kept = np.flatnonzero((p >= min_p * p.max()) & (p > 0))
+        found = _support(kept, p[kept], z[kept])
+        return found if n is None else found.top(n)
+    ids, p = kernels.filtered(z, distribution.top_ids(k), t, total=total, top_p=top_p, min_p=min_p, at_most=n)
+    return Support(ids, p, z[ids])
 
 
 def entropy(distribution: Distribution, temperature: float = 1.0) -> float:
@@ -178,12 +179,6 @@ def penalised(distribution: Distribution, readouts: Sequence[int], penalty: floa
     new = np.clip(np.where(old > 0, old / penalty, old * penalty), -LARGEST, LARGEST)
     z[seen] = np.where(np.isneginf(old), old, new)
     return Distribution(z, distribution.spell)
-
-
-def _nucleus(ids: NDArray[Any], p: F64, top_p: float) -> tuple[NDArray[Any], F64]:
-    """The fewest of the leading entries whose sum reaches top_p."""
-    n = int(np.searchsorted(np.cumsum(p), top_p, side="left")) + 1
-    return ids[:n], p[:n]
 
 
 def _support(ids: NDArray[Any], p: F64, logits: NDArray[np.float32]) -> Support:

@@ -240,7 +240,7 @@ def _top_n(
     """Filters, the n heaviest, a weight rule, Cold Stop: what Soft Thinking and its variants share."""
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
-        pi = filters.support(distribution, temperature, top_k, top_p, min_p).top(n)
+        pi = filters.support(distribution, temperature, top_k, top_p, min_p, n)
         mixture, token = weigh(pi, distribution, moment.rng)
         decision = Decision(mixture, token, "soft", f"n={len(pi)}")
         return stop_when_cold(decision, distribution, moment, temperature, tau, k) if tau > 0 else decision
