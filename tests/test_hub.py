@@ -25,6 +25,7 @@ from softllama.llama import header, skim
 from tests import hub_server, tiny
 from tests.hub_server import COMMIT, TOKEN, Hub
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets of cut connections
 Write = Callable[..., Path]
 VARIABLES = (
     "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "OLLAMA_MODELS", "LLAMA_CACHE", "SOFTLLAMA_MODELS",

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "softllama"
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
     0: {"errors", "mixture", "prompt", "cache", "files"},
     1: {"kernels", "distribution", "policy", "extract", "_shim"},
-    2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking"},
+    2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking", "hub"},
     3: {
         "session",
         "branch",
@@ -35,7 +35,19 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "settings",
         "search",
     },
-    4: {"render", "render_trace", "render_chat", "page", "plot", "screen", "commands", "repl", "cli", "__main__"},
+    4: {
+        "render",
+        "render_trace",
+        "render_chat",
+        "render_models",
+        "page",
+        "plot",
+        "screen",
+        "commands",
+        "repl",
+        "cli",
+        "__main__",
+    },
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 
@@ -44,11 +56,22 @@ HOMES = {  # library -> where alone it is imported
     "jinja2": {"llama"},
     "ctypes": {"llama"},
     "softllama._shim": {"kernels"},
-    "rich": {"render", "render_trace", "render_chat"},
+    "rich": {"render", "render_trace", "render_chat", "render_models"},
+    "huggingface_hub": {"hub"},
     "matplotlib": {"plot"},
     "click": {"cli"},
 }
-LIGHT = {"__init__", "__main__", "errors", "cli", "cli.options", "cli.probe"}  # load neither numpy nor llama_cpp
+LIGHT = {
+    "__init__",
+    "__main__",
+    "errors",
+    "cli",
+    "cli.config",
+    "cli.options",
+    "cli.models",
+    "cli.completion",
+    "cli.probe",
+}  # load neither numpy nor llama_cpp
 
 
 def modules() -> list[Path]:
