@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from softllama.distribution import Distribution
 from softllama.errors import ContextError, PromptError
 from softllama.llama.context import N_BATCH, Context
+from softllama.llama.readout import fill
 from softllama.mixture import Mixture
 
 if TYPE_CHECKING:
     from softllama.model import Model
 
+Item: TypeAlias = "int | Mixture | NDArray[np.float32]"
 BRANCHES = 64  # sequences at once
 BRANCHES_RECURRENT = 16
 
@@ -35,7 +37,7 @@ class Branch:
 def run(
     model: Model,
     prefix: Sequence[int],
-    tails: Sequence[Sequence[int | Mixture]],
+    tails: Sequence[Sequence[Item]],
     *,
     steps: int = 0,
     continued: int | None = None,
@@ -46,12 +48,14 @@ def run(
     All tails have the same length and hold at least one item. Tails that hold the same, a one-hot mixture being its
     token, are evaluated once: where a row lies in a batch and in the memory changes its rounding (by about 1e-6, and
     1e-2 where batches are of different sizes), and equal inputs must have equal outputs to the bit. For the same reason
-    all batches have the same size. n_ctx: positions that one sequence may use; None for the model's own limit.
+    all batches have the same size. A vector (n_embd,) is fed as it is, in
+    the table's scale: controls need inputs that are no mixture. n_ctx: positions that one sequence may use; None for the
+    model's own limit.
 
     Raises PromptError where prefix, tail and steps are longer than the context.
     """
     n_continued = len(tails) if continued is None else continued
-    firsts: dict[Hashable, Sequence[int | Mixture]] = {}  # content of a tail -> the first tail that has it
+    firsts: dict[Hashable, Sequence[Item]] = {}  # content of a tail -> the first tail that has it
     keys = [tuple(map(_content, t)) for t in tails]
     for key, tail in zip(keys, tails, strict=True):
         firsts.setdefault(key, tail)
@@ -61,8 +65,10 @@ def run(
     return [branches[j] if i < n_continued else Branch(branches[j].next) for i, j in enumerate(which)]
 
 
-def _content(item: int | Mixture) -> Hashable:
+def _content(item: Item) -> Hashable:
     """What an item contributes: two of the same content have the same row. An entry of weight 0 contributes nothing."""
+    if isinstance(item, np.ndarray):
+        return item.tobytes()
     if not isinstance(item, Mixture):
         return int(item)
     kept = item.weights != 0
@@ -73,7 +79,7 @@ def _content(item: int | Mixture) -> Hashable:
 def _run(
     model: Model,
     prefix: Sequence[int],
-    tails: Sequence[Sequence[int | Mixture]],
+    tails: Sequence[Sequence[Item]],
     steps: int,
     continued: int,
     n_ctx: int | None,
@@ -109,7 +115,7 @@ def _run(
             logits = _feed_tails(model, context, len(prefix), part)[:n]
             n = max(0, min(n, continued - start))
             texts = _continue(model, context, logits, n, len(prefix) + length, steps)
-            results += [Branch(model.distribution(row), ids) for row, ids in zip(logits, texts, strict=True)]
+            results += [Branch(model.after(row), ids) for row, ids in zip(logits, texts, strict=True)]
         return results
     finally:
         context.close()
@@ -121,16 +127,13 @@ def _feed_prefix(context: Context, prefix: Sequence[int]) -> None:
         context.decode([0] * len(part), range(start, start + len(part)), [False] * len(part), part)
 
 
-def _feed_tails(
-    model: Model, context: Context, at: int, tails: Sequence[Sequence[int | Mixture]]
-) -> NDArray[np.float32]:
+def _feed_tails(model: Model, context: Context, at: int, tails: Sequence[Sequence[Item]]) -> NDArray[np.float32]:
     """Logits (len(tails), n_vocab) after each tail; sequence i holds tail i."""
     n, length = len(tails), len(tails[0])
     width = min(length, context.n_batch // n)  # positions of each tail that fit into a batch
     for first in range(0, length, width):
         m = min(width, length - first)
-        rows = [x if isinstance(x, Mixture) else Mixture.one_hot(x) for t in tails for x in t[first : first + m]]
-        model.fill_rows(context, rows)
+        fill(model, context, [x for t in tails for x in t[first : first + m]])
         seqs = np.repeat(np.arange(n), m)
         positions = np.tile(np.arange(at + first, at + first + m), n)
         want = np.tile(np.arange(first, first + m) == length - 1, n)

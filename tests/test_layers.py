@@ -14,7 +14,7 @@ PACKAGE = ROOT / "softllama"
 
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
     0: {"errors", "mixture", "prompt", "cache", "files"},
-    1: {"kernels", "distribution", "policy", "extract", "_shim"},
+    1: {"kernels", "distribution", "policy", "extract", "stats", "report", "_shim"},
     2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking", "hub"},
     3: {
         "session",
@@ -34,13 +34,18 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "conversation",
         "settings",
         "search",
+        "evaluate",
+        "study",
     },
     4: {
         "render",
         "render_trace",
         "render_chat",
+        "render_report",
         "render_models",
         "page",
+        "report_page",
+        "svg",
         "plot",
         "screen",
         "commands",
@@ -56,11 +61,12 @@ HOMES = {  # library -> where alone it is imported
     "jinja2": {"llama"},
     "ctypes": {"llama"},
     "softllama._shim": {"kernels"},
-    "rich": {"render", "render_trace", "render_chat", "render_models"},
+    "rich": {"render", "render_trace", "render_chat", "render_report", "render_models"},
     "huggingface_hub": {"hub"},
     "matplotlib": {"plot"},
     "click": {"cli"},
 }
+# these load neither numpy nor llama_cpp
 LIGHT = {
     "__init__",
     "__main__",
@@ -71,7 +77,7 @@ LIGHT = {
     "cli.models",
     "cli.completion",
     "cli.probe",
-}  # load neither numpy nor llama_cpp
+}
 
 
 def modules() -> list[Path]:

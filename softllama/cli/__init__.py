@@ -22,6 +22,8 @@ COMMANDS = {
     "run": "Generate text, thinking in mixtures and answering in words.",
     "chat": "Talk with a model that thinks in mixtures and answers in words.",
     "policies": "The decoding policies, their parameters and defaults.",
+    "study": "What mixtures do to a model: mixing, feedback, thinking.",
+    "eval": "How many problems a model solves, by way of decoding.",
     "models": "The models on this machine; show one, or fetch one.",
     "trace": "Look at the record of a generation, or feed it again.",
     "completion": "The script that completes commands, options, models and policies in your shell.",

@@ -1,0 +1,161 @@
+"""Intervals and paired tests for shares and means. Knows numbers only; numpy and the standard library do the work.
+
+Everything is deterministic: a bootstrap takes a seed, and its draws do not depend on what was computed before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from softllama.errors import UsageError
+
+LEVEL = 0.95
+DRAWS = 2000  # of a bootstrap: the ends of a 95 % interval are then certain to about a tenth of its width
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval and how many cases it is from. low and high are NaN where n is too small to tell."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def clear(self) -> bool:
+        """Does the interval leave out 0?"""
+        return self.low > 0 or self.high < 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON: NaN becomes None."""
+        ends = {"value": self.value, "low": self.low, "high": self.high}
+        return {**{k: x if math.isfinite(x) else None for k, x in ends.items()}, "n": self.n}
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How two ways of answering differ on the same problems.
+
+    difference: share right of the first minus that of the second, with its bootstrap interval. only_first, only_second:
+    problems that just one of them solved. p: McNemar's exact test, two-sided.
+    """
+
+    difference: Estimate
+    only_first: int
+    only_second: int
+    p: float
+
+
+def wilson(hits: int, n: int, level: float = LEVEL) -> Estimate:
+    """A share and its score interval (Wilson 1927; method 3 in Newcombe, Statistics in Medicine 17, 1998).
+
+    Unlike p ± 1.96 s.e. it stays inside 0..1 and has a width at 0 and n hits. n = 0 gives NaN.
+    """
+    if not 0 <= hits <= n:
+        raise UsageError(f"{hits} of {n} is no share")
+    if not n:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    p = hits / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Estimate(p, 0.0 if hits == 0 else middle - half, 1.0 if hits == n else middle + half, n)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """McNemar's exact test: the two-sided p that the discordant pairs fall so unevenly if both are equally likely.
+
+    2 · P(X <= min) for X ~ Binomial(only_first + only_second, 1/2), at most 1 (McNemar 1947; Fagerland et al. 2013).
+    """
+    n, k = only_first + only_second, min(only_first, only_second)
+    if k < 0:
+        raise UsageError("a count of pairs is not negative")
+    term = total = 1  # whole numbers of any size: no rounding before the end
+    for i in range(1, k + 1):
+        term = term * (n - i + 1) // i
+        total += term
+    return min(1.0, math.ldexp(1.0, 1 - n) * total) if n < 1000 else min(1.0, _ratio(2 * total, n))
+
+
+def _ratio(total: int, n: int) -> float:
+    shift = max(0, total.bit_length() - 60)
+    return math.ldexp(float(total >> shift), shift - n)
+
+
+def mean(values: ArrayLike, seed: int = 0, *, level: float = LEVEL, groups: Sequence[Any] | None = None) -> Estimate:
+    """A mean and its bootstrap percentile interval (Efron 1979). groups: (n,) cases that hang together are drawn together."""
+    return bootstrap(values, np.mean, seed, level=level, groups=groups)
+
+
+def bootstrap(
+    values: ArrayLike,
+    what: Callable[..., Any] = np.mean,
+    seed: int = 0,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    groups: Sequence[Any] | None = None,
+) -> Estimate:
+    """A statistic of values (n,) and its percentile interval over `draws` resamples.
+
+    what: takes (..., n) and `axis`, as np.mean and np.median do. groups: labels (n,); whole groups are resampled, and
+    only the mean is possible. Values that are NaN are left out.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    keep = ~np.isnan(v)
+    labels = None if groups is None else [g for g, k in zip(groups, keep.tolist(), strict=True) if k]
+    v = v[keep]
+    n = len(v)
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    value = float(what(v, axis=-1))
+    rng = np.random.default_rng(seed)
+    if labels is not None:
+        if what is not np.mean:
+            raise UsageError("whole groups are resampled for means only")
+        index = {g: i for i, g in enumerate(dict.fromkeys(labels))}
+        at = np.array([index[g] for g in labels])
+        sums, counts = np.bincount(at, v), np.bincount(at)  # (groups,)
+        if len(index) < 2:
+            return Estimate(value, math.nan, math.nan, n)
+        pick = _picks(rng, len(index), draws)
+        drawn = np.array([sums[p].sum() / counts[p].sum() for p in pick])
+    else:
+        if n < 2:
+            return Estimate(value, math.nan, math.nan, n)
+        block = max(1, 4_000_000 // n)
+        parts = [what(v[rng.integers(n, size=(min(block, draws - i), n))], axis=-1) for i in range(0, draws, block)]
+        drawn = np.concatenate(parts)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(value, float(low), float(high), n)
+
+
+def _picks(rng: np.random.Generator, n: int, draws: int) -> NDArray[np.int64]:
+    return np.asarray(rng.integers(n, size=(draws, n)), dtype=np.int64)
+
+
+def paired(first: ArrayLike, second: ArrayLike, seed: int = 0) -> Paired:
+    """Compare two ways of answering the same problems. first, second: (n,) right or wrong."""
+    a, b = np.asarray(first, dtype=np.bool_), np.asarray(second, dtype=np.bool_)
+    if a.shape != b.shape or a.ndim != 1:
+        raise UsageError(f"cannot pair {a.shape} with {b.shape} results")
+    x, y = int((a & ~b).sum()), int((~a & b).sum())
+    return Paired(mean(a.astype(np.float64) - b.astype(np.float64), seed), x, y, mcnemar(x, y))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p values that hold together, by Holm's step-down rule (1979): each is at least its own, and at most 1."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    out, worst = [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        worst = max(worst, min(1.0, p[i] * (len(p) - rank)))
+        out[i] = worst
+    return out

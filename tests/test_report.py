@@ -1,0 +1,126 @@
+"""Reports as data, text and pages."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from softllama import report, svg
+from softllama.errors import UsageError
+from softllama.report import Figure, Report, Series, Table
+from softllama.stats import Estimate, Paired, paired
+
+HOSTILE = '<script>alert("x")</script>&\u202e'
+NAN = float("nan")
+
+
+def make(name: str = "test", text: str = "plain") -> Report:
+    table = Table(
+        "t", f"Title {text}", ("what", "share", "n"), ((text, Estimate(0.5, 0.4, 0.6, 10), 3), ("b", NAN, None))
+    )
+    lines = Figure(
+        "l", text, "lines", "x", "y", (Series(text, (0, 1, 2), (0.0, 0.5, NAN), (0, 0.4, NAN), (0, 0.6, NAN)),)
+    )
+    bars = Figure("b", text, "bars", "", "y", (Series("s", (text, "b"), (0.2, 0.8), (0.1, 0.7), (0.3, 0.9)),) * 2)
+    return Report(
+        name,
+        f"A {text}",
+        "Why?",
+        ("Because.", text),
+        (table,),
+        (lines, bars),
+        ("so",),
+        ("c",),
+        "softllama x",
+        {"a": text},
+    )
+
+
+def test_json_has_no_nan_and_keeps_intervals() -> None:
+    d = json.loads(make().json())
+    assert d["results"]["tables"][0]["rows"] == [
+        {"what": "plain", "share": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}, "n": 3},
+        {"what": "b", "share": None, "n": None},
+    ]
+
+
+def test_csv_has_a_line_for_each_number() -> None:
+    rows = list(csv.DictReader(io.StringIO(make().csv())))
+    assert rows[0] == {
+        "table": "t",
+        "row": "plain",
+        "column": "share",
+        "value": "0.5",
+        "low": "0.4",
+        "high": "0.6",
+        "n": "10",
+    }
+    assert sum(r["table"] == "figure b" for r in rows) == 4
+
+
+def test_a_page_escapes_what_it_is_given_and_asks_for_nothing() -> None:
+    page = make(text=HOSTILE).page()
+    assert "<script" not in page
+    assert "\u202e" not in page
+    assert "default-src 'none'" in page
+    for f in make(text=HOSTILE).figures:
+        ET.fromstring(svg.figure(f))
+
+
+def test_plots_stay_inside_and_numbers_are_round() -> None:
+    assert svg.ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert svg.ticks(3, 3) == [3]
+    out = Figure("f", "f", "lines", "x", "y", (Series("s", (0, 1), (-5.0, 5.0)),), (0.0, 1.0))
+    points = ET.fromstring(svg.figure(out)).find("polyline").get("points")  # type: ignore[union-attr]
+    ys = [float(p.split(",")[1]) for p in str(points).split()]
+    assert min(ys) >= svg.TOP
+    assert max(ys) <= svg.HEIGHT - svg.BOTTOM
+    ET.fromstring(svg.figure(Figure("f", "f", "lines", "x", "y", ())))
+
+
+def test_the_terminal_shows_all_of_it() -> None:
+    text = make().table(100)
+    for part in ("A plain", "Because.", "0.500 [0.400, 0.600]", "control: c", "repeat: softllama x"):
+        assert part in text
+
+
+def test_files_of_others_are_not_replaced(tmp_path: Path) -> None:
+    report.save([make("a"), make("b")], tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.html")) == ["a.html", "b.html", "index.html"]
+    report.save([make("a")], tmp_path / "out")
+    (tmp_path / "out" / "a.html").write_text("mine")
+    with pytest.raises(UsageError, match="is not a report"):
+        report.save([make("a")], tmp_path / "out")
+    with pytest.raises(UsageError, match="no folder"):
+        report.check_folder(tmp_path / "none" / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is not a folder"):
+        report.check_folder(tmp_path / "file")
+
+
+def test_sentences_say_no_more_than_the_test() -> None:
+    same = paired([1, 0] * 10, [0, 1] * 10)
+    assert report.versus("a", "b", same).startswith("no difference seen between a and b (a minus b: +0.0 points")
+    far = paired([0] * 12, [1] * 12)
+    assert report.versus("a", "b", far) == "b solves more than a (+100.0 points [100.0, 100.0], p = 0.0005, n = 12)"
+    assert report.versus("a", "b", far, p=0.2).startswith("no difference seen")
+    tiny = Paired(Estimate(0.5, 0.4, 0.6, 100), 50, 0, 1e-9)
+    assert "p < 0.0001" in report.versus("a", "b", tiny)
+    assert report.share(Estimate(0.123, 0.1, 0.149, 9)) == "12.3 % [10.0, 14.9]"
+    assert report.share(Estimate(math.nan, NAN, NAN, 0)) == "unknown (no cases)"
+    assert report.show(Estimate(0.5, NAN, NAN, 1)) == "0.500"
+    assert [report.show(x) for x in (None, 0, 0.0, 1234.5, 5e-5, "x", NAN)] == [
+        "",
+        "0",
+        "0",
+        "1,234",
+        "5.0e-05",
+        "x",
+        "",
+    ]
