@@ -15,7 +15,7 @@ PACKAGE = ROOT / "softllama"
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
     0: {"errors", "mixture", "prompt", "cache", "files"},
     1: {"kernels", "distribution", "policy", "extract", "stats", "report", "_shim"},
-    2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking"},
+    2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking", "hub"},
     3: {
         "session",
         "branch",
@@ -43,6 +43,7 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "render_trace",
         "render_chat",
         "render_report",
+        "render_models",
         "page",
         "report_page",
         "svg",
@@ -61,11 +62,23 @@ HOMES = {  # library -> where alone it is imported
     "jinja2": {"llama"},
     "ctypes": {"llama"},
     "softllama._shim": {"kernels"},
-    "rich": {"render", "render_trace", "render_chat", "render_report"},
+    "rich": {"render", "render_trace", "render_chat", "render_report", "render_models"},
+    "huggingface_hub": {"hub"},
     "matplotlib": {"plot"},
     "click": {"cli"},
 }
-LIGHT = {"__init__", "__main__", "errors", "cli", "cli.options", "cli.probe"}  # load neither numpy nor llama_cpp
+# these load neither numpy nor llama_cpp
+LIGHT = {
+    "__init__",
+    "__main__",
+    "errors",
+    "cli",
+    "cli.config",
+    "cli.options",
+    "cli.models",
+    "cli.completion",
+    "cli.probe",
+}
 
 
 def modules() -> list[Path]:

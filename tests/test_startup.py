@@ -30,8 +30,9 @@ def loaded(*arguments: str) -> tuple[set[str], str]:
         (("-c", "import softllama; print(softllama.__version__, 'load' in dir(softllama))"), "True"),
         (("-c", "import softllama; softllama.SoftLlamaError"), ""),
         (("-m", "softllama", "--help"), "Usage: softllama"),
-        (("-m", "softllama", "--version"), "softllama, version"),
         (("-m", "softllama", "probe", "--help"), "--mix"),
+        (("-m", "softllama", "models", "--help"), "pull"),
+        (("-m", "softllama", "completion", "zsh"), "compdef"),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, tuple) else "",
 )
