@@ -1,4 +1,4 @@
-#include "softmix.h"
+#include "isa.h"
 
 #include <math.h>
 #include <string.h>
@@ -8,20 +8,80 @@ static int bad_size(int64_t n) { return n < 1 || n > SOFTMIX_MAX_N; }
 
 /* ---- mixing -------------------------------------------------------------------------------------------------- */
 
-/* Columns [first, first + n) of a row into values, as float32; first and n are whole blocks. */
-static void read_row(const unsigned char *row, int64_t first, int64_t n, int64_t block, int64_t block_bytes,
-                     softmix_to_float to_float, float *values) {
-    const unsigned char *src = row + first / block * block_bytes;
-    if (to_float) {
-        to_float(src, values, n);
+#define BATCH 32 /* rows summed in float32 before the sum goes to double */
+#define AHEAD 4  /* rows fetched before they are needed: the processor itself does not look beyond a page */
+
+/* Rows of a checked table, and how they are read. */
+typedef struct {
+    const unsigned char *data;
+    int64_t row_bytes, block, block_bytes;
+    softmix_add_row kernel; /* NULL: to_float */
+    softmix_to_float to_float;
+    softmix_flush flush;
+} rows_t;
+
+/* Columns [first, first + n) of a row into values, as float32, by ggml's own function; first and n are whole blocks. */
+static void read_row(const rows_t *t, int64_t row, int64_t first, int64_t n, float *values) {
+    const unsigned char *src = t->data + row * t->row_bytes + first / t->block * t->block_bytes;
+    if (t->to_float) {
+        t->to_float(src, values, n);
     } else {
         memcpy(values, src, (size_t)n * sizeof(float)); /* rows in a file need not be aligned */
     }
 }
 
-int softmix_mix(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
-                softmix_to_float to_float, const int64_t *offsets, int64_t n, const int32_t *ids, const float *weights,
-                float scale, float *out, int64_t stride) {
+/* acc += w * those columns */
+static void add_row(const rows_t *t, int64_t row, int64_t first, int64_t n, float w, float *acc) {
+    if (t->kernel) {
+        t->kernel(t->data + row * t->row_bytes + first / t->block * t->block_bytes, n, w, acc);
+        return;
+    }
+    float values[SOFTMIX_TILE];
+    read_row(t, row, first, n, values);
+    for (int64_t j = 0; j < n; j++) acc[j] += w * values[j];
+}
+
+static void fetch_row(const rows_t *t, int64_t row, int64_t first, int64_t n) {
+#if defined(__GNUC__) || defined(__clang__)
+    const unsigned char *src = t->data + row * t->row_bytes + first / t->block * t->block_bytes;
+    for (int64_t b = 0; b < n / t->block * t->block_bytes; b += 64) __builtin_prefetch(src + b);
+#else
+    (void)t, (void)row, (void)first, (void)n;
+#endif
+}
+
+/* sum[j] += sum_i weights[i] * column first + j of row ids[i] (NULL: i), n <= SOFTMIX_TILE columns.
+ * Few rows: every product in double. Many: BATCH of them in float32, then on in double. */
+static void add_tile(const rows_t *t, int64_t first, int64_t n, const int32_t *ids, const float *weights, int64_t k,
+                     int few, double *sum) {
+    ALIGNED float acc[SOFTMIX_TILE]; /* wide loads that cross cache lines are slow */
+    for (int64_t j = 0; j < n; j++) acc[j] = 0.0f;
+    for (int64_t start = 0; start < k;) {
+        const int64_t end = few ? start + 1 : start + BATCH < k ? start + BATCH : k;
+        for (int64_t i = start; i < end; i++) {
+            if (i + AHEAD < k) fetch_row(t, ids ? ids[i + AHEAD] : i + AHEAD, first, n);
+            if (weights[i] != 0.0f) add_row(t, ids ? ids[i] : i, first, n, few ? 1.0f : weights[i], acc);
+        }
+        t->flush(acc, n, few ? (double)weights[start] : 1.0, sum);
+        start = end;
+    }
+}
+
+/* The code of the first row that is not finite in these columns; of the first of all where none is: a sum overflowed. */
+static int blame(const rows_t *t, int64_t first, int64_t n, const int32_t *ids, int64_t k) {
+    float values[SOFTMIX_TILE];
+    for (int64_t i = 0; i < k; i++) {
+        read_row(t, ids ? ids[i] : i, first, n, values);
+        for (int64_t j = 0; j < n; j++) {
+            if (!isfinite(values[j])) return (int)-(i + 1);
+        }
+    }
+    return -1;
+}
+
+/* Check a table's arguments, numbered 1 to 7 in both functions, and fill t. */
+static int open_rows(rows_t *t, const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
+                     int type, int isa, softmix_to_float to_float) {
     if (!table) return 1;
     if (bad_size(n_rows)) return 2;
     if (bad_size(row_bytes)) return 3;
@@ -29,6 +89,22 @@ int softmix_mix(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
     if (bad_size(block) || SOFTMIX_TILE % block || n_embd % block) return 5;
     if (!to_float && row_bytes != n_embd * (int64_t)sizeof(float)) return 3;
     if (row_bytes % (n_embd / block)) return 3; /* a row is a whole number of equal blocks */
+    t->data = table;
+    t->row_bytes = row_bytes;
+    t->block = block;
+    t->block_bytes = row_bytes / (n_embd / block);
+    t->kernel = softmix_row_kernel(type, isa, block, t->block_bytes);
+    t->to_float = to_float;
+    t->flush = softmix_flusher(isa);
+    return 0;
+}
+
+int softmix_mix(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
+                softmix_to_float to_float, const int64_t *offsets, int64_t n, const int32_t *ids, const float *weights,
+                float scale, float *out, int64_t stride, int type, int isa) {
+    rows_t t;
+    const int bad = open_rows(&t, table, n_rows, row_bytes, n_embd, block, type, isa, to_float);
+    if (bad) return bad;
     if (!offsets) return 7;
     if (bad_size(n)) return 8;
     if (!ids) return 9;
@@ -36,44 +112,66 @@ int softmix_mix(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
     if (!isfinite(scale)) return 11;
     if (!out) return 12;
     if (stride < n_embd || bad_size(stride)) return 13;
+    if (!softmix_runs(isa)) return 15;
     if (offsets[0] != 0) return 7;
     for (int64_t r = 0; r < n; r++) {
         if (offsets[r + 1] <= offsets[r] || offsets[r + 1] > SOFTMIX_MAX_N) return 7;
     }
-    const int64_t k = offsets[n], block_bytes = row_bytes / (n_embd / block);
-    for (int64_t i = 0; i < k; i++) {
+    for (int64_t i = 0; i < offsets[n]; i++) {
         if (ids[i] < 0 || ids[i] >= n_rows || !isfinite(weights[i])) return (int)-(i + 1);
     }
 
     double sum[SOFTMIX_TILE];
-    float values[SOFTMIX_TILE];
     for (int64_t r = 0; r < n; r++) {
         float *dst = out + r * stride;
+        const int64_t at = offsets[r], k = offsets[r + 1] - at;
         for (int64_t first = 0; first < n_embd; first += SOFTMIX_TILE) {
             const int64_t m = n_embd - first < SOFTMIX_TILE ? n_embd - first : SOFTMIX_TILE;
-            for (int64_t j = 0; j < m; j++) sum[j] = 0.0;
-            for (int64_t i = offsets[r]; i < offsets[r + 1]; i++) {
-                const unsigned char *row = (const unsigned char *)table + (int64_t)ids[i] * row_bytes;
-                read_row(row, first, m, block, block_bytes, to_float, values);
-                const double w = weights[i];
-                for (int64_t j = 0; j < m; j++) sum[j] += w * (double)values[j];
+            if (k == 1) { /* a token: its row by ggml's own function, whatever the kernels do */
+                read_row(&t, ids[at], first, m, dst + first);
+                for (int64_t j = 0; j < m; j++) dst[first + j] = weights[at] * dst[first + j] * scale;
+            } else {
+                for (int64_t j = 0; j < m; j++) sum[j] = 0.0;
+                add_tile(&t, first, m, ids + at, weights + at, k, k <= SOFTMIX_FEW, sum);
+                for (int64_t j = 0; j < m; j++) dst[first + j] = (float)sum[j] * scale;
             }
             int finite = 1;
-            for (int64_t j = 0; j < m; j++) {
-                dst[first + j] = (float)sum[j] * scale;
-                finite &= isfinite(dst[first + j]) != 0;
-            }
-            if (finite) continue;
-            for (int64_t i = offsets[r]; i < offsets[r + 1]; i++) { /* rare: find the row to blame */
-                const unsigned char *row = (const unsigned char *)table + (int64_t)ids[i] * row_bytes;
-                read_row(row, first, m, block, block_bytes, to_float, values);
-                for (int64_t j = 0; j < m; j++) {
-                    if (!isfinite(values[j])) return (int)-(i + 1);
-                }
-            }
-            return (int)-(offsets[r] + 1); /* finite rows whose sum overflows */
+            for (int64_t j = 0; j < m; j++) finite &= isfinite(dst[first + j]) != 0;
+            if (!finite) return (int)-at + blame(&t, first, m, ids + at, k);
         }
         for (int64_t j = n_embd; j < stride; j++) dst[j] = 0.0f;
+    }
+    return 0;
+}
+
+int softmix_add(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
+                softmix_to_float to_float, const int32_t *ids, const float *weights, int64_t k, double *sum, int type,
+                int isa) {
+    rows_t t;
+    const int bad = open_rows(&t, table, n_rows, row_bytes, n_embd, block, type, isa, to_float);
+    if (bad) return bad;
+    if (!weights) return 8;
+    if (bad_size(k) || (!ids && k > n_rows)) return 9;
+    if (!sum) return 10;
+    if (!softmix_runs(isa)) return 12;
+    for (int64_t i = 0; i < k; i++) {
+        if ((ids && (ids[i] < 0 || ids[i] >= n_rows)) || !isfinite(weights[i])) return (int)-(i + 1);
+    }
+    /* some rows at a time for all columns, so that each row is read from memory once */
+    for (int64_t start = 0; start < k; start += 4 * BATCH) {
+        const int64_t m = k - start < 4 * BATCH ? k - start : 4 * BATCH;
+        rows_t part = t;
+        if (!ids) part.data += start * row_bytes;
+        for (int64_t first = 0; first < n_embd; first += SOFTMIX_TILE) {
+            const int64_t c = n_embd - first < SOFTMIX_TILE ? n_embd - first : SOFTMIX_TILE;
+            add_tile(&part, first, c, ids ? ids + start : NULL, weights + start, m, 0, sum + first);
+        }
+    }
+    for (int64_t first = 0; first < n_embd; first += SOFTMIX_TILE) {
+        const int64_t c = n_embd - first < SOFTMIX_TILE ? n_embd - first : SOFTMIX_TILE;
+        int finite = 1;
+        for (int64_t j = 0; j < c; j++) finite &= isfinite(sum[first + j]) != 0;
+        if (!finite) return blame(&t, first, c, ids, k);
     }
     return 0;
 }
@@ -97,17 +195,101 @@ static double sum_exp(const float *z, int64_t n, double max, double inv_t) {
     return s;
 }
 
-int softmix_softmax(const float *logits, int64_t n, float temperature, float *probs) {
+/* Shared by the passes over logits: arguments 1 to 3. */
+static int bad_logits(const float *logits, int64_t n, double temperature) {
     if (!logits) return 1;
     if (bad_size(n)) return 2;
-    if (!(temperature > 0.0f) || !isfinite(temperature)) return 3;
+    return !(temperature > 0.0) || !isfinite(temperature) ? 3 : 0;
+}
+
+int softmix_peak(const float *logits, int64_t n, float *max, int32_t *argmax, int isa) {
+    if (!logits) return 1;
+    if (bad_size(n)) return 2;
+    if (!max) return 3;
+    if (!argmax) return 4;
+    if (!softmix_runs(isa)) return 5;
+    const int64_t at = softmix_scanner(isa)->peak(logits, n, max);
+    if (at < 0) return (int)at;
+    *argmax = (int32_t)at;
+    return 0;
+}
+
+int softmix_sums(const float *logits, int64_t n, double temperature, float max, double *out, int isa) {
+    const int bad = bad_logits(logits, n, temperature);
+    if (bad) return bad;
+    if (!isfinite(max)) return 4;
+    if (!out) return 5;
+    if (!softmix_runs(isa)) return 6;
+    softmix_scanner(isa)->sums(logits, n, max, 1.0 / temperature, out, out + 1);
+    return 0;
+}
+
+int softmix_probs(const float *logits, int64_t n, double temperature, float max, double sum, float *probs, int isa) {
+    const int bad = bad_logits(logits, n, temperature);
+    if (bad) return bad;
+    if (!isfinite(max)) return 4;
+    if (!(sum > 0.0)) return 5;
+    if (!probs) return 6;
+    if (!softmix_runs(isa)) return 7;
+    softmix_scanner(isa)->probs(logits, n, max, 1.0 / temperature, 1.0 / sum, probs);
+    return 0;
+}
+
+/* The smallest float whose bin is at most this one: bins fall as logits rise, so a search by halves finds it. */
+static float least_of_bin(float max, double inv_t, int bin) {
+    if (bin >= SOFTMIX_BINS - 1) return -INFINITY;
+    double low = -3.4028234663852886e38, high = max;
+    const double lowest = (low - max) * inv_t * -SOFTMIX_PER_NAT;
+    if (BIN(lowest) <= bin) return -INFINITY; /* a temperature so high that all are in one bin */
+    for (;;) { /* bin(low) > bin >= bin(high) */
+        const float middle = (float)(low + (high - low) / 2);
+        if (!(middle > (float)low && middle < (float)high)) return (float)high;
+        const double d = ((double)middle - max) * inv_t * -SOFTMIX_PER_NAT;
+        if (BIN(d) <= bin) high = middle;
+        else low = middle;
+    }
+}
+
+int softmix_tail(const float *logits, int64_t n, double temperature, float max, double mass, int32_t *ids, int64_t *count,
+                 double *below, int isa) {
+    const int bad = bad_logits(logits, n, temperature);
+    if (bad) return bad;
+    if (!isfinite(max)) return 4;
+    if (!(mass > 0.0)) return 5;
+    if (!ids) return 6;
+    if (!count) return 7;
+    if (!below) return 8;
+    if (!softmix_runs(isa)) return 9;
+    double bins[SOFTMIX_BINS + LANES];
+    for (int i = 0; i < SOFTMIX_BINS + LANES; i++) bins[i] = 0.0;
+    const double inv_t = 1.0 / temperature;
+    const softmix_scan *scan = softmix_scanner(isa);
+    /* tokens of less than mass/n each are left out together, whatever their order */
+    const double far = ceil(-log(mass / (double)n) * SOFTMIX_PER_NAT) + 1.0;
+    scan->bins(logits, n, max, inv_t, far < 1.0 ? 1 : far < SOFTMIX_BINS - 1 ? (int)far : SOFTMIX_BINS - 1, bins);
+    int last = SOFTMIX_BINS - 1;
+    double sum = 0.0;
+    for (int l = 0; l < LANES; l++) sum += bins[SOFTMIX_BINS + l];
+    for (; last > 0 && sum + bins[last] <= mass; last--) sum += bins[last];
+    *count = scan->pick(logits, n, least_of_bin(max, inv_t, last), ids);
+    below[0] = sum;
+    below[1] = (double)last;
+    return 0;
+}
+
+int softmix_softmax(const float *logits, int64_t n, float temperature, float *probs, int isa) {
+    const int bad = bad_logits(logits, n, temperature);
+    if (bad) return bad;
     if (!probs) return 4;
+    if (!softmix_runs(isa)) return 5;
+    const softmix_scan *scan = softmix_scanner(isa);
     float max;
-    const int rc = largest(logits, n, &max);
-    if (rc) return rc;
+    const int64_t rc = scan->peak(logits, n, &max);
+    if (rc < 0) return (int)rc;
     const double inv_t = 1.0 / (double)temperature;
-    const double inv_s = 1.0 / sum_exp(logits, n, max, inv_t);
-    for (int64_t i = 0; i < n; i++) probs[i] = (float)(exp(((double)logits[i] - max) * inv_t) * inv_s);
+    double s, sx;
+    scan->sums(logits, n, max, inv_t, &s, &sx);
+    scan->probs(logits, n, max, inv_t, 1.0 / s, probs);
     return 0;
 }
 
@@ -129,20 +311,30 @@ static void sift(const float *v, int32_t *heap, int64_t k, int64_t root) {
     }
 }
 
-int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids) {
+int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids, int isa) {
     if (!values) return 1;
     if (bad_size(n)) return 2;
     if (k < 1 || k > n) return 3;
     if (!ids) return 4;
-    for (int64_t i = 0; i < n; i++) {
+    if (!softmix_runs(isa)) return 5;
+    int (*const above)(const float *, float) = softmix_scanner(isa)->above;
+    for (int64_t i = 0; i < k; i++) {
         if (isnan(values[i])) return (int)-(i + 1);
+        ids[i] = (int32_t)i;
     }
-    for (int64_t i = 0; i < k; i++) ids[i] = (int32_t)i;
     for (int64_t i = k / 2; i-- > 0;) sift(values, ids, k, i);
-    for (int64_t i = k; i < n; i++) {
-        if (values[i] > values[ids[0]]) { /* an equal value has a higher index, so it never displaces */
-            ids[0] = (int32_t)i;
-            sift(values, ids, k, 0);
+    for (int64_t i = k; i < n;) {
+        if (i + 64 <= n && !above(values + i, values[ids[0]])) { /* nothing in the next 64 that would change the heap */
+            i += 64;
+            continue;
+        }
+        for (const int64_t end = i + 64 < n ? i + 64 : n; i < end; i++) {
+            if (values[i] > values[ids[0]]) { /* an equal value has a higher index, so it never displaces */
+                ids[0] = (int32_t)i;
+                sift(values, ids, k, 0);
+            } else if (isnan(values[i])) {
+                return (int)-(i + 1);
+            }
         }
     }
     for (int64_t m = k - 1; m > 0; m--) { /* heap sort: the last in order goes to the end */
@@ -154,22 +346,17 @@ int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids) {
     return 0;
 }
 
-int softmix_entropy(const float *logits, int64_t n, float temperature, double *out) {
-    if (!logits) return 1;
-    if (bad_size(n)) return 2;
-    if (!(temperature > 0.0f) || !isfinite(temperature)) return 3;
+int softmix_entropy(const float *logits, int64_t n, float temperature, double *out, int isa) {
+    const int bad = bad_logits(logits, n, temperature);
+    if (bad) return bad;
     if (!out) return 4;
+    if (!softmix_runs(isa)) return 5;
+    const softmix_scan *scan = softmix_scanner(isa);
     float max;
-    const int rc = largest(logits, n, &max);
-    if (rc) return rc;
-    const double inv_t = 1.0 / (double)temperature;
-    double s = 0.0, sx = 0.0; /* H = ln S - sum x e^x / S with x = (z - max)/T: no term cancels */
-    for (int64_t i = 0; i < n; i++) {
-        const double x = ((double)logits[i] - max) * inv_t;
-        const double e = exp(x);
-        s += e;
-        if (e > 0.0) sx += x * e;
-    }
+    const int64_t rc = scan->peak(logits, n, &max);
+    if (rc < 0) return (int)rc;
+    double s, sx; /* H = ln S - sum x e^x / S with x = (z - max)/T: no term cancels */
+    scan->sums(logits, n, max, 1.0 / (double)temperature, &s, &sx);
     const double h = log(s) - sx / s;
     *out = h > 0.0 ? h : 0.0;
     return 0;

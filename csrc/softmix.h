@@ -18,6 +18,18 @@
 
 #define SOFTMIX_MAX_N (1 << 30) /* largest size, so that an element's index always fits the return code */
 #define SOFTMIX_TILE 2048       /* columns mixed at once; a multiple of every ggml block size */
+#define SOFTMIX_FEW 256         /* up to so many rows are mixed in double throughout */
+#define SOFTMIX_BINS 4096       /* of softmix_tail */
+#define SOFTMIX_PER_NAT 32.0    /* bins in a nat: they reach 128 nats below the largest logit */
+
+/* Instruction sets. Every function that takes one gives the same bits with each of them. */
+#define SOFTMIX_SCALAR 0
+#define SOFTMIX_AVX2 1 /* with F16C */
+#define SOFTMIX_AVX512 2 /* F, BW, VL, DQ */
+#define SOFTMIX_NEON 3
+
+int softmix_has(int isa); /* 1 if this machine can run it: to be asked once, and not to be passed otherwise */
+int softmix_isa(void);    /* the best that it can run */
 
 /* ggml's ggml_to_float_t: dequantize n values, n a multiple of the type's block size. */
 typedef void (*softmix_to_float)(const void *src, float *dst, int64_t n);
@@ -30,20 +42,47 @@ typedef void (*softmix_to_float)(const void *src, float *dst, int64_t n);
  *   ids       (offsets[n]) int32 in [0, n_rows)        weights   (offsets[n]) finite float32, of any sign
  *   scale     finite; applied once, in float32, to the finished sum
  *   out       (n, stride) float32, stride >= n_embd; columns from n_embd on become 0
- * Sums are taken in double in the order given, so one id of weight 1 gives the dequantized row to the bit. A row of the
- * table that holds NaN or infinity counts as a bad element. */
+ *   type      ggml's number of the type. Those with a kernel of their own (F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0)
+ *             are read by that, all others (and -1) by to_float
+ * A single row is read by to_float and multiplied by its weight, so an id of weight 1 gives the dequantized row to the bit.
+ * Up to SOFTMIX_FEW rows are summed in double in the order given; more in float32, 32 rows at a time, and those sums in
+ * double. A row of the table that holds NaN or infinity counts as a bad element. */
 int softmix_mix(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
                 softmix_to_float to_float, const int64_t *offsets, int64_t n, const int32_t *ids, const float *weights,
-                float scale, float *out, int64_t stride);
+                float scale, float *out, int64_t stride, int type, int isa);
+
+/* sum += sum_i weights[i] * row(ids[i]), i < k: a part of one mixture, for threads that each take some rows.
+ *   ids   (k) int32, or NULL for the first k rows in order      sum   (n_embd) double
+ * Always the sums of many rows (float32, 32 at a time). The rest is as in softmix_mix. */
+int softmix_add(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
+                softmix_to_float to_float, const int32_t *ids, const float *weights, int64_t k, double *sum, int type,
+                int isa);
+
+/* The largest logit and its first index. */
+int softmix_peak(const float *logits, int64_t n, float *max, int32_t *argmax, int isa);
+
+/* out (2) = sum e^x and sum x e^x, x = (logits - max) / temperature; max from softmix_peak, which has checked the logits.
+ * Their quotient and the logarithm of the first give the entropy, the first alone every probability. */
+int softmix_sums(const float *logits, int64_t n, double temperature, float max, double *out, int isa);
+
+/* probs = e^x / sum: the probabilities of some or all logits, sum being that of softmix_sums over all; may be in place. */
+int softmix_probs(const float *logits, int64_t n, double temperature, float max, double sum, float *probs, int isa);
+
+/* The ids that remain when the least probable tokens are left out, as far as whole bins of 1/32 nat can tell.
+ * Left out are the bins at the far end whose e^x sum to at most `mass`, x as in softmix_sums.
+ *   ids (n) int32, increasing; the first *count are valid
+ *   below (2)  sum e^x of what was left out; the number of the first bin that was not, floor(-32 x), at most 4095 */
+int softmix_tail(const float *logits, int64_t n, double temperature, float max, double mass, int32_t *ids, int64_t *count,
+                 double *below, int isa);
 
 /* probs = softmax(logits / temperature); logits, probs: (n) float32, may be the same array; 0 < temperature < inf. */
-int softmix_softmax(const float *logits, int64_t n, float temperature, float *probs);
+int softmix_softmax(const float *logits, int64_t n, float temperature, float *probs, int isa);
 
 /* The k largest of values (n), largest first, the lower index first among equals: ids (k) int32. 1 <= k <= n. */
-int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids);
+int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids, int isa);
 
 /* Entropy of softmax(logits / temperature) in nats: -sum p ln p. */
-int softmix_entropy(const float *logits, int64_t n, float temperature, double *out);
+int softmix_entropy(const float *logits, int64_t n, float temperature, double *out, int isa);
 
 /* KL(p || q) = sum p ln(p/q) in nats, p = softmax(a), q = softmax(b); +inf where q lacks mass that p has. */
 int softmix_kl(const float *a, const float *b, int64_t n, double *out);

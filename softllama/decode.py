@@ -218,10 +218,9 @@ class Generation:
         piece = self.model.tokenizer.piece(token)
         stream = self._block if inside else self._answer
         text = stream.push(piece)
-        top = d.top(TOP)
         step = Step(
             len(self.steps), self.position, mode, inside, token, text, decision.mixture, d.entropy(),
-            tuple((t.id, t.p) for t in top), decision.why, decision.left_out, decision.noise, decision.hidden,
+            d.top_probs(TOP), decision.why, decision.left_out, decision.noise, decision.hidden,
             time.perf_counter() - self.started, d.logp(token),
         )  # fmt: skip
         self.steps.append(step)
@@ -333,7 +332,7 @@ def run(
                 logits = context.decode(seqs, [fed[s].position for s in seqs], [True] * len(seqs))
                 for i, s in enumerate(seqs):
                     active[s].evaluated += 1
-                    pending[s] = model.distribution(logits[i])
+                    pending[s] = model.after(logits[i])
                     if hidden:
                         vectors[s] = context.hidden(i)
     finally:
@@ -409,6 +408,8 @@ def fill(
     model.fill_rows(context, [s.mixture for _, s, _ in fed])
     scale = np.float32(model.calibration.multiplier)
     for row, (g, s, h) in enumerate(fed):
+        if not (s.hidden or s.noise):
+            continue
         target = context.rows[row, : model.n_embd]
         if s.hidden and h is not None:
             target[:] = scale * np.float32(model.table.mean_norm) * h / np.linalg.norm(h)

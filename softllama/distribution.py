@@ -35,6 +35,9 @@ class Distribution:
 
     logits: NDArray[np.float32]
     spell: Callable[[int], str] | None = field(default=None, compare=False)
+    _peak: tuple[float, int] = field(init=False)  # the largest logit and its id
+    _sums: dict[float, tuple[float, float]] = field(init=False)  # temperature -> Σ e^x, Σ x e^x, x = (z - max)/T
+    _top: NDArray[np.int32] | None = field(init=False)  # the largest top that was asked for
 
     def __init__(self, logits: ArrayLike, spell: Callable[[int], str] | None = None) -> None:
         try:
@@ -44,12 +47,20 @@ class Distribution:
             raise SoftLlamaError("logits must be numbers of the shape (n_vocab,)") from None
         if z.ndim != 1 or not z.size:
             raise SoftLlamaError(f"logits must have the shape (n_vocab,), not {z.shape}")
-        high = z.max()
-        if not high < np.inf or high == -np.inf:  # NaN, +inf, or nothing but -inf
-            kernels.softmax(z)  # says which element
+        self._set(z, spell)
+
+    def _set(self, z: NDArray[np.float32], spell: Callable[[int], str] | None) -> None:
+        peak = kernels.peak(z)  # and the check of every number
         z.flags.writeable = False
-        object.__setattr__(self, "logits", z)
-        object.__setattr__(self, "spell", spell)
+        for name, value in (("logits", z), ("spell", spell), ("_peak", peak), ("_sums", {}), ("_top", None)):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def owning(cls, logits: NDArray[np.float32], spell: Callable[[int], str] | None = None) -> Distribution:
+        """From logits (n_vocab,) float32, contiguous, without a copy: for an array that nobody else will write to."""
+        d = cls.__new__(cls)
+        d._set(logits, spell)
+        return d
 
     @classmethod
     def from_probs(cls, probs: ArrayLike, spell: Callable[[int], str] | None = None) -> Distribution:
@@ -68,38 +79,68 @@ class Distribution:
     @cached_property
     def probs(self) -> NDArray[np.float32]:
         """softmax(logits): (n_vocab,) float32, read-only."""
-        p = kernels.softmax(self.logits)
+        p = self.probs_of(self.logits)
         p.flags.writeable = False
         return p
 
+    def probs_of(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The probabilities of some of these logits: float32, the same numbers as in `probs`."""
+        return kernels.probs(logits, self._peak[0], self.sums()[0])
+
+    def sums(self, temperature: float = 1.0) -> tuple[float, float]:
+        """(Σ e^x, Σ x e^x), x = (logits - their largest) / temperature: computed once for each temperature."""
+        if (known := self._sums.get(temperature)) is None:
+            known = self._sums[temperature] = kernels.sums(self.logits, self._peak[0], temperature)
+        return known
+
+    def top_ids(self, k: int) -> NDArray[np.int32]:
+        """The ids (min(k, n_vocab),) of the most probable tokens, most probable first, the lower id among equals."""
+        if self._top is None or len(self._top) < min(k, len(self)):
+            object.__setattr__(self, "_top", kernels.top(self.logits, k))
+        assert self._top is not None
+        return self._top[:k]
+
+    def top_probs(self, k: int) -> tuple[tuple[int, float], ...]:
+        """(id, p) of the k most probable tokens, most probable first."""
+        ids = self.top_ids(k)
+        return tuple(zip(ids.tolist(), self.probs_of(self.logits[ids]).tolist(), strict=True))
+
     def top(self, k: int = 10) -> list[Token]:
         """The k most probable tokens, most probable first."""
-        return [self[i] for i in kernels.top(self.logits, k).tolist()]
+        if k < 1:
+            raise SoftLlamaError(f"top needs k >= 1, not {k}")
+        return [Token(i, p, self.spell(i) if self.spell else "") for i, p in self.top_probs(k)]
 
-    @cached_property
+    @property
     def argmax(self) -> int:
         """The most probable id; the lowest among equals."""
-        return int(self.logits.argmax())
+        return self._peak[1]
+
+    @property
+    def highest(self) -> float:
+        """The largest logit."""
+        return self._peak[0]
 
     def __getitem__(self, token_id: int) -> Token:
         i = int(token_id)
         if not 0 <= i < len(self.logits):
             raise SoftLlamaError(f"token id {i} is outside the vocabulary of {len(self.logits)}")
-        return Token(i, float(self.probs[i]), self.spell(i) if self.spell else "")
+        p = float(self.probs_of(self.logits[i : i + 1])[0])
+        return Token(i, p, self.spell(i) if self.spell else "")
 
     def logp(self, token_id: int) -> float:
         """ln p of one id: exact where p itself is too small for float32; -inf where the logit is."""
         if not 0 <= token_id < len(self.logits):
             raise SoftLlamaError(f"token id {token_id} is outside the vocabulary of {len(self.logits)}")
-        i = self.argmax
-        return float(self.logits[token_id]) - float(self.logits[i]) + math.log(float(self.probs[i]))
+        return float(self.logits[token_id]) - float(self.logits[self.argmax]) - math.log(self.sums()[0])
 
     def __len__(self) -> int:
         return len(self.logits)
 
     def entropy(self, temperature: float = 1.0) -> float:
         """-Σ p ln p in nats, of softmax(logits / temperature)."""
-        return kernels.entropy(self.logits, temperature)
+        s, sx = self.sums(temperature)
+        return max(math.log(s) - sx / s, 0.0)  # -Σ p ln p with ln p = x - ln s: no term cancels
 
     def js(self, other: Distribution) -> float:
         """Jensen-Shannon divergence in nats, 0 to ln 2: (KL(p‖m) + KL(q‖m))/2 with m = (p+q)/2 (Lin 1991)."""

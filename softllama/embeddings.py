@@ -25,20 +25,24 @@ class Table:
         self.n_embd, self.n_vocab = tensor.shape[:2]
         self.quantization = t.name
         self._file = tensor.path
-        self._rows = kernels.Rows(tensor.rows(), self.n_embd, t.block, t.to_float)
+        self._rows = kernels.Rows(tensor.rows(), self.n_embd, t.block, t.to_float, tensor.ggml_type)
 
-    def mix(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], scale: float = 1.0) -> None:
+    def mix(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], scale: float = 1.0, threads: int = 1) -> None:
         """out[r] = scale · Σ wᵢ E[i] of mixtures[r]; out: (>= n, stride) float32, stride >= n_embd, padded with 0.
 
+        threads: for mixtures of more than 1,024 tokens; the result does not depend on it.
         Raises MixtureError for a token id outside the vocabulary.
         """
         for m in mixtures:
             self.check(m)
+        if len(mixtures) == 1:  # each step of a generation comes this way
+            kernels.mix(self._rows, (0, len(mixtures[0])), mixtures[0].ids, mixtures[0].weights, out, scale, threads)
+            return
         offsets = np.zeros(len(mixtures) + 1, dtype=np.int64)
         np.cumsum([len(m) for m in mixtures], out=offsets[1:])
         ids = np.concatenate([m.ids for m in mixtures])
         weights = np.concatenate([m.weights for m in mixtures])
-        kernels.mix(self._rows, offsets, ids, weights, out, scale)
+        kernels.mix(self._rows, offsets, ids, weights, out, scale, threads)
 
     def check(self, m: Mixture) -> None:
         """Raise MixtureError if the vocabulary does not have an id of the mixture."""

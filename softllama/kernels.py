@@ -1,21 +1,31 @@
 """numpy arrays in, numpy arrays out, computed by the C module `_shim` (csrc/softmix.h has the contract).
 
 Shapes and types are checked here, once, and a return code becomes a sentence. Knows nothing of models: a table is bytes
-and a function pointer. The GIL is released during each call.
+and a function pointer. The GIL is released during each call; mixtures of many rows are shared among threads.
+
+SOFTLLAMA_ISA = scalar, avx2, avx512 or neon forces an instruction set; all of them give the same results to the bit.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from softllama._shim import ffi, lib
-from softllama.errors import SoftLlamaError
+from softllama.errors import SoftLlamaError, UsageError
 
 F32 = NDArray[np.float32]
+CHUNK = 1024  # rows that one thread takes at a time; part of the result's rounding, so not a setting
+PER_NAT = 32  # bins in a nat, of `tail`
+ISAS = {"scalar": lib.SOFTMIX_SCALAR, "avx2": lib.SOFTMIX_AVX2, "avx512": lib.SOFTMIX_AVX512, "neon": lib.SOFTMIX_NEON}
 
 
 @dataclass(frozen=True)
@@ -23,17 +33,44 @@ class Rows:
     """Rows of a matrix, as a file holds them.
 
     data: (n_rows, row_bytes) uint8. block: values in a block of the type. to_float: address of the C function that
-    dequantizes a multiple of `block` values, 0 where the rows are float32.
+    dequantizes a multiple of `block` values, 0 where the rows are float32. type: ggml's number of the type; -1 where only
+    to_float knows how to read it.
     """
 
     data: NDArray[np.uint8]
     n_embd: int
     block: int = 1
     to_float: int = 0
+    type: int = -1
+
+    @cached_property
+    def table(self) -> tuple[Any, ...]:
+        """The arguments that describe a table to C."""
+        n_rows, row_bytes = self.data.shape
+        start, read = _pointer("char[]", self.data), ffi.cast("softmix_to_float", self.to_float)
+        return start, n_rows, row_bytes, self.n_embd, self.block, read
+
+
+@cache
+def isa() -> int:
+    """The instruction set in use: the best of this machine, or what SOFTLLAMA_ISA names."""
+    name = os.environ.get("SOFTLLAMA_ISA", "")
+    if not name:
+        return int(lib.softmix_isa())
+    runs = [n for n, i in ISAS.items() if lib.softmix_has(i)]
+    if name not in runs:
+        raise UsageError(f"SOFTLLAMA_ISA={name}: this machine cannot run that", f"it can run {', '.join(runs)}")
+    return int(ISAS[name])
+
+
+def isa_name() -> str:
+    """Its name: "avx2"."""
+    return next(n for n, i in ISAS.items() if i == isa())
 
 
 def _pointer(ctype: str, a: NDArray[Any]) -> Any:
-    return ffi.cast(ctype, a.ctypes.data)
+    """To the first element of a contiguous array, which it keeps alive. ctype: as in "float[]"."""
+    return ffi.from_buffer(ctype, a)
 
 
 def _vector(name: str, a: Any) -> F32:
@@ -61,11 +98,13 @@ def _fail(rc: int, function: str, a: NDArray[Any], b: NDArray[Any] | None = None
     raise SoftLlamaError(f"element {i} is {value}: logits must be numbers or -inf", "the model may be damaged")
 
 
-def mix(rows: Rows, offsets: Any, ids: Any, weights: Any, out: F32, scale: float = 1.0) -> None:
+def mix(rows: Rows, offsets: Any, ids: Any, weights: Any, out: F32, scale: float = 1.0, threads: int = 1) -> None:
     """out[r, :n_embd] = scale · Σ weights[i] · row(ids[i]) for i in [offsets[r], offsets[r+1]); other columns become 0.
 
     offsets: (n+1,) int64 from 0, increasing. ids: (k,) int32. weights: (k,) float32. out: (n, stride) float32,
-    C-contiguous, stride >= n_embd, written in place. Sums are taken in double, in the order given.
+    C-contiguous, stride >= n_embd, written in place. Up to 256 rows are summed in double, in the order given; more in
+    float32, 32 rows at a time, and those sums in double. threads: shared by mixtures of more than 1,024 rows; the
+    results do not depend on it.
 
     Raises SoftLlamaError for an id outside the table, a weight or a row of the table that is not finite.
     """
@@ -73,37 +112,151 @@ def mix(rows: Rows, offsets: Any, ids: Any, weights: Any, out: F32, scale: float
     ids = np.ascontiguousarray(ids, dtype=np.int32)
     weights = np.ascontiguousarray(weights, dtype=np.float32)
     n = len(offsets) - 1
-    n_rows, row_bytes = rows.data.shape
     if out.dtype != np.float32 or out.ndim != 2 or not out.flags.c_contiguous or len(out) < n:
         raise SoftLlamaError(
             f"out must be a contiguous float32 array of at least {n} rows, not {out.dtype} {out.shape}"
         )
     if ids.ndim != 1 or ids.shape != weights.shape or n < 1 or offsets[-1] != len(ids):
         raise SoftLlamaError(f"{len(ids)} ids, {len(weights)} weights and offsets up to {offsets[-1:]} do not fit")
+    if len(ids) <= CHUNK or n < 2 or int((offsets[1:] - offsets[:-1]).max()) <= CHUNK:
+        if len(ids) > CHUNK and n == 1:
+            _mix_many(rows, ids, weights, out[0], scale, threads)
+        else:
+            _mix_few(rows, offsets, ids, weights, out, scale)
+        return
+    ends = offsets.tolist()
+    if ends[0] or any(b <= a for a, b in itertools.pairwise(ends)):
+        raise SoftLlamaError("softmix_mix: argument 7 is not allowed")
+    for r, (start, end) in enumerate(itertools.pairwise(ends)):
+        mix(rows, [0, end - start], ids[start:end], weights[start:end], out[r : r + 1], scale, threads)
+
+
+def _mix_few(rows: Rows, offsets: NDArray[Any], ids: NDArray[Any], weights: F32, out: F32, scale: float) -> None:
     rc = lib.softmix_mix(
-        _pointer("void *", rows.data), n_rows, row_bytes, rows.n_embd, rows.block,
-        ffi.cast("softmix_to_float", rows.to_float), _pointer("int64_t *", offsets), n, _pointer("int32_t *", ids),
-        _pointer("float *", weights), scale, _pointer("float *", out), out.shape[1],
+        *rows.table, _pointer("int64_t[]", offsets), len(offsets) - 1, _pointer("int32_t[]", ids),
+        _pointer("float[]", weights), scale, _pointer("float[]", out), out.shape[1], rows.type, isa(),
     )  # fmt: skip
+    if rc:
+        _fail_mix(rc, rows, ids, weights)
+
+
+def _fail_mix(rc: int, rows: Rows, ids: NDArray[Any], weights: F32) -> None:
     if rc > 0:
         raise SoftLlamaError(f"softmix_mix: argument {rc} is not allowed")
-    if rc < 0:
-        i = -rc - 1
-        if not 0 <= ids[i] < n_rows:
-            raise SoftLlamaError(f"token id {ids[i]} is outside the vocabulary of {n_rows}")
-        if not np.isfinite(weights[i]):
-            raise SoftLlamaError(f"the weight of token {ids[i]} is {weights[i]}")
-        raise SoftLlamaError(
-            f"row {ids[i]} of the embedding table holds a number that is not finite, or its mixture overflows",
-            "the model file may be damaged",
-        )
+    i = -rc - 1
+    if not 0 <= ids[i] < len(rows.data):
+        raise SoftLlamaError(f"token id {ids[i]} is outside the vocabulary of {len(rows.data)}")
+    if not np.isfinite(weights[i]):
+        raise SoftLlamaError(f"the weight of token {ids[i]} is {weights[i]}")
+    raise SoftLlamaError(
+        f"row {ids[i]} of the embedding table holds a number that is not finite, or its mixture overflows",
+        "the model file may be damaged",
+    )
+
+
+def _mix_many(rows: Rows, ids: NDArray[Any], weights: F32, out: F32, scale: float, threads: int) -> None:
+    """One mixture of more than CHUNK rows: fixed pieces, by whichever thread is free, added up in their order."""
+    start, n_rows, row_bytes, n_embd, *rest = rows.table
+    k, kind, best = len(ids), rows.type, isa()
+    if not n_embd <= len(out):
+        raise SoftLlamaError("softmix_mix: argument 13 is not allowed")
+    whole = k == n_rows and ids[0] == 0 and ids[-1] == k - 1 and bool((ids[1:] > ids[:-1]).all())
+    starts = range(0, k, CHUNK)
+    sums = np.zeros((len(starts), n_embd))  # float64
+    codes = [0] * len(starts)
+    table, w, s = ffi.cast("char *", start), _pointer("float[]", weights), _pointer("double[]", sums)
+    which = ffi.NULL if whole else _pointer("int32_t[]", ids)
+    todo = iter(range(len(starts)))  # next() is one step of the interpreter, so threads may share it
+
+    def work() -> None:
+        for c in todo:
+            at = starts[c]
+            first, have = (at, n_rows - at) if whole else (0, n_rows)
+            codes[c] = lib.softmix_add(
+                table + first * row_bytes, have, row_bytes, n_embd, *rest, which if whole else which + at, w + at,
+                min(CHUNK, k - at), s + c * n_embd, kind, best,
+            )  # fmt: skip
+
+    _share(work, min(threads, len(starts)))
+    for c, rc in enumerate(codes):
+        if rc:
+            _fail_mix(rc if rc > 0 else rc - starts[c], rows, ids, weights)
+    with np.errstate(over="ignore"):
+        out[:n_embd] = sums.sum(axis=0).astype(np.float32) * np.float32(scale)  # rows in order, on any machine
+    out[n_embd:] = 0
+    if not np.isfinite(out).all():
+        _fail_mix(-1, rows, ids, weights)
+
+
+_pool: ThreadPoolExecutor | None = None
+_pool_lock = threading.Lock()
+
+
+def _share(work: Any, threads: int) -> None:
+    """Run work() in this thread and in threads - 1 others, and wait for all."""
+    global _pool
+    if threads > 1:
+        with _pool_lock:
+            if _pool is None:
+                _pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "softllama")
+        others = [_pool.submit(work) for _ in range(threads - 1)]
+        work()
+        for f in others:
+            f.result()
+    else:
+        work()
+
+
+def peak(logits: F32) -> tuple[float, int]:
+    """The largest logit and its first index. logits: (n,) float32, contiguous. Raises for NaN, +inf, or all -inf."""
+    high, at = ffi.new("float *"), ffi.new("int32_t *")
+    rc = lib.softmix_peak(_pointer("float[]", logits), len(logits), high, at, isa())
+    if rc:
+        _fail(rc, "peak", logits)
+    return high[0], at[0]
+
+
+def sums(logits: F32, high: float, temperature: float = 1.0) -> tuple[float, float]:
+    """Σ e^x and Σ x e^x, x = (logits - high)/temperature, high being `peak(logits)`'s."""
+    out = ffi.new("double[2]")
+    rc = lib.softmix_sums(_pointer("float[]", logits), len(logits), _temperature(temperature), high, out, isa())
+    if rc:
+        _fail(rc, "sums", logits)
+    return out[0], out[1]
+
+
+def probs(logits: F32, high: float, total: float, temperature: float = 1.0) -> F32:
+    """e^((logits - high)/temperature) / total of all or some logits: (k,) float32."""
+    out = np.empty(len(logits), dtype=np.float32)
+    t = _temperature(temperature)
+    rc = lib.softmix_probs(_pointer("float[]", logits), len(out), t, high, total, _pointer("float[]", out), isa())
+    if rc:
+        _fail(rc, "probs", logits)
+    return out
+
+
+def tail(logits: F32, high: float, mass: float, temperature: float = 1.0) -> tuple[NDArray[np.int32], float, int]:
+    """What is left when the least probable tokens go, as far as bins of 1/32 nat can tell: (ids, gone, bin).
+
+    mass: how much of Σ e^x may go; gone: how much did. bin: of those left, the farthest; some of it might still go.
+    """
+    ids = np.empty(len(logits), dtype=np.int32)
+    count, below = ffi.new("int64_t *"), ffi.new("double[2]")
+    rc = lib.softmix_tail(
+        _pointer("float[]", logits), len(logits), _temperature(temperature), high, mass, _pointer("int32_t[]", ids),
+        count, below, isa(),
+    )  # fmt: skip
+    if rc:
+        _fail(rc, "tail", logits)
+    return ids[: count[0]], below[0], int(below[1])
 
 
 def softmax(logits: Any, temperature: float = 1.0) -> F32:
     """softmax(logits / temperature), float32 (n,). Logits are finite or -inf (probability 0)."""
     z = _vector("logits", logits)
     out = np.empty_like(z)
-    rc = lib.softmix_softmax(_pointer("float *", z), len(z), _temperature(temperature), _pointer("float *", out))
+    t = _temperature(temperature)
+    rc = lib.softmix_softmax(_pointer("float[]", z), len(z), t, _pointer("float[]", out), isa())
     if rc:
         _fail(rc, "softmax", z)
     return out
@@ -115,7 +268,7 @@ def top(values: Any, k: int) -> NDArray[np.int32]:
     if k < 1:
         raise SoftLlamaError(f"top needs k >= 1, not {k}")
     ids = np.empty(min(int(k), len(v)), dtype=np.int32)
-    rc = lib.softmix_top(_pointer("float *", v), len(v), len(ids), _pointer("int32_t *", ids))
+    rc = lib.softmix_top(_pointer("float[]", v), len(v), len(ids), _pointer("int32_t[]", ids), isa())
     if rc < 0:
         raise SoftLlamaError(f"element {-rc - 1} is {v[-rc - 1]}")
     if rc:
@@ -127,7 +280,7 @@ def entropy(logits: Any, temperature: float = 1.0) -> float:
     """Entropy of softmax(logits / temperature) in nats, between 0 and ln n."""
     z = _vector("logits", logits)
     out = ffi.new("double *")
-    rc = lib.softmix_entropy(_pointer("float *", z), len(z), _temperature(temperature), out)
+    rc = lib.softmix_entropy(_pointer("float[]", z), len(z), _temperature(temperature), out, isa())
     if rc:
         _fail(rc, "entropy", z)
     return float(out[0])
@@ -138,7 +291,7 @@ def _divergence(function: str, a: Any, b: Any) -> float:
     if p.shape != q.shape:
         raise SoftLlamaError(f"distributions over {len(p)} and {len(q)} tokens cannot be compared")
     out = ffi.new("double *")
-    rc = getattr(lib, f"softmix_{function}")(_pointer("float *", p), _pointer("float *", q), len(p), out)
+    rc = getattr(lib, f"softmix_{function}")(_pointer("float[]", p), _pointer("float[]", q), len(p), out)
     if rc:
         _fail(rc, function, p, q)
     return float(out[0])

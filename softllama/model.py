@@ -184,6 +184,10 @@ class Model:
         """A distribution that knows this model's texts. logits: (n_vocab,)."""
         return Distribution(logits, self.spell)
 
+    def after(self, logits: NDArray[np.float32]) -> Distribution:
+        """`distribution` of a row that `Context.decode` has just made, without another copy of it."""
+        return Distribution.owning(logits, self.spell)
+
     @cached_property
     def chat_template(self) -> ChatTemplate:
         """The model's own chat template. Raises ModelError where it has none."""
@@ -208,7 +212,7 @@ class Model:
 
     def fill_rows(self, context: Context, mixtures: Sequence[Mixture]) -> None:
         """Write the mixtures' rows, scaled as this architecture wants them, into the context's embedding batch."""
-        self.table.mix(mixtures, context.rows, self.calibration.multiplier)
+        self.table.mix(mixtures, context.rows, self.calibration.multiplier, self.threads)
 
     def probe(
         self,

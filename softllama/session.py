@@ -68,7 +68,7 @@ class Session:
                 self._rewind(self.position)
             raise
         self._history.extend(checked)
-        return self._model.distribution(logits)
+        return self._model.after(logits)
 
     def fork(self) -> Session:
         """A second session that goes on from here; the prefix is shared, not computed again."""

@@ -265,7 +265,7 @@ def test_close_distributions_do_not_lose_their_distance() -> None:
 def test_softmax_may_write_over_its_input() -> None:
     z = rng(10).standard_normal(100).astype(np.float32)
     want, p = kernels.softmax(z), f32(z)
-    assert lib.softmix_softmax(p, 100, 1.0, p) == 0
+    assert lib.softmix_softmax(p, 100, 1.0, p, ISA) == 0
     assert np.array_equal(z, want)
 
 
@@ -325,6 +325,7 @@ def f32(a: NDArray[np.float32]) -> Any:
 
 
 NULL = ffi.NULL
+ISA = int(lib.softmix_isa())
 N_MAX = int(lib.SOFTMIX_MAX_N)
 INF, NAN = float("inf"), float("nan")
 
@@ -334,7 +335,7 @@ class Call:
 
     names = (
         "table", "n_rows", "row_bytes", "n_embd", "block", "to_float", "offsets", "n", "ids", "weights", "scale", "out",
-        "stride",
+        "stride", "type", "isa",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -345,7 +346,7 @@ class Call:
             "block": 1, "to_float": NULL, "offsets": self.array(np.array([0, 2, 3], dtype=np.int64), "int64_t *"), "n": 2,
             "ids": self.array(np.array([0, 1, 2], dtype=np.int32), "int32_t *"),
             "weights": self.array(np.array([0.5, 0.5, 1.0], dtype=np.float32), "float *"), "scale": 1.0,
-            "out": self.array(self.out, "float *"), "stride": 6,
+            "out": self.array(self.out, "float *"), "stride": 6, "type": -1, "isa": ISA,
         }  # fmt: skip
 
     def array(self, a: NDArray[Any], ctype: str) -> Any:
@@ -417,6 +418,8 @@ def test_mix_accepts_the_good_call() -> None:
         ({"stride": 3}, 13),
         ({"stride": -1}, 13),
         ({"stride": N_MAX + 1}, 13),
+        ({"isa": -1}, 15),
+        ({"isa": 99}, 15),
         ({"ids": i32(0, 3, 2)}, -2),
         ({"ids": i32(-1, 1, 2)}, -1),
         ({"ids": i32(0, 1, 2**31 - 1)}, -3),
@@ -452,27 +455,27 @@ pi = ffi.cast("int32_t *", IDS.ctypes.data)
 @pytest.mark.parametrize(
     ("call", "code"),
     [
-        (lambda: lib.softmix_softmax(NULL, 4, 1.0, f32(OUT)), 1),
-        (lambda: lib.softmix_softmax(f32(Z), 0, 1.0, f32(OUT)), 2),
-        (lambda: lib.softmix_softmax(f32(Z), -4, 1.0, f32(OUT)), 2),
-        (lambda: lib.softmix_softmax(f32(Z), N_MAX + 1, 1.0, f32(OUT)), 2),
-        *((lambda t=t: lib.softmix_softmax(f32(Z), 4, t, f32(OUT)), 3) for t in (0.0, -1.0, INF, -INF, NAN)),
-        (lambda: lib.softmix_softmax(f32(Z), 4, 1.0, NULL), 4),
-        *((lambda z=z: lib.softmix_softmax(f32(z), len(z), 1.0, f32(OUT)), rc) for z, rc in BAD_LOGITS),
-        (lambda: lib.softmix_top(NULL, 4, 2, pi), 1),
-        (lambda: lib.softmix_top(f32(Z), 0, 2, pi), 2),
-        (lambda: lib.softmix_top(f32(Z), N_MAX + 1, 2, pi), 2),
-        (lambda: lib.softmix_top(f32(Z), 4, 0, pi), 3),
-        (lambda: lib.softmix_top(f32(Z), 4, 5, pi), 3),
-        (lambda: lib.softmix_top(f32(Z), 4, -1, pi), 3),
-        (lambda: lib.softmix_top(f32(Z), 4, 2, NULL), 4),
-        (lambda: lib.softmix_top(f32(fl(0, 1, NAN)), 3, 2, pi), -3),
-        (lambda: lib.softmix_top(f32(fl(0, INF, -INF)), 3, 3, pi), 0),
-        (lambda: lib.softmix_entropy(NULL, 4, 1.0, D), 1),
-        (lambda: lib.softmix_entropy(f32(Z), 0, 1.0, D), 2),
-        *((lambda t=t: lib.softmix_entropy(f32(Z), 4, t, D), 3) for t in (0.0, -1.0, INF, NAN)),
-        (lambda: lib.softmix_entropy(f32(Z), 4, 1.0, NULL), 4),
-        *((lambda z=z: lib.softmix_entropy(f32(z), len(z), 1.0, D), rc) for z, rc in BAD_LOGITS),
+        (lambda: lib.softmix_softmax(NULL, 4, 1.0, f32(OUT), ISA), 1),
+        (lambda: lib.softmix_softmax(f32(Z), 0, 1.0, f32(OUT), ISA), 2),
+        (lambda: lib.softmix_softmax(f32(Z), -4, 1.0, f32(OUT), ISA), 2),
+        (lambda: lib.softmix_softmax(f32(Z), N_MAX + 1, 1.0, f32(OUT), ISA), 2),
+        *((lambda t=t: lib.softmix_softmax(f32(Z), 4, t, f32(OUT), ISA), 3) for t in (0.0, -1.0, INF, -INF, NAN)),
+        (lambda: lib.softmix_softmax(f32(Z), 4, 1.0, NULL, ISA), 4),
+        *((lambda z=z: lib.softmix_softmax(f32(z), len(z), 1.0, f32(OUT), ISA), rc) for z, rc in BAD_LOGITS),
+        (lambda: lib.softmix_top(NULL, 4, 2, pi, ISA), 1),
+        (lambda: lib.softmix_top(f32(Z), 0, 2, pi, ISA), 2),
+        (lambda: lib.softmix_top(f32(Z), N_MAX + 1, 2, pi, ISA), 2),
+        (lambda: lib.softmix_top(f32(Z), 4, 0, pi, ISA), 3),
+        (lambda: lib.softmix_top(f32(Z), 4, 5, pi, ISA), 3),
+        (lambda: lib.softmix_top(f32(Z), 4, -1, pi, ISA), 3),
+        (lambda: lib.softmix_top(f32(Z), 4, 2, NULL, ISA), 4),
+        (lambda: lib.softmix_top(f32(fl(0, 1, NAN)), 3, 2, pi, ISA), -3),
+        (lambda: lib.softmix_top(f32(fl(0, INF, -INF)), 3, 3, pi, ISA), 0),
+        (lambda: lib.softmix_entropy(NULL, 4, 1.0, D, ISA), 1),
+        (lambda: lib.softmix_entropy(f32(Z), 0, 1.0, D, ISA), 2),
+        *((lambda t=t: lib.softmix_entropy(f32(Z), 4, t, D, ISA), 3) for t in (0.0, -1.0, INF, NAN)),
+        (lambda: lib.softmix_entropy(f32(Z), 4, 1.0, NULL, ISA), 4),
+        *((lambda z=z: lib.softmix_entropy(f32(z), len(z), 1.0, D, ISA), rc) for z, rc in BAD_LOGITS),
         *((lambda f=f: f(NULL, f32(Z), 4, D), 1) for f in (lib.softmix_kl, lib.softmix_js)),
         *((lambda f=f: f(f32(Z), NULL, 4, D), 2) for f in (lib.softmix_kl, lib.softmix_js)),
         *((lambda f=f: f(f32(Z), f32(Z), 0, D), 3) for f in (lib.softmix_kl, lib.softmix_js)),

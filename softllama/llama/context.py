@@ -104,6 +104,7 @@ class Context:
         b, k = self.n_batch, weights.positions_per_row
         self.rows = np.zeros((b, weights.n_embd_inp), dtype=np.float32)  # the embedding batch's own buffer
         self._tokens = np.zeros(b, dtype=np.int32)
+        self._rows_pointer, self._tokens_pointer = _as(self.rows, ctypes.c_float), _as(self._tokens, ctypes.c_int32)
         self._pos = np.zeros(k * b, dtype=np.int32)
         self._n_seq_id = np.ones(b, dtype=np.int32)
         self._seq_id = np.zeros(b, dtype=np.int32)
@@ -182,21 +183,20 @@ class Context:
             batch = self._batch
             batch.n_tokens = n
             if tokens is None:
-                batch.token, batch.embd = None, _as(self.rows, ctypes.c_float)
+                batch.token, batch.embd = None, self._rows_pointer
             else:
                 self._tokens[:n] = tokens
-                batch.token, batch.embd = _as(self._tokens, ctypes.c_int32), None
+                batch.token, batch.embd = self._tokens_pointer, None
             self._seq_id[:n] = seqs
             self._want[:n] = want
-            if self._seq_id[:n].min() < 0 or self._seq_id[:n].max() >= self.n_seq:
+            if not 0 <= min(seqs) <= max(seqs) < self.n_seq:
                 raise ContextError(f"sequences are numbered 0 to {self.n_seq - 1}")
-            if np.count_nonzero(self._want[:n]) > self.n_outputs:
-                raise ContextError(
-                    f"a batch returns at most {self.n_outputs} logits, not {np.count_nonzero(self._want[:n])}"
-                )
+            wanted = [0] if n == 1 and want[0] else np.flatnonzero(self._want[:n]).tolist()
+            if len(wanted) > self.n_outputs:
+                raise ContextError(f"a batch returns at most {self.n_outputs} logits, not {len(wanted)}")
             p = self._pos
             p[:n] = positions
-            if self.weights.n_positions and p[:n].max() >= self.weights.n_positions:
+            if self.weights.n_positions and max(positions) >= self.weights.n_positions:
                 raise ContextError(f"this model knows {self.weights.n_positions} positions, and no more can be made")
             if self.weights.positions_per_row == 4:  # section-major: time, height, width as for text, then 0
                 p[n : 2 * n] = p[2 * n : 3 * n] = p[:n]
@@ -211,10 +211,11 @@ class Context:
                 raise ContextError(f"llama.cpp could not evaluate a batch of {n}: {binding.last_error()} (code {rc})")
             self.evaluated += n
             self.calls += 1
-            wanted = np.flatnonzero(self._want[:n])
-            out = np.empty((len(wanted), self.weights.n_vocab), dtype=np.float32)
-            for i, j in enumerate(wanted.tolist()):
-                out[i] = np.ctypeslib.as_array(api.llama_get_logits_ith(self.pointer, j), shape=(self.weights.n_vocab,))
+            n_vocab = self.weights.n_vocab
+            out = np.empty((len(wanted), n_vocab), dtype=np.float32)
+            target = out.ctypes.data
+            for i, j in enumerate(wanted):  # llama.cpp writes over its own copy in the next call
+                ctypes.memmove(target + 4 * n_vocab * i, api.llama_get_logits_ith(self.pointer, j), 4 * n_vocab)
             return out
 
     def hidden(self, i: int) -> NDArray[np.float32]:

@@ -81,7 +81,12 @@ def normalised(ids: NDArray[Any], weights: F64) -> Mixture:
     """Non-negative weights of any positive sum as a mixture, without those that float32 would round to 0."""
     w = weights / weights.sum()
     keep = w.astype(np.float32) > 0
-    return Mixture(ids[keep], w[keep] / w[keep].sum())
+    if not keep.all():
+        ids, w = ids[keep], w[keep]
+        w = w / w.sum()
+    if len(ids) < 2 or (ids[1:] > ids[:-1]).all():
+        return Mixture.trusted(ids, w)
+    return Mixture(ids, w)
 
 
 def support(
@@ -98,17 +103,17 @@ def support(
     if temperature == 0:
         top_k = 1
     if 0 < top_k < len(z):
-        ids: NDArray[Any] = kernels.top(z, top_k)  # heaviest first
+        ids: NDArray[Any] = distribution.top_ids(top_k)  # heaviest first
         p = softmax(z[ids], temperature)
         if top_p < 1:
             ids, p = _nucleus(ids, p, top_p)
     elif top_p < 1:
-        p_all = softmax(z, temperature)
-        k = 256
+        t = max(temperature, COLDEST)
+        total, k = distribution.sums(t)[0], 32
         while True:
-            ids = kernels.top(z, k)
-            p = p_all[ids]
-            if k >= len(z) or np.cumsum(p)[-1] >= top_p:
+            ids = distribution.top_ids(k)
+            p = np.exp((z[ids].astype(np.float64) - distribution.highest) / t) / total
+            if k >= len(z) or p.sum() >= top_p:
                 break
             k *= 8
         ids, p = _nucleus(ids, p, top_p)
@@ -133,15 +138,28 @@ def whole(distribution: Distribution, temperature: float = 1.0, epsilon: float =
     The least probable tokens are left out while their sum is at most epsilon (equal ones together or not at all), and
     the rest is renormalised. Probabilities that are 0 in float32 are left out anyway.
     """
-    p = softmax(distribution.logits, temperature)
+    if temperature == 0:
+        return Mixture.one_hot(distribution.argmax), 0.0
+    z, t = distribution.logits, max(temperature, COLDEST)
+    total = distribution.sums(t)[0]
+    if epsilon > 0:  # all but the last bin of those left are sure to stay: only that one has to be put in order
+        ids, gone, last = kernels.tail(z, distribution.highest, epsilon * total, t)
+    else:
+        ids, gone, last = np.arange(len(z), dtype=np.int32), 0.0, 0
+    x = (z[ids].astype(np.float64) - distribution.highest) / t
+    p = np.exp(x) / total
     keep = p.astype(np.float32) > 0
     if epsilon > 0:
-        small = np.sort(p[keep & (p <= epsilon)])
-        n = int(np.searchsorted(np.cumsum(small), epsilon, side="right"))  # so many may go
-        keep &= p >= small[n] if n < len(small) else p > epsilon
-    ids = np.flatnonzero(keep)
-    left_out = float(p[~keep].sum())
-    return Mixture(ids, p[ids] / p[ids].sum()), left_out
+        edge = keep & (x <= (1 - last) / kernels.PER_NAT) & (p <= epsilon)  # that bin, and a little more
+        small = np.sort(p[edge])
+        n = int(np.searchsorted(gone / total + np.cumsum(small), epsilon, side="right"))  # so many may go
+        keep &= p >= small[n] if n < len(small) else ~edge
+    if not keep.all():
+        left_out = gone / total + float(p[~keep].sum())
+        ids, p = ids[keep], p[keep]
+    else:
+        left_out = gone / total
+    return Mixture.trusted(ids, p / p.sum()), left_out
 
 
 def penalised(distribution: Distribution, readouts: Sequence[int], penalty: float, last_n: int) -> Distribution:

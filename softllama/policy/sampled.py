@@ -54,8 +54,13 @@ def moi(
         share = 0.0 if math.isinf(beta) else hn / (beta + 1)  # of p; the rest is y's
         if share == 0:
             return hard(y, "the sample alone")
-        weights = np.append(share * p.p, 1 - share)
-        return Decision(filters.normalised(np.append(p.ids, y), weights), y, "soft", f"Hn={hn:.2f}")
+        ids, weights = p.ids, share * p.p
+        at = int(np.searchsorted(ids, y))
+        if at < len(ids) and ids[at] == y:
+            weights[at] += 1 - share
+        else:
+            ids, weights = np.insert(ids, at, y), np.insert(weights, at, 1 - share)
+        return Decision(filters.normalised(ids, weights), y, "soft", f"Hn={hn:.2f}")
 
     return rule
 

@@ -1,0 +1,146 @@
+/* Row kernels for each instruction set, and the choice among them. */
+#include "isa.h"
+
+#include <string.h>
+
+#if defined(SOFTMIX_X86)
+#include <cpuid.h>
+#include <immintrin.h>
+#elif defined(SOFTMIX_ARM64)
+#include <arm_neon.h>
+#endif
+
+/* IEEE half to float, exact for every value (subnormals, infinity and NaN included) */
+static inline float half_to_float(uint16_t h) {
+    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = (uint32_t)(h & 0x7fff) << 13;
+    uint32_t normal = rest + (112u << 23);
+    if ((h & 0x7c00) == 0x7c00) normal += 112u << 23;
+    /* a subnormal is its digits times 2^-24: put them behind the exponent of 2^-14 and take that away again */
+    const uint32_t bits = rest + (113u << 23), base = 113u << 23;
+    float small, one;
+    memcpy(&small, &bits, 4);
+    memcpy(&one, &base, 4);
+    small -= one;
+    uint32_t u;
+    memcpy(&u, &small, 4);
+    u = ((h & 0x7c00) ? normal : u) | sign;
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+static inline float bfloat(const unsigned char *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    const uint32_t u = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+/* 8 scales and 8 minima of 6 bits from the 12 bytes of a K-block, times d and dmin */
+static inline void six_bits(const unsigned char *p, float d, float dmin, float *RESTRICT scale, float *RESTRICT min) {
+    for (int i = 0; i < 4; i++) {
+        scale[i] = d * (float)(p[i] & 63);
+        min[i] = dmin * (float)(p[i + 4] & 63);
+        scale[i + 4] = d * (float)((p[i + 8] & 15) | (p[i] >> 6 << 4));
+        min[i + 4] = dmin * (float)((p[i + 8] >> 4) | (p[i + 4] >> 6 << 4));
+    }
+}
+
+#define SUFFIX scalar
+#define TARGET
+#define HALF(h) half_to_float(h)
+#define HALF16(h, f) for (int l_ = 0; l_ < 16; l_++) (f)[l_] = half_to_float((h)[l_])
+#include "rows_plain.inc.h"
+#include "rows.inc.h"
+
+#if defined(SOFTMIX_X86)
+#define SUFFIX avx2
+#define TARGET TARGET_AVX2
+#define WIDE 0
+#include "rows_x86.inc.h"
+#include "rows.inc.h"
+
+#define SUFFIX avx512
+#define TARGET TARGET_AVX512
+#define WIDE 1
+#include "rows_x86.inc.h"
+#include "rows.inc.h"
+#elif defined(SOFTMIX_ARM64)
+static inline float neon_half(uint16_t h) {
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0);
+}
+#define SUFFIX neon
+#define TARGET
+#define HALF(h) neon_half(h)
+#define HALF16(h, f) \
+    for (int l_ = 0; l_ < 16; l_ += 4) vst1q_f32((f) + l_, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((h) + l_))))
+#include "rows_plain.inc.h"
+#include "rows.inc.h"
+#endif
+
+/* What the compiler's runtime found out at start. The cpuid instruction itself takes 10 us and more in virtual machines. */
+int softmix_runs(int isa) {
+    switch (isa) {
+    case SOFTMIX_SCALAR: return 1;
+#if defined(SOFTMIX_X86)
+    case SOFTMIX_AVX2: return __builtin_cpu_supports("avx2") != 0;
+    case SOFTMIX_AVX512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#elif defined(SOFTMIX_ARM64)
+    case SOFTMIX_NEON: return 1;
+#endif
+    default: return 0;
+    }
+}
+
+int softmix_has(int isa) {
+    if (!softmix_runs(isa)) return 0;
+#if defined(SOFTMIX_X86)
+    unsigned a, b, c = 0, d; /* not every compiler's runtime knows F16C */
+    if (isa != SOFTMIX_SCALAR) return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
+#endif
+    return 1;
+}
+
+int softmix_isa(void) {
+    static const int best_first[] = {SOFTMIX_AVX512, SOFTMIX_AVX2, SOFTMIX_NEON};
+    for (int i = 0; i < 3; i++) {
+        if (softmix_has(best_first[i])) return best_first[i];
+    }
+    return SOFTMIX_SCALAR;
+}
+
+softmix_add_row softmix_row_kernel(int type, int isa, int64_t block, int64_t block_bytes) {
+    /* ggml's number, values and bytes of a block; in the order of the tables of rows.inc.h */
+    static const int known[][3] = {{0, 1, 4},      {1, 1, 2},      {2, 32, 18},    {8, 32, 34},
+                                   {12, 256, 144}, {13, 256, 176}, {14, 256, 210}, {30, 1, 2}};
+    for (int i = 0; i < 8; i++) {
+        if (known[i][0] != type) continue;
+        if (known[i][1] != block || known[i][2] != block_bytes) return 0;
+        switch (isa) {
+#if defined(SOFTMIX_X86)
+        case SOFTMIX_AVX2: return rowsavx2[i];
+        case SOFTMIX_AVX512: return rowsavx512[i];
+#elif defined(SOFTMIX_ARM64)
+        case SOFTMIX_NEON: return rowsneon[i];
+#endif
+        default: return rowsscalar[i];
+        }
+    }
+    return 0;
+}
+
+softmix_flush softmix_flusher(int isa) {
+    switch (isa) {
+#if defined(SOFTMIX_X86)
+    case SOFTMIX_AVX2: return flush_avx2;
+    case SOFTMIX_AVX512: return flush_avx512;
+#elif defined(SOFTMIX_ARM64)
+    case SOFTMIX_NEON: return flush_neon;
+#endif
+    default: return flush_scalar;
+    }
+}

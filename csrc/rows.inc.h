@@ -1,0 +1,97 @@
+/* Row kernels: dequantize and accumulate in one go. Included by rows.c once for each instruction set, after the pieces that
+ * differ: half_, f32_16_, f16_16_, bf16_16_, i8_32_, i8m_32_, fourth_, nibbles_, fifth_, sixth_.
+ *
+ * Values are ggml's: acc = 0 and w = 1 give its to_float bit for bit (but for -0, which becomes 0). Where a block has only
+ * a scale, the weight is multiplied into that, once a group; where it has a minimum too, the value is made first, since
+ * the two cancel. Rows in a file may begin at any byte.
+ */
+
+TARGET static void NAME(f32_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
+    int64_t j = 0;
+    for (; j + 16 <= n; j += 16) NAME(f32_16_)(acc + j, src + 4 * j, w);
+    for (; j < n; j++) {
+        float v;
+        memcpy(&v, src + 4 * j, 4);
+        acc[j] += w * v;
+    }
+}
+
+TARGET static void NAME(bf16_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
+    int64_t j = 0;
+    for (; j + 16 <= n; j += 16) NAME(bf16_16_)(acc + j, src + 2 * j, w);
+    for (; j < n; j++) acc[j] += w * bfloat(src + 2 * j);
+}
+
+TARGET static void NAME(f16_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
+    int64_t j = 0;
+    for (; j + 16 <= n; j += 16) NAME(f16_16_)(acc + j, src + 2 * j, w);
+    for (; j < n; j++) acc[j] += w * NAME(half_)(src + 2 * j);
+}
+
+/* block_q8_0, 34 bytes for 32: half d, int8 q[32]; d q */
+TARGET static void NAME(q8_0_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
+    for (int64_t j = 0; j < n; j += 32, src += 34) {
+        const float s = w * NAME(half_)(src);
+        NAME(i8_32_)(acc + j, (const int8_t *)src + 2, s, s);
+    }
+}
+
+/* block_q4_0, 18 bytes for 32: half d, nibbles[16], low ones first; d (q - 8) */
+TARGET static void NAME(q4_0_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
+    for (int64_t j = 0; j < n; j += 32, src += 18) {
+        const float s = w * NAME(half_)(src);
+        int8_t v[32];
+        NAME(fourth_)(src + 2, v);
+        NAME(i8_32_)(acc + j, v, s, s);
+    }
+}
+
+/* block_q4_K, 144 bytes for 256: half d, half dmin, 8 scales and 8 minima of 6 bits in 12 bytes, nibbles[128].
+ * 64 values come from 32 bytes: low nibbles, then high ones; (d sc) q - (dmin m) */
+TARGET static void NAME(q4_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
+    for (int64_t j = 0; j < n; j += 256, src += 144) {
+        float d[8], m[8];
+        six_bits(src + 4, NAME(half_)(src), NAME(half_)(src + 2), d, m);
+        int8_t v[256];
+        for (int g = 0; g < 4; g++) NAME(nibbles_)(src + 16 + 32 * g, v + 64 * g);
+        for (int g = 0; g < 8; g++) NAME(i8m_32_)(acc + j + 32 * g, v + 32 * g, w, d[g], m[g]);
+    }
+}
+
+/* block_q5_K, 176 bytes for 256: as q4_K, with the fifth bits in 32 bytes before the nibbles */
+TARGET static void NAME(q5_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
+    for (int64_t j = 0; j < n; j += 256, src += 176) {
+        float d[8], m[8];
+        six_bits(src + 4, NAME(half_)(src), NAME(half_)(src + 2), d, m);
+        int8_t v[256];
+        NAME(fifth_)(src + 16, v);
+        for (int g = 0; g < 8; g++) NAME(i8m_32_)(acc + j + 32 * g, v + 32 * g, w, d[g], m[g]);
+    }
+}
+
+/* block_q6_K, 210 bytes for 256: low 4 bits[128], high 2 bits[64], int8 scales[16], half d; (d sc) (q - 32) */
+TARGET static void NAME(q6_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
+    for (int64_t j = 0; j < n; j += 256, src += 210) {
+        const float d = NAME(half_)(src + 208);
+        int8_t v[256];
+        float s[16];
+        for (int l = 0; l < 16; l++) s[l] = w * (d * (float)(int8_t)src[192 + l]);
+        for (int g = 0; g < 2; g++) NAME(sixth_)(src + 64 * g, src + 128 + 32 * g, v + 128 * g);
+        for (int g = 0; g < 8; g++) NAME(i8_32_)(acc + j + 32 * g, v + 32 * g, s[2 * g], s[2 * g + 1]);
+    }
+}
+
+/* sum += w acc, acc = 0 */
+TARGET static void NAME(flush_)(float *RESTRICT acc, int64_t n, double w, double *RESTRICT sum) {
+    for (int64_t j = 0; j < n; j++) {
+        sum[j] += w * (double)acc[j];
+        acc[j] = 0.0f;
+    }
+}
+
+static const softmix_add_row NAME(rows)[] = {
+    NAME(f32_), NAME(f16_), NAME(q4_0_), NAME(q8_0_), NAME(q4_k_), NAME(q5_k_), NAME(q6_k_), NAME(bf16_),
+};
+
+#undef SUFFIX
+#undef TARGET

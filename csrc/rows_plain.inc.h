@@ -1,0 +1,83 @@
+/* The pieces of the row kernels in plain C, for SUFFIX. HALF16(h, f): 16 half floats to floats; HALF(h): one. */
+
+static inline float NAME(half_)(const unsigned char *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return HALF(h);
+}
+
+/* a (16) += w * 16 values */
+static inline void NAME(f32_16_)(float *RESTRICT a, const unsigned char *src, float w) {
+    float v[16];
+    memcpy(v, src, sizeof v);
+    for (int l = 0; l < 16; l++) a[l] += w * v[l];
+}
+
+static inline void NAME(bf16_16_)(float *RESTRICT a, const unsigned char *src, float w) {
+    uint16_t h[16];
+    uint32_t u[16];
+    float v[16];
+    memcpy(h, src, sizeof h);
+    for (int l = 0; l < 16; l++) u[l] = (uint32_t)h[l] << 16;
+    memcpy(v, u, sizeof v);
+    for (int l = 0; l < 16; l++) a[l] += w * v[l];
+}
+
+static inline void NAME(f16_16_)(float *RESTRICT a, const unsigned char *src, float w) {
+    uint16_t h[16];
+    float v[16];
+    memcpy(h, src, sizeof h);
+    HALF16(h, v);
+    for (int l = 0; l < 16; l++) a[l] += w * v[l];
+}
+
+/* a (32) += s q: the first 16 with s, the others with t */
+static inline void NAME(i8_32_)(float *RESTRICT a, const int8_t *q, float s, float t) {
+    for (int l = 0; l < 16; l++) a[l] += s * (float)q[l];
+    for (int l = 16; l < 32; l++) a[l] += t * (float)q[l];
+}
+
+/* a (32) += w (d q - m) */
+static inline void NAME(i8m_32_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
+    for (int l = 0; l < 32; l++) a[l] += w * (d * (float)q[l] - m);
+}
+
+/* v (32): the low nibbles of 16 bytes, then the high ones, less 8 */
+static inline void NAME(fourth_)(const unsigned char *src, int8_t *RESTRICT v) {
+    for (int l = 0; l < 16; l++) {
+        v[l] = (int8_t)((src[l] & 15) - 8);
+        v[16 + l] = (int8_t)((src[l] >> 4) - 8);
+    }
+}
+
+/* v (64): the low nibbles of 32 bytes, then the high ones */
+static inline void NAME(nibbles_)(const unsigned char *src, int8_t *RESTRICT v) {
+    for (int l = 0; l < 32; l++) {
+        v[l] = (int8_t)(src[l] & 15);
+        v[32 + l] = (int8_t)(src[l] >> 4);
+    }
+}
+
+/* v (256) from 32 bytes of fifth bits and 128 of nibbles behind them */
+static inline void NAME(fifth_)(const unsigned char *src, int8_t *RESTRICT v) {
+    for (int g = 0; g < 4; g++) {
+        for (int l = 0; l < 32; l++) {
+            const unsigned high = src[l] >> 2 * g, q = src[32 + 32 * g + l];
+            v[64 * g + l] = (int8_t)((q & 15) | ((high & 1) << 4));
+            v[64 * g + 32 + l] = (int8_t)((q >> 4) | ((high & 2) << 3));
+        }
+    }
+}
+
+/* v (128) from 64 bytes of low nibbles and 32 of high pairs of bits, less 32 */
+static inline void NAME(sixth_)(const unsigned char *lo, const unsigned char *hi, int8_t *RESTRICT v) {
+    for (int l = 0; l < 32; l++) {
+        v[l] = (int8_t)(((lo[l] & 15) | ((hi[l] & 3) << 4)) - 32);
+        v[32 + l] = (int8_t)(((lo[32 + l] & 15) | ((hi[l] & 12) << 2)) - 32);
+        v[64 + l] = (int8_t)(((lo[l] >> 4) | (hi[l] & 48)) - 32);
+        v[96 + l] = (int8_t)(((lo[32 + l] >> 4) | ((hi[l] & 192) >> 2)) - 32);
+    }
+}
+
+#undef HALF16
+#undef HALF

@@ -1,0 +1,120 @@
+/* The pieces of the row kernels for x86, for SUFFIX: AVX2, and where WIDE is set AVX-512 for the sums. */
+
+#define LOAD32(p) _mm256_loadu_si256((const __m256i *)(p))
+#define STORE32(p, v) _mm256_storeu_si256((__m256i *)(p), (v))
+
+TARGET static inline float NAME(half_)(const unsigned char *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return _cvtsh_ss(h);
+}
+
+#if WIDE
+#define AXPY(a, w, v) _mm512_storeu_ps((a), _mm512_add_ps(_mm512_loadu_ps(a), _mm512_mul_ps((w), (v))))
+#define INT8(q) _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(q))))
+
+TARGET static inline void NAME(f32_16_)(float *RESTRICT a, const unsigned char *src, float w) {
+    AXPY(a, _mm512_set1_ps(w), _mm512_loadu_ps((const void *)src));
+}
+
+TARGET static inline void NAME(bf16_16_)(float *RESTRICT a, const unsigned char *src, float w) {
+    const __m512i u = _mm512_slli_epi32(_mm512_cvtepu16_epi32(LOAD32(src)), 16);
+    AXPY(a, _mm512_set1_ps(w), _mm512_castsi512_ps(u));
+}
+
+TARGET static inline void NAME(f16_16_)(float *RESTRICT a, const unsigned char *src, float w) {
+    AXPY(a, _mm512_set1_ps(w), _mm512_cvtph_ps(LOAD32(src)));
+}
+
+TARGET static inline void NAME(i8_32_)(float *RESTRICT a, const int8_t *q, float s, float t) {
+    AXPY(a, _mm512_set1_ps(s), INT8(q));
+    AXPY(a + 16, _mm512_set1_ps(t), INT8(q + 16));
+}
+
+TARGET static inline void NAME(i8m_32_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
+    const __m512 w_ = _mm512_set1_ps(w), d_ = _mm512_set1_ps(d), m_ = _mm512_set1_ps(m);
+    for (int l = 0; l < 32; l += 16) AXPY(a + l, w_, _mm512_sub_ps(_mm512_mul_ps(d_, INT8(q + l)), m_));
+}
+#else
+#define AXPY(a, w, v) _mm256_storeu_ps((a), _mm256_add_ps(_mm256_loadu_ps(a), _mm256_mul_ps((w), (v))))
+#define INT8(q) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(q))))
+#define LOAD16(p) _mm_loadu_si128((const __m128i *)(p))
+
+TARGET static inline void NAME(f32_16_)(float *RESTRICT a, const unsigned char *src, float w) {
+    const __m256 w_ = _mm256_set1_ps(w);
+    AXPY(a, w_, _mm256_castsi256_ps(LOAD32(src)));
+    AXPY(a + 8, w_, _mm256_castsi256_ps(LOAD32(src + 32)));
+}
+
+TARGET static inline void NAME(bf16_16_)(float *RESTRICT a, const unsigned char *src, float w) {
+    const __m256 w_ = _mm256_set1_ps(w);
+    for (int l = 0; l < 16; l += 8) {
+        const __m256i u = _mm256_slli_epi32(_mm256_cvtepu16_epi32(LOAD16(src + 2 * l)), 16);
+        AXPY(a + l, w_, _mm256_castsi256_ps(u));
+    }
+}
+
+TARGET static inline void NAME(f16_16_)(float *RESTRICT a, const unsigned char *src, float w) {
+    const __m256 w_ = _mm256_set1_ps(w);
+    for (int l = 0; l < 16; l += 8) AXPY(a + l, w_, _mm256_cvtph_ps(LOAD16(src + 2 * l)));
+}
+
+TARGET static inline void NAME(i8_32_)(float *RESTRICT a, const int8_t *q, float s, float t) {
+    const __m256 s_ = _mm256_set1_ps(s), t_ = _mm256_set1_ps(t);
+    AXPY(a, s_, INT8(q));
+    AXPY(a + 8, s_, INT8(q + 8));
+    AXPY(a + 16, t_, INT8(q + 16));
+    AXPY(a + 24, t_, INT8(q + 24));
+}
+
+TARGET static inline void NAME(i8m_32_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
+    const __m256 w_ = _mm256_set1_ps(w), d_ = _mm256_set1_ps(d), m_ = _mm256_set1_ps(m);
+    for (int l = 0; l < 32; l += 8) AXPY(a + l, w_, _mm256_sub_ps(_mm256_mul_ps(d_, INT8(q + l)), m_));
+}
+#undef LOAD16
+#endif
+
+TARGET static inline void NAME(fourth_)(const unsigned char *src, int8_t *RESTRICT v) {
+    const __m128i q = _mm_loadu_si128((const __m128i *)src), low = _mm_set1_epi8(15), less = _mm_set1_epi8(8);
+    _mm_storeu_si128((__m128i *)v, _mm_sub_epi8(_mm_and_si128(q, low), less));
+    _mm_storeu_si128((__m128i *)v + 1, _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(q, 4), low), less));
+}
+
+TARGET static inline void NAME(nibbles_)(const unsigned char *src, int8_t *RESTRICT v) {
+    const __m256i q = LOAD32(src), low = _mm256_set1_epi8(15);
+    STORE32(v, _mm256_and_si256(q, low));
+    STORE32(v + 32, _mm256_and_si256(_mm256_srli_epi16(q, 4), low));
+}
+
+TARGET static inline void NAME(fifth_)(const unsigned char *src, int8_t *RESTRICT v) {
+    const __m256i low = _mm256_set1_epi8(15), fifth = _mm256_set1_epi8(16);
+    __m256i high = LOAD32(src); /* two bits for each group; the bits that cross a byte are masked out */
+    for (int g = 0; g < 4; g++) {
+        const __m256i q = LOAD32(src + 32 + 32 * g);
+        const __m256i a = _mm256_and_si256(_mm256_slli_epi16(high, 4), fifth);
+        const __m256i b = _mm256_and_si256(_mm256_slli_epi16(high, 3), fifth);
+        STORE32(v + 64 * g, _mm256_or_si256(_mm256_and_si256(q, low), a));
+        STORE32(v + 64 * g + 32, _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(q, 4), low), b));
+        high = _mm256_srli_epi16(high, 2);
+    }
+}
+
+TARGET static inline void NAME(sixth_)(const unsigned char *lo, const unsigned char *hi, int8_t *RESTRICT v) {
+    const __m256i low = _mm256_set1_epi8(15), pair = _mm256_set1_epi8(48), less = _mm256_set1_epi8(32);
+    const __m256i p = LOAD32(lo), q = LOAD32(lo + 32), h = LOAD32(hi);
+    const __m256i a = _mm256_or_si256(_mm256_and_si256(p, low), _mm256_and_si256(_mm256_slli_epi16(h, 4), pair));
+    const __m256i b = _mm256_or_si256(_mm256_and_si256(q, low), _mm256_and_si256(_mm256_slli_epi16(h, 2), pair));
+    const __m256i c = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(p, 4), low), _mm256_and_si256(h, pair));
+    const __m256i d = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(q, 4), low),
+                                      _mm256_and_si256(_mm256_srli_epi16(h, 2), pair));
+    STORE32(v, _mm256_sub_epi8(a, less));
+    STORE32(v + 32, _mm256_sub_epi8(b, less));
+    STORE32(v + 64, _mm256_sub_epi8(c, less));
+    STORE32(v + 96, _mm256_sub_epi8(d, less));
+}
+
+#undef LOAD32
+#undef STORE32
+#undef AXPY
+#undef INT8
+#undef WIDE

@@ -1,0 +1,173 @@
+/* Passes over logits. Included by scan.c once for each instruction set.
+ *
+ * LANES partial sums, element i in lane i % LANES, added up in the order of the lanes: the same bits whatever the width of
+ * a register.
+ */
+
+/* e^x for x <= 0, relative error below 3e-15; 0 below -708. x = k ln 2 + r, |r| <= ln 2 / 2; e^r is a polynomial of
+ * degree 10 (Chebyshev interpolation); the exponent k goes in as bits. e^0 is exactly 1. */
+TARGET static inline double NAME(exp_)(double x) {
+    const double big = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to a whole number in the low bits */
+    const double y = x < -708.0 ? -708.0 : x;
+    const double t = y * 1.4426950408889634 + big;
+    const double k = t - big;
+    const double r = (y - k * 0x1.62e42fee00000p-1) - k * 0x1.a39ef35793c76p-33;
+    const double r2 = r * r, r4 = r2 * r2;
+    const double a = (1.0 + r * 0x1.0000000000023p+0) + r2 * (0x1.ffffffffffbdcp-2 + r * 0x1.555555554b107p-3);
+    const double b = (0x1.555555560f031p-5 + r * 0x1.1111112dd9716p-7) +
+                     r2 * (0x1.6c16bee9d2561p-10 + r * 0x1.a01979ef0c710p-13);
+    const double c = (0x1.a0209a80ad498p-16 + r * 0x1.72f94b07effaap-19) + r2 * 0x1.224e25d68aec1p-22;
+    const double p = a + r4 * (b + r4 * c);
+    uint64_t bits, scale;
+    double e;
+    memcpy(&bits, &t, 8);
+    memcpy(&scale, &p, 8);
+    scale += bits << 52;
+    memcpy(&e, &scale, 8);
+    return x < -708.0 ? 0.0 : e;
+}
+
+#if VECTORS
+/* The largest of n values, n a multiple of LANES; NaN if any is NaN or +inf. */
+TARGET static inline float NAME(highest_)(const float *z, int64_t n) {
+    const __m256 inf = _mm256_set1_ps(INFINITY);
+    __m256 a = _mm256_set1_ps(-INFINITY), b = a, good = _mm256_cmp_ps(a, inf, _CMP_LT_OQ);
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __m256 u = _mm256_loadu_ps(z + i), v = _mm256_loadu_ps(z + i + 8);
+        good = _mm256_and_ps(good, _mm256_and_ps(_mm256_cmp_ps(u, inf, _CMP_LT_OQ), _mm256_cmp_ps(v, inf, _CMP_LT_OQ)));
+        a = _mm256_max_ps(u, a);
+        b = _mm256_max_ps(v, b);
+    }
+    if (_mm256_movemask_ps(good) != 255) return NAN;
+    float m[8], high = -INFINITY;
+    _mm256_storeu_ps(m, _mm256_max_ps(a, b));
+    for (int l = 0; l < 8; l++) high = m[l] > high ? m[l] : high;
+    return high;
+}
+
+/* Is any of the 4 * LANES values not at most `than` (greater, or NaN)? */
+TARGET static int NAME(above_)(const float *v, float than) {
+    const __m256 t = _mm256_set1_ps(than);
+    __m256 any = _mm256_cmp_ps(_mm256_loadu_ps(v), t, _CMP_NLE_UQ);
+    for (int l = 8; l < 4 * LANES; l += 8) any = _mm256_or_ps(any, _mm256_cmp_ps(_mm256_loadu_ps(v + l), t, _CMP_NLE_UQ));
+    return _mm256_movemask_ps(any) != 0;
+}
+#else
+static inline float NAME(highest_)(const float *z, int64_t n) {
+    float m[LANES], high = -INFINITY;
+    int32_t bad = 0;
+    for (int l = 0; l < LANES; l++) m[l] = -INFINITY;
+    for (int64_t i = 0; i < n; i += LANES) {
+        for (int l = 0; l < LANES; l++) {
+            bad |= !(z[i + l] < INFINITY);
+            m[l] = z[i + l] > m[l] ? z[i + l] : m[l];
+        }
+    }
+    for (int l = 0; l < LANES; l++) high = m[l] > high ? m[l] : high;
+    return bad ? NAN : high;
+}
+
+static int NAME(above_)(const float *v, float than) {
+    int32_t any = 0;
+    for (int l = 0; l < 4 * LANES; l++) any |= !(v[l] <= than);
+    return any;
+}
+#endif
+
+/* The first index of the largest value, or -(i+1) for a NaN or +inf at i; -1 if all are -inf. */
+TARGET static int64_t NAME(peak_)(const float *z, int64_t n, float *max) {
+    float best = -INFINITY;
+    int64_t block = 0;
+    for (int64_t at = 0; at < n; at += 1024) { /* the place is looked for in one block only */
+        const int64_t end = at + 1024 < n ? at + 1024 : n, whole = (end - at) / LANES * LANES;
+        float high = NAME(highest_)(z + at, whole);
+        for (int64_t i = at + whole; i < end; i++) {
+            if (!(z[i] < INFINITY)) high = NAN; /* which no later value replaces */
+            else if (z[i] > high) high = z[i];
+        }
+        if (isnan(high)) {
+            for (int64_t i = at; i < end; i++) {
+                if (!(z[i] < INFINITY)) return -(i + 1);
+            }
+        }
+        if (high > best) {
+            best = high;
+            block = at;
+        }
+    }
+    *max = best;
+    if (best == -INFINITY) return -1;
+    while (z[block] != best) block++;
+    return block;
+}
+
+/* s = sum e^x, sx = sum x e^x, x = (z - max) inv_t */
+TARGET static void NAME(sums_)(const float *z, int64_t n, double max, double inv_t, double *s, double *sx) {
+    double a[LANES], b[LANES];
+    for (int l = 0; l < LANES; l++) a[l] = b[l] = 0.0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int l = 0; l < LANES; l++) {
+            const double d = ((double)z[i + l] - max) * inv_t, x = d < -746.0 ? -746.0 : d; /* -inf times 0 is no number */
+            const double e = NAME(exp_)(x);
+            a[l] += e;
+            b[l] += x * e;
+        }
+    }
+    for (int l = 0; i < n; i++, l++) {
+        const double d = ((double)z[i] - max) * inv_t, x = d < -746.0 ? -746.0 : d;
+        const double e = NAME(exp_)(x);
+        a[l] += e;
+        b[l] += x * e;
+    }
+    double s_ = 0.0, sx_ = 0.0;
+    for (int l = 0; l < LANES; l++) {
+        s_ += a[l];
+        sx_ += b[l];
+    }
+    *s = s_;
+    *sx = sx_;
+}
+
+/* p = e^((z - max) inv_t) inv_s; p may be z */
+TARGET static void NAME(probs_)(const float *z, int64_t n, double max, double inv_t, double inv_s, float *p) {
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        float v[LANES];
+        for (int l = 0; l < LANES; l++) v[l] = (float)(NAME(exp_)(((double)z[i + l] - max) * inv_t) * inv_s);
+        memcpy(p + i, v, sizeof v);
+    }
+    for (; i < n; i++) p[i] = (float)(NAME(exp_)(((double)z[i] - max) * inv_t) * inv_s);
+}
+
+enum { NAME(CHUNK) = 16 * LANES }; /* loops long enough for compilers to see that they are worth vectorising */
+
+/* mass[bin] += e^x: (SOFTMIX_BINS + LANES). What is in bins from `far` on goes to the places behind, one for each lane. */
+TARGET static void NAME(bins_)(const float *z, int64_t n, double max, double inv_t, int far, double *mass) {
+    for (int64_t i = 0; i < n; i += NAME(CHUNK)) {
+        const int m = n - i < NAME(CHUNK) ? (int)(n - i) : NAME(CHUNK);
+        double e[NAME(CHUNK)];
+        int32_t bin[NAME(CHUNK)];
+        for (int l = 0; l < m; l++) e[l] = ((double)z[i + l] - max) * inv_t;
+        for (int l = 0; l < m; l++) bin[l] = BIN(e[l] * -SOFTMIX_PER_NAT);
+        for (int l = 0; l < m; l++) bin[l] = bin[l] < far ? bin[l] : SOFTMIX_BINS + l % LANES;
+        for (int l = 0; l < m; l++) e[l] = NAME(exp_)(e[l]);
+        for (int l = 0; l < m; l++) mass[bin[l]] += e[l];
+    }
+}
+
+/* The ids of logits of at least `least`, in increasing order; returns how many. */
+TARGET static int64_t NAME(pick_)(const float *z, int64_t n, float least, int32_t *ids) {
+    int64_t k = 0;
+    for (int64_t i = 0; i < n; i++) { /* without a branch, as nothing foretells which they are */
+        ids[k] = (int32_t)i;
+        k += z[i] >= least;
+    }
+    return k;
+}
+
+static const softmix_scan NAME(scan) = {NAME(peak_), NAME(sums_), NAME(probs_), NAME(bins_), NAME(pick_), NAME(above_)};
+
+#undef SUFFIX
+#undef TARGET
+#undef VECTORS

@@ -1,0 +1,226 @@
+"""The kernels of each table type and instruction set against ggml's own dequantizer and numpy, and against each other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from softllama import kernels
+from softllama._shim import lib
+from softllama.errors import SoftLlamaError
+from softllama.kernels import Rows
+from tests import tiny
+
+WITH_KERNEL = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0")
+WITHOUT = ("Q4_1", "Q3_K", "IQ4_XS", "TQ1_0")
+RUNS = [name for name, i in kernels.ISAS.items() if lib.softmix_has(i)]
+N_ROWS = 2500
+
+
+@pytest.fixture(params=RUNS)
+def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Each instruction set of this machine, forced as a user would."""
+    monkeypatch.setenv("SOFTLLAMA_ISA", request.param)
+    kernels.isa.cache_clear()
+    yield request.param
+    kernels.isa.cache_clear()
+
+
+@cache
+def table(kind: str, n_embd: int, n_rows: int = N_ROWS) -> tuple[Rows, NDArray[np.float64]]:
+    """Random rows of a type, and what ggml reads in them."""
+    from softllama.llama import binding
+
+    values = np.random.default_rng([5, n_embd]).standard_normal((n_rows, n_embd)).astype(np.float32)
+    number = gguf.GGMLQuantizationType[kind].value
+    t = binding.table_type(number)
+    data = tiny.quantize(values, kind).view(np.uint8).reshape(n_rows, -1)
+    read = gguf.quants.dequantize(data, gguf.GGMLQuantizationType(number)) if kind != "F32" else values
+    return Rows(data, n_embd, t.block, t.to_float, number), read.astype(np.float64)
+
+
+def sizes(kind: str) -> list[int]:
+    """Around the tiles of 2,048 columns, as far as whole blocks go."""
+    block = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]][0]
+    return [1, 15, 17, 2047, 2048, 2065] if block == 1 else [block, 2048 - block, 2048, 2048 + block, 4096 + 3 * block]
+
+
+def mixed(rows: Rows, ids: Any, weights: Any, threads: int = 1) -> NDArray[np.float32]:
+    out = np.full((1, rows.n_embd + 3), np.nan, dtype=np.float32)
+    kernels.mix(rows, [0, len(ids)], ids, weights, out, 1.0, threads)
+    assert not out[0, rows.n_embd :].any()
+    return out[0, : rows.n_embd]
+
+
+def draw(k: int, n_rows: int = N_ROWS) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    r = np.random.default_rng([6, k])
+    return np.sort(r.choice(n_rows, k, replace=False)).astype(np.int32), r.dirichlet(np.ones(k)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", WITH_KERNEL + WITHOUT)
+def test_mixtures_equal_numpy(kind: str, isa: str) -> None:
+    """Within 1e-6 of Σ |wᵢ vᵢ|; k around the edges of what is summed in double, in batches, and in pieces."""
+    for n_embd in sizes(kind):
+        rows, e = table(kind, n_embd)
+        for k in (1, 2, 31, 256, 257, 289, 1024, 1025, 2400):
+            ids, w = draw(k)
+            terms = w.astype(np.float64)[:, None] * e[ids]
+            error = np.abs(mixed(rows, ids, w) - terms.sum(axis=0))
+            assert (error <= 1e-6 * np.abs(terms).sum(axis=0)).all(), (n_embd, k)
+
+
+@pytest.mark.parametrize("kind", WITH_KERNEL + WITHOUT)
+def test_a_row_is_what_ggml_reads_to_the_bit(kind: str, isa: str) -> None:
+    """Alone, by ggml's own function; beside a row of weight 0, by the kernel; among many, by the kernel in float32."""
+    for n_embd in sizes(kind)[-2:]:
+        rows, e = table(kind, n_embd)
+        for i in (0, 7, N_ROWS - 1):
+            assert np.array_equal(mixed(rows, [i], [1.0]), e[i].astype(np.float32))
+            if kind not in ("Q4_K", "Q5_K") or kernels.isa_name() != "neon":  # where ggml may fuse d q - m
+                assert np.array_equal(mixed(rows, [i, (i + 1) % N_ROWS], [1.0, 0.0]), e[i].astype(np.float32))
+                w = np.zeros(N_ROWS, dtype=np.float32)
+                w[i] = 1
+                assert np.array_equal(mixed(rows, np.arange(N_ROWS), w), e[i].astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", WITH_KERNEL + WITHOUT)
+def test_the_number_of_threads_changes_no_bit(kind: str, isa: str) -> None:
+    rows, _ = table(kind, 2304)
+    for k in (1025, 2400, N_ROWS):
+        ids, w = draw(k)
+        one = mixed(rows, ids, w)
+        assert all(np.array_equal(mixed(rows, ids, w, threads), one) for threads in (2, 3, 7))
+
+
+@pytest.mark.parametrize("kind", WITH_KERNEL)
+def test_the_instruction_set_changes_no_bit(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for name in RUNS:
+        monkeypatch.setenv("SOFTLLAMA_ISA", name)
+        kernels.isa.cache_clear()
+        rows, _ = table(kind, 2304)
+        found.append([mixed(rows, *draw(k)).tobytes() for k in (2, 300, 2400, N_ROWS)])
+    kernels.isa.cache_clear()
+    assert all(f == found[0] for f in found)
+
+
+def test_the_whole_table_equals_its_rows_gathered() -> None:
+    """All rows in order go another way than some: a gap in the ids must not."""
+    rows, e = table("Q8_0", 64)
+    ids, w = draw(N_ROWS)
+    shuffled = np.random.default_rng(1).permutation(N_ROWS)
+    got = mixed(rows, ids[shuffled], w[shuffled])
+    np.testing.assert_allclose(got, w.astype(np.float64)[shuffled] @ e[shuffled], rtol=1e-5, atol=1e-7)
+    twice = np.concatenate([[0, 0], np.arange(2, N_ROWS)])
+    np.testing.assert_allclose(mixed(rows, twice, w), w.astype(np.float64) @ e[twice], rtol=1e-5, atol=1e-7)
+
+
+def test_every_half_float(isa: str) -> None:
+    """All finite halves, subnormals included, through the kernel."""
+    bits = np.arange(1 << 16, dtype=np.uint32).astype(np.uint16)
+    values = bits.view(np.float16)[np.isfinite(bits.view(np.float16))]
+    rows = Rows(np.stack([values, values]).view(np.uint8), len(values), 1, table("F16", 1)[0].to_float, 1)
+    assert np.array_equal(mixed(rows, [0, 1], [1.0, 0.0]), values.astype(np.float32))
+
+
+def test_rows_at_odd_addresses(isa: str) -> None:
+    for kind in WITH_KERNEL:
+        rows, _e = table(kind, 2304)
+        shifted = np.zeros(rows.data.size + 1, dtype=np.uint8)
+        shifted[1:] = rows.data.reshape(-1)
+        moved = Rows(shifted[1:].reshape(rows.data.shape), rows.n_embd, rows.block, rows.to_float, rows.type)
+        ids, w = draw(300)
+        assert np.array_equal(mixed(moved, ids, w), mixed(rows, ids, w))
+
+
+def test_what_is_not_finite_is_named_in_large_mixtures_too(isa: str) -> None:
+    values = np.ones((3000, 8), dtype=np.float32)
+    values[2100, 3] = np.nan
+    rows = Rows(values.view(np.uint8), 8, 1, 0, 0)
+    ids, w = np.arange(3000), np.full(3000, 1 / 3000, dtype=np.float32)
+    for threads in (1, 2):
+        with pytest.raises(SoftLlamaError, match="row 2100"):
+            mixed(rows, ids, w, threads)
+        with pytest.raises(SoftLlamaError, match="row 2100"):
+            mixed(rows, ids[1:], w[1:], threads)
+    w[2999] = np.inf
+    with pytest.raises(SoftLlamaError, match="weight of token 2999 is inf"):
+        mixed(rows, ids, w)
+    with pytest.raises(SoftLlamaError, match="token id 3000"):
+        mixed(rows, ids + 1, np.ones(3000))
+
+
+# ---- passes over logits: the same for every instruction set
+
+
+SIZES = [1, 2, 15, 16, 17, 63, 64, 65, 1023, 1024, 1025, 151_936]
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_passes_equal_numpy(n: int, isa: str) -> None:
+    r = np.random.default_rng(n)
+    z = (r.standard_normal(n) * 6).astype(np.float32)
+    z[r.random(n) < 0.1] = -np.inf
+    z[n // 2] = 20
+    high, at = kernels.peak(z)
+    assert (high, at) == (z.max(), z.argmax())
+    for t in (0.3, 1.0, 8.0):
+        x = (z.astype(np.float64) - high) / t
+        e = np.exp(x)
+        s, sx = kernels.sums(z, high, t)
+        assert s == pytest.approx(e.sum(), rel=1e-12)
+        assert sx == pytest.approx((x[e > 0] * e[e > 0]).sum(), rel=1e-11, abs=1e-300)
+        np.testing.assert_allclose(kernels.probs(z, high, s, t), e / e.sum(), rtol=1e-6, atol=1e-37)
+        assert t != 1 or np.array_equal(kernels.softmax(z, t), kernels.probs(z, high, s, t))
+        for eps in (1e-2, 1e-4, 1e-6):
+            ids, gone, last = kernels.tail(z, high, eps * s, t)
+            left = np.ones(n, dtype=bool)
+            left[ids] = False
+            assert np.array_equal(ids, np.sort(ids))
+            assert gone == pytest.approx(e[left].sum(), rel=1e-9, abs=1e-300)
+            assert gone <= eps * s
+            if last:  # the bin that was kept would have been too much
+                edge = e[ids] <= np.exp(-last / 32 + 1e-9)
+                assert gone + e[ids][edge].sum() > eps * s * (1 - 1e-9) or last == lib.SOFTMIX_BINS - 1
+
+
+def test_the_exponential_is_good_to_14_units_in_the_last_place(isa: str) -> None:
+    """Of a double, where the result is not below 1e-300; seen through the sum over a single other logit."""
+    x = -np.concatenate([np.linspace(0, 690, 4001), np.geomspace(1e-12, 1, 500)]).astype(np.float32)
+    for v in x.tolist():
+        s, _ = kernels.sums(np.array([v], dtype=np.float32), 0.0)
+        assert abs(s / np.exp(np.float64(v)) - 1) <= 14 * 2**-52, v
+
+
+def test_the_instruction_set_changes_no_bit_of_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    z = (np.random.default_rng(3).standard_normal(50_001) * 5).astype(np.float32)
+    found = []
+    for name in RUNS:
+        monkeypatch.setenv("SOFTLLAMA_ISA", name)
+        kernels.isa.cache_clear()
+        high, at = kernels.peak(z)
+        s = kernels.sums(z, high, 0.7)
+        ids, gone, last = kernels.tail(z, high, 1e-4 * s[0], 0.7)
+        found.append(
+            (high, at, s, ids.tobytes(), gone, last, kernels.softmax(z).tobytes(), kernels.top(z, 99).tobytes())
+        )
+    kernels.isa.cache_clear()
+    assert all(f == found[0] for f in found)
+
+
+def test_an_instruction_set_that_is_not_there_is_an_error() -> None:
+    for name in ("avx9000", next((n for n in ("neon", "avx512", "avx2") if n not in RUNS), "sse")):
+        code = "from softllama import kernels; kernels.top([1.0], 1)"
+        run = subprocess.run(
+            [sys.executable, "-c", code], env={"SOFTLLAMA_ISA": name, "PATH": ""}, capture_output=True, text=True
+        )
+        assert "this machine cannot run that" in run.stderr
+        assert name in run.stderr
