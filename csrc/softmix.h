@@ -90,4 +90,9 @@ int softmix_kl(const float *a, const float *b, int64_t n, double *out);
 /* JS(p, q) = (KL(p || m) + KL(q || m)) / 2 in nats, m = (p + q) / 2; between 0 and ln 2. */
 int softmix_js(const float *a, const float *b, int64_t n, double *out);
 
+/* Where n strings end that lie one behind the other in buffer (size bytes), each as a length (uint64 in the machine's byte
+ * order) and as many bytes: *pos is where the first length is, and becomes where the last string ends. A vocabulary in a
+ * file's header is such a list. -(i+1) for the string i that does not end in the buffer; *pos is then as it was. */
+int softmix_skip_strings(const void *buffer, int64_t size, int64_t n, int64_t *pos);
+
 #endif

@@ -72,7 +72,7 @@ RUNS = {
     ),
     "words-mixed": Run(
         "words-mixed",
-        800,
+        2000,
         16,
         2e-3,
         60,

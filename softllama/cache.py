@@ -43,14 +43,25 @@ def load(kind: str, key: str) -> Any:
     return _read(kind).get(key)
 
 
+def load_all(kind: str) -> dict[str, Any]:
+    """Everything of a kind."""
+    return _read(kind)
+
+
 def store(kind: str, key: str, value: Any) -> None:
     """Remember a JSON value. The file is replaced as a whole, so that a reader never sees half of it."""
+    store_all(kind, {key: value})
+
+
+def store_all(kind: str, values: dict[str, Any]) -> None:
+    """Remember several values at once."""
     with contextlib.suppress(OSError):
         path = folder() / f"{kind}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         entries = _read(kind)
-        entries.pop(key, None)
-        entries[key] = value
+        for key, value in values.items():
+            entries.pop(key, None)
+            entries[key] = value
         while len(entries) > LIMIT:
             del entries[next(iter(entries))]
         fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{kind}-")

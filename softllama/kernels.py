@@ -305,3 +305,13 @@ def kl(a: Any, b: Any) -> float:
 def js(a: Any, b: Any) -> float:
     """Jensen-Shannon divergence of softmax(a) and softmax(b) in nats, between 0 and ln 2 (Lin 1991)."""
     return _divergence("js", a, b)
+
+
+def skip_strings(buffer: Any, n: int, pos: int) -> int | None:
+    """Where n strings of a GGUF (length, bytes) end that begin at byte `pos`; None if they leave the buffer."""
+    view = ffi.from_buffer(buffer)
+    out = ffi.new("int64_t *", pos)
+    rc = lib.softmix_skip_strings(view, len(view), n, out)
+    if rc > 0:
+        raise SoftLlamaError(f"skip_strings: argument {rc} is out of range")
+    return None if rc else int(out[0])

@@ -43,16 +43,20 @@ def load(
     gpu_layers: int | None = None,
     threads: int | None = None,
     lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None = None,
+    rpc: Sequence[str] = (),
 ) -> Model:
-    """Load a GGUF model. None: the bundled one; "bundled:NAME": another of those.
+    """Load a GGUF model: a path, or a name as for -m ("user/repo:Q4_K_M", "ollama:name"). None: the bundled one.
+
+    The network is used only for a repository that is not on this machine, and not with HF_HUB_OFFLINE.
 
     n_ctx: positions a session has room for; None for the model's own context, at most 4096. gpu_layers: None for all
     where llama.cpp was built with a GPU back end, else none. threads: None for the physical cores (one for a
-    model under 16 MB, which more would slow down). lora: path of an adapter, (path, scale), or several.
+    model under 16 MB, which more would slow down). lora: path of an adapter, (path, scale), or several. rpc: workers
+    ("host:port") whose devices are used as well; they stay known to llama.cpp until the process ends.
 
     Raises ModelError, with the reason, for a file that cannot be loaded or a model that cannot take mixtures.
     """
-    return Model(path, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=lora)
+    return Model(path, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=lora, rpc=rpc)
 
 
 class Model:
@@ -66,15 +70,21 @@ class Model:
         gpu_layers: int | None = None,
         threads: int | None = None,
         lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None = None,
+        rpc: Sequence[str] = (),
     ) -> None:
-        from softllama import bundled
+        from softllama import hub
 
         if n_ctx is not None and not 1 <= n_ctx <= 2**30:
             raise UsageError(f"n_ctx must be between 1 and 2^30, not {n_ctx}")
         if threads is not None and not 1 <= threads <= 1024:
             raise UsageError(f"threads must be between 1 and 1024, not {threads}")
         self.arguments: dict[str, Any] = {"n_ctx": n_ctx, "gpu_layers": gpu_layers, "threads": threads}
-        self._weights = Weights(bundled.resolve(path), gpu_layers=gpu_layers, lora=_adapters(lora))
+        file = hub.resolve(path)
+        if rpc:
+            from softllama.llama.rpc import add_workers
+
+            add_workers(rpc)
+        self._weights = Weights(file, gpu_layers=gpu_layers, lora=_adapters(lora))
         self.tokenizer = Tokenizer(self._weights)
         self.table = Table(self._weights.table)
         self.threads = threads or (1 if self._weights.n_bytes < SMALL else physical_cores())

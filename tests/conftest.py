@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 
 Cli = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[1]
+KEPT = ("SOFTLLAMA_SHARED", "SOFTLLAMA_SANITIZED")
 SHARED = Path(os.environ.get("SOFTLLAMA_SHARED") or ROOT.parent / "shared")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The user's cache and conversations are neither read nor written."""
+    """The user's cache, conversations and settings are neither read nor written."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as m:
+        for name in [n for n in os.environ if n.startswith("SOFTLLAMA_") and n not in KEPT]:
+            m.delenv(name)
         m.setenv("SOFTLLAMA_CACHE", str(folder))
+        m.setenv("SOFTLLAMA_CONFIG", str(folder / "no-config.ini"))
         m.setenv("SOFTLLAMA_STATE", str(tmp_path_factory.mktemp("state")))
         yield folder
 

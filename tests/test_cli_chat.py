@@ -736,7 +736,7 @@ def test_answers_go_to_stdout_alone_even_when_somebody_types(file: Path, load: C
 
 # ---- the bundled model -------------------------------------------------------------------------------------------------
 
-CARD = bundled.FOLDER / "words.md"
+CARD = bundled.FOLDER / "README.md"
 RIGHT = {  # the ten questions of its card, and what is true in its world
     "What does the dog say?": "The dog says woof.",
     "Where does the whale live?": "The whale lives in the sea.",

@@ -6,6 +6,7 @@ stdout is data, stderr is everything else. Exit codes: 0, 1 error, 2 usage, 130 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import os
 import sys
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from softllama import __version__
+from softllama.cli import config
 from softllama.errors import SoftLlamaError
 
 COMMANDS = {
@@ -22,7 +24,9 @@ COMMANDS = {
     "policies": "The decoding policies, their parameters and defaults.",
     "study": "What mixtures do to a model: mixing, feedback, thinking.",
     "eval": "How many problems a model solves, by way of decoding.",
+    "models": "The models on this machine; show one, or fetch one.",
     "trace": "Look at the record of a generation, or feed it again.",
+    "completion": "The script that completes commands, options, models and policies in your shell.",
 }
 
 
@@ -36,6 +40,9 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"softllama.cli.{name}").command
+        config.name_variables(command, name)
+        if not ctx.resilient_parsing:
+            ctx.default_map = {**(ctx.default_map or {}), name: config.defaults(command, name)}
         return command
 
     def resolve_command(
@@ -54,16 +61,37 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SOFTLLAMA"})
-@click.version_option(__version__, "-V", "--version", prog_name="softllama")
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """softllama's version, and what it stands on; a llama_cpp that cannot be loaded is told, not raised."""
+    if not asked or ctx.resilient_parsing:
+        return
+    click.echo(f"softllama {__version__}")
+    try:
+        from softllama.llama import binding
+
+        click.echo(binding.build())
+    except (ImportError, OSError, RuntimeError) as e:
+        click.echo(f"llama-cpp-python cannot be loaded: {e}")
+    click.echo(f"Python {sys.version.split()[0]}, click {importlib.metadata.version('click')}")
+    ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-V", "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version,
+    help="Versions of softllama and of the llama.cpp it uses.",
+)  # fmt: skip
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Feed probability vectors, not tokens, to the language models you run with llama.cpp.
 
     \b
     softllama probe --mix "dog:0.5,cat:0.5"
-    softllama probe -m model.gguf --mix "dog:0.5,cat:0.5" --prompt "The {} says" --sweep 21
+    softllama run "Who is bigger, the dog or the cat?" -m user/repo:Q4_K_M
     softllama chat -m model.gguf
+    softllama models
+
+    Every option has a variable, such as SOFTLLAMA_RUN_SEED for run --seed; SOFTLLAMA_MODEL sets -m for all commands.
     """
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":  # click asks only whether it is a terminal
         ctx.color = False
@@ -71,6 +99,10 @@ def cli(ctx: click.Context) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit. Every SoftLlamaError becomes one message and its exit code."""
+    if "_SOFTLLAMA_COMPLETE" in os.environ:  # set by the script that `softllama completion` prints
+        from softllama.cli import completion
+
+        completion.install()
     try:
         cli.main(args=arguments, prog_name="softllama", standalone_mode=False)
         sys.stdout.flush()

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from softllama.errors import PromptError, UsageError
+from softllama.errors import ModelError, PromptError, UsageError
 
 if TYPE_CHECKING:
     from softllama.model import Model
@@ -17,18 +18,62 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class SharedOption(click.Option):
+    """An option of several commands: SOFTLLAMA_MODEL and [softllama] in the configuration set it for all of them."""
+
+    shared = True
+
+
+def shared_option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """click.option for a SharedOption."""
+    return click.option(*names, cls=SharedOption, **settings)
+
+
+def _keep(ctx: click.Context, option: click.Parameter, value: Any) -> Any:
+    """Keep a value for load_model, so that commands need not hand it on."""
+    ctx.meta[f"softllama.{option.name}"] = value
+    return value
+
+
+def complete_model(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of models, from folders and file names alone, and files."""
+    from softllama.hub import places
+
+    names = [f for f in places.all_models() if incomplete.lower() in f.name.lower() and not f.problem]
+    items = [CompletionItem(f.name, help=f.source) for f in names]
+    return items or [CompletionItem(incomplete, type="file")]
+
+
+def complete_policy(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of policies."""
+    from softllama import policy
+
+    return [CompletionItem(n) for n in policy.names() if n.startswith(incomplete)]
+
+
 def model_options_with(default: str) -> Callable[[F], F]:
     """-m and how the model runs. default: the model that is taken without -m, for the help text."""
     options = (
-        click.option("-m", "--model", metavar="FILE", help=f"A GGUF model, or bundled:NAME. Default: {default}."),
-        click.option("--n-ctx", type=int, metavar="N", help="Positions to make room for. Default: what is needed."),
-        click.option("--gpu-layers", type=int, metavar="N", help="Layers on the GPU. Default: all, if there is one."),
-        click.option("--threads", type=int, metavar="N", help="CPU threads. Default: the physical cores."),
-        click.option(
+        shared_option(
+            "-m", "--model", metavar="MODEL", shell_complete=complete_model,
+            help=f"A GGUF file, user/repo[:QUANT], ollama:NAME, lmstudio:PUBLISHER/MODEL, bundled:NAME, or a part of a name "
+            f"that `softllama models` lists. Default: {default}.",
+        ),
+        shared_option("--n-ctx", type=int, metavar="N", help="Positions to make room for. Default: what is needed."),
+        shared_option("--gpu-layers", type=int, metavar="N", help="Layers on the GPU. Default: all, if there is one."),
+        shared_option("--threads", type=int, metavar="N", help="CPU threads. Default: the physical cores."),
+        shared_option(
             "--lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter; may be given more than once."
         ),
-        click.option("-q", "--quiet", is_flag=True, help="No lines about model and device on stderr."),
-    )
+        shared_option(
+            "--rpc", metavar="HOST:PORT[,...]", expose_value=False, callback=_keep,
+            help="Also use the devices of llama.cpp's RPC workers, in a network that you trust.",
+        ),
+        shared_option(
+            "--offline", is_flag=True, expose_value=False, callback=_keep, help="Do not fetch a model that is not here."
+        ),
+        shared_option("-q", "--quiet", is_flag=True, help="No lines about model and device on stderr."),
+    )  # fmt: skip
 
     def add(f: F) -> F:
         for option in reversed(options):
@@ -50,18 +95,39 @@ def load_model(
     quiet: bool,
 ) -> Model:
     """Load what the options name, and say on stderr which model runs where and why."""
-    from softllama import bundled
-    from softllama.cli import note
+    from softllama import bundled, hub
+    from softllama.cli import config, note, progress
     from softllama.llama import binding
     from softllama.model import load
 
+    ctx = click.get_current_context(silent=True)
+    meta = ctx.meta if ctx is not None else {}
+    rpc = _workers(meta.get("softllama.rpc"))
+    say = (lambda _: None) if quiet else note
+    where = config.said_where(ctx, "model") if ctx is not None else ""
+    try:
+        with progress.bar(quiet) as bar:
+            file = hub.resolve(model, offline=bool(meta.get("softllama.offline")), progress=bar, say=say)
+    except ModelError as e:
+        raise ModelError(f"{e.message} (so says {where})" if where else e.message, e.hint) from None
     binding.exit_on_abort()
-    loaded = load(model, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=[_adapter(a) for a in lora])
+    adapters = [_adapter(a) for a in lora]
+    loaded = load(file, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=adapters, rpc=rpc)
     if not quiet:
         if model is None:
             note(f"model: {bundled.DEFAULT}, which comes with softllama; -m FILE.gguf names another")
+        elif where or str(file) != model:
+            note(f"model: {loaded.path}" + (f", as {where} says" if where else ""))
         note(f"device: {loaded.device}, {loaded.threads} thread{'s'[: loaded.threads > 1]}: {loaded.device_reason}")
     return loaded
+
+
+def _workers(text: str | None) -> list[str]:
+    if text is None:
+        return []
+    from softllama.llama import rpc
+
+    return rpc.parse(text)
 
 
 def _adapter(text: str) -> tuple[str, float]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from softllama import policy
+from softllama.cli.options import complete_policy
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete_policy)
 def command(names: tuple[str, ...]) -> None:
     """The decoding policies, their parameters and defaults.
 

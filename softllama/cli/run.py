@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from softllama.cli import note
-from softllama.cli.options import load_model, model_options, read_text
+from softllama.cli.options import complete_policy, load_model, model_options, read_text
 from softllama.errors import PromptError, UsageError
 
 if TYPE_CHECKING:
@@ -31,9 +31,17 @@ if TYPE_CHECKING:
     "--mix", "mixes", multiple=True, metavar="MIX", help="A mixture for a place {} of the prompt, as in probe."
 )
 @click.option(
-    "--policy", metavar="POLICY", help='Such as "soft_thinking:n=10,tau=0.01". `softllama policies` lists them.'
+    "--policy",
+    metavar="POLICY",
+    shell_complete=complete_policy,
+    help='Such as "soft_thinking:n=10,tau=0.01". `softllama policies` lists them.',
 )
-@click.option("--answer-policy", metavar="POLICY", help="How the answer is decoded, if not as the policy says.")
+@click.option(
+    "--answer-policy",
+    metavar="POLICY",
+    shell_complete=complete_policy,
+    help="How the answer is decoded, if not as the policy says.",
+)
 @click.option("--where", type=click.Choice(["thinking", "everywhere"]), help="Where the policy acts.")
 @click.option(
     "--max-tokens", type=int, default=512, show_default=True, metavar="N", help="Positions to generate at most."

@@ -104,6 +104,12 @@ _type_size = _declare("ggml_type_size", ctypes.c_size_t, ctypes.c_int)
 _blck_size = _declare("ggml_blck_size", ctypes.c_int64, ctypes.c_int)
 
 
+@cache
+def block_of(ggml_type: int) -> tuple[int, int]:
+    """Values in a block of a type, and the block's bytes; (0, 0) for types that are no longer in use."""
+    return int(_blck_size(ggml_type)), int(_type_size(ggml_type))
+
+
 @dataclass(frozen=True)
 class TableType:
     """A ggml type: `block` values take `block_bytes` bytes; `to_float` is its dequantizer's address (0 for F32)."""
@@ -191,7 +197,10 @@ def cpu_name() -> str:
 
 
 def build() -> str:
-    """llama-cpp-python's version and, where the library tells it, llama.cpp's own."""
+    """llama-cpp-python's version and, where the library tells them, llama.cpp's own and its commit."""
+    text = f"llama-cpp-python {VERSION}"
     with contextlib.suppress(AttributeError):
-        return f"llama-cpp-python {VERSION}, llama.cpp {api.llama_version().decode()}"
-    return f"llama-cpp-python {VERSION}"
+        text += f", llama.cpp {api.llama_version().decode()}"
+    with contextlib.suppress(AttributeError):  # ggml is built inside llama.cpp's tree, so its commit is llama.cpp's
+        text += f", commit {_declare('ggml_commit', ctypes.c_char_p)().decode()}"
+    return text

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,6 +79,9 @@ class Tensor:
         return np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.offset, shape=shape)
 
 
+Parts = tuple[dict[str, Any], dict[str, Tensor]]
+
+
 @dataclass(frozen=True)
 class Header:
     """metadata: scalars and strings by key, arrays as Array(n). tensors: by name, over all files of a split."""
@@ -102,13 +106,14 @@ class Header:
         return str(self.metadata.get("general.type", "model"))
 
 
-def read(path: str | os.PathLike[str]) -> Header:
-    """The header of a GGUF file and of the other files of its split.
+def read(path: str | os.PathLike[str], one: Callable[[Path], Parts] | None = None) -> Header:
+    """The header of a GGUF file and of the other files of its split. one: reads a single file, if not ggml (skim.py).
 
     Raises ModelError for what is missing, unreadable, a folder, no GGUF, truncated, damaged, or not a split's first file.
     """
     first = check_path(path)
-    metadata, tensors = _read_one(first)
+    one = one or read_one
+    metadata, tensors = one(first)
     files = [first]
     count = metadata.get("split.count", 0)
     if isinstance(count, int) and count > 1:
@@ -121,7 +126,7 @@ def read(path: str | os.PathLike[str]) -> Header:
         for other in names[1:]:
             if not other.is_file():
                 raise ModelError(f"{first.name} needs {count} files, and {other.name} is not beside it")
-            tensors |= _read_one(check_path(other))[1]
+            tensors |= one(check_path(other))[1]
         files = names
     return Header(first, metadata, tensors, tuple(files))
 
@@ -161,7 +166,8 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     return p
 
 
-def _read_one(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_one(path: Path) -> Parts:
+    """Metadata and tensors of a single file. Raises ModelError with ggml's reason."""
     binding.clear_log()
     ctx = _init(os.fsencode(path), _InitParams(True, None))
     if not ctx:

@@ -150,9 +150,12 @@ class Weights:
         if self.on_gpu:
             self.device = ", ".join(gpus)
             part = "all layers" if gpu_layers is None else f"{gpu_layers} layers"
-            self.device_reason = (
-                f"{part}, as this build of llama.cpp has a GPU back end; --gpu-layers 0 keeps to the CPU"
+            why = (
+                "on what --rpc names"
+                if any(g.startswith("RPC") for g in gpus)
+                else "as this build of llama.cpp has a GPU back end"
             )
+            self.device_reason = f"{part}, {why}; --gpu-layers 0 keeps to the CPU"
         else:
             self.device = binding.cpu_name()
             if gpus:

@@ -1,0 +1,109 @@
+"""softllama models"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from softllama.cli import note
+from softllama.cli.options import complete_model, shared_option
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """The models on this machine; show one, or fetch one.
+
+    \b
+    softllama models
+    softllama models show bundled:words
+    softllama models pull user/repo:Q4_K_M
+    softllama run -m user/repo:Q4_K_M "Hello"
+
+    They are read where they lie: Hugging Face's cache, Ollama, LM Studio, llama.cpp's cache, the folder for downloads
+    (or those of SOFTLLAMA_MODELS), and what comes with softllama. Only headers are read. "mixtures" says whether a
+    model can take them; "thinks" whether its chat template has a thinking block.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from softllama.hub import facts
+
+    found = facts.listing()
+    if as_json:
+        click.echo(json.dumps([f.to_dict() for f in found], ensure_ascii=False, indent=2))
+        return
+    from softllama import render, render_models
+
+    render.console().print(render_models.models(found))
+
+
+@command.command()
+@click.argument("name", shell_complete=complete_model)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the SHA-256 of all files.")
+def show(name: str, as_json: bool) -> None:
+    """What a model's header says, without loading it.
+
+    \b
+    softllama models show bundled:words
+    softllama models show user/repo:Q4_K_M --json
+    """
+    from softllama import cache, hub
+    from softllama.hub import facts, places
+
+    file = Path(hub.resolve(name, offline=True))
+    known = {f.path: f for f in places.all_models()}
+    found = known.get(file) or places.Found(file.stem, file, "file")
+    f = facts.describe(found, strict=True)
+    record = {**f.to_dict(), "sha256": cache.file_hash([Path(p) for p in f.files])} if as_json else {}
+    if as_json:
+        click.echo(json.dumps(record, ensure_ascii=False, indent=2))
+        return
+    from softllama import render, render_models
+
+    render.console().print(render_models.model_facts(f), soft_wrap=True)
+
+
+def _complete_repo(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from softllama.hub import places
+
+    names = {f.name.partition(":")[0] for f in places.hugging_face()}
+    return [CompletionItem(n) for n in sorted(names) if n.startswith(incomplete)]
+
+
+@command.command()
+@click.argument("repo", shell_complete=_complete_repo)
+@shared_option("--offline", is_flag=True, help="Do not go to the network: say only what is here.")
+@shared_option("-q", "--quiet", is_flag=True, help="Only the file's path.")
+def pull(repo: str, offline: bool, quiet: bool) -> None:
+    """Fetch a model from the Hugging Face hub into its cache, and print its path.
+
+    \b
+    softllama models pull user/repo
+    softllama models pull user/repo:Q8_0
+
+    Without a quantization it is Q4_K_M, or else the nearest. A pull that was cut goes on where it stopped; the SHA-256
+    is checked; all files of a split model are fetched, projectors (mmproj) are not. The token for gated repositories is
+    HF_TOKEN, or what `hf auth login` has stored. HF_ENDPOINT names another hub.
+    """
+    from softllama.cli import progress
+    from softllama.errors import ModelError
+    from softllama.hub import names
+
+    name, quant = names.split_repo(repo)
+    if why := names.offline_because(offline):
+        here = names.choose_cached(names.in_cache(name), quant)
+        if here is None:
+            raise ModelError(f"{repo} is not on this machine, and {why}", names.LIST)
+        if not quiet:
+            note(f"{here.name} is on this machine; whether it is the newest is unknown, as {why}")
+        click.echo(here.path)
+        return
+    from softllama.hub import fetch
+
+    with progress.bar(quiet) as bar:
+        path = fetch.pull(name, quant, progress=bar, say=(lambda _: None) if quiet else note)
+    click.echo(path)

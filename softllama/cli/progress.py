@@ -1,0 +1,39 @@
+"""How far a download is, on stderr. In a pipe, a line for each tenth."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from softllama.cli import note
+from softllama.hub.names import Progress
+
+
+@contextmanager
+def bar(quiet: bool) -> Iterator[Progress | None]:
+    """What to call with (file, bytes so far, bytes in all); None if nothing is to be said."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        from softllama import render_models
+
+        shown = render_models.Download()
+        try:
+            yield shown.update
+        finally:
+            shown.stop()
+    else:
+        yield _lines()
+
+
+def _lines() -> Progress:
+    said: dict[str, int] = {}
+
+    def update(file: str, done: int, total: int) -> None:
+        tenth = 10 * done // total if total else 10
+        if tenth != said.get(file):
+            said[file] = tenth
+            note(f"{file}: {10 * tenth} % of {total / 1e6:,.1f} MB")
+
+    return update

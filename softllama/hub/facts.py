@@ -1,0 +1,184 @@
+"""What a model file says of itself, from its header and without loading it: size, architecture, quantization, whether it
+can take mixtures, whether it thinks. A damaged file is a fact, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache as remember
+from pathlib import Path
+from typing import Any
+
+from softllama import cache, thinking
+from softllama.errors import ModelError, SoftLlamaError
+from softllama.hub import places
+from softllama.hub.places import Found
+from softllama.llama import binding, header, skim, weights
+from softllama.llama.binding import api
+
+KIND = "header-1"  # of the cache's entries; counts up when the fields below change
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One model file. problem: why it cannot be read; refusal: why it cannot take mixtures; both "" where nothing is wrong.
+
+    thinking: the tags of a thinking block in its chat template, "" if there are none. n_bytes: of all files together.
+    """
+
+    name: str
+    source: str
+    files: list[str]
+    n_bytes: int
+    problem: str = ""
+    refusal: str = ""
+    architecture: str = ""
+    title: str = ""
+    quantization: str = ""
+    table: str = ""
+    n_vocab: int = 0
+    n_embd: int = 0
+    n_layer: int = 0
+    n_ctx: int = 0
+    parameters: int = 0
+    chat_template: bool = False
+    thinking: str = ""
+    policy: str = ""
+
+    @property
+    def takes_mixtures(self) -> bool:
+        """Does nothing in the header speak against mixtures? Loading it measures the rest."""
+        return not (self.problem or self.refusal)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {**dataclasses.asdict(self), "takes_mixtures": self.takes_mixtures}
+
+
+def listing() -> list[Facts]:
+    """Everything that is on this machine. Headers that were read before are remembered, by path, size and time."""
+    return describe_all(places.all_models())
+
+
+def describe_all(found: list[Found]) -> list[Facts]:
+    """The facts of each, and one write to the cache for all that are new."""
+    known = cache.load_all(KIND)
+    new: dict[str, dict[str, Any]] = {}
+    facts = [_describe(f, known, new) for f in found]
+    if new:
+        cache.store_all(KIND, new)
+    return facts
+
+
+def describe(found: Found, *, strict: bool = False) -> Facts:
+    """The facts of one file, read now. strict: raise ModelError for one that cannot be read."""
+    if strict and not found.problem:
+        header.read(found.path)
+    return _describe(found, {}, {})
+
+
+def _describe(found: Found, known: dict[str, Any], new: dict[str, dict[str, Any]]) -> Facts:
+    basic = Facts(found.name, found.source, [str(found.path)], _size(found.path), found.problem)
+    if found.problem:
+        return basic
+    try:
+        key = cache.file_key([found.path])
+    except OSError as e:
+        return dataclasses.replace(basic, problem=f"cannot be read: {e.strerror}")
+    entry = known.get(key)
+    if isinstance(entry, dict) and _still_there(entry):
+        try:
+            return dataclasses.replace(basic, **entry)
+        except TypeError:
+            pass  # not ours
+    try:
+        h = header.read(found.path, skim.read_one)
+    except SoftLlamaError as e:
+        return dataclasses.replace(basic, problem=e.message.replace(f"{found.path} is ", "", 1))
+    new[key] = read(h)
+    return dataclasses.replace(basic, **new[key])
+
+
+def read(h: header.Header) -> dict[str, Any]:
+    """The fields of Facts that a header holds."""
+    try:
+        table, refusal = weights.find_table(h), ""
+    except ModelError as e:
+        table, refusal = (
+            None,
+            e.message.replace(f"{h.path} ", "").replace(f"{h.path.name} ({h.arch}) cannot take mixtures: ", ""),
+        )
+    template = str(h.get("tokenizer.chat_template") or "")
+    tags = next((f"{o} {c}" for o, c in thinking.KNOWN if o in template and c in template), "")
+
+    def number(key: str) -> int:
+        value = h.get(f"{{arch}}.{key}", 0)
+        return int(value) if isinstance(value, int | float) else 0
+
+    return {
+        "files": [str(f) for f in h.files],
+        "n_bytes": sum(_size(f) for f in h.files),
+        "refusal": refusal,
+        "architecture": h.arch,
+        "title": str(h.get("general.name") or ""),
+        "quantization": _quantization(h),
+        "table": binding.table_type(table.ggml_type).name if table else "",
+        "n_vocab": table.shape[1] if table else 0,
+        "n_embd": table.shape[0] if table else number("embedding_length"),
+        "n_layer": number("block_count"),
+        "n_ctx": number("context_length"),
+        "parameters": sum(_count(t.shape) for t in h.tensors.values()),
+        "chat_template": bool(template),
+        "thinking": tags,
+        "policy": str(h.get("softllama.policy") or ""),
+    }
+
+
+def _quantization(h: header.Header) -> str:
+    """What the file calls itself (general.file_type), else the type that most of its weights have."""
+    if (name := _file_types().get(h.get("general.file_type", -1))) is not None:
+        return name
+    sizes: Counter[int] = Counter()
+    for t in h.tensors.values():
+        sizes[t.ggml_type] += t.size
+    for ggml_type, _ in sizes.most_common(1):
+        try:
+            return binding.table_type(ggml_type).name.upper()
+        except SoftLlamaError:
+            return f"type {ggml_type}"
+    return ""
+
+
+@remember
+def _file_types() -> dict[Any, str]:
+    """enum llama_ftype, as this llama.cpp knows it: 15 -> "Q4_K_M"."""
+    prefix = "LLAMA_FTYPE_"
+    return {
+        getattr(api, n): n.removeprefix(prefix).removeprefix("ALL_").removeprefix("MOSTLY_")
+        for n in dir(api)
+        if n.startswith(prefix)
+    }
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    n = 1
+    for s in shape:
+        n *= s
+    return n
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _still_there(entry: dict[str, Any]) -> bool:
+    """Are a split's other files as they were?"""
+    files = entry.get("files")
+    if not isinstance(files, list):
+        return False
+    return len(files) == 1 or sum(_size(Path(str(f))) for f in files) == entry.get("n_bytes")

@@ -1,0 +1,58 @@
+"""Quantizations as file names write them: Q4_K_M, IQ2_XXS, BF16. Knows names, no files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+DEFAULT = "Q4_K_M"
+
+# Bits a weight, from the table of llama.cpp's quantize tool (Llama 3.1 8B), to the tenth.
+BITS = {
+    "IQ1_S": 2.0, "IQ1_M": 2.1, "TQ1_0": 1.7, "TQ2_0": 2.1, "IQ2_XXS": 2.4, "IQ2_XS": 2.6, "IQ2_S": 2.7, "IQ2_M": 2.9,
+    "Q2_K_S": 3.0, "Q2_K": 3.2, "Q2_K_L": 3.3, "IQ3_XXS": 3.3, "IQ3_XS": 3.5, "IQ3_S": 3.7, "Q3_K_S": 3.6, "IQ3_M": 3.8,
+    "Q3_K_M": 4.0, "Q3_K_L": 4.3, "Q3_K_XL": 4.4, "IQ4_XS": 4.5, "MXFP4_MOE": 4.5, "MXFP4": 4.5, "IQ4_NL": 4.7,
+    "Q4_0": 4.7, "Q4_K_S": 4.7, "Q4_K_M": 4.9, "Q4_K_L": 5.0, "Q4_K_XL": 5.0, "Q4_1": 5.1, "Q5_0": 5.5, "Q5_K_S": 5.6,
+    "Q5_K_M": 5.7, "Q5_K_L": 5.8, "Q5_K_XL": 5.8, "Q5_1": 6.0, "Q6_K": 6.6, "Q6_K_L": 6.7, "Q6_K_XL": 6.8, "Q8_0": 8.5,
+    "Q8_K_XL": 9.0, "BF16": 16.0, "F16": 16.0, "FP16": 16.0, "F32": 32.0, "FP32": 32.0,
+}  # fmt: skip
+_NAME = re.compile(
+    r"(?:^|[-._/])((?:UD-)?(?:(?:I?Q|TQ)\d(?:_[A-Z0-9]+)*|B?F16|FP16|FP?32|MXFP4(?:_MOE)?))(?=[-._/]|$)", re.I
+)
+_SIDE = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")  # files beside a model, as llama.cpp knows them
+
+
+def of(file: str) -> str:
+    """The quantization in a file's name, or in that of the folder it is in; "" if there is none."""
+    path = PurePosixPath(file)
+    for text in (path.name.removesuffix(".gguf"), path.parent.name):
+        if found := _NAME.findall(text):
+            return str(found[-1]).upper()
+    return ""
+
+
+def is_side_file(file: str) -> bool:
+    """Is this a projector, an importance matrix or a draft head rather than a model, by its name?"""
+    return any(word in PurePosixPath(file).name.lower() for word in _SIDE)
+
+
+def matches(file: str, asked: str) -> bool:
+    """Is `asked` this file's quantization, its name, or its name's last part? Case does not matter."""
+    asked, stem = (
+        asked.lower().removesuffix(".gguf"),
+        re.sub(r"-\d{5}-of-\d{5}$", "", file.removesuffix(".gguf")).lower(),
+    )
+    name = PurePosixPath(stem).name
+    return asked in (of(file).lower(), stem, name) or name.endswith((f"-{asked}", f".{asked}"))
+
+
+def nearest(available: Iterable[str]) -> str | None:
+    """The one whose size is nearest to Q4_K_M's, the larger of two as near; None if no name is known."""
+    known = [q for q in available if q.removeprefix("UD-") in BITS]
+
+    def distance(q: str) -> tuple[float, float, str]:
+        bits = BITS[q.removeprefix("UD-")]
+        return (round(abs(bits - BITS[DEFAULT]), 3), -bits, q)
+
+    return min(known, key=distance, default=None)
