@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Tick = Callable[[str, int, int], None]
 MASS, MOST = 0.999, 64  # of the tokens that the exact average runs over
+GUESSES = ("knowing the tokens' order and the usual weights", "only the top token", "knowing nothing")
 PARTS = 6  # tokens whose weights are looked for in the states
 UNDECIDED = 0.9  # a step is undecided where the top token has less than this
 OTHERS = ("top token", "second token", "sampled token", "average over tokens")
@@ -39,9 +40,9 @@ METHOD = (
     f"{MASS}; the mass covered is in the table. It is what one gets by sampling a token and forgetting which.",
     f"Undecided steps: the top token has less than {UNDECIDED}. At the others the vector is nearly a token, and all inputs agree.",
     f"Recovery: of the {PARTS} heaviest tokens, mixed by p, the weights on the simplex whose average of the tokens' own states "
-    "comes nearest to the mixture's state, in each layer; the error is the total variation to the true weights. Beside it the "
-    "error of knowing only which token is heaviest, and of knowing nothing (uniform). It is a linear reading: what it does not "
-    "find may still be there in another form.",
+    "comes nearest to the mixture's state, in each layer; the error is the total variation to the true weights. Beside it what "
+    "can be guessed without the state: the usual weights of other prompts' steps, given the tokens' order; all on the top "
+    "token; all the same. The reading is linear: what it does not find may still be there in another form.",
     *rollout.METHOD,
     "Intervals: 95 %, bootstrap over prompts (the steps of a prompt together), 2,000 draws; of shares, Wilson, as if steps were "
     "independent.",
@@ -228,10 +229,15 @@ def _errors(fits: Sequence[Step], layer: int) -> list[float]:
     return [measures.total_variation(s.fits[layer], s.weights) for s in fits if s.fits is not None]
 
 
-def _guesses(fits: Sequence[Step]) -> tuple[list[float], list[float]]:
-    """Errors of knowing the heaviest token only, and of knowing nothing."""
-    first = [1 - float(s.weights.max()) for s in fits]
-    return first, [measures.total_variation(s.weights, np.full(len(s.weights), 1 / len(s.weights))) for s in fits]
+def _guesses(fits: Sequence[Step]) -> dict[str, list[float]]:
+    """Errors of what can be said without the state: GUESSES[0] is the strictest."""
+    usual = []
+    for s in fits:  # of the other prompts' steps with as many tokens; weights are in falling order
+        others = [t.weights for t in fits if t.prompt != s.prompt and len(t.weights) == len(s.weights)]
+        guess = np.mean(others, axis=0) if others else np.full(len(s.weights), 1 / len(s.weights))
+        usual.append(measures.total_variation(s.weights, guess))
+    none = [measures.total_variation(s.weights, np.full(len(s.weights), 1 / len(s.weights))) for s in fits]
+    return dict(zip(GUESSES, (usual, [1 - float(s.weights.max()) for s in fits], none), strict=True))
 
 
 def _recovery(fits: Sequence[Step], seed: int) -> Table:
@@ -239,8 +245,7 @@ def _recovery(fits: Sequence[Step], seed: int) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (f"layer {layer}", _mean(fits, _errors(fits, layer), seed)) for layer in range(len(fits[0].fits))
     ]
-    top, none = _guesses(fits)
-    rows += [("knowing the top token only", _mean(fits, top, seed)), ("knowing nothing", _mean(fits, none, seed))]
+    rows += [(name, _mean(fits, errors, seed)) for name, errors in _guesses(fits).items()]
     return Table(
         "recovery", "How much of the weights the states still hold", ("read from", "error (total variation)"), tuple(rows),
         f"{len(fits)} undecided steps. 0: all of it.",
@@ -251,31 +256,34 @@ def _recovery_figure(fits: Sequence[Step], seed: int) -> Figure:
     assert fits[0].fits is not None
     n = len(fits[0].fits)
     es = [_mean(fits, _errors(fits, layer), seed) for layer in range(n)]
-    top, none = (float(np.mean(g)) for g in _guesses(fits))
+    guesses = {name: float(np.mean(errors)) for name, errors in _guesses(fits).items()}
     x = tuple(range(n))
+    read = Series(
+        "read from the state", x, tuple(e.value for e in es), tuple(e.low for e in es), tuple(e.high for e in es)
+    )
     return Figure(
         "recovery", "Error of the weights that are read from each layer's state", "lines", "layer", "total variation",
-        (
-            Series("read from the state", x, tuple(e.value for e in es), tuple(e.low for e in es), tuple(e.high for e in es)),
-            Series("knowing the top token only", x, (top,) * n), Series("knowing nothing", x, (none,) * n),
-        ),
-        (0.0, max(0.6, top, none, *(e.high for e in es if np.isfinite(e.high)))),
+        (read, *(Series(name, x, (error,) * n) for name, error in guesses.items())),
+        (0.0, max(0.6, *guesses.values(), *(e.high for e in es if np.isfinite(e.high)))),
+        note="A state that had become its top token would give the error of the top token.",
     )  # fmt: skip
 
 
 def _recovery_sentence(fits: Sequence[Step], seed: int) -> str:
     assert fits[0].fits is not None
     last = len(fits[0].fits) - 1
-    top, _ = _guesses(fits)
-    gain = _mean(fits, (np.array(top) - np.array(_errors(fits, last))).tolist(), seed)
-    error = _mean(fits, _errors(fits, last), seed)
-    if not gain.clear:
-        verdict = "no difference seen to knowing the top token only"
-    elif gain.value > 0:
-        verdict = "better than knowing the top token only, so the state holds more than a token"
-    else:
-        verdict = "worse than knowing the top token only"
+    usual = _guesses(fits)[GUESSES[0]]
+    gains = [
+        _mean(fits, (np.array(usual) - np.array(_errors(fits, layer))).tolist(), seed) for layer in range(last + 1)
+    ]
+
+    def verdict(gain: Estimate) -> str:
+        if not gain.clear:
+            return f"no difference seen (gain {value(gain)})"
+        return f"{'better' if gain.value > 0 else 'worse'} (gain {value(gain)})"
+
     return (
-        f"From the last layer's state the weights are recovered with an error of {value(error)}, against "
-        f"{value(_mean(fits, top, seed))} for knowing the top token only: {verdict} (gain {value(gain)})."
+        f"From the first layer's state the weights are recovered with an error of {value(_mean(fits, _errors(fits, 0), seed))}, "
+        f"from the last one's {value(_mean(fits, _errors(fits, last), seed))}; {GUESSES[0]} gives "
+        f"{value(_mean(fits, usual, seed))}. The first layer's is {verdict(gains[0])}, the last one's {verdict(gains[last])}."
     )
