@@ -127,7 +127,7 @@ def parts(
 
         g.policy = as_policy(timed)
         context = model.context(len(prompt) + n + 1)
-        logits = decode._prompt(model, context, 0, prompt)
+        logits = decode.prompt_logits(model, context, 0, prompt)
         for _ in range(n):
             t0 = clock()
             d = model.after(logits)
@@ -135,7 +135,7 @@ def parts(
             step = g.advance(d)
             t2 = clock()
             assert step is not None
-            decode._fill(model, context, [(g, step, None)])
+            decode.fill(model, context, [(g, step, None)])
             t3 = clock()
             logits = context.decode([0], [step.position], [True])[0]
             t4 = clock()
