@@ -23,7 +23,7 @@ def test_the_reference_is_current() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_texts_begin_with_a_sentence_and_examples(name: str) -> None:
     first, second, *_ = re.split(r"\n{2,}", inspect.cleandoc(COMMANDS[name].help or ""))
-    assert first.endswith(".")
+    assert first.endswith((".", "?"))
     assert second.startswith("\b\n")
     assert any(line.strip().startswith(("softllama ", "echo ")) for line in second.splitlines())
 

@@ -28,7 +28,12 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands)
 def command() -> None:
-    """How many problems a model solves, by way of decoding."""
+    """How many problems a model solves, by way of decoding.
+
+    \b
+    softllama eval problems.jsonl -m model.gguf --policy greedy --policy soft_thinking:n=10
+    softllama eval report problems.model.results.jsonl
+    """
 
 
 @command.command("run")
@@ -122,7 +127,12 @@ def run(
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("-q", "--quiet", is_flag=True, help="No lines on stderr.")
 def report(results: str, html: str | None, as_json: bool, as_csv: bool, quiet: bool) -> None:
-    """The tables of an evaluation, from its file of results; also while it is running."""
+    """The tables of an evaluation, from its file of results; also while it is running.
+
+    \b
+    softllama eval report problems.model.results.jsonl
+    softllama eval report problems.model.results.jsonl --html report.html
+    """
     from softllama.evaluate.results import read
     from softllama.evaluate.summary import summarize
 
