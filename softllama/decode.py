@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from softllama.distribution import Distribution
+from softllama.distribution import FEW, Distribution
 from softllama.errors import ContextError, UsageError
 from softllama.llama.context import Context
 from softllama.mixture import Mixture
@@ -26,7 +26,7 @@ from softllama.thinking import Tags
 if TYPE_CHECKING:
     from softllama.model import Model
 
-TOP = 5  # of each step's distribution, for the record and for replaying
+TOP = FEW  # of each step's distribution, for the record and for replaying
 SOFT, HARD, FORCED = "soft", "hard", "forced"
 EOG, CLOSED, BUDGET = "end of generation", "closing tag", "thinking budget"
 
