@@ -233,6 +233,21 @@ static float least_of_bin(float max, double inv_t, int bin) {
     }
 }
 
+int softmix_summary(const float *logits, int64_t n, int64_t k, float *max, double *sums, int32_t *ids, float *probs,
+                    int isa) {
+    if (!sums) return 5;
+    if (!probs) return 7;
+    int rc = softmix_peak(logits, n, max, ids, isa);
+    if (rc) return rc == 5 ? 8 : rc == 3 ? 4 : rc == 4 ? 6 : rc;
+    rc = softmix_top(logits, n, k, ids, isa);
+    if (rc) return rc;
+    const softmix_scan *scan = softmix_scanner(isa);
+    scan->sums(logits, n, *max, 1.0, sums, sums + 1);
+    for (int64_t i = 0; i < k; i++) probs[i] = logits[ids[i]];
+    scan->probs(probs, k, *max, 1.0, 1.0 / sums[0], probs);
+    return 0;
+}
+
 int softmix_tail(const float *logits, int64_t n, double temperature, float max, double mass, int32_t *ids, int64_t *count,
                  double *below, int isa) {
     const int bad = bad_logits(logits, n, temperature);

@@ -65,6 +65,11 @@ int softmix_peak(const float *logits, int64_t n, float *max, int32_t *argmax, in
  * Their quotient and the logarithm of the first give the entropy, the first alone every probability. */
 int softmix_sums(const float *logits, int64_t n, double temperature, float max, double *out, int isa);
 
+/* What every step of a generation wants to know, in one call: softmix_peak, softmix_sums at temperature 1, the k likeliest
+ * ids (k), and their probabilities (k). */
+int softmix_summary(const float *logits, int64_t n, int64_t k, float *max, double *sums, int32_t *ids, float *probs,
+                    int isa);
+
 /* probs = e^x / sum: the probabilities of some or all logits, sum being that of softmix_sums over all; may be in place. */
 int softmix_probs(const float *logits, int64_t n, double temperature, float max, double sum, float *probs, int isa);
 

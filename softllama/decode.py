@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from softllama.distribution import Distribution
+from softllama.distribution import FEW, Distribution
 from softllama.errors import ContextError, UsageError
 from softllama.llama.context import Context
 from softllama.mixture import Mixture
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from softllama.model import Model
 
 Vector: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.float32]]"
-TOP = 5  # of each step's distribution, for the record and for replaying
+TOP = FEW  # of each step's distribution, for the record and for replaying
 SOFT, HARD, FORCED = "soft", "hard", "forced"
 EOG, CLOSED, BUDGET, STOP_STRING = "end of generation", "closing tag", "thinking budget", "stop string"
 

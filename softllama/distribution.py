@@ -16,6 +16,8 @@ from softllama import kernels
 from softllama.errors import SoftLlamaError
 from softllama.mixture import Mixture
 
+FEW = 5  # likeliest tokens that are found at once where a model made the logits: as many as a step's record has
+
 
 class Token(NamedTuple):
     """One entry of a distribution. `text` is "" where no vocabulary is known."""
@@ -59,7 +61,10 @@ class Distribution:
     def owning(cls, logits: NDArray[np.float32], spell: Callable[[int], str] | None = None) -> Distribution:
         """From logits (n_vocab,) float32, contiguous, without a copy: for an array that nobody else will write to."""
         d = cls.__new__(cls)
-        d._set(logits, spell)
+        high, sums, ids, p = kernels.summary(logits, FEW)
+        logits.flags.writeable = False
+        d.__dict__.update(logits=logits, spell=spell, _peak=(high, ids[0]), _sums={1.0: sums}, _top=None)
+        d.__dict__["_few"] = tuple(zip(ids, p, strict=True))
         return d
 
     @classmethod
@@ -107,6 +112,8 @@ class Distribution:
 
     def top_probs(self, k: int) -> tuple[tuple[int, float], ...]:
         """(id, p) of the k most probable tokens, most probable first."""
+        if len(few := self.__dict__.get("_few", ())) >= k:
+            return few[:k]  # type: ignore[no-any-return]
         ids = self.top_ids(k)
         return tuple(zip(ids.tolist(), self.probs_of(self.logits[ids]).tolist(), strict=True))
 

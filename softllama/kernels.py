@@ -216,6 +216,16 @@ def peak(logits: F32) -> tuple[float, int]:
     return high[0], at[0]
 
 
+def summary(logits: F32, k: int) -> tuple[float, tuple[float, float], list[int], list[float]]:
+    """The largest logit, `sums` at temperature 1, the min(k, n) likeliest ids and their probabilities: in one call."""
+    k = min(k, len(logits))
+    high, s, ids, p = ffi.new("float *"), ffi.new("double[2]"), ffi.new("int32_t[]", k), ffi.new("float[]", k)
+    rc = lib.softmix_summary(_pointer("float[]", logits), len(logits), k, high, s, ids, p, isa())
+    if rc:
+        _fail(rc, "summary", logits)
+    return high[0], (s[0], s[1]), list(ids), list(p)
+
+
 def sums(logits: F32, high: float, temperature: float = 1.0) -> tuple[float, float]:
     """Σ e^x and Σ x e^x, x = (logits - high)/temperature, high being `peak(logits)`'s."""
     out = ffi.new("double[2]")
