@@ -64,7 +64,7 @@ def command(
     \b
     softllama probe --mix "dog:0.5,cat:0.5"
     softllama probe -m model.gguf --mix "dog,cat" --prompt "The {} says" --sweep 21 --plot dogcat.png
-    softllama probe --mix "a=dog,fox" --mix "b=hen:0.7,cat:0.3" --prompt "The {a} chases the {b}."
+    softllama probe --mix "a=dog,fox" --mix "b=hen:0.7,cat:0.3" --prompt "The {a} chases the {b}. The {b} says"
     softllama probe --mix "#12:0.3,#99:0.7" --json
     softllama probe --mix "@vector.npy" --prompt "It was {}"
 
