@@ -1,5 +1,5 @@
 /* Row kernels: dequantize and accumulate in one go. Included by rows.c once for each instruction set, after the pieces that
- * differ: half_, f32_16_, f16_16_, bf16_16_, i8_32_, i8m_32_, fourth_, nibbles_, fifth_, sixth_.
+ * differ: half_, scales_, f32_16_, f16_16_, bf16_16_, i8_32_, i8m_32_, fourth_, nibbles_, fifth_, sixth_.
  *
  * Values are ggml's: acc = 0 and w = 1 give its to_float bit for bit (but for -0, which becomes 0). Where a block has only
  * a scale, the weight is multiplied into that, once a group; where it has a minimum too, the value is made first, since
@@ -50,9 +50,12 @@ TARGET static void NAME(q4_0_)(const unsigned char *src, int64_t n, float w, flo
  * 64 values come from 32 bytes: low nibbles, then high ones; (d sc) q - (dmin m) */
 TARGET static void NAME(q4_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
     for (int64_t j = 0; j < n; j += 256, src += 144) {
-        float d[8], m[8];
-        six_bits(src + 4, NAME(half_)(src), NAME(half_)(src + 2), d, m);
-        int8_t v[256];
+        ALIGNED float d[8], m[8];
+        int8_t b[16];
+        six_bits(src + 4, b);
+        NAME(scales_)(b, NAME(half_)(src), 1.0f, d);
+        NAME(scales_)(b + 8, NAME(half_)(src + 2), 1.0f, m);
+        ALIGNED int8_t v[256];
         for (int g = 0; g < 4; g++) NAME(nibbles_)(src + 16 + 32 * g, v + 64 * g);
         for (int g = 0; g < 8; g++) NAME(i8m_32_)(acc + j + 32 * g, v + 32 * g, w, d[g], m[g]);
     }
@@ -61,9 +64,12 @@ TARGET static void NAME(q4_k_)(const unsigned char *src, int64_t n, float w, flo
 /* block_q5_K, 176 bytes for 256: as q4_K, with the fifth bits in 32 bytes before the nibbles */
 TARGET static void NAME(q5_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
     for (int64_t j = 0; j < n; j += 256, src += 176) {
-        float d[8], m[8];
-        six_bits(src + 4, NAME(half_)(src), NAME(half_)(src + 2), d, m);
-        int8_t v[256];
+        ALIGNED float d[8], m[8];
+        int8_t b[16];
+        six_bits(src + 4, b);
+        NAME(scales_)(b, NAME(half_)(src), 1.0f, d);
+        NAME(scales_)(b + 8, NAME(half_)(src + 2), 1.0f, m);
+        ALIGNED int8_t v[256];
         NAME(fifth_)(src + 16, v);
         for (int g = 0; g < 8; g++) NAME(i8m_32_)(acc + j + 32 * g, v + 32 * g, w, d[g], m[g]);
     }
@@ -73,9 +79,10 @@ TARGET static void NAME(q5_k_)(const unsigned char *src, int64_t n, float w, flo
 TARGET static void NAME(q6_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
     for (int64_t j = 0; j < n; j += 256, src += 210) {
         const float d = NAME(half_)(src + 208);
-        int8_t v[256];
-        float s[16];
-        for (int l = 0; l < 16; l++) s[l] = w * (d * (float)(int8_t)src[192 + l]);
+        ALIGNED int8_t v[256];
+        ALIGNED float s[16];
+        NAME(scales_)((const int8_t *)src + 192, d, w, s);
+        NAME(scales_)((const int8_t *)src + 200, d, w, s + 8);
         for (int g = 0; g < 2; g++) NAME(sixth_)(src + 64 * g, src + 128 + 32 * g, v + 128 * g);
         for (int g = 0; g < 8; g++) NAME(i8_32_)(acc + j + 32 * g, v + 32 * g, s[2 * g], s[2 * g + 1]);
     }

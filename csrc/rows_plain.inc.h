@@ -6,6 +6,11 @@ static inline float NAME(half_)(const unsigned char *p) {
     return HALF(h);
 }
 
+/* s (8) = w (d b) */
+static inline void NAME(scales_)(const int8_t *b, float d, float w, float *RESTRICT s) {
+    for (int l = 0; l < 8; l++) s[l] = w * (d * (float)b[l]);
+}
+
 /* a (16) += w * 16 values */
 static inline void NAME(f32_16_)(float *RESTRICT a, const unsigned char *src, float w) {
     float v[16];

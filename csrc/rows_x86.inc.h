@@ -9,6 +9,11 @@ TARGET static inline float NAME(half_)(const unsigned char *p) {
     return _cvtsh_ss(h);
 }
 
+TARGET static inline void NAME(scales_)(const int8_t *b, float d, float w, float *RESTRICT s) {
+    const __m256 v = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)b)));
+    _mm256_storeu_ps(s, _mm256_mul_ps(_mm256_set1_ps(w), _mm256_mul_ps(_mm256_set1_ps(d), v)));
+}
+
 #if WIDE
 #define AXPY(a, w, v) _mm512_storeu_ps((a), _mm512_add_ps(_mm512_loadu_ps(a), _mm512_mul_ps((w), (v))))
 #define INT8(q) _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(q))))
@@ -99,6 +104,20 @@ TARGET static inline void NAME(fifth_)(const unsigned char *src, int8_t *RESTRIC
     }
 }
 
+#if WIDE
+TARGET static inline void NAME(sixth_)(const unsigned char *lo, const unsigned char *hi, int8_t *RESTRICT v) {
+    /* 64 values at a time: the upper half of a register takes the next pair of bits */
+    const __m512i nibble = _mm512_set1_epi8(15), six = _mm512_set1_epi8(63), less = _mm512_set1_epi8(32);
+    const __m512i up = _mm512_inserti64x4(_mm512_set1_epi16(4), _mm256_set1_epi16(2), 1);
+    const __m512i down = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(2), 1);
+    const __m512i q = _mm512_loadu_si512(lo), h = _mm512_broadcast_i64x4(LOAD32(hi));
+    /* 0xca: the bits of the second where the first is set, of the third elsewhere */
+    const __m512i a = _mm512_ternarylogic_epi32(nibble, q, _mm512_sllv_epi16(h, up), 0xca);
+    const __m512i b = _mm512_ternarylogic_epi32(nibble, _mm512_srli_epi16(q, 4), _mm512_srlv_epi16(h, down), 0xca);
+    _mm512_storeu_si512(v, _mm512_sub_epi8(_mm512_and_si512(a, six), less));
+    _mm512_storeu_si512(v + 64, _mm512_sub_epi8(_mm512_and_si512(b, six), less));
+}
+#else
 TARGET static inline void NAME(sixth_)(const unsigned char *lo, const unsigned char *hi, int8_t *RESTRICT v) {
     const __m256i low = _mm256_set1_epi8(15), pair = _mm256_set1_epi8(48), less = _mm256_set1_epi8(32);
     const __m256i p = LOAD32(lo), q = LOAD32(lo + 32), h = LOAD32(hi);
@@ -112,6 +131,7 @@ TARGET static inline void NAME(sixth_)(const unsigned char *lo, const unsigned c
     STORE32(v + 64, _mm256_sub_epi8(c, less));
     STORE32(v + 96, _mm256_sub_epi8(d, less));
 }
+#endif
 
 #undef LOAD32
 #undef STORE32

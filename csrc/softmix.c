@@ -9,7 +9,8 @@ static int bad_size(int64_t n) { return n < 1 || n > SOFTMIX_MAX_N; }
 /* ---- mixing -------------------------------------------------------------------------------------------------- */
 
 #define BATCH 32 /* rows summed in float32 before the sum goes to double */
-#define AHEAD 4  /* rows fetched before they are needed: the processor itself does not look beyond a page */
+#define AHEAD 2  /* rows fetched before they are needed; where they follow each other, one: the processor itself does not
+                    look beyond a page */
 
 /* Rows of a checked table, and how they are read. */
 typedef struct {
@@ -55,11 +56,12 @@ static void fetch_row(const rows_t *t, int64_t row, int64_t first, int64_t n) {
 static void add_tile(const rows_t *t, int64_t first, int64_t n, const int32_t *ids, const float *weights, int64_t k,
                      int few, double *sum) {
     ALIGNED float acc[SOFTMIX_TILE]; /* wide loads that cross cache lines are slow */
+    const int64_t ahead = ids ? AHEAD : 1;
     for (int64_t j = 0; j < n; j++) acc[j] = 0.0f;
     for (int64_t start = 0; start < k;) {
         const int64_t end = few ? start + 1 : start + BATCH < k ? start + BATCH : k;
         for (int64_t i = start; i < end; i++) {
-            if (i + AHEAD < k) fetch_row(t, ids ? ids[i + AHEAD] : i + AHEAD, first, n);
+            if (i + ahead < k) fetch_row(t, ids ? ids[i + ahead] : i + ahead, first, n);
             if (weights[i] != 0.0f) add_row(t, ids ? ids[i] : i, first, n, few ? 1.0f : weights[i], acc);
         }
         t->flush(acc, n, few ? (double)weights[start] : 1.0, sum);
@@ -448,7 +450,7 @@ static int pair(const float *a, const float *b, int64_t n, const double *ln, con
 }
 
 int softmix_kl(const float *a, const float *b, int64_t n, const double *ln, double *out, int isa) {
-    double ln_a, ln_b, sum = 0.0;
+    double ln_a = 0.0, ln_b = 0.0, sum = 0.0;
     const int rc = pair(a, b, n, ln, out, isa, &ln_a, &ln_b);
     if (rc) return rc;
     for (int64_t i = 0; i < n; i++) {
@@ -461,7 +463,7 @@ int softmix_kl(const float *a, const float *b, int64_t n, const double *ln, doub
 }
 
 int softmix_js(const float *a, const float *b, int64_t n, const double *ln, double *out, int isa) {
-    double ln_a, ln_b;
+    double ln_a = 0.0, ln_b = 0.0;
     const int rc = pair(a, b, n, ln, out, isa, &ln_a, &ln_b);
     if (rc) return rc;
     const double sum = 0.5 * softmix_scanner(isa)->js(a, b, n, ln_a, ln_b);

@@ -224,3 +224,96 @@ def test_an_instruction_set_that_is_not_there_is_an_error() -> None:
         )
         assert "this machine cannot run that" in run.stderr
         assert name in run.stderr
+
+
+# ---- filters, draws, and what every step records
+
+
+def test_filters_by_hand() -> None:
+    z = np.log(np.array([0.1, 0.4, 0.2, 0.3], dtype=np.float32))
+    first = kernels.top(z, 4)
+
+    def p(**settings: float) -> list[tuple[int, float]]:
+        ids, found = kernels.filtered(z, first, **settings)  # type: ignore[arg-type]
+        return [(i, round(x, 6)) for i, x in zip(ids.tolist(), found.tolist(), strict=True)]
+
+    assert p() == [(0, 0.1), (1, 0.4), (2, 0.2), (3, 0.3)]
+    assert p(top_p=0.65) == [(1, round(4 / 7, 6)), (3, round(3 / 7, 6))]
+    assert p(min_p=0.49) == p(at_most=3) == [(1, round(4 / 9, 6)), (2, round(2 / 9, 6)), (3, round(3 / 9, 6))]
+    assert p(top_p=1e-9) == p(min_p=1) == p(at_most=1) == p(temperature=1e-30) == [(1, 1.0)]
+    assert p(total=10 * 0.4**-1, top_p=0.05) == [(1, round(4 / 7, 6)), (3, round(3 / 7, 6))]  # of a tenth of the mass
+
+
+def test_many_ids_come_back_in_order() -> None:
+    z = np.random.default_rng(0).standard_normal(30_000).astype(np.float32)
+    ids, p = kernels.filtered(z, kernels.top(z, 20_000), top_p=0.9)
+    assert (np.diff(ids) > 0).all()
+    e = np.exp(z[ids].astype(np.float64))
+    np.testing.assert_allclose(p, e / e.sum(), rtol=1e-12)
+
+
+def test_draws_invert_the_cumulative_sum() -> None:
+    p = np.array([0.2, 0.0, 0.5, 0.3])
+    for u, want in ((0.0, 0), (0.19, 0), (0.21, 2), (0.69, 2), (0.71, 3), (1 - 1e-16, 3)):
+        assert kernels.draw(p, u) == want
+        assert kernels.draw(7 * p, u) == want
+
+
+def test_the_summary_is_the_other_functions(isa: str) -> None:
+    for n in (1, 3, 5, 922, 151_936):
+        z = (np.random.default_rng(n).standard_normal(n) * 4).astype(np.float32)
+        high, s, ids, p = kernels.summary(z, 5)
+        assert (high, ids[0]) == kernels.peak(z)
+        assert s == kernels.sums(z, high)
+        assert ids == kernels.top(z, 5).tolist()
+        assert p == kernels.softmax(z)[ids].tolist()
+    with pytest.raises(SoftLlamaError, match="element 1 is nan"):
+        kernels.summary(np.array([0, np.nan], dtype=np.float32), 5)
+
+
+Z = np.zeros(4, dtype=np.float32)
+D2, I4, F4, D4, N1 = (kernels.ffi.new(t) for t in ("double[2]", "int32_t[4]", "float[4]", "double[4]", "int64_t *"))
+z4 = kernels.ffi.from_buffer("float[]", Z)
+NULL, NAN, ISA = kernels.ffi.NULL, float("nan"), int(lib.softmix_isa())
+
+
+@pytest.mark.parametrize(
+    ("function", "good", "bad"),
+    [
+        ("peak", (z4, 4, F4, I4, ISA), {1: NULL, 2: 0, 3: NULL, 4: NULL, 5: 99}),
+        ("sums", (z4, 4, 1.0, 0.0, D2, ISA), {1: NULL, 2: 0, 3: 0.0, 4: NAN, 5: NULL, 6: 99}),
+        ("probs", (z4, 4, 1.0, 0.0, 4.0, F4, ISA), {1: NULL, 2: -1, 3: NAN, 4: NAN, 5: 0.0, 6: NULL, 7: -2}),
+        ("summary", (z4, 4, 2, F4, D2, I4, F4, ISA), {1: NULL, 2: 0, 3: 5, 4: NULL, 5: NULL, 6: NULL, 7: NULL, 8: 99}),
+        (
+            "tail",
+            (z4, 4, 1.0, 0.0, 0.1, I4, N1, D2, ISA),
+            {1: NULL, 2: 0, 3: -1.0, 4: NAN, 5: 0.0, 6: NULL, 7: NULL, 8: NULL, 9: 99},
+        ),
+        (
+            "filter",
+            (z4, 4, I4, 1, 1.0, 0.0, 1.0, 0.0, 1, D4, N1),
+            {1: NULL, 2: 0, 3: NULL, 4: 5, 5: 0.0, 6: -1.0, 7: 0.0, 8: NAN, 9: 0, 10: NULL, 11: NULL},
+        ),
+    ],
+)
+def test_bad_arguments_have_their_number(function: str, good: tuple[Any, ...], bad: dict[int, Any]) -> None:
+    call = getattr(lib, f"softmix_{function}")
+    assert call(*good) == 0
+    for number, value in bad.items():
+        assert call(*good[: number - 1], value, *good[number:]) == number
+
+
+def test_large_mixtures_check_their_arguments() -> None:
+    rows, _ = table("Q8_0", 64)
+    w, s = np.ones(9, dtype=np.float32), np.zeros(64)
+    ids = np.arange(9, dtype=np.int32)
+    at = [kernels.ffi.from_buffer(t, a) for t, a in (("int32_t[]", ids), ("float[]", w), ("double[]", s))]
+    good = (*rows.table, at[0], at[1], 9, at[2], rows.type, ISA)
+    assert lib.softmix_add(*good) == 0
+    np.testing.assert_allclose(s, table("Q8_0", 64)[1][:9].sum(axis=0), rtol=1e-5, atol=1e-6)
+    bad = {1: NULL, 2: 0, 3: 67, 4: 0, 5: 3, 8: NULL, 9: 0, 10: NULL, 12: 99}
+    for number, value in bad.items():
+        assert lib.softmix_add(*good[: number - 1], value, *good[number:]) == number
+    assert lib.softmix_add(*good[:6], NULL, at[1], N_ROWS + 1, *good[9:]) == 9  # more than there are, without ids
+    ids[4] = N_ROWS
+    assert lib.softmix_add(*good) == -5

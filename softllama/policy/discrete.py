@@ -86,7 +86,6 @@ def stop_when_cold(
     if decision.token == moment.think_close:
         moment.state.pop(COLD, None)
         return decision
-    h = filters.entropy(distribution, temperature)
-    count = moment.state.get(COLD, 0) + 1 if h < tau else 0
+    count = moment.state.get(COLD, 0) + 1 if filters.cold(distribution, temperature, tau) else 0
     moment.state[COLD] = 0 if count >= k else count
     return closing(moment, decision, f"cold stop: k={k} steps with H < {tau:g}") if count >= k else decision

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama import kernels
-from softllama.distribution import Distribution
+from softllama.distribution import FEW, Distribution
 from softllama.errors import SoftLlamaError
 from softllama.mixture import Mixture
 
@@ -131,6 +131,17 @@ def support(
 def entropy(distribution: Distribution, temperature: float = 1.0) -> float:
     """-sum p ln p in nats over the whole vocabulary: after temperature, before any filter."""
     return 0.0 if temperature == 0 else distribution.entropy(max(temperature, COLDEST))
+
+
+def cold(distribution: Distribution, temperature: float, tau: float) -> bool:
+    """Is `entropy` below tau? Mostly answered by the few likeliest tokens: H >= -ln p_max = ln Σ e^x >= ln Σ' e^x."""
+    if temperature > 0:
+        x = (distribution.logits[distribution.top_ids(FEW)].astype(np.float64) - distribution.highest) / max(
+            temperature, COLDEST
+        )
+        if np.log(np.exp(x).sum()) > tau * (1 + 1e-9):
+            return False
+    return entropy(distribution, temperature) < tau
 
 
 def whole(distribution: Distribution, temperature: float = 1.0, epsilon: float = 0.0) -> tuple[Mixture, float]:
