@@ -187,7 +187,10 @@ def sweep(model: Model, points: int = SWEEP, *, repeat: int = 5, clock: Clock = 
         assert r.sweep is not None
         _ = r.sweep.measures
         ours = clock() - start
-        base = plain.batches(model.context(size * tail + 8, size), 0, [size] * n_batches, tail, clock)
+        start = clock()
+        context = model.context(size * tail + 8, size)  # which a sweep makes too
+        made = clock() - start
+        base = made + plain.batches(context, 0, [size] * n_batches, tail, clock)
         for key, value in zip(times, (ours, base, ours / base), strict=True):
             times[key].append(value)
     return {k: spread(v) for k, v in times.items()} | {"positions": n_batches * size * tail}

@@ -201,3 +201,9 @@ def average(distributions: list[Distribution], weights: ArrayLike) -> Distributi
         raise SoftLlamaError(f"distributions over {' and '.join(map(str, sorted(sizes)))} tokens cannot be averaged")
     total: Any = sum(x * d.probs.astype(np.float64) for x, d in zip(w / w.sum(), distributions, strict=True))
     return Distribution.from_probs(total / total.sum(), distributions[0].spell)
+
+
+def js_each(distributions: list[Distribution], other: Distribution) -> NDArray[np.float64]:
+    """`js` of each distribution to one other: (n,) nats."""
+    known = [(d.ln_total, other.ln_total) for d in distributions]
+    return np.array(kernels.js_each([d.logits for d in distributions], other.logits, known))

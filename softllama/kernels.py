@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -360,3 +361,15 @@ def skip_strings(buffer: Any, n: int, pos: int) -> int | None:
     if rc > 0:
         raise SoftLlamaError(f"skip_strings: argument {rc} is out of range")
     return None if rc else int(out[0])
+
+
+def js_each(many: Sequence[F32], other: F32, known: Sequence[tuple[float, float]]) -> list[float]:
+    """`js` of each of many logits to one other, in as many threads as there are processors, at most 8."""
+    out, todo = [0.0] * len(many), iter(range(len(many)))
+
+    def work() -> None:
+        for i in todo:
+            out[i] = js(many[i], other, known[i])
+
+    _share(work, min(8, os.cpu_count() or 1, max(1, len(many) * len(other) >> 16)))
+    return out
