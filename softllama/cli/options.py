@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from softllama.model import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
+NOTICEABLE = 3  # seconds that are worth a line
 
 
 class SharedOption(click.Option):
@@ -118,6 +119,8 @@ def load_model(
             note(f"model: {bundled.DEFAULT}, which comes with softllama; -m FILE.gguf names another")
         elif where or str(file) != model:
             note(f"model: {loaded.path}" + (f", as {where} says" if where else ""))
+        if loaded.trial is not None and loaded.trial.seconds > NOTICEABLE:
+            note(f"first use of this file here: tried in a child process before, for {loaded.trial.seconds:.0f} s")
         note(f"device: {loaded.device}, {loaded.threads} thread{'s'[: loaded.threads > 1]}: {loaded.device_reason}")
     return loaded
 
