@@ -224,9 +224,13 @@ class Model:
 
     # ---- evaluation
 
-    def context(self, n_ctx: int, n_seq: int = 1, *, embeddings: bool = False) -> Context:
-        """A context of one's own, for work with many sequences; `session` is simpler."""
-        return Context(self._weights, n_ctx, n_seq, threads=self.threads, embeddings=embeddings)
+    def context(
+        self, n_ctx: int, n_seq: int = 1, *, embeddings: bool = False, n_outputs: int | None = None, threads: int = 0
+    ) -> Context:
+        """A context of one's own, for work with many sequences; `session` is simpler. threads: 0 for the model's."""
+        return Context(
+            self._weights, n_ctx, n_seq, threads=threads or self.threads, embeddings=embeddings, n_outputs=n_outputs
+        )
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""

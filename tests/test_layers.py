@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "softllama"
 
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
-    0: {"errors", "mixture", "prompt", "cache", "files", "child"},
+    0: {"errors", "mixture", "prompt", "cache", "files", "child", "system"},
     1: {"kernels", "distribution", "policy", "extract", "stats", "report", "_shim"},
     2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking", "hub", "trial"},
     3: {
@@ -37,6 +37,9 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "evaluate",
         "study",
         "bench",
+        "doctor",
+        "checkup",
+        "measured",
     },
     4: {
         "render",
@@ -44,6 +47,7 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "render_chat",
         "render_report",
         "render_models",
+        "render_doctor",
         "page",
         "report_page",
         "svg",
@@ -62,7 +66,7 @@ HOMES = {  # library -> where alone it is imported
     "jinja2": {"llama"},
     "ctypes": {"llama"},
     "softllama._shim": {"kernels"},
-    "rich": {"render", "render_trace", "render_chat", "render_report", "render_models"},
+    "rich": {"render", "render_trace", "render_chat", "render_report", "render_models", "render_doctor"},
     "huggingface_hub": {"hub"},
     "matplotlib": {"plot"},
     "click": {"cli"},
@@ -76,6 +80,9 @@ LIGHT = {
     "cli.config",
     "cli.options",
     "cli.models",
+    "cli.doctor",
+    "doctor",
+    "child",
     "cli.completion",
     "cli.probe",
 }

@@ -112,7 +112,7 @@ def load_model(
     except ModelError as e:
         raise ModelError(f"{e.message} (so says {where})" if where else e.message, e.hint) from None
     binding.exit_on_abort()
-    adapters = [_adapter(a) for a in lora]
+    adapters = [adapter(a) for a in lora]
     loaded = load(file, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=adapters, rpc=rpc)
     if not quiet:
         if model is None:
@@ -133,7 +133,8 @@ def _workers(text: str | None) -> list[str]:
     return rpc.parse(text)
 
 
-def _adapter(text: str) -> tuple[str, float]:
+def adapter(text: str) -> tuple[str, float]:
+    """FILE or FILE:SCALE, as --lora takes it."""
     path, colon, scale = text.rpartition(":")
     if colon and path and not Path(text).exists():
         try:
