@@ -115,7 +115,7 @@ def _run(
             logits = _feed_tails(model, context, len(prefix), part)[:n]
             n = max(0, min(n, continued - start))
             texts = _continue(model, context, logits, n, len(prefix) + length, steps)
-            results += [Branch(model.after(row), ids) for row, ids in zip(logits, texts, strict=True)]
+            results += [Branch(d, ids) for d, ids in zip(model.after_each(logits), texts, strict=True)]
         return results
     finally:
         context.close()
