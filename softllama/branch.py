@@ -146,7 +146,7 @@ def _continue(
 ) -> list[tuple[int, ...]]:
     """Greedy ids after the first n sequences, up to `steps` each, ending with an end-of-generation token."""
     texts: list[list[int]] = [[] for _ in logits]
-    nexts = logits.argmax(axis=1).tolist()
+    nexts = logits.argmax(axis=1).tolist() if n * steps else []
     alive = list(range(n if steps else 0))
     for step in range(steps):
         for seq in alive:
