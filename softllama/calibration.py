@@ -24,7 +24,7 @@ from softllama.embeddings import Table
 from softllama.errors import ContextError, ModelError
 from softllama.llama import binding
 from softllama.llama.context import Context
-from softllama.llama.weights import Weights, by_id, no_batch
+from softllama.llama.weights import Weights, by_id, no_batch, per_layer_width
 from softllama.mixture import Mixture
 
 BATCH, OVERLAY = "embedding batch", "overlay on "
@@ -133,8 +133,7 @@ def _probe_tokens(table: Table) -> list[int]:
 
 def per_layer_scale(weights: Weights) -> float:
     """What llama.cpp multiplies rows of the per-layer table by: sqrt(n_embd_per_layer)."""
-    width = weights.header.get("{arch}.embedding_length_per_layer_input", 0)
-    return float(np.float32(math.sqrt(width)))
+    return float(np.float32(math.sqrt(per_layer_width(weights.header))))
 
 
 class _Measurement:

@@ -333,6 +333,8 @@ def _add_value(w: gguf.GGUFWriter, key: str, value: Any) -> None:
         w.add_float32(key, value)
     elif isinstance(value, str):
         w.add_string(key, value)
+    elif isinstance(value, np.ndarray):  # of 64-bit numbers, which a list would not become
+        w.add_key_value(key, value.tolist(), gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT64)
     else:
         w.add_array(key, value)
 
@@ -353,7 +355,7 @@ def _add_vocab(w: gguf.GGUFWriter, v: Vocab, given: Collection[str] = ()) -> Non
 
 
 def _add_tensor(w: gguf.GGUFWriter, name: str, data: NDArray[Any], ggml_type: str = "F32") -> None:
-    raw = None if data.dtype == np.float32 else gguf.GGMLQuantizationType[ggml_type]
+    raw = None if data.dtype in (np.float32, np.int32) else gguf.GGMLQuantizationType[ggml_type]
     w.add_tensor(name, data, raw_dtype=raw)
 
 
@@ -373,14 +375,15 @@ def write_model(
     replace: Tensors | None = None,
     shards: int = 1,
     seed: int = 7,
+    spec: Arch | None = None,
 ) -> Path:
     """Write a model and return its path: the first shard's if there are several.
 
     arch: a key of ARCHS, or the name of one that is refused, which gets llama's tensors. n_embd: 64, or 256 where the
     table type needs it. extra: metadata to add or replace ({arch}. stands for the architecture; None removes).
-    drop, replace: tensors to leave out, or to write instead.
+    drop, replace: tensors to leave out, or to write instead. spec: instead of the one in ARCHS.
     """
-    spec = ARCHS.get(arch, Arch(_glm4 if arch == "glm4" else _transformer, {"rope.dimension_count": _rope}))
+    spec = spec or ARCHS.get(arch, Arch(_glm4 if arch == "glm4" else _transformer, {"rope.dimension_count": _rope}))
     name = spec.name or arch
     vocab = VOCABS[tokenizer]()
     n_vocab = len(vocab.tokens) or N_VOCAB_NONE

@@ -92,12 +92,18 @@ def is_diffusion(h: Header) -> bool:
 
 def per_layer(h: Header) -> Tensor | None:
     """The table of per-layer embeddings, (n_embd_per_layer * n_layer, n_vocab), where the token's row is looked up in it."""
-    t, width = h.tensors.get("per_layer_token_embd.weight"), h.get("{arch}.embedding_length_per_layer_input", 0)
-    table = h.tensors.get("token_embd.weight")
-    if t is None or table is None or not isinstance(width, int) or width < 1:
+    t, table = h.tensors.get("per_layer_token_embd.weight"), h.tensors.get("token_embd.weight")
+    width = per_layer_width(h)
+    if t is None or table is None or width < 1:
         return None
     # qwen4exp has a table of this name whose rows are those of n-grams
     return t if t.shape[1] == table.shape[1] and t.shape[0] % width == 0 and t.shape[0] > width else None
+
+
+def per_layer_width(h: Header) -> int:
+    """Length of a per-layer embedding; 0 where there is none."""
+    width = h.get("{arch}.embedding_length_per_layer_input", 256 if h.arch == "gemma3n" else 0)
+    return width if isinstance(width, int) else 0
 
 
 def damage(h: Header) -> str | None:
