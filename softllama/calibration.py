@@ -45,7 +45,8 @@ class Calibration:
     difference between the logits of tokens and of their one-hot rows, over `positions` positions. exact: it is 0.
     how: "embedding batch", or "overlay on embd, ...", the nodes of llama.cpp's graph that rows are written over. carrier:
     of an overlay, "any" where the logits do not depend on the token that stands in for a mixture; else what its heaviest
-    token decides.
+    token decides. all_outputs: llama.cpp gives the last position's logits only where it is asked for all of them (it then
+    computes them all in any case, and hands out the first).
     """
 
     multiplier: float
@@ -56,6 +57,7 @@ class Calibration:
     remembered: bool = False
     how: str = BATCH
     carrier: str = ""
+    all_outputs: bool = False
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -157,6 +159,7 @@ class _Measurement:
             largest = float(np.abs(self._truth[finite]).max())
             # of the same thing twice: 0 on most back ends
             noise = float(np.abs(self._logits(context, self._ids) - self._truth)[finite].max())
+            self._all_outputs = self._hands_out_the_first(context)
             relative = GPU_TOLERANCE if weights.on_gpu else 0.0
             if any(a.a is not None for a in weights.lora):
                 relative = max(relative, ADAPTER_TOLERANCE)
@@ -174,6 +177,13 @@ class _Measurement:
             f"not equal feeding the token (largest logit difference {', '.join(self._tried)})",
             why or "this architecture uses the token id beside its embedding",
         )
+
+    def _hands_out_the_first(self, context: Context) -> bool:
+        n = len(self._ids)
+        context.cut(0, 0)
+        last = context.decode([0] * n, range(n), np.arange(n) == n - 1, self._ids)[0]
+        to_first, to_last = (np.abs(last - self._truth[i])[self._finite[i]].max() for i in (0, n - 1))
+        return bool(to_first < to_last)
 
     def _may_be(self, carrier: str) -> bool:
         """graniteswitch's ids matter only for the tokens that switch adapters, which a measurement may not meet."""
@@ -215,7 +225,14 @@ class _Measurement:
             if carriers is ids and self._difference(context, _others(ids, self._table.n_vocab), ids, multiplier) == 0:
                 continue  # the node is there, and nothing comes of it: the carriers alone made the logits
             return Calibration(
-                multiplier, source, difference, len(ids), difference == 0, how=how, carrier=carrier if nodes else ""
+                multiplier,
+                source,
+                difference,
+                len(ids),
+                difference == 0,
+                how=how,
+                carrier=carrier if nodes else "",
+                all_outputs=self._all_outputs,
             )
         return None
 

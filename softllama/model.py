@@ -141,6 +141,11 @@ class Model:
         return self._weights.recurrent
 
     @property
+    def diffusion(self) -> bool:
+        """Does the model fill in masked positions, seeing what is before and behind them? Then it can only be probed."""
+        return self._weights.diffusion
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """The file's metadata, arrays left out."""
         return dict(self._weights.header.metadata)
@@ -216,9 +221,24 @@ class Model:
 
     def context(self, n_ctx: int, n_seq: int = 1, **options: Any) -> Context:
         """A context of one's own, for work with many sequences; `session` is simpler. options: as Context's."""
+        self.check_order()
+        return self.context_without_order(n_ctx, n_seq, **options)
+
+    def context_without_order(self, n_ctx: int, n_seq: int = 1, **options: Any) -> Context:
+        """The same for whole sequences only, as diffusion models read them, too: each call of decode forgets the last."""
         per_layer = self._per_layer[0] if self._per_layer else None
         nodes = widths(self.calibration.nodes, self.table, per_layer)
+        options.setdefault("all_outputs", self.calibration.all_outputs)
         return Context(self._weights, n_ctx, n_seq, threads=self.threads, nodes=nodes, **options)
+
+    def check_order(self) -> None:
+        """Raise ModelError for a diffusion model, which does not go on from left to right."""
+        if self.diffusion:
+            raise ModelError(
+                f"{self.name} ({self.arch}) is a diffusion model, which fills masked positions in no order: it can only be "
+                "probed",
+                'softllama probe -m FILE --mix "dog:0.5,cat:0.5"',
+            )
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""

@@ -454,15 +454,21 @@ def write_adapter(
     tensor: str = "blk.0.attn_q.weight",
     shape: tuple[int, int] = (64, 64),
     rank: int = 4,
+    alpha: float | None = None,
+    dtype: str = "F32",
 ) -> Path:
-    """A LoRA adapter on one tensor of the given (n_out, n_in)."""
+    """A LoRA adapter on one tensor of the given (n_out, n_in); for the token embedding, of (n_embd, n_vocab)."""
     rng = np.random.default_rng(3)
     w = gguf.GGUFWriter(path, arch)
     w.add_string("general.type", "adapter")
     w.add_string("adapter.type", "lora")
-    w.add_float32("adapter.lora.alpha", float(rank))
-    w.add_tensor(f"{tensor}.lora_a", rng.standard_normal((rank, shape[1])).astype(np.float32))
-    w.add_tensor(f"{tensor}.lora_b", rng.standard_normal((shape[0], rank)).astype(np.float32))
+    w.add_float32("adapter.lora.alpha", float(rank) if alpha is None else alpha)
+    a = rng.standard_normal((rank, shape[1])).astype(np.float32)
+    b = rng.standard_normal((shape[0], rank)).astype(np.float32)
+    if "token_embd" in tensor:  # whose rows are looked up
+        a = np.ascontiguousarray(a.T)
+    for name, values in (("a", a), ("b", b)):
+        _add_tensor(w, f"{tensor}.lora_{name}", quantize(values, dtype), dtype)
     finish(w)
     return path
 

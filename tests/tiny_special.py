@@ -123,7 +123,8 @@ def _deepseek4(s: Shape, hashed: int = 1) -> Tensors:
     s.n_head_kv, groups, o_rank, q_rank, n_ff = 1, 2, 16, 16, 32
     wide, mix = STREAMS * s.n_embd, (2 + STREAMS) * STREAMS
     t = _norms(s, "", "output_norm")
-    t |= {"output_hc_fn.weight": s.w(STREAMS, wide), "output_hc_base.weight": s.w(STREAMS), "output_hc_scale.weight": s.norm(1)}  # fmt: skip
+    t |= {"output_hc_fn.weight": s.w(STREAMS, wide), "output_hc_base.weight": s.w(STREAMS)}
+    t["output_hc_scale.weight"] = s.norm(1)
     t["output.weight"] = s.w(s.n_vocab, s.n_embd)
     for i in range(s.n_layer):
         p = f"blk.{i}."
@@ -136,7 +137,8 @@ def _deepseek4(s: Shape, hashed: int = 1) -> Tensors:
             f"{p}attn_output_b.weight": s.w(s.n_embd, groups * o_rank),
         }  # fmt: skip
         for x in ("attn", "ffn"):
-            t |= {f"{p}hc_{x}_fn.weight": s.w(mix, wide), f"{p}hc_{x}_base.weight": s.w(mix), f"{p}hc_{x}_scale.weight": s.norm(3)}  # fmt: skip
+            t |= {f"{p}hc_{x}_fn.weight": s.w(mix, wide), f"{p}hc_{x}_base.weight": s.w(mix)}
+            t[f"{p}hc_{x}_scale.weight"] = s.norm(3)
         if ratio := RATIOS[i % 4]:
             cache = {"attn": s.head, "indexer": INDEXER} if ratio == 4 else {"attn": s.head}
             for x, n in cache.items():
@@ -146,7 +148,10 @@ def _deepseek4(s: Shape, hashed: int = 1) -> Tensors:
                     f"{p}{x}_compressor_gate.weight": s.w(wide_n, s.n_embd), f"{p}{x}_compressor_norm.weight": s.norm(n),
                 }  # fmt: skip
             if ratio == 4:
-                t |= {f"{p}indexer.proj.weight": s.w(2, s.n_embd), f"{p}indexer.attn_q_b.weight": s.w(2 * INDEXER, q_rank)}
+                t |= {
+                    f"{p}indexer.proj.weight": s.w(2, s.n_embd),
+                    f"{p}indexer.attn_q_b.weight": s.w(2 * INDEXER, q_rank),
+                }
         if i < hashed:
             t[f"{p}ffn_gate_tid2eid.weight"] = np.array(  # type: ignore[assignment]
                 [s.rng.choice(EXPERTS, USED, replace=False) for _ in range(s.n_vocab)], dtype=np.int32
@@ -198,8 +203,13 @@ def _qwen4exp(s: Shape) -> Tensors:
     return t
 
 
-def _sections(s: Shape) -> list[int]:
-    return [s.head // 8] * 4
+def _rnd1(s: Shape) -> Tensors:
+    s.n_head_kv = s.n_head
+    t = _norms(s, "", "output_norm")
+    for i in range(s.n_layer):
+        p = f"blk.{i}."
+        t |= _norms(s, p, "attn_norm", "ffn_norm") | _attention(s, p, qk_norm=True) | _moe(s, p, 32)
+    return t
 
 
 MOE = {"expert_count": EXPERTS, "expert_used_count": USED, "expert_feed_forward_length": 32, "expert_shared_count": 1}
@@ -238,9 +248,7 @@ SWITCH = {
 SPECIAL: dict[str, Arch] = {
     "gemma3n": Arch(_gemma3n, {"attention.sliding_window": 8, "final_logit_softcapping": 30.0}),
     "gemma4": Arch(_gemma4, {**GEMMA4, "embedding_length_per_layer_input": 0}, multiplier="sqrt"),
-    "gemma4-e2b": Arch(
-        lambda s: _gemma4(s, 16), {**GEMMA4, "embedding_length_per_layer_input": 16}, name="gemma4"
-    ),
+    "gemma4-e2b": Arch(lambda s: _gemma4(s, 16), {**GEMMA4, "embedding_length_per_layer_input": 16}, name="gemma4"),
     "cogvlm": Arch(_cogvlm, {"rope.dimension_count": _rope}),
     "glm4": Arch(_glm4, {"rope.dimension_count": _rope}),
     "glm4moe": Arch(_glm4moe, {**MOE, "rope.dimension_count": _rope, "leading_dense_block_count": 1}),
@@ -249,6 +257,7 @@ SPECIAL: dict[str, Arch] = {
     "deepseek4-plain": Arch(lambda s: _deepseek4(s, 0), {**DEEPSEEK4, "hash_layer_count": 0}, name="deepseek4"),
     "qwen4exp": Arch(_qwen4exp, QWEN4EXP, recurrent=True),
     "dream": Arch(lambda s: _transformer(s, bias=True)),
+    "rnd1": Arch(_rnd1, {**MOE, "rope.dimension_count": _rope}),
     "llada": Arch(_transformer, {"rope.dimension_count": _rope}),
 }
 

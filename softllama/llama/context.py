@@ -45,6 +45,7 @@ class Context:
     may return, n_seq if None; llama.cpp sets memory for n_outputs * n_vocab floats aside. embeddings: `hidden` will be
     asked for. watch: llama.cpp's evaluation callback (softllama.llama.readout). nodes: where rows cannot go through
     llama.cpp's embedding batch, the graph's nodes that they are written over, and their widths; the embedding comes first.
+    all_outputs: llama.cpp gives the right logits only where it is asked for those of every position.
     Raises ContextError where llama.cpp cannot make it, with the size it needs.
     """
 
@@ -60,6 +61,7 @@ class Context:
         embeddings: bool = False,
         watch: Any = None,
         nodes: Sequence[tuple[str, int]] = (),
+        all_outputs: bool = False,
     ) -> None:
         if n_ctx < 1:
             raise UsageError(f"a context needs room for at least one position, not n_ctx = {n_ctx}")
@@ -71,8 +73,15 @@ class Context:
         self.weights = weights
         self.threads = threads or binding.physical_cores()
         self.n_batch = max(n_batch, n_seq)
+        if embeddings and weights.n_embd_out != weights.n_embd:  # it would read behind the end of the states
+            raise ContextError(
+                f"llama.cpp gives hidden states of {weights.n_embd_out} numbers for {weights.header.arch}, whose embeddings "
+                f"have {weights.n_embd}",
+                "use a policy that does not feed hidden states",
+            )
         # llama.cpp keeps an output for every position when it is to give hidden states
-        self.n_outputs = self.n_batch if embeddings else min(n_outputs or n_seq, self.n_batch)
+        self._all_outputs = all_outputs
+        self.n_outputs = self.n_batch if embeddings or all_outputs else min(n_outputs or n_seq, self.n_batch)
         params = api.llama_context_default_params()
         params.n_ctx = n_ctx
         params.n_batch = params.n_ubatch = self.n_batch
@@ -234,6 +243,8 @@ class Context:
             p[:n] = positions
             if self.weights.n_positions and max(positions) >= self.weights.n_positions:
                 raise ContextError(f"this model knows {self.weights.n_positions} positions, and no more can be made")
+            if self._all_outputs:
+                self._want[:n] = 1
             if self.weights.positions_per_row == 4:  # section-major: time, height, width as for text, then 0
                 p[n : 2 * n] = p[2 * n : 3 * n] = p[:n]
                 p[3 * n : 4 * n] = 0
