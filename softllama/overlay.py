@@ -32,6 +32,8 @@ class Overlay:
         nodes: Sequence[tuple[str, NDArray[np.float32]]],
         watch: tuple[int, int] = (0, 0),
     ) -> None:
+        if len(nodes) > MOST:
+            raise ContextError(f"an overlay writes over at most {MOST} nodes, not {len(nodes)}")
         self._o = ffi.new("overlay *")
         self._names = [ffi.new("char[]", name.encode()) for name, _ in nodes]
         self._rows = [rows for _, rows in nodes]
@@ -51,7 +53,7 @@ class Overlay:
     def arm(self, n: int) -> None:
         """Write the first n rows in the evaluation that follows; 0: leave everything as it is."""
         if not 0 <= n <= min((len(r) for r in self._rows), default=0):
-            raise ContextError(f"{n} rows are more than there are")
+            raise ContextError(f"the overlay has not {n} rows")
         o = self._o
         o.n_rows, o.misfit = n, 0
         for i in range(o.n_nodes):
