@@ -130,6 +130,12 @@ def damage(h: Header) -> str | None:
         "attention.layer_norm_rms_epsilon": not 0 <= number("attention.layer_norm_rms_epsilon", 0) < math.inf,
         "attention.layer_norm_epsilon": not 0 <= number("attention.layer_norm_epsilon", 0) < math.inf,
     }
+    if h.arch == "deepseek4":
+        bad["hyper_connection.count"] = number("hyper_connection.count", 4) != 4
+        bad["attention.indexer.key_length"] = number("attention.indexer.key_length", 64) % 64 != 0
+        ratios = header.integers(h.path, f"{h.arch}.attention.compress_ratios")
+        if ratios and not {4, 128} <= set(ratios):
+            return f"{h.arch}.attention.compress_ratios = {ratios}, without 4 or without 128"
     return next((f"{h.arch}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
 
 
