@@ -1,0 +1,207 @@
+"""Is a one-hot mixture the token, in every architecture and every type of embedding table? Measured, as two tables.
+
+    python scripts/architectures.py                         print both tables in Markdown
+    python scripts/architectures.py mamba2 rwkv7 Q4_K       of these only
+    python scripts/architectures.py --write docs/trust.md   put them between the file's comments <!-- architectures -->,
+                                                            <!-- /architectures -->, <!-- types -->, <!-- /types -->
+    python scripts/architectures.py --json                  a line for each, with all that was measured
+
+Tiny models with random weights are written (tests/tiny_more.py) and tried by a child process, which is started again if
+llama.cpp ends it. Each is fed 24 tokens: a batch of 8, then 8 batches of 1, then a batch of 8; by id, and with mixtures
+of one token at the start, in the middle, at the end, everywhere and by turns. The difference is the largest of any logit
+after any of the ten batches. Needs a checkout, and the package gguf.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import softllama as sl  # noqa: E402
+from softllama.llama import binding  # noqa: E402
+from softllama.llama.readout import Readout  # noqa: E402
+from tests import tiny, tiny_more  # noqa: E402
+
+Row = dict[str, Any]
+BATCHES = (8, *[1] * 8, 8)
+PLACES: dict[str, Callable[[int], bool]] = {  # which of 24 positions are mixtures
+    "start": lambda i: i == 0,
+    "middle": lambda i: i in (5, 12),
+    "end": lambda i: i == 23,
+    "everywhere": lambda i: True,
+    "by turns": lambda i: i % 2 == 1,
+}
+
+
+# ---- one model, in the child -----------------------------------------------------------------------------------------
+
+
+def feed(model: sl.Model, ids: Sequence[int], mixed: Callable[[int], bool]) -> NDArray[np.float32]:
+    """Logits after each of BATCHES: (10, n_vocab)."""
+    out, at = [], 0
+    with model.session(n_ctx=64) as s:
+        for n in BATCHES:
+            items = [sl.Mixture.one_hot(ids[i]) if mixed(i) else ids[i] for i in range(at, at + n)]
+            out.append(s.feed(items).logits)
+            at += n
+    return np.stack(out)
+
+
+def apart(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """The largest absolute difference; what is -inf in both does not count, NaN anywhere does."""
+    same = (a == b) & ~np.isnan(a)
+    return float(np.where(same, 0, np.abs(np.subtract(a, b, where=~same, out=np.zeros_like(a)))).max())
+
+
+def measure(model: sl.Model) -> Row:
+    """Numbers of a model that takes mixtures."""
+    rng = np.random.default_rng(1)
+    ids = [int(i) for i in rng.integers(0, min(model.n_vocab, 300), 24)]
+    truth = feed(model, ids, lambda i: False)
+    row: Row = {"finite": bool(np.isfinite(truth).all()), "largest": float(np.abs(truth).max())}
+    row["difference"] = max(apart(feed(model, ids, mixed), truth) for mixed in PLACES.values())
+    return row | _sequences(model, ids) | _insides(model, ids)
+
+
+def _sequences(model: sl.Model, ids: Sequence[int]) -> Row:
+    """Does the input matter, and do forks and cuts give what reading again gives?"""
+    half, other = sl.Mixture([40, 41], [0.5, 0.5]), sl.Mixture([40, 41], [0.2, 0.8])
+
+    def after(*chunks: Sequence[int | sl.Mixture]) -> NDArray[np.float32]:
+        with model.session(n_ctx=64) as s:
+            for c in chunks:
+                d = s.feed(list(c))
+        return d.logits
+
+    ends = [after([7, m, 9]) for m in (40, 41, half, other)]
+    row: Row = {"moves": min(apart(a, b) for i, a in enumerate(ends) for b in ends[:i])}
+    first, second = [ids[0], half, ids[1]], [other, ids[2]]
+    straight, branched = after(first, second), after(first, [ids[3]])
+    with model.session(n_ctx=64) as s:
+        s.feed(first)
+        with s.fork() as t:
+            row["fork"] = max(apart(t.feed(second).logits, straight), apart(s.feed([ids[3]]).logits, branched))
+        s.feed([ids[5], half, ids[6]])
+        s.truncate(3)
+        row["truncate"] = apart(s.feed(second).logits, straight)
+        s.truncate(0)
+        s.feed(first)
+        row["truncate"] = max(row["truncate"], apart(s.feed(second).logits, straight))
+    long = [*ids[:6], half, *ids[6:12]]
+    row["chunks"] = apart(after(long[:5], long[5:]), after(long)) / max(1e-9, float(np.abs(after(long)).max()))
+    return row
+
+
+def _insides(model: sl.Model, ids: Sequence[int]) -> Row:
+    """The last hidden state and the readout of all layers: what they give, or the sentence that refuses them."""
+    row: Row = {}
+    try:
+        context = model.context(64, embeddings=True)
+        by_id = context.decode([0] * 4, range(4), [True] * 4, ids[:4]), context.hidden(-1)
+        context.cut(0, 0)
+        model.fill_rows(context, [sl.Mixture.one_hot(i) for i in ids[:4]])
+        by_row = context.decode([0] * 4, range(4), [True] * 4), context.hidden(-1)
+        row["hidden"] = max(apart(a, b) for a, b in zip(by_id, by_row, strict=True))
+        row["hidden_size"] = float(np.abs(by_id[1]).max())
+        context.close()
+    except sl.SoftLlamaError as e:
+        row["no_hidden"] = e.message
+    try:
+        with Readout(model, 32) as r:
+            states, logits = r.states([ids[0], sl.Mixture([40, 41], [0.5, 0.5]), ids[1]], at=(1, -1))
+            read = r.read(states[-1])
+        row["layers"] = apart(read, logits)
+    except sl.SoftLlamaError as e:
+        row["no_layers"] = e.message
+    return row
+
+
+def attempt(path: Path) -> Row:
+    """What becomes of a model file: measured, or refused with a sentence, or a traceback."""
+    try:
+        with sl.load(path, threads=1) as model:
+            c = model.calibration
+            row: Row = {"multiplier": c.source, "arch": model.arch, "recurrent": model.recurrent}
+            return row | {"positions": model._weights.positions_per_row} | measure(model)
+    except sl.SoftLlamaError as e:
+        return {"refused": e.message.replace(str(path), path.name).replace(str(path.parent), ""), "hint": e.hint}
+    except Exception as e:
+        return {"traceback": f"{type(e).__name__}: {e}"}
+
+
+def child(folder: Path, names: Sequence[str]) -> None:
+    """A line when a name is begun and one when it is done, so that a crash shows whose it was."""
+    for name in names:
+        print(json.dumps({"begin": name}), flush=True)
+        try:
+            path = write(folder, name)
+        except ValueError as e:
+            row: Row = {"unwritten": str(e)}
+        else:
+            row = attempt(path)
+            path.unlink()
+        print(json.dumps({"name": name, **row}), flush=True)
+
+
+def write(folder: Path, name: str) -> Path:
+    """The model that a name stands for: an architecture's, or a llama with that type of table."""
+    if name in tiny_more.RECIPES:
+        return tiny_more.write(folder, name)
+    return tiny.write_model(folder / f"{name}.gguf", "llama", table_type=name)
+
+
+# ---- all of them -----------------------------------------------------------------------------------------------------
+
+
+def run(names: Sequence[str]) -> Iterator[Row]:
+    """A row for each name, in order; a crash of the child is a row, too."""
+    rest = list(names)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"SOFTLLAMA_CACHE": folder, "GGML_NO_BACKTRACE": "1", "OMP_NUM_THREADS": "1"}
+        while rest:
+            call = [sys.executable, __file__, "--child", folder, *rest]
+            with subprocess.Popen(
+                call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **settings}
+            ) as p:
+                assert p.stdout is not None
+                begun = rest[0]
+                for line in p.stdout:
+                    row = json.loads(line)
+                    begun = row.get("begin", begun)
+                    if "name" in row:
+                        rest.remove(row["name"])
+                        yield row
+            if p.returncode and rest:
+                rest.remove(begun)
+                yield {"name": begun, "crash": p.returncode}
+
+
+def main() -> None:
+    """Measure, then print or write."""
+    if sys.argv[1:2] == ["--child"]:
+        return child(Path(sys.argv[2]), sys.argv[3:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="architectures and table types; all of them if left out")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this file")
+    a = parser.parse_args()
+    for row in run(a.names or list(tiny_more.RECIPES)):
+        print(json.dumps(row), flush=True)
+    return None
+
+
+if __name__ == "__main__":
+    main()
