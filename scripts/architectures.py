@@ -20,6 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import softllama as sl  # noqa: E402
+from softllama import branch  # noqa: E402
 from softllama.llama import binding  # noqa: E402
 from softllama.llama.readout import Readout  # noqa: E402
 from tests import tiny, tiny_more  # noqa: E402
@@ -73,7 +75,7 @@ def measure(model: sl.Model) -> Row:
     truth = feed(model, ids, lambda i: False)
     row: Row = {"finite": bool(np.isfinite(truth).all()), "largest": float(np.abs(truth).max())}
     row["difference"] = max(apart(feed(model, ids, mixed), truth) for mixed in PLACES.values())
-    return row | _sequences(model, ids) | _insides(model, ids)
+    return row | _sequences(model, ids) | _branches(model, ids) | _insides(model, ids)
 
 
 def _sequences(model: sl.Model, ids: Sequence[int]) -> Row:
@@ -105,12 +107,28 @@ def _sequences(model: sl.Model, ids: Sequence[int]) -> Row:
     return row
 
 
+def _branches(model: sl.Model, ids: Sequence[int]) -> Row:
+    """Sequences side by side: mixtures of one token against ids (to the bit), and company against being alone."""
+    half = sl.Mixture([40, 41], [0.5, 0.5])
+    tails = [[half, 5, 9], [3, 5, 9], [77, 5, 9]]
+    together = [b.next.logits for b in branch.run(model, ids[:4], tails)]
+    by_row = [b.next.logits for b in branch.run(model, ids[:4], [tails[0], *([sl.Mixture.one_hot(i) for i in t] for t in tails[1:])])]
+    with model.session(n_ctx=64) as s:
+        s.feed(ids[:4])
+        alone = s.feed(tails[0]).logits
+    scale = max(1e-9, float(np.abs(alone).max()))
+    return {"branches": max(map(apart, by_row, together)), "company": apart(alone, together[0]) / scale}
+
+
 def _insides(model: sl.Model, ids: Sequence[int]) -> Row:
     """The last hidden state and the readout of all layers: what they give, or the sentence that refuses them."""
     row: Row = {}
     try:
+        with closing(model.context(64, 4)) as context:
+            plain = context.decode([0] * 4, range(4), [True] * 4, ids[:4])
         context = model.context(64, embeddings=True)
         by_id = context.decode([0] * 4, range(4), [True] * 4, ids[:4]), context.hidden(-1)
+        row["beside_hidden"] = apart(by_id[0], plain)
         context.cut(0, 0)
         model.fill_rows(context, [sl.Mixture.one_hot(i) for i in ids[:4]])
         by_row = context.decode([0] * 4, range(4), [True] * 4), context.hidden(-1)

@@ -50,29 +50,45 @@ MLA: Keys = {  # a latent of 32 and a rotary part of 8; heads of 16 + 8
     "attention.key_length": 40, "attention.value_length": 32, "attention.key_length_mla": 24,
     "attention.value_length_mla": 16, "rope.dimension_count": 8,
 }  # fmt: skip
+LATENT: Keys = {  # keys and values are made from the latent, and kept as for plain attention
+    **MLA, **MHA, "attention.key_length": 24, "attention.value_length": 16, "attention.key_length_mla": None,
+    "attention.value_length_mla": None,
+}  # fmt: skip
 KDA: Keys = {"kda.head_dim": 16, "kda.gate_lower_bound": -5.0, "ssm.conv_kernel": 4}
-INDEXER: Keys = {"attention.indexer.head_count": 2, "attention.indexer.key_length": 16, "attention.indexer.top_k": 64}
+HYPER: Keys = {
+    "hyper_connection.count": 4, "hyper_connection.sinkhorn_iterations": 2, "hyper_connection.epsilon": 1e-6
+}  # fmt: skip
+INDEXER: Keys = {"attention.indexer.head_count": 2, "attention.indexer.key_length": 64, "attention.indexer.top_k": 64}
 WINDOW: Keys = {"attention.sliding_window": 8}
 TURNS: Keys = {**WINDOW, "attention.sliding_window_pattern": [True, False]}
 SECTIONS: Keys = {"rope.dimension_sections": [2, 3, 3, 0]}
 SECOND: Keys = {"attention.head_count_kv": [0, N_HEAD_KV]}  # the first layer has a state, the second one attention
+GEMMA4: Keys = {
+    **TURNS, "attention.key_length_swa": HEAD, "attention.value_length_swa": HEAD, "attention.shared_kv_layers": 0,
+    "rope.freq_base_swa": 1e4,
+}  # fmt: skip
+DS4: Keys = {
+    **MOE, **HYPER, **INDEXER, **WINDOW, "attention.head_count_kv": 1, "attention.q_lora_rank": 24,
+    "attention.key_length": 64, "attention.value_length": 64, "rope.dimension_count": 8, "expert_gating_func": 4,
+    "attention.output_group_count": 2, "attention.output_lora_rank": 16, "attention.compress_ratios": [0, 0, 4, 128],
+    "attention.compress_rope_freq_base": 1.6e5, "swiglu_clamp_exp": 10.0,
+}  # fmt: skip
 WKV: Keys = {
-    "wkv.head_size": 16, "time_mix_extra_dim": 8, "time_decay_extra_dim": 8, "attention.decay_lora_rank": 8,
+    "wkv.head_size": 64, "time_mix_extra_dim": 8, "time_decay_extra_dim": 8, "attention.decay_lora_rank": 8,
     "attention.iclr_lora_rank": 8, "attention.value_residual_mix_lora_rank": 8, "attention.gate_lora_rank": 8,
-    "attention.head_count": 0, "attention.head_count_kv": 0,
+    "attention.head_count": 0, "attention.head_count_kv": 0,  # heads of less than 64 are read past their end
 }  # fmt: skip
 SCALES: Keys = {"embedding_scale": 12.0, "residual_scale": 0.22, "logit_scale": 2.0, "attention.scale": 0.3}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """kv: keys below the architecture's name, over BASE (None leaves one out). arch: if it is not the recipe's name.
+    """kv: keys below the architecture's name, over BASE (None leaves one out; a tuple is an array of 64 bits).
 
     without: a pattern of tensors to leave out, such as optional ones that exclude others.
     """
 
     kv: Mapping[str, Any] = field(default_factory=dict)
-    arch: str = ""
     n_layer: int = 2
     n_vocab: int = 0  # at least; filled up with words that say nothing
     tokenizer: str = "bpe"
@@ -83,16 +99,22 @@ def _(*groups: Keys, **options: Any) -> Recipe:
     return Recipe({k: v for g in groups for k, v in g.items()}, **options)
 
 
+def arch_of(name: str) -> str:
+    """A recipe is named by its architecture, and by what else it is after a plus."""
+    return name.split("+")[0]
+
+
 RECIPES: dict[str, Recipe] = {
-    "afmoe": _(MOE),
+    "afmoe": _(MOE, WINDOW),
     "apertus": _({f"xielu.{k}": [v] * 2 for k, v in (("alpha_n", 1.0), ("alpha_p", 1.0), ("beta", 0.5), ("eps", 1e-6))}),
     "arcee": _(),
     "arctic": _(MOE),
-    "arwkv7": _(WKV),
+    "arwkv7": _(WKV, {"token_shift_count": 1}),
     "baichuan": _(MHA),
     "bailingmoe": _(MOE),
     "bailingmoe2": _(MOE),
     "bailingmoe3": _(MOE, MLA, KDA, {"attention.head_count_kv": [0, 1]}),
+    "bailingmoe3+sections": _(MOE, MLA, KDA, {"attention.head_count_kv": [0, 1], "rope.dimension_sections": [1, 1, 2, 0]}),
     "bitnet": _(),
     "bloom": _(MHA),
     "chameleon": _(n_vocab=9000),
@@ -108,13 +130,18 @@ RECIPES: dict[str, Recipe] = {
     "deepseek2": _(MOE, MLA),
     "deepseek2-ocr": _(MOE, MHA),
     "deepseek32": _(MOE, MLA, INDEXER),
-    "dots1": _(MOE),
+    "dots1": _(MOE, MHA),
     "dots3note": _(
         MOE, MLA, INDEXER, TURNS,
         {"attention.key_length_mla_swa": 24, "attention.value_length_mla_swa": 16, "attention.kv_lora_rank_swa": 32,
          "attention.key_length_swa": 40, "attention.value_length_swa": 32, "rope.freq_base_swa": 1e4,
          "rope.dimension_count_swa": 8, "attention.indexer.types": [0, 1]},
     ),
+    "deepseek2+lite": _(MOE, MLA, {"attention.q_lora_rank": 0}),
+    "deepseek2+nextn": _(MOE, MLA, {"nextn_predict_layers": 1}, n_layer=3),
+    "deepseek4": _(DS4, {"hash_layer_count": 0}, n_layer=4, without="exp_probs_b_vl"),
+    "deepseek4+hashed": _(DS4, {"hash_layer_count": 2}, n_layer=4, without="exp_probs_b_vl"),
+    "deepseek4+vision": _(DS4, {"hash_layer_count": 0}, n_layer=4),
     "dream": _(),
     "ernie4_5": _(),
     "ernie4_5-moe": _(MOE, {"interleave_moe_layer_step": 1}),
@@ -126,15 +153,28 @@ RECIPES: dict[str, Recipe] = {
     "gemma": _(),
     "gemma2": _(WINDOW),
     "gemma3": _(WINDOW),
-    "glm4moe": _(MOE, SECTIONS),
+    "gemma3+full": _(),
+    "gemma3n": _(WINDOW, n_layer=22),
+    "gemma4": _(GEMMA4, {"embedding_length_per_layer_input": 0}),
+    "gemma4+per-layer": _(GEMMA4, {"embedding_length_per_layer_input": 16}),
+    "glm4": _(),
+    "glm4+sections": _(SECTIONS),
+    "glm4moe": _(MOE),
+    "glm4moe+sections": _(MOE, SECTIONS),
+    "glm4moe+nextn": _(MOE, SECTIONS, {"nextn_predict_layers": 1}, n_layer=3),
     "glm-dsa": _(MOE, MLA, INDEXER),
     "glm5-next": _(MOE, MLA, KDA, INDEXER, {
-        "attention.head_count_kv": [0, 1], "attention.indexer.kpool": 4, "hyper_connection.count": 4,
-        "hyper_connection.sinkhorn_iterations": 2, "hyper_connection.epsilon": 1e-6, "attention.key_length": 32,
+        **HYPER, "attention.head_count_kv": [0, 1], "attention.indexer.kpool": 4, "attention.key_length": 32,
         "rope.dimension_count": 0}),
     "gpt2": _(MHA),
     "gptneox": _(MHA, {"use_parallel_residual": True}),
+    "gptneox+serial": _(MHA, {"use_parallel_residual": False}),
     "granite": _(SCALES),
+    "granite+deepstack": _(SCALES, {"deepstack_mapping": [0, 1]}),
+    "granite_swa+deepstack": _(TURNS, SCALES, {"deepstack_mapping": [0, 1]}),
+    "graniteswitch": _(SCALES, {
+        "adapters.count": 1, "adapters.lora_rank": 4, "adapters.token_ids_activate": [20],
+        "adapters.token_ids_substitute": [21]}),
     "granitehybrid": _(SSM, SECOND, SCALES),
     "granitemoe": _(MOE, SCALES),
     "granite_swa": _(TURNS, SCALES),
@@ -146,8 +186,7 @@ RECIPES: dict[str, Recipe] = {
     "hunyuan-moe": _(MOE),
     "hunyuan_vl": _(SECTIONS),
     "hy_v3": _(MOE),
-    "hy_v4": _(MOE, MLA, INDEXER, {"hyper_connection.count": 4, "hyper_connection.epsilon": 1e-6,
-                                   "hyper_connection.magnitude": 2.0, "attention.indexer.types": [1, 0]}),
+    "hy_v4": _(MOE, MLA, INDEXER, HYPER, {"hyper_connection.magnitude": 2.0, "attention.indexer.types": [1, 0]}),
     "internlm2": _(),
     "jais": _(MHA, {"attention.max_alibi_bias": 8.0}),
     "jais2": _(),
@@ -161,7 +200,8 @@ RECIPES: dict[str, Recipe] = {
     "llada": _(),
     "llada-moe": _(MOE),
     "llama": _(),
-    "mixtral": _(MOE, arch="llama"),
+    "llama+experts": _(MOE),
+    "llama+tied": _(without=r"^output\.weight"),
     "llama4": _(MOE, WINDOW, {"interleave_moe_layer_step": 2}, n_layer=4),
     "maincoder": _(),
     "mamba": _(SSM, {"attention.head_count": 0, "attention.head_count_kv": 0, "feed_forward_length": 0}),
@@ -170,7 +210,7 @@ RECIPES: dict[str, Recipe] = {
     "mellum": _(MOE),
     "mimo2": _(MOE, TURNS),
     "minicpm": _(SCALES),
-    "minicpm3": _(MLA, MHA),
+    "minicpm3": _(LATENT, {k: SCALES[k] for k in ("embedding_scale", "residual_scale")}),
     "minimax-01": _(MOE, {"residual_scale": 1.5, "full_attention_interval": 2}),
     "minimax-m2": _(MOE),
     "minimax-m3": _(MOE, INDEXER, {"attention.indexer.head_count": N_HEAD_KV, "attention.indexer.block_size": 4,
@@ -186,7 +226,7 @@ RECIPES: dict[str, Recipe] = {
                         n_layer=3),
     "olmo": _(),
     "olmo2": _(),
-    "olmoe": _(MOE),
+    "olmoe": _(MOE, MHA),
     "openelm": _(),
     "orion": _(),
     "paddleocr": _(SECTIONS),
@@ -195,9 +235,9 @@ RECIPES: dict[str, Recipe] = {
     "phi3": _(),
     "phimoe": _(MOE),
     "plamo": _(),
-    "plamo2": _(SSM, SECOND),
+    "plamo2": _(SSM, SECOND, {"ssm.group_count": 0}),
     "plamo3": _(),
-    "plm": _(MLA, MHA),
+    "plm": _(LATENT),
     "qwen": _(MHA),
     "qwen2": _(),
     "qwen2moe": _(MOE),
@@ -205,15 +245,22 @@ RECIPES: dict[str, Recipe] = {
     "qwen3": _(),
     "qwen3moe": _(MOE),
     "qwen3next": _(MOE, DELTA),
-    "qwen3vl": _(SECTIONS),
-    "qwen3vlmoe": _(MOE, SECTIONS),
+    "qwen3vl": _(SECTIONS, {"n_deepstack_layers": 1}),
+    "qwen3vlmoe": _(MOE, SECTIONS, {"n_deepstack_layers": 1}),
     "qwen35": _(DELTA, SECTIONS),
+    "qwen35+nextn": _(
+        DELTA, SECTIONS, {"nextn_predict_layers": 1, "attention.recurrent_layers": [True, False, False]}, n_layer=3),
     "qwen35moe": _(MOE, DELTA, SECTIONS),
+    "qwen4exp": _(MOE, DELTA, SECTIONS, INDEXER, HYPER, {
+        "attention.indexer.key_length": HEAD, "hyper_connection.low_rank": 8, "attention.compress_ratios": [4, 4],
+        "embedding_length_per_layer_input": 16, "ple.layers": [0], "ple.ngram_size": 3, "ple.heads_per_ngram": 2,
+        "ple.conv_kernel": 4, "ple.eos_token_id": 0, "ple.layer_multipliers": (1, 3, 5),
+        "ple.head_offsets": (0, 50, 100, 150), "ple.head_vocab_sizes": (50, 50, 50, 50)}),
     "qwen3tts": _(SECTIONS, n_vocab=3072),
     "refact": _(MHA),
     "rnd1": _(MOE),
     "rwkv6": _(WKV),
-    "rwkv6qwen2": _(WKV),
+    "rwkv6qwen2": _(WKV, {"token_shift_count": 1}, without=r"time_mix_first"),
     "rwkv7": _(WKV),
     "seed_oss": _(),
     "smallthinker": _(MOE, WINDOW),
@@ -289,7 +336,7 @@ def _values(name: str, shape: Sequence[int], rng: np.random.Generator) -> NDArra
 
 def metadata(name: str, recipe: Recipe) -> tuple[Keys, tiny.Vocab]:
     """All keys with their full names, and the vocabulary."""
-    arch = recipe.arch or name
+    arch = arch_of(name)
     vocab = tiny.VOCABS[recipe.tokenizer]()
     extra = max(0, recipe.n_vocab - len(vocab.tokens))
     vocab.tokens += [f"<{i}>" for i in range(extra)]
@@ -303,7 +350,10 @@ def metadata(name: str, recipe: Recipe) -> tuple[Keys, tiny.Vocab]:
 def _start(path: Path, arch: str, kv: Keys, vocab: tiny.Vocab) -> gguf.GGUFWriter:
     w = gguf.GGUFWriter(path, arch)
     for key, value in kv.items():
-        tiny._add_value(w, key, value)
+        if isinstance(value, tuple):
+            w.add_key_value(key, list(value), gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT64)
+        else:
+            tiny._add_value(w, key, value)
     tiny._add_vocab(w, vocab, kv)
     return w
 
@@ -311,16 +361,24 @@ def _start(path: Path, arch: str, kv: Keys, vocab: tiny.Vocab) -> gguf.GGUFWrite
 def write(folder: Path, name: str) -> Path:
     """Write RECIPES[name] and return its path. Raises ValueError with llama.cpp's reason."""
     recipe = RECIPES[name]
-    arch, path = recipe.arch or name, folder / f"{name}.gguf"
+    arch, path = arch_of(name), folder / f"{name}.gguf"
     kv, vocab = metadata(name, recipe)
-    tiny.finish(_start(path, arch, kv, vocab))
+    plain = {k: v for k, v in kv.items() if not k.endswith(".nextn_predict_layers")}
+    tiny.finish(_start(path, arch, plain, vocab))  # llama.cpp makes no draft layers from metadata alone
     wanted = shapes(path)
+    if plain != kv:
+        last = f"blk.{recipe.n_layer - 1}.nextn."
+        wanted |= {f"{last}{n}.weight": (N_EMBD,) for n in ("enorm", "hnorm", "shared_head_norm")}
+        wanted[f"{last}eh_proj.weight"] = (2 * N_EMBD, N_EMBD)
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     w = _start(path, arch, kv, vocab)
     for tensor, ne in sorted(wanted.items()):
         if re.search(recipe.without or r"^$", tensor) or tensor.endswith(("scale", ".scale")):
             continue  # .scale: of weights in NVFP4
-        w.add_tensor(tensor, _values(tensor, ne[::-1], rng))
+        if "tid2eid" in tensor:  # the experts of each token
+            w.add_tensor(tensor, rng.integers(0, MOE["expert_count"], ne[::-1], dtype=np.int32))
+        else:
+            w.add_tensor(tensor, _values(tensor, ne[::-1], rng))
     tiny.finish(w)
     return path
 
