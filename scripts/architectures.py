@@ -20,8 +20,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,13 @@ from softllama.llama.readout import Readout  # noqa: E402
 from tests import tiny, tiny_more  # noqa: E402
 
 Row = dict[str, Any]
+ARCHITECTURES = sorted([*tiny_more.RECIPES, *tiny_more.REFUSED])
+TYPES = [*tiny.TABLE_TYPES, *tiny.NO_TABLES]
+VARIANTS = {
+    "deepstack": "deepstack", "experts": "experts", "full": "no sliding window", "hashed": "experts by token id",
+    "lite": "no query latent", "nextn": "a draft layer", "per-layer": "per-layer embeddings",
+    "sections": "rope sections", "serial": "serial residual", "tied": "tied table", "vision": "router for images",
+}  # fmt: skip
 BATCHES = (8, *[1] * 8, 8)
 PLACES: dict[str, Callable[[int], bool]] = {  # which of 24 positions are mixtures
     "start": lambda i: i == 0,
@@ -95,13 +102,19 @@ def _sequences(model: sl.Model, ids: Sequence[int]) -> Row:
     with model.session(n_ctx=64) as s:
         s.feed(first)
         with s.fork() as t:
-            row["fork"] = max(apart(t.feed(second).logits, straight), apart(s.feed([ids[3]]).logits, branched))
+            row["again"] = max(apart(t.feed(second).logits, straight), apart(s.feed([ids[3]]).logits, branched))
         s.feed([ids[5], half, ids[6]])
         s.truncate(3)
-        row["truncate"] = apart(s.feed(second).logits, straight)
+        row["again"] = max(row["again"], apart(s.feed(second).logits, straight))
         s.truncate(0)
         s.feed(first)
-        row["truncate"] = max(row["truncate"], apart(s.feed(second).logits, straight))
+        row["again"] = max(row["again"], apart(s.feed(second).logits, straight))
+    with closing(model.context(64)) as one, closing(model.context(64)) as two:
+        model.fill_rows(one, [m if isinstance(m, sl.Mixture) else sl.Mixture.one_hot(m) for m in first])
+        one.decode([0] * 3, range(3), [False, False, True])
+        two.restore(0, one.state(0))
+        ends = [c.decode([0], [3], [True], [ids[3]])[0] for c in (one, two)]
+        row["again"] = max(row["again"], apart(ends[0], branched), apart(ends[1], branched))
     long = [*ids[:6], half, *ids[6:12]]
     row["chunks"] = apart(after(long[:5], long[5:]), after(long)) / max(1e-9, float(np.abs(after(long)).max()))
     return row
@@ -112,12 +125,13 @@ def _branches(model: sl.Model, ids: Sequence[int]) -> Row:
     half = sl.Mixture([40, 41], [0.5, 0.5])
     tails = [[half, 5, 9], [3, 5, 9], [77, 5, 9]]
     together = [b.next.logits for b in branch.run(model, ids[:4], tails)]
-    by_row = [b.next.logits for b in branch.run(model, ids[:4], [tails[0], *([sl.Mixture.one_hot(i) for i in t] for t in tails[1:])])]
+    rows = [tails[0], *([sl.Mixture.one_hot(i) for i in t] for t in tails[1:])]
+    by_row = [b.next.logits for b in branch.run(model, ids[:4], rows)]
     with model.session(n_ctx=64) as s:
         s.feed(ids[:4])
         alone = s.feed(tails[0]).logits
     scale = max(1e-9, float(np.abs(alone).max()))
-    return {"branches": max(map(apart, by_row, together)), "company": apart(alone, together[0]) / scale}
+    return {"side": max(map(apart, by_row, together)), "company": apart(alone, together[0]) / scale}
 
 
 def _insides(model: sl.Model, ids: Sequence[int]) -> Row:
@@ -128,23 +142,28 @@ def _insides(model: sl.Model, ids: Sequence[int]) -> Row:
             plain = context.decode([0] * 4, range(4), [True] * 4, ids[:4])
         context = model.context(64, embeddings=True)
         by_id = context.decode([0] * 4, range(4), [True] * 4, ids[:4]), context.hidden(-1)
-        row["beside_hidden"] = apart(by_id[0], plain)
+        row["beside hidden"] = apart(by_id[0], plain)
         context.cut(0, 0)
         model.fill_rows(context, [sl.Mixture.one_hot(i) for i in ids[:4]])
         by_row = context.decode([0] * 4, range(4), [True] * 4), context.hidden(-1)
         row["hidden"] = max(apart(a, b) for a, b in zip(by_id, by_row, strict=True))
-        row["hidden_size"] = float(np.abs(by_id[1]).max())
+        row["hidden size"] = float(np.abs(by_id[1]).max())
         context.close()
     except sl.SoftLlamaError as e:
-        row["no_hidden"] = e.message
+        row["no hidden states"] = _why(e)
     try:
         with Readout(model, 32) as r:
             states, logits = r.states([ids[0], sl.Mixture([40, 41], [0.5, 0.5]), ids[1]], at=(1, -1))
             read = r.read(states[-1])
         row["layers"] = apart(read, logits)
     except sl.SoftLlamaError as e:
-        row["no_layers"] = e.message
+        row["no layers"] = _why(e)
     return row
+
+
+def _why(e: sl.SoftLlamaError) -> str:
+    """What a message says after its colon."""
+    return e.message.partition(": ")[2] or e.message
 
 
 def attempt(path: Path) -> Row:
@@ -152,8 +171,13 @@ def attempt(path: Path) -> Row:
     try:
         with sl.load(path, threads=1) as model:
             c = model.calibration
-            row: Row = {"multiplier": c.source, "arch": model.arch, "recurrent": model.recurrent}
-            return row | {"positions": model._weights.positions_per_row} | measure(model)
+            row: Row = {
+                "multiplier": c.source,
+                "how": getattr(c, "how", "embedding batch"),
+                "recurrent": model.recurrent,
+            }
+            row |= {"carrier": getattr(c, "carrier", ""), "mrope": model._weights.positions_per_row == 4}
+            return row | measure(model)
     except sl.SoftLlamaError as e:
         return {"refused": e.message.replace(str(path), path.name).replace(str(path.parent), ""), "hint": e.hint}
     except Exception as e:
@@ -175,10 +199,15 @@ def child(folder: Path, names: Sequence[str]) -> None:
 
 
 def write(folder: Path, name: str) -> Path:
-    """The model that a name stands for: an architecture's, or a llama with that type of table."""
+    """The model that a name stands for: an architecture's, a header of one, or a llama with that type of table."""
     if name in tiny_more.RECIPES:
         return tiny_more.write(folder, name)
-    return tiny.write_model(folder / f"{name}.gguf", "llama", table_type=name)
+    path = folder / f"{name}.gguf"
+    if name == "clip":
+        return tiny.write_mmproj(path)
+    if name in tiny_more.REFUSED:
+        return tiny.write_model(path, name)
+    return tiny.write_model(path, "llama", table_type=name)
 
 
 # ---- all of them -----------------------------------------------------------------------------------------------------
@@ -207,6 +236,72 @@ def run(names: Sequence[str]) -> Iterator[Row]:
                 yield {"name": begun, "crash": p.returncode}
 
 
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def label(name: str) -> str:
+    """A recipe's name, as written in the table."""
+    arch, _, variant = name.partition("+")
+    return f"{arch} ({VARIANTS[variant]})" if variant else arch
+
+
+def cells(row: Row) -> list[str]:
+    """How, multiplier, maximum difference, notes."""
+    if "refused" in row:
+        return ["refused", "", "", row["refused"].partition("cannot take mixtures: ")[2] or row["refused"]]
+    if "difference" not in row:
+        return ["**fails**", "", "", row.get("traceback") or row.get("unwritten") or f"llama.cpp ended: {row['crash']}"]
+    notes = [text for key, text in (("recurrent", "recurrent or hybrid"), ("mrope", "M-RoPE")) if row[key]]
+    if row["carrier"] not in ("", "any"):
+        notes.append(f"the heaviest token decides {row['carrier']}")
+    notes += [f"no {key}: {why}" for key in ("hidden states", "layers") if (why := row.get(f"no {key}"))]
+    return [row["how"], row["multiplier"], f"{row['difference']:.2g}", "; ".join(notes)]
+
+
+def table(rows: Sequence[Row], head: str) -> str:
+    """In Markdown."""
+    lines = [f"| {head} | how | multiplier | maximum difference | notes |", "|---|---|---|---|---|"]
+    return "\n".join(lines + [f"| {' | '.join([label(r['name']), *cells(r)])} |" for r in rows])
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """What the tables show, in sentences."""
+    fed = [r for r in rows if "difference" in r]
+    archs = len({tiny_more.arch_of(r["name"]) for r in fed})
+    most = {k: max(r[k] for r in fed) for k in ("difference", "again", "side")}
+    return (
+        f"Measured with llama-cpp-python {binding.VERSION} on the CPU: {len(fed)} models of {archs} architectures take "
+        f"mixtures; the largest difference of any logit between a token and a mixture of it alone is "
+        f"{most['difference']:.2g}, between going back or forking and reading again {most['again']:.2g}, between "
+        f"ids and mixtures in sequences side by side {most['side']:.2g}."
+    )
+
+
+def blocks(rows: Sequence[Row]) -> dict[str, str]:
+    """The text between each pair of comments in a document, of rows for ARCHITECTURES and TYPES."""
+    by_name = {r["name"]: r for r in rows}
+    archs = [by_name[n] for n in ARCHITECTURES if n in by_name]
+    types = [by_name[n] for n in TYPES if n in by_name]
+    found = {}
+    if archs:
+        found["architectures"] = f"{summary(archs)}\n\n{table(archs, 'architecture')}"
+    if types:
+        found["types"] = table(types, "table type")
+    return found
+
+
+def written(document: str, texts: dict[str, str]) -> str:
+    """The document with the blocks put in. Raises ValueError where one has no place."""
+    for name, text in texts.items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, found, rest = document.partition(start)
+        _, found_end, after = rest.partition(end)
+        if not found or not found_end:
+            raise ValueError(f"the document has no {start} ... {end}")
+        document = f"{before}{start}\n{text}\n{end}{after}"
+    return document
+
+
 def main() -> None:
     """Measure, then print or write."""
     if sys.argv[1:2] == ["--child"]:
@@ -216,8 +311,21 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="a line of JSON for each")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this file")
     a = parser.parse_args()
-    for row in run(a.names or list(tiny_more.RECIPES)):
-        print(json.dumps(row), flush=True)
+    if unknown := set(a.names) - {*ARCHITECTURES, *TYPES}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if a.names and a.write:
+        parser.error("--write takes all of them")
+    rows = []
+    for row in run(a.names or [*ARCHITECTURES, *TYPES]):
+        rows.append(row)
+        if a.json:
+            print(json.dumps(row), flush=True)
+        elif sys.stderr.isatty():
+            print(f"\r{len(rows)} {row['name']:30}", end="", file=sys.stderr, flush=True)
+    if a.write:
+        a.write.write_text(written(a.write.read_text("utf-8"), blocks(rows)), "utf-8")
+    elif not a.json:
+        print("\n\n".join(blocks(rows).values()))
     return None
 
 

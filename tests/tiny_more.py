@@ -275,6 +275,13 @@ RECIPES: dict[str, Recipe] = {
     "xverse": _(),
 }  # fmt: skip
 
+# The rest of what llama.cpp 0.3.36 knows: nothing of theirs could be fed, so a header has to do.
+REFUSED = (
+    "bert", "clip", "dflash", "eagle3", "eurobert", "gemma-embedding", "gemma4-assistant", "gptj", "jina-bert-v2",
+    "jina-bert-v3", "llama-embed", "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe", "pockettts", "t5encoder",
+    "wavtokenizer-dec",
+)  # fmt: skip
+
 
 # ---- what llama.cpp wants ---------------------------------------------------------------------------------------------
 
@@ -317,7 +324,7 @@ def shapes(metadata: Path) -> Shapes:
 def _values(name: str, shape: Sequence[int], rng: np.random.Generator) -> NDArray[np.float32]:
     """Random values that keep the size of what they are applied to, roughly."""
     x = rng.standard_normal(shape)
-    if name.endswith("_a") or name.endswith("ssm_a"):
+    if name.endswith("ssm_a"):
         x = -np.abs(x)  # a decay
     elif "norm" in name and name.endswith(".weight"):
         x = 1 + 0.1 * x
