@@ -178,6 +178,10 @@ def attempt(path: Path) -> Row:
                 "recurrent": model.recurrent,
             }
             row |= {"carrier": getattr(c, "carrier", ""), "mrope": model._weights.positions_per_row == 4}
+            if (
+                model.diffusion
+            ):  # no sequence to go on with: as its calibration found, which is tokens and rows in one batch
+                return row | {"probe only": True, "difference": c.difference}
             return row | measure(model)
     except sl.SoftLlamaError as e:
         return {"refused": e.message.replace(str(path), path.name).replace(str(path.parent), ""), "hint": e.hint}
@@ -255,6 +259,8 @@ def cells(row: Row) -> list[str]:
     notes = [text for key, text in (("recurrent", "recurrent or hybrid"), ("mrope", "M-RoPE")) if row[key]]
     if row["carrier"] not in ("", "any"):
         notes.append(f"the heaviest token decides {row['carrier']}")
+    if "probe only" in row:
+        notes.append("diffusion: probe only")
     notes += [f"no {key}: {why}" for key in ("hidden states", "layers") if (why := row.get(f"no {key}"))]
     return [row["how"], row["multiplier"], f"{row['difference']:.2g}", "; ".join(notes)]
 
@@ -269,7 +275,7 @@ def summary(rows: Sequence[Row]) -> str:
     """What the tables show, in sentences."""
     fed = [r for r in rows if "difference" in r]
     archs = len({tiny_more.arch_of(r["name"]) for r in fed})
-    most = {k: max(r[k] for r in fed) for k in ("difference", "again", "side")}
+    most = {k: max(r.get(k, 0) for r in fed) for k in ("difference", "again", "side")}
     return (
         f"Measured with llama-cpp-python {binding.VERSION} on the CPU: {len(fed)} models of {archs} architectures take "
         f"mixtures; the largest difference of any logit between a token and a mixture of it alone is "
