@@ -24,26 +24,30 @@ from tests.conftest import ROOT
 sys.path.insert(0, str(ROOT / "scripts"))
 import architectures
 
-ENCODER, DRAFT, DIFFUSION = "it is an encoder", "it is a draft head", "it is a diffusion model"
+ENCODER, DRAFT, DIFFUSION = "it is an encoder", "it is a draft head", "is a diffusion model"
 REFUSED = {
     **dict.fromkeys(tiny_more.REFUSED, ENCODER), **dict.fromkeys(("dflash", "eagle3", "gemma4-assistant"), DRAFT),
     **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1"), DIFFUSION), "clip": "image or audio projector",
     "gptj": "unsupported model architecture", "pockettts": "turns codes into sound", "t5": "encoder-decoder",
-    "wavtokenizer-dec": "turns codes into sound", "cogvlm": "takes every embedding for an image",
-    "deepseek4+hashed": "does not equal feeding the token", "deepseek4+vision": "does not equal feeding the token",
-    "gemma3n": "per-layer embedding by token id", "gemma4+per-layer": "per-layer embedding by token id",
-    "glm4": "llama.cpp aborts on embedding input", "glm4moe": "llama.cpp aborts on embedding input",
-    "graniteswitch": "llama.cpp aborts on embedding input", "qwen4exp": "n-grams of token ids",
+    "wavtokenizer-dec": "turns codes into sound",
+}  # fmt: skip
+BY_HEAVIEST = {"deepseek4+hashed": "experts", "graniteswitch": "adapter", "qwen4exp": "n-grams"}
+OVERLAY = {
+    **dict.fromkeys(("cogvlm", "deepseek4+hashed", "deepseek4+vision", "glm4", "glm4moe"), "overlay on embd"),
+    **dict.fromkeys(("gemma3n", "gemma4+per-layer"), "overlay on embd, inp_per_layer_selected"),
+    "graniteswitch": "overlay on inp_embd", "qwen4exp": "overlay on model.input_embed",
 }  # fmt: skip
 MULTIPLIERS = {
     "gemma3": "sqrt(n_embd)", "gemma3+full": "sqrt(n_embd)", "gemma4": "sqrt(n_embd)",
-    "granite+deepstack": "embedding_scale", "granite_swa+deepstack": "embedding_scale",
+    **dict.fromkeys(("granite+deepstack", "granite_swa+deepstack", "graniteswitch"), "embedding_scale"),
 }  # fmt: skip
-NO_HIDDEN = {"lfm2": "other logits", "lfm2moe": "other logits", "deepseek4": "256 numbers long, and its embeddings 64"}
-UNNAMED = ("deepseek4", "plamo2", "step35")
+DEEPSEEK4 = ("deepseek4", "deepseek4+hashed", "deepseek4+vision")
+WIDER = "256 numbers long, and its embeddings 64"
+NO_HIDDEN = {"lfm2": "other logits", "lfm2moe": "other logits", **dict.fromkeys((*DEEPSEEK4, "qwen4exp"), WIDER)}
+UNNAMED = (*DEEPSEEK4, "plamo2", "qwen4exp", "step35")
 NO_LAYERS = {
     **dict.fromkeys(UNNAMED, "does not name the layers"), "nemotron_h": "names only some", "nemotron_h_moe": "names only some",
-    "glm5-next": "has 8 rows, not 2", "hy_v4": "has 8 rows, not 2", "kimi-k3": "not all that its output is made of",
+    "gemma3n": "has 8 rows, not 2", "glm5-next": "has 8 rows, not 2", "hy_v4": "has 8 rows, not 2", "kimi-k3": "not all that its output is made of",
 }  # fmt: skip
 FED = [n for n in architectures.ARCHITECTURES if n not in REFUSED]
 Rows = dict[str, dict[str, Any]]
@@ -73,6 +77,8 @@ def test_a_one_hot_mixture_is_its_token(name: str, rows: Rows) -> None:
     """In batches of 1 and 8, at the start, in the middle and at the end; and the model listens to its input."""
     row = rows[name]
     assert row.get("difference") == 0, row
+    assert row["how"] == OVERLAY.get(name, "embedding batch")
+    assert BY_HEAVIEST.get(name, "") in row["carrier"]
     assert row["multiplier"] == MULTIPLIERS.get(name, "1")
     assert row["finite"]
     assert row["moves"] > 1e-3

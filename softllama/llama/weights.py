@@ -39,7 +39,6 @@ _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
 # Measured in 0.3.36, and gone around in context.py:
 _ALONE = {"plamo2"}  # sequences beside each other in a batch get each other's numbers
 _NO_FLASH = {"plm"}  # llama.cpp aborts with flash attention
-_ALWAYS_OUTPUT = {"chameleon"}  # and here on a batch whose logits nobody asks for
 _NO_HIDDEN = {"lfm2", "lfm2moe"}  # the logits change when hidden states are asked for
 
 
@@ -250,7 +249,6 @@ class Weights:
         mrope = (api.LLAMA_ROPE_TYPE_MROPE, api.LLAMA_ROPE_TYPE_IMROPE)
         self.positions_per_row = 4 if api.llama_model_rope_type(pointer) in mrope else 1
         self.alone, self.no_flash = self.header.arch in _ALONE, self.header.arch in _NO_FLASH
-        self.always_output = self.header.arch in _ALWAYS_OUTPUT
         self.no_hidden = self._hidden_refusal()
         if self.n_embd_inp < self.n_embd or self.n_vocab != self.table.shape[1]:
             raise ModelError(
