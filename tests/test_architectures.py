@@ -47,7 +47,8 @@ NO_HIDDEN = {"lfm2": "other logits", "lfm2moe": "other logits", **dict.fromkeys(
 UNNAMED = (*DEEPSEEK4, "plamo2", "qwen4exp", "step35")
 NO_LAYERS = {
     **dict.fromkeys(UNNAMED, "does not name the layers"), "nemotron_h": "names only some", "nemotron_h_moe": "names only some",
-    "gemma3n": "has 8 rows, not 2", "glm5-next": "has 8 rows, not 2", "hy_v4": "has 8 rows, not 2", "kimi-k3": "not all that its output is made of",
+    **dict.fromkeys(("gemma3n", "glm5-next", "hy_v4"), "has 8 rows, not 2"),
+    "kimi-k3": "not all that its output is made of",
 }  # fmt: skip
 FED = [n for n in architectures.ARCHITECTURES if n not in REFUSED]
 Rows = dict[str, dict[str, Any]]
