@@ -236,8 +236,6 @@ class Weights:
         self.n_vocab: int = api.llama_vocab_n_tokens(self.vocab)
         self.n_embd: int = self.table.shape[0]
         self.n_embd_inp: int = api.llama_model_n_embd_inp(pointer)
-        width = getattr(api, "llama_model_n_embd_out", None)  # of hidden states
-        self.n_embd_out: int = width(pointer) if width else self.n_embd
         self.n_ctx_train: int = api.llama_model_n_ctx_train(pointer)
         positions = self.header.tensors.get("position_embd.weight")
         self.n_positions = positions.shape[1] if positions else None  # learned ones; llama.cpp aborts beyond them
