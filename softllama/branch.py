@@ -144,7 +144,7 @@ def _run_masked(model: Model, prefix: Sequence[int], tails: Sequence[Sequence[It
             fill(model, context, [x for row in part for x in row])
             seqs, positions = np.repeat(np.arange(at_once), n), np.tile(np.arange(n), at_once)
             logits = context.decode(seqs, positions, positions == at)
-            results += [Branch(model.after(row)) for row in logits]
+            results += [Branch(d) for d in model.after_each(logits)]
         return results[: len(rows)]
     finally:
         context.close()

@@ -551,6 +551,12 @@ def build_files(d: Path) -> dict[str, tuple[Path, str, str]]:
         "gemma4-e2b",
     ):  # an embedding batch would abort
         rows[name] = (tiny_special.write(d / f"{name}.gguf", name), "", "")
+    for name, extra in (
+        ("streams", {"{arch}.hyper_connection.count": 2}), ("indexer", {"{arch}.attention.indexer.key_length": 32}),
+        ("ratios", {"{arch}.attention.compress_ratios": [0, 0, 4, 4]}),
+    ):  # fmt: skip
+        file = tiny_special.write(d / f"deepseek4-{name}.gguf", "deepseek4", extra=extra)
+        rows[f"deepseek4 {name}"] = (file, "damaged: its header says deepseek4.", "fetch the file again")
     rows["mmproj"] = (tiny.write_mmproj(d / "mmproj.gguf"), "projector (mmproj)", "")
     rows["adapter"] = (tiny.write_adapter(d / "adapter.gguf"), "is a LoRA adapter, not a model", "--lora")
     rows["vocabulary"] = (tiny.write_vocab_only(d / "vocab.gguf"), "a vocabulary without weights", "complete model")
@@ -598,7 +604,8 @@ FILES = [
     "table of zeros", "table of NaN", "norm of NaN", "an attention of one number",
     "bert", "nomic-bert", "gemma-embedding", "t5encoder", "t5", "clip", "eagle3",
     "gemma4-assistant", "wavtokenizer-dec", "gemma3n",
-    "glm4", "glm4moe", "graniteswitch", "cogvlm", "qwen4exp", "gemma4-e2b", "mmproj",
+    "glm4", "glm4moe", "graniteswitch", "cogvlm", "qwen4exp", "gemma4-e2b", "deepseek4 streams", "deepseek4 indexer",
+    "deepseek4 ratios", "mmproj",
     "adapter", "vocabulary", "split", "second of a split", "split without its second", "split by another name",
     "split with a cut second", "split with the first twice", "pipe", "dead link", "link", "long name", "odd name",
 ]  # fmt: skip

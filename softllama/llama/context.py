@@ -275,24 +275,6 @@ class Context:
                 ctypes.memmove(target + 4 * n_vocab * i, api.llama_get_logits_ith(self.pointer, j), 4 * n_vocab)
             return out
 
-    def _apart(self, seqs: Any, positions: Any, want: Any, tokens: Any) -> NDArray[np.float32]:
-        """`decode`, one sequence after the other. Nothing is taken back if one of them fails."""
-        which = np.asarray(seqs)
-        place, positions = np.asarray(want, dtype=np.bool_), np.asarray(positions)
-        rows, n_vocab = self.rows[: len(which)].copy(), self.weights.n_vocab
-        out = np.empty((len(which), n_vocab), dtype=np.float32)
-        hidden: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(which)
-        for seq in dict.fromkeys(which.tolist()):
-            at = np.flatnonzero(which == seq)
-            self.rows[: len(at)] = rows[at]
-            ids = None if tokens is None else np.asarray(tokens)[at]
-            out[at[place[at]]] = self.decode(which[at], positions[at], place[at], ids)
-            if self._embeddings:
-                for i, j in enumerate(at):
-                    hidden[j] = self.hidden(i)
-        self._parts = hidden if self._embeddings else None
-        return out[place]
-
     def _decode_sorted(self, seqs: NDArray[Any], positions: NDArray[Any], want: NDArray[Any]) -> NDArray[np.float32]:
         """The batch in an order that llama.cpp keeps, in several calls where the sequences are of different lengths.
 
@@ -315,15 +297,35 @@ class Context:
         self._moved = np.argsort(order) if len(groups) == 1 else np.array([], dtype=np.intp)
         return out
 
+    def _apart(self, seqs: Any, positions: Any, want: Any, tokens: Any) -> NDArray[np.float32]:
+        """`decode`, one sequence after the other. Nothing is taken back if one of them fails."""
+        which = np.asarray(seqs)
+        place, positions = np.asarray(want, dtype=np.bool_), np.asarray(positions)
+        buffers, n_vocab = (self.rows, *self.beside, self.carriers), self.weights.n_vocab
+        given = [b[: len(which)].copy() for b in buffers]
+        out = np.empty((len(which), n_vocab), dtype=np.float32)
+        hidden: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(which)
+        for seq in dict.fromkeys(which.tolist()):
+            at = np.flatnonzero(which == seq)
+            for b, g in zip(buffers, given, strict=True):
+                b[: len(at)] = g[at]
+            ids = None if tokens is None else np.asarray(tokens)[at]
+            out[at[place[at]]] = self.decode(which[at], positions[at], place[at], ids)
+            if self._embeddings:
+                for i, j in enumerate(at):
+                    hidden[j] = self.hidden(i)
+        self._parts = hidden if self._embeddings else None
+        return out[place]
+
     def hidden(self, i: int) -> NDArray[np.float32]:
         """The last hidden state, after the final norm, of position i of the last batch (-1: its last): (n_embd,), a copy."""
         with self._lock:
-            if self._parts is not None:
-                return self._parts[i]
             if self._moved is not None:
                 if not len(self._moved):
                     raise ContextError("no hidden states are kept of sequences that were fed different numbers of rows")
                 i = int(self._moved[i])
+            if self._parts is not None:
+                return self._parts[i]
             pointer = api.llama_get_embeddings_ith(self.pointer, i)
             if not pointer:
                 raise ContextError("llama.cpp gives no hidden states for this model")

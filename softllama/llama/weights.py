@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +135,12 @@ def damage(h: Header) -> str | None:
         "attention.layer_norm_rms_epsilon": not 0 <= number("attention.layer_norm_rms_epsilon", 0) < math.inf,
         "attention.layer_norm_epsilon": not 0 <= number("attention.layer_norm_epsilon", 0) < math.inf,
     }
+    if h.arch == "deepseek4":
+        bad["hyper_connection.count"] = number("hyper_connection.count", 4) != 4
+        bad["attention.indexer.key_length"] = number("attention.indexer.key_length", 64) % 64 != 0
+        ratios = header.integers(h.path, f"{h.arch}.attention.compress_ratios")
+        if ratios and not {4, 128} <= set(ratios):
+            return f"{h.arch}.attention.compress_ratios = {ratios}, without 4 or without 128"
     return next((f"{h.arch}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
 
 
@@ -178,7 +185,8 @@ class Lora:
 
 
 class Weights:
-    """A loaded model. gpu_layers: None for all where this build has a GPU, 0 for none.
+    """A loaded model. gpu_layers: None for all where this build has a GPU, 0 for none. before: is called with what the
+    header tells, before llama.cpp opens the file.
 
     Raises ModelError with llama.cpp's cause for a file that does not load, and for those that cannot take mixtures.
     """
@@ -189,6 +197,7 @@ class Weights:
         *,
         gpu_layers: int | None = None,
         lora: list[tuple[str, float]] | None = None,
+        before: Callable[[Weights], None] | None = None,
     ) -> None:
         self.header = header.read(path)
         self.table = find_table(self.header)
@@ -218,6 +227,8 @@ class Weights:
             else:
                 self.device_reason = "this build of llama.cpp has no GPU back end"
 
+        if before is not None:
+            before(self)
         params = api.llama_model_default_params()
         params.n_gpu_layers = self.gpu_layers
         if binding.amx() and hasattr(params, "use_extra_bufts"):
