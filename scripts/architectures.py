@@ -237,6 +237,7 @@ def run(names: Sequence[str]) -> Iterator[Row]:
     rest = list(names)
     with tempfile.TemporaryDirectory() as folder:
         settings = {"SOFTLLAMA_CACHE": folder, "GGML_NO_BACKTRACE": "1", "OMP_NUM_THREADS": "1"}
+        settings["SOFTLLAMA_TRIAL"] = "off"  # the child here is the trial
         while rest:
             call = [sys.executable, __file__, "--child", folder, *rest]
             with subprocess.Popen(
