@@ -25,8 +25,6 @@ from softllama.trace import Trace, ids_of
 if TYPE_CHECKING:
     from softllama.model import Model
 
-NO_HIDDEN = ("lfm2", "lfm2moe")  # measured: the logits change when hidden states are asked for
-
 Prompt = str | Sequence[int | Mixture]
 Mixes = str | Mixture | Mapping[str, str | Mixture] | Sequence[str | Mixture]
 
@@ -57,6 +55,7 @@ def prepare(
     model: Model, prompt: Prompt | Sequence[Mapping[str, str]], options: Options, label: object = None
 ) -> Generation:
     """A generation that is ready to run. prompt: text, with places for `mix`; ids and mixtures; or chat messages."""
+    model.check_order()
     if options.think not in thinking.MODES:
         raise UsageError(f"think = {options.think!r} is not allowed", f"use one of {', '.join(thinking.MODES)}")
     tags = thinking.written(model, options.think_tags) if options.think_tags else thinking.find(model)
@@ -104,11 +103,8 @@ def assemble(
         everywhere = raw and chosen.given.get("where") != "thinking"
     if options.answer is not None:
         chosen = replace(chosen, answer=_policy(options.answer))
-    if chosen.name == "hidden" and model.arch in NO_HIDDEN:
-        raise UsageError(
-            f"the policy hidden does not work with {model.arch}: llama.cpp gives other logits beside hidden states",
-            "use another policy",
-        )
+    if chosen.name == "hidden" and model.no_hidden:
+        raise UsageError(f"the policy hidden does not work with {model.arch}: {model.no_hidden}", "use another policy")
     stop = (options.stop,) if isinstance(options.stop, str) else tuple(options.stop)
     limits = Limits(options.max_tokens, options.think_budget, stop)
     if options.seed is not None and not 0 <= options.seed < 2**63:

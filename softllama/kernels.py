@@ -11,11 +11,11 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,8 @@ from softllama._shim import ffi, lib
 from softllama.errors import MixtureError, ModelError, SoftLlamaError, UsageError
 
 F32 = NDArray[np.float32]
-CHUNK = 1024  # rows that one thread takes at a time; part of the result's rounding, so not a setting
+T = TypeVar("T")
+CHUNK, PIECES = 1024, 32  # a thread takes so many rows at a time, or a piece of so many; part of the result's rounding
 PER_NAT = 32  # bins in a nat, of `tail`
 ISAS = {"scalar": lib.SOFTMIX_SCALAR, "avx2": lib.SOFTMIX_AVX2, "avx512": lib.SOFTMIX_AVX512, "neon": lib.SOFTMIX_NEON}
 
@@ -192,7 +193,8 @@ def _mix_many(rows: Rows, ids: NDArray[Any], weights: F32, out: F32, scale: floa
     if not n_embd <= len(out):
         raise SoftLlamaError("softmix_mix: argument 13 is not allowed")
     whole = k == n_rows and ids[0] == 0 and ids[-1] == k - 1 and bool((ids[1:] > ids[:-1]).all())
-    starts = range(0, k, CHUNK)
+    piece = max(CHUNK, -(-k // PIECES))
+    starts = range(0, k, piece)
     sums = np.zeros((len(starts), n_embd))  # float64
     codes = [0] * len(starts)
     table, w, s = ffi.cast("char *", start), _pointer("float[]", weights), _pointer("double[]", sums)
@@ -205,7 +207,7 @@ def _mix_many(rows: Rows, ids: NDArray[Any], weights: F32, out: F32, scale: floa
             first, have = (at, n_rows - at) if whole else (0, n_rows)
             codes[c] = lib.softmix_add(
                 table + first * row_bytes, have, row_bytes, n_embd, *rest, which if whole else which + at, w + at,
-                min(CHUNK, k - at), s + c * n_embd, kind, best,
+                min(piece, k - at), s + c * n_embd, kind, best,
             )  # fmt: skip
 
     _share(work, min(threads, len(starts)))
@@ -318,6 +320,15 @@ def filtered(
     return ids[: count[0]], p[: count[0]]
 
 
+def sample(logits: F32, high: float, u: float, temperature: float = 1.0) -> int:
+    """The first id whose cumulative sum of e^((logits - high)/temperature) exceeds u times the whole sum, 0 <= u < 1."""
+    out = ffi.new("int32_t *")
+    rc = lib.softmix_sample(_pointer("float[]", logits), len(logits), _temperature(temperature), high, u, out, isa())
+    if rc:
+        _fail(rc, "sample", logits)
+    return int(out[0])
+
+
 def draw(p: NDArray[np.float64], u: float) -> int:
     """The first index of p (k,) whose cumulative sum exceeds u · Σ p, 0 <= u < 1."""
     return int(lib.softmix_draw(_pointer("double[]", p), len(p), u))
@@ -395,11 +406,17 @@ def skip_strings(buffer: Any, n: int, pos: int) -> int | None:
 
 def js_each(many: Sequence[F32], other: F32, known: Sequence[tuple[float, float]]) -> list[float]:
     """`js` of each of many logits to one other, in as many threads as there are processors, at most 8."""
-    out, todo = [0.0] * len(many), iter(range(len(many)))
+    return each(lambda i: js(many[i], other, known[i]), len(many), len(other))
 
-    def work() -> None:
+
+def each(work: Callable[[int], T], n: int, size: int) -> list[T]:
+    """[work(0), ..., work(n - 1)], each a pass over `size` numbers: in threads where that is enough to do."""
+    out: dict[int, T] = {}
+    todo = iter(range(n))
+
+    def some() -> None:
         for i in todo:
-            out[i] = js(many[i], other, known[i])
+            out[i] = work(i)
 
-    _share(work, min(8, os.cpu_count() or 1, max(1, len(many) * len(other) >> 16)))
-    return out
+    _share(some, min(8, os.cpu_count() or 1, max(1, n * size >> 16)))
+    return [out[i] for i in range(n)]

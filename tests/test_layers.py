@@ -14,7 +14,7 @@ PACKAGE = ROOT / "softllama"
 
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
     0: {"errors", "mixture", "prompt", "cache", "files", "child", "system"},
-    1: {"kernels", "distribution", "policy", "extract", "stats", "report", "_shim"},
+    1: {"kernels", "overlay", "distribution", "policy", "extract", "stats", "report", "_shim"},
     2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking", "hub", "trial"},
     3: {
         "session",
@@ -65,7 +65,7 @@ HOMES = {  # library -> where alone it is imported
     "llama_cpp": {"llama"},
     "jinja2": {"llama"},
     "ctypes": {"llama"},
-    "softllama._shim": {"kernels"},
+    "softllama._shim": {"kernels", "overlay"},
     "rich": {"render", "render_trace", "render_chat", "render_report", "render_models", "render_doctor"},
     "huggingface_hub": {"hub"},
     "matplotlib": {"plot"},

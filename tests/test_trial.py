@@ -108,7 +108,7 @@ def test_the_calibration_is_measured_in_the_child_alone(file: Path, monkeypatch:
     def measured(*_: Any) -> Any:
         raise AssertionError
 
-    monkeypatch.setattr(calibration, "_measure", measured)
+    monkeypatch.setattr(calibration, "_Measurement", measured)
     assert sl.load(file, threads=1).calibration.exact
 
 

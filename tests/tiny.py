@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 PLAIN_TYPES = ("F32", "F16", "BF16")
-SMALL_BLOCKS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL")  # blocks of 32
-LARGE_BLOCKS = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ3_S", "IQ4_XS", "TQ1_0", "TQ2_0")  # blocks of 256
-TABLE_TYPES = PLAIN_TYPES + SMALL_BLOCKS + LARGE_BLOCKS
+SMALL_BLOCKS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "MXFP4", "NVFP4", "Q2_0")  # blocks of 32 or 64
+LARGE_BLOCKS = (  # blocks of 256, or 128
+    "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS",
+    "TQ1_0", "TQ2_0", "Q1_0",
+)  # fmt: skip
+TABLE_TYPES = PLAIN_TYPES + SMALL_BLOCKS + LARGE_BLOCKS  # all that ggml can read
+NO_TABLES = ("Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64")  # of which it can look up no rows
+NEWER = {"NVFP4": 40, "Q1_0": 41, "Q2_0": 42}  # that the gguf package may not know yet
 
 WORDS = ("dog", "cat", "ball", "bone", "the", "The", "says", "sees", "and", "woof", "meow", "a", "b")
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # gguf.TokenType
@@ -306,22 +312,53 @@ ARCHS: dict[str, Arch] = {
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
+def type_of(name: str) -> Any:
+    """The gguf package's member for a tensor type, or what can stand in for it."""
+    if name in gguf.GGMLQuantizationType.__members__:
+        return gguf.GGMLQuantizationType[name]
+    from softllama.llama.binding import table_type
+
+    member = IntEnum("Newer", {name: NEWER[name]})[name]  # type: ignore[misc]
+    t = table_type(member)
+    gguf.GGML_QUANT_SIZES[member] = (t.block, t.block_bytes)
+    return member
+
+
 def quantize(values: NDArray[np.float32], ggml_type: str) -> NDArray[Any]:
-    """(rows, n) float32 as ggml's own quantizer writes it: uint8 (rows, bytes), or the values themselves for F32."""
+    """(rows, n) float32 as ggml's own quantizer writes it: uint8 (rows, bytes), or the values themselves for F32.
+
+    Zeros for types that are no table's.
+    """
     if ggml_type == "F32":
         return values
     from softllama.llama.binding import lib
 
-    number = gguf.GGMLQuantizationType[ggml_type].value
-    block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(number)]
+    number = type_of(ggml_type)
+    block, size = gguf.GGML_QUANT_SIZES[number]
     rows, n = values.shape
-    out = np.empty((rows, n // block * size), dtype=np.uint8)
+    out = np.zeros((rows, n // block * size), dtype=np.uint8)
+    if ggml_type in NO_TABLES:
+        return out
+    if ggml_type.startswith(("IQ1", "IQ2")):
+        return _any_blocks(ggml_type, out.reshape(-1, size)).reshape(out.shape)
     values = np.ascontiguousarray(values, dtype=np.float32)
     f = lib.ggml_quantize_chunk
     f.restype = ctypes.c_size_t
     f.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
     assert f(number, values.ctypes.data, out.ctypes.data, 0, rows, n, None) == out.nbytes
     return out
+
+
+def _any_blocks(ggml_type: str, blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Blocks of random bits (all are valid) with scales that give values about 1; ggml's quantizer takes 20 s to start."""
+    rng = np.random.default_rng(len(blocks))
+    blocks[:] = rng.integers(0, 256, blocks.shape, dtype=np.uint8)
+    if ggml_type == "IQ1_M":  # the scale in F16 is spread over the highest four bits of the last four words
+        blocks[:, -1] = blocks[:, -1] & 0x0F | 0x20
+    else:
+        scale = (0.06 if ggml_type == "IQ1_S" else 0.01) * rng.uniform(0.5, 1.5, len(blocks))
+        blocks[:, :2] = scale.astype(np.float16)[:, None].view(np.uint8)
+    return blocks
 
 
 def _add_value(w: gguf.GGUFWriter, key: str, value: Any) -> None:
@@ -333,6 +370,8 @@ def _add_value(w: gguf.GGUFWriter, key: str, value: Any) -> None:
         w.add_float32(key, value)
     elif isinstance(value, str):
         w.add_string(key, value)
+    elif isinstance(value, np.ndarray):  # of 64-bit numbers, which a list would not become
+        w.add_key_value(key, value.tolist(), gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT64)
     else:
         w.add_array(key, value)
 
@@ -353,7 +392,7 @@ def _add_vocab(w: gguf.GGUFWriter, v: Vocab, given: Collection[str] = ()) -> Non
 
 
 def _add_tensor(w: gguf.GGUFWriter, name: str, data: NDArray[Any], ggml_type: str = "F32") -> None:
-    raw = None if data.dtype == np.float32 else gguf.GGMLQuantizationType[ggml_type]
+    raw = None if data.dtype in (np.float32, np.int32) else type_of(ggml_type)
     w.add_tensor(name, data, raw_dtype=raw)
 
 
@@ -373,18 +412,19 @@ def write_model(
     replace: Tensors | None = None,
     shards: int = 1,
     seed: int = 7,
+    spec: Arch | None = None,
 ) -> Path:
     """Write a model and return its path: the first shard's if there are several.
 
     arch: a key of ARCHS, or the name of one that is refused, which gets llama's tensors. n_embd: 64, or 256 where the
     table type needs it. extra: metadata to add or replace ({arch}. stands for the architecture; None removes).
-    drop, replace: tensors to leave out, or to write instead.
+    drop, replace: tensors to leave out, or to write instead. spec: instead of the one in ARCHS.
     """
-    spec = ARCHS.get(arch, Arch(_glm4 if arch == "glm4" else _transformer, {"rope.dimension_count": _rope}))
+    spec = spec or ARCHS.get(arch, Arch(_glm4 if arch == "glm4" else _transformer, {"rope.dimension_count": _rope}))
     name = spec.name or arch
     vocab = VOCABS[tokenizer]()
     n_vocab = len(vocab.tokens) or N_VOCAB_NONE
-    s = Shape(n_embd or (256 if table_type in LARGE_BLOCKS else 64), n_vocab, n_layer, seed)
+    s = Shape(n_embd or (256 if table_type in (*LARGE_BLOCKS, "Q8_K") else 64), n_vocab, n_layer, seed)
     s.n_ctx = n_ctx
     table = s.w(n_vocab, s.n_embd, scale=0.5)
     tensors: Tensors = spec.tensors(s)
@@ -451,15 +491,21 @@ def write_adapter(
     tensor: str = "blk.0.attn_q.weight",
     shape: tuple[int, int] = (64, 64),
     rank: int = 4,
+    alpha: float | None = None,
+    dtype: str = "F32",
 ) -> Path:
-    """A LoRA adapter on one tensor of the given (n_out, n_in)."""
+    """A LoRA adapter on one tensor of the given (n_out, n_in); for the token embedding, of (n_embd, n_vocab)."""
     rng = np.random.default_rng(3)
     w = gguf.GGUFWriter(path, arch)
     w.add_string("general.type", "adapter")
     w.add_string("adapter.type", "lora")
-    w.add_float32("adapter.lora.alpha", float(rank))
-    w.add_tensor(f"{tensor}.lora_a", rng.standard_normal((rank, shape[1])).astype(np.float32))
-    w.add_tensor(f"{tensor}.lora_b", rng.standard_normal((shape[0], rank)).astype(np.float32))
+    w.add_float32("adapter.lora.alpha", float(rank) if alpha is None else alpha)
+    a = rng.standard_normal((rank, shape[1])).astype(np.float32)
+    b = rng.standard_normal((shape[0], rank)).astype(np.float32)
+    if "token_embd" in tensor:  # whose rows are looked up
+        a = np.ascontiguousarray(a.T)
+    for name, values in (("a", a), ("b", b)):
+        _add_tensor(w, f"{tensor}.lora_{name}", quantize(values, dtype), dtype)
     finish(w)
     return path
 

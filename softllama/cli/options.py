@@ -119,6 +119,10 @@ def load_model(
             note(f"model: {bundled.DEFAULT}, which comes with softllama; -m FILE.gguf names another")
         elif where or str(file) != model:
             note(f"model: {loaded.path}" + (f", as {where} says" if where else ""))
+        if loaded.calibration.nodes:
+            note(f"mixtures: by {loaded.calibration.sentence}")
+        if loaded.diffusion:
+            note("diffusion model: it is asked what it expects in a masked position behind the prompt")
         if loaded.trial is not None and loaded.trial.seconds > NOTICEABLE:
             note(f"first use of this file here: tried in a child process before, for {loaded.trial.seconds:.0f} s")
         note(f"device: {loaded.device}, {loaded.threads} thread{'s'[: loaded.threads > 1]}: {loaded.device_reason}")
