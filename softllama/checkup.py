@@ -253,14 +253,12 @@ def model(
 ) -> None:
     """Everything about one model. brief: only what shows that the installation works."""
     from softllama import measured
-    from softllama.llama import binding
     from softllama.model import Model
 
-    binding.echo_log()
-    os.environ["SOFTLLAMA_CACHE"] = os.path.join(os.devnull, "none")  # measured here, not recalled
     report = Report(send, "model")
     if not brief and not report.check("reading its header", lambda: _header(path)):
         return
+    report.check("reading its table", lambda: _tables(path, threads))
     opened: list[Model] = []
 
     def load() -> Iterable[Finding]:
@@ -282,7 +280,6 @@ def model(
             ("its vocabulary", measured.vocabulary, False),
             ("its chat template", measured.template, False),
             ("how mixtures are fed", measured.fed, True),
-            ("rows of its table", measured.rows, True),
             ("one-hot mixtures and tokens", measured.exactness, True),
             ("the same thing twice", measured.determinism, False),
             ("speed", measured.speed, True),
@@ -290,6 +287,15 @@ def model(
         ):
             if always or not brief:
                 report.check(name, lambda check=check: check(m))  # type: ignore[misc]
+
+
+def model_in_child(send: Send, **options: Any) -> None:
+    """The same in a process of its own, where nothing is recalled, and the parent hears what llama.cpp says."""
+    from softllama.llama import binding
+
+    binding.echo_log()
+    os.environ["SOFTLLAMA_CACHE"] = f"{os.devnull}/none"
+    model(send, **options)
 
 
 def _header(path: str) -> Iterable[Finding]:
@@ -301,14 +307,39 @@ def _header(path: str) -> Iterable[Finding]:
     n = len(h.files)
     yield Finding("model", "file", OK, f"{h.path}" + (f" and {n - 1} more" if n > 1 else "") + f", {size(f['n_bytes'])}", "",
                   {"files": f["files"], "bytes": f["n_bytes"]})  # fmt: skip
-    keys = ("architecture", "title", "quantization", "table", "n_vocab", "n_embd", "n_layer", "n_ctx", "parameters")
+    keys = (
+        "architecture",
+        "title",
+        "quantization",
+        "table",
+        "n_vocab",
+        "n_embd",
+        "n_layer",
+        "n_ctx",
+        "parameters",
+        "note",
+    )
     what = [f"{f['architecture'] or 'no architecture'}", f"{_count(f['parameters'])} parameters", f["quantization"],
             f"{f['n_layer']} layers"]  # fmt: skip
     if f["table"]:
         what.append(f"table {f['n_vocab']:,} x {f['n_embd']:,} in {f['table']}")
     what.append(f"context {f['n_ctx']:,}")
+    if f["note"]:
+        what.append(f"takes mixtures {f['note']}")
     yield Finding("model", "weights", OK, ", ".join(w for w in what if w), "", {k: f[k] for k in keys})
     weights.find_table(h)  # raises for what cannot take mixtures
+
+
+def _tables(path: str, threads: int | None) -> Iterable[Finding]:
+    from softllama import measured
+    from softllama.embeddings import Table
+    from softllama.llama import binding, header, weights
+
+    h = header.read(path)
+    tensors = [weights.find_table(h), weights.per_layer(h)]
+    for tensor in tensors:
+        if tensor is not None:
+            yield from measured.rows(Table(tensor), threads or binding.physical_cores())
 
 
 def _count(n: int) -> str:

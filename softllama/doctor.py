@@ -112,7 +112,12 @@ def findings(
         at[0] = text
         doing(text)
 
-    yield from _in_child("installation", "softllama.checkup:installation", {}, tell, at)
+    sound = True
+    for f in _in_child("installation", "softllama.checkup:installation", {}, tell, at):
+        sound = sound and not (f.part == "installation" and f.state == PROBLEM)
+        yield f
+    if not sound:  # a model would say the same in worse words
+        return
     from softllama.hub import names
 
     try:
@@ -122,7 +127,7 @@ def findings(
         return
     options = {"path": os.fspath(file), "n_ctx": n_ctx, "gpu_layers": gpu_layers, "threads": threads,
                "lora": [list(a) for a in lora], "rpc": rpc, "brief": model is None}  # fmt: skip
-    yield from _in_child("model", "softllama.checkup:model", options, tell, at, _size(Path(file)))
+    yield from _in_child("model", "softllama.checkup:model_in_child", options, tell, at, _size(Path(file)))
 
 
 def _size(path: Path) -> int:
@@ -156,14 +161,14 @@ def _in_child(
         yield Finding(part, at[0], PROBLEM, e.message, e.hint)
     except child.DiedError as e:
         last = f"; its last line: {e.said}" if e.said else ""
-        yield Finding(part, at[0], PROBLEM, f"{e.how}{last}", REPORT if part == "model" else REINSTALL,
-                      {"ended": e.how, "said": e.said})  # fmt: skip
+        advice = "" if not e.blame else REPORT if part == "model" else REINSTALL
+        yield Finding(part, at[0], PROBLEM, f"{e.how}{last}", advice, {"ended": e.how, "said": e.said})
 
 
 def _here(function: str, arguments: dict[str, Any]) -> Generator[Finding]:
     import importlib
 
-    module, _, name = function.partition(":")
+    module, _, name = function.removesuffix("_in_child").partition(":")
     records: list[dict[str, Any]] = []
     getattr(importlib.import_module(module), name)(records.append, **arguments)
     yield from (Finding(**r["finding"]) for r in records if "finding" in r)

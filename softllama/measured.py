@@ -8,6 +8,8 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterable
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from softllama import bench, system, thinking
 from softllama.calibration import GPU_TOLERANCE
 from softllama.doctor import NOTE, OK, PROBLEM, Finding
+from softllama.embeddings import Table
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.llama import binding, plain
 from softllama.llama.context import Context
@@ -87,35 +90,39 @@ def template(m: Model) -> Iterable[Finding]:
 def fed(m: Model) -> Iterable[Finding]:
     """How rows go in, as the calibration found."""
     c = m.calibration
-    how = str(getattr(c, "how", "") or "embedding rows")
     times = "" if c.multiplier == 1 else f", times {c.multiplier:g} ({c.source})"
-    yield _finding("mixtures", OK, f"fed as {how}{times}", **dataclasses.asdict(c))
+    how, _, by = c.sentence.partition("; ")
+    by = f"; {by}" if by else ""
+    alone = "; it is a diffusion model, which can be probed, and continues nothing" if m.diffusion else ""
+    yield _finding("mixtures", OK, f"fed by {how}{times}{by}{alone}", diffusion=m.diffusion, **dataclasses.asdict(c))
 
 
-def rows(m: Model) -> Iterable[Finding]:
-    """Are all numbers of the table finite, and is a mixture what plain arithmetic makes of its rows?"""
+def rows(table: Table, threads: int) -> Iterable[Finding]:
+    """Are all numbers of a table finite, and is a mixture what plain arithmetic makes of its rows? Needs no loaded model."""
     start = clock()
-    bad = m.table.damaged(m.threads)
+    bad = table.damaged(threads)
     seconds = clock() - start
-    scanned = f"{m.n_vocab:,} rows of {m.n_embd:,} in {m.table.quantization}"
+    scanned = f"{table.n_vocab:,} rows of {table.n_embd:,} in {table.quantization}"
     if len(bad):
         some = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        first = [int(i) for i in bad[:20]]
         text = f"{len(bad):,} of {scanned} hold numbers that are not finite: {some}"
-        yield _finding(
-            "table", PROBLEM, text, "fetch the file again", damaged=len(bad), first=[int(i) for i in bad[:20]]
-        )
+        yield _finding("table", PROBLEM, text, "fetch the file again", damaged=len(bad), first=first)
         return
-    ids = np.unique(_ids(m, 1000))
-    weights = np.random.default_rng(2).random(len(ids)).astype(np.float32)
-    truth = weights.astype(np.float64) @ m.table.rows(ids.tolist()).astype(np.float64)
-    error = float(np.abs(m.embed(Mixture(ids, weights, signed=True)) - truth).max() / max(np.abs(truth).max(), 1e-30))
+    rng = np.random.default_rng(2)
+    ids = np.unique(rng.integers(0, table.n_vocab, 1000))
+    weights = rng.random(len(ids)).astype(np.float32)
+    truth = weights.astype(np.float64) @ table.rows(ids.tolist()).astype(np.float64)
+    error = float(
+        np.abs(table.embed(Mixture(ids, weights, signed=True)) - truth).max() / max(np.abs(truth).max(), 1e-30)
+    )
     facts: dict[str, Any] = {"damaged": 0, "seconds": seconds, "error": error}
     if not error < 1e-4:
         text = f"{scanned}: a mixture of {len(ids):,} is wrong by {error:.2g} of its size"
         yield _finding("table", PROBLEM, text, "SOFTLLAMA_ISA=scalar may avoid it; please report it", **facts)
         return
-    yield _finding("table", OK, f"{scanned}: all finite ({1000 * seconds:.3g} ms); a mixture of {len(ids):,} is right "
-                   f"to {error:.1g}", **facts)  # fmt: skip
+    text = f"{scanned}: all finite ({1000 * seconds:.3g} ms); a mixture of {len(ids):,} is right to {error:.1g}"
+    yield _finding("table", OK, text, **facts)
 
 
 def _ids(m: Model, n: int) -> NDArray[np.int64]:
@@ -128,16 +135,20 @@ def _room(m: Model, n: int) -> int:
 
 
 def exactness(m: Model) -> Iterable[Finding]:
-    """Tokens and their one-hot rows, fed side by side in batches of many sizes from the first position to the last."""
+    """Tokens and their one-hot rows, fed side by side in batches of many sizes from the first position to the last.
+
+    A diffusion model keeps nothing, so each batch begins at the first position there.
+    """
     n, sizes = _room(m, POSITIONS), [b for b in BATCHES if b <= m.n_ctx_limit]
-    one, two = (m.context(n, n_outputs=max(sizes)) for _ in range(2))
     ids, at, worst, largest, other, bad, began = _ids(m, n), 0, 0.0, 0.0, 0, 0, clock()
     done: list[int] = []
-    try:
+    context = partial(m.context_without_order, n, n_outputs=max(sizes))
+    with closing(context()) as one, closing(context()) as two:
         while at < n and (at < AT_LEAST or clock() - began < SECONDS):
             b = min(sizes[len(done) % len(sizes)], n - at)
             part = ids[at : at + b]
-            where = ([0] * b, range(at, at + b), [True] * b)
+            start = 0 if m.diffusion else at
+            where = ([0] * b, range(start, start + b), [True] * b)
             truth = one.decode(*where, part)
             m.fill_rows(two, [Mixture.one_hot(int(i)) for i in part])
             found = two.decode(*where)
@@ -149,9 +160,6 @@ def exactness(m: Model) -> Iterable[Finding]:
             other += int((truth.argmax(axis=1) != found.argmax(axis=1)).sum())
             at += b
             done.append(b)
-    finally:
-        one.close()
-        two.close()
     relative = worst / largest if largest else 0.0
     facts: dict[str, Any] = {"positions": at, "batches": sorted(set(done)), "difference": worst, "largest_logit": largest,
              "relative": relative, "other_argmax": other, "not_finite": bad, "seconds": clock() - began}  # fmt: skip
@@ -179,6 +187,8 @@ def exactness(m: Model) -> Iterable[Finding]:
         )
     elif m._weights.on_gpu:
         yield _finding("exact", OK, f"{text}: the rounding of a GPU", **facts)
+    elif any(a.a is not None for a in m._weights.lora):
+        yield _finding("exact", OK, f"{text}: what an adapter adds to the table is rounded in another order", **facts)
     else:
         yield _finding("exact", NOTE, f"{text}: on a CPU it should be 0", "see the lines on rounding below", **facts)
 
@@ -192,19 +202,15 @@ def determinism(m: Model) -> Iterable[Finding]:
         context.cut(0, 0)
         return context.decode([0] * n, range(n), [True] * n, ids)
 
-    context = m.context(n, n_outputs=n)
-    try:
+    with closing(m.context_without_order(n, n_outputs=n)) as context:
         truth, again = together(context), together(context)
-        context.cut(0, 0)
-        single = np.concatenate([context.decode([0], [i], [True], ids[i : i + 1]) for i in range(n)])
-    finally:
-        context.close()
+        single = truth
+        if not m.diffusion:
+            context.cut(0, 0)
+            single = np.concatenate([context.decode([0], [i], [True], ids[i : i + 1]) for i in range(n)])
     threads = 1 if m.threads > 1 else 2
-    context = m.context(n, n_outputs=n, threads=threads)
-    try:
+    with closing(m.context_without_order(n, n_outputs=n, threads=threads)) as context:
         others = together(context)
-    finally:
-        context.close()
     largest = float(np.abs(truth[np.isfinite(truth)]).max())
 
     def apart(x: NDArray[np.float32]) -> float:
@@ -223,12 +229,16 @@ def determinism(m: Model) -> Iterable[Finding]:
                        "runs with one seed may part", "--gpu-layers 0, or --threads 1", **facts)  # fmt: skip
     else:
         yield _finding("repeats", OK, f"the same batch of {n} twice differs by 0", **facts)
-    yield _finding("rounding", OK, f"{m.threads} and {threads} threads differ by {by_threads:.2g}, a batch of {n} and single "
-                   f"positions by {by_batch:.2g}, where the largest logit is {largest:.3g}", **facts)  # fmt: skip
+    text = f"{m.threads} and {threads} threads differ by {by_threads:.2g}"
+    if not m.diffusion:
+        text += f", a batch of {n} and single positions by {by_batch:.2g}"
+    yield _finding("rounding", OK, f"{text}, where the largest logit is {largest:.3g}", **facts)
 
 
 def speed(m: Model) -> Iterable[Finding]:
     """A step of llama.cpp's greedy loop, the same with soft policies, and a mixture of the whole vocabulary."""
+    if m.diffusion:
+        return
     step = _plain(m, 2)
     n = int(min(max(MOMENT / step, 2), _room(m, 256) - 8, 200))
     if n < 1:
@@ -265,6 +275,8 @@ def _plain(m: Model, n: int) -> float:
 
 def memory(m: Model) -> Iterable[Finding]:
     """What llama.cpp sets aside for a session, by its own account."""
+    if m.diffusion:
+        return
     short = _set_aside(m, max(256, m.n_ctx // 2))
     whole = _set_aside(m, m.n_ctx)
     free, _ = system.free_memory()
