@@ -17,8 +17,9 @@ from softllama.calibration import Calibration, calibrate
 from softllama.distribution import Distribution
 from softllama.embeddings import Table
 from softllama.errors import ModelError, UsageError
+from softllama.llama import room
 from softllama.llama.binding import physical_cores
-from softllama.llama.context import Context
+from softllama.llama.context import N_BATCH, Context
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
 from softllama.llama.weights import Weights
@@ -60,7 +61,10 @@ def load(
 
 
 class Model:
-    """A loaded model; `load` makes one. A context manager; sessions must be closed before it is."""
+    """A loaded model; `load` makes one. A context manager; close() ends its sessions, too.
+
+    Threads may use it at the same time; a process that was forked from one that had used a model may not.
+    """
 
     def __init__(
         self,
@@ -87,6 +91,7 @@ class Model:
         self._weights = Weights(file, gpu_layers=gpu_layers, lora=_adapters(lora))
         self.tokenizer = Tokenizer(self._weights)
         self.table = Table(self._weights.table)
+        self._weights.check_files(same=True)  # header, llama.cpp and table have each opened them by name
         self.threads = threads or (1 if self._weights.n_bytes < SMALL else physical_cores())
         self.calibration: Calibration = calibrate(self._weights, self.table, self.threads)
         self.n_ctx_given = n_ctx
@@ -114,6 +119,11 @@ class Model:
     def n_vocab(self) -> int:
         """Size of the vocabulary."""
         return self._weights.n_vocab
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return self._weights.n_bytes
 
     @property
     def n_embd(self) -> int:
@@ -215,7 +225,10 @@ class Model:
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
-        context = self.context(self.n_ctx if n_ctx is None else n_ctx, FORKS_RECURRENT if self.recurrent else FORKS)
+        n_ctx = self.n_ctx if n_ctx is None else n_ctx
+        if not self._weights.on_gpu and n_ctx > 0:  # first as if for one sequence, whose hint is the simpler one
+            room.check(self._weights.header, n_ctx, 1, min(n_ctx, N_BATCH), 1)
+        context = self.context(n_ctx, FORKS_RECURRENT if self.recurrent else FORKS)
         seq = context.take()
         assert seq is not None
         return Session(self, context, seq)
@@ -248,7 +261,7 @@ class Model:
         return generate(self, prompt, **options)
 
     def close(self) -> None:
-        """Free the memory."""
+        """Free the memory, that of sessions and other contexts as well. Safe to call twice."""
         self._weights.close()
 
     def __enter__(self) -> Model:

@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # or ggml starts a debugger whe
 import llama_cpp
 from llama_cpp import llama_cpp as _api
 
+from softllama import faults
 from softllama.errors import ModelError, SoftLlamaError
 
 api: Any = _api  # functions, structs and constants of llama.h
@@ -28,16 +30,26 @@ lib: Any = _api._lib  # libllama; the dynamic linker finds the symbols of libggm
 VERSION: str = llama_cpp.__version__
 
 _WARN, _ERROR, _CONT = 3, 4, 5  # enum ggml_log_level
-_log: collections.deque[tuple[int, str]] = collections.deque(maxlen=200)
+
+
+class _Log(threading.local):
+    """What llama.cpp said in this thread, so that the cause of one thread's failure is not taken for another's."""
+
+    def __init__(self) -> None:
+        self.lines: collections.deque[tuple[int, str]] = collections.deque(maxlen=200)
+
+
+_log = _Log()
 
 
 @api.llama_log_callback  # type: ignore[untyped-decorator]
 def _keep(level: int, text: bytes, _: object) -> None:
-    if level == _CONT and _log:
-        last, line = _log.pop()
-        _log.append((last, line + text.decode("utf-8", "replace")))
+    log = _log.lines
+    if level == _CONT and log:
+        last, line = log.pop()
+        log.append((last, line + text.decode("utf-8", "replace")))
     elif level in (_WARN, _ERROR):
-        _log.append((level, text.decode("utf-8", "replace")))
+        log.append((level, text.decode("utf-8", "replace")))
 
 
 api.llama_log_set(_keep, None)
@@ -46,12 +58,12 @@ api.llama_backend_init()
 
 def clear_log() -> None:
     """Forget what llama.cpp has said so far."""
-    _log.clear()
+    _log.lines.clear()
 
 
 def last_error() -> str:
     """The cause of the last failure in llama.cpp's words: the first error since clear_log(), without its prefix."""
-    errors = [text.strip() for level, text in _log if level == _ERROR]
+    errors = [text.strip() for level, text in _log.lines if level == _ERROR]
     for text in errors:
         text = re.sub(r"^[A-Za-z_:~<>]+: ", "", text)
         text = re.sub(r"^error loading model(?: \w+)?: ", "", text)
@@ -59,6 +71,12 @@ def last_error() -> str:
         if text:
             return text
     return "it gave no reason"
+
+
+def free(function: Any, pointer: Any, *_: object) -> None:
+    """Give something back to llama.cpp; not in a forked child, where its threads are gone and may hold locks."""
+    if not faults.forked():
+        function(pointer)
 
 
 def exit_on_abort() -> None:

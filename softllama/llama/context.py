@@ -5,20 +5,22 @@ The only object that changes besides a chat's state. Everything that could make 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from softllama import faults
 from softllama.errors import ContextError, UsageError
-from softllama.llama import binding
+from softllama.llama import binding, room
 from softllama.llama.binding import api
-from softllama.llama.weights import Weights
+from softllama.llama.weights import FORKED, HOW_TO_FORK, Weights
 
 N_BATCH = 512  # positions that go to llama.cpp at once
 
@@ -33,7 +35,10 @@ class Context:
     n_ctx: rounded up by llama.cpp, see `.n_ctx`. threads: None for the physical cores. n_outputs: logits that one batch
     may return, n_seq if None; llama.cpp sets memory for n_outputs * n_vocab floats aside. embeddings: `hidden` will be
     asked for. watch: llama.cpp's evaluation callback (softllama.llama.readout).
-    Raises ContextError where llama.cpp cannot make it, with the size it needs.
+
+    Threads may share it: each call takes `lock`, which is also to be held from the writing of `rows` to the `decode` that
+    reads them. Raises ContextError where the memory is not there, or llama.cpp cannot make it, with the size it needs;
+    ModelError where the model is closed or its file has changed.
     """
 
     def __init__(
@@ -55,7 +60,12 @@ class Context:
         n_seq_limit = api.llama_max_parallel_sequences()
         if not 1 <= n_seq <= n_seq_limit:
             raise UsageError(f"a context holds 1 to {n_seq_limit} sequences, not {n_seq}")
+        weights.check()
+        weights.check_files()
+        faults.computing()
         self.weights = weights
+        self.lock = threading.RLock()
+        self._closed = False
         self.threads = threads or binding.physical_cores()
         self.n_batch = max(n_batch, n_seq)
         # llama.cpp keeps an output for every position when it is to give hidden states
@@ -71,18 +81,27 @@ class Context:
         params.embeddings = embeddings
         params.offload_kqv = params.op_offload = weights.on_gpu
         params.no_perf = True
+        if not weights.on_gpu:  # a GPU's driver says by itself what does not fit
+            room.check(weights.header, n_ctx, n_seq, self.n_batch, self.n_outputs)
+        if (flag := faults.flag_address()) and not weights.on_gpu:
+            params.abort_callback = ctypes.cast(flag, type(params.abort_callback))
+        self._stops = bool(flag)
         if watch is not None:
             params.cb_eval = watch
         self._watch = watch  # llama.cpp keeps a pointer to it
         binding.clear_log()
-        pointer = api.llama_init_from_model(weights.pointer, params)
+        with weights.lock, faults.deferred():  # llama.cpp's log calls Python
+            weights.check()
+            pointer = api.llama_init_from_model(weights.loaded.pointer, params)
+            if pointer:
+                self.pointer = pointer
+                self._finalizer = weakref.finalize(self, binding.free, api.llama_free, pointer, weights.loaded)
+                weights.contexts.add(self)
         if not pointer:
             raise ContextError(
                 f"llama.cpp cannot make a context of {n_ctx} positions: {binding.last_error()}",
                 f"try a smaller one, such as --n-ctx {max(256, n_ctx // 4)}",
             )
-        self.pointer = pointer
-        self._finalizer = weakref.finalize(self, api.llama_free, pointer)
         self.memory = api.llama_get_memory(pointer)
         self.n_ctx: int = min(api.llama_n_ctx(pointer), weights.n_positions or sys.maxsize)
         # llama.cpp takes no more at once than the n_ctx it was asked for, though it rounds the context up
@@ -90,7 +109,6 @@ class Context:
         self.n_outputs = min(self.n_outputs, self.n_batch)
         self.n_seq = n_seq
         self._free = list(range(n_seq))[::-1]
-        self._lock = threading.RLock()
         self.evaluated = 0  # positions evaluated so far
         self.calls = 0  # of llama_decode that evaluated them
         if weights.lora:
@@ -120,35 +138,62 @@ class Context:
 
     def take(self) -> int | None:
         """A free sequence, or None."""
-        with self._lock:
+        with self._usable():
+            self._check()
             return self._free.pop() if self._free else None
 
     def release(self, seq: int) -> None:
-        """Forget a sequence and make it free."""
-        with self._lock:
-            if self._finalizer.alive:
+        """Forget a sequence and make it free. Safe after the context is closed."""
+        if faults.forked():
+            return
+        with self.lock:
+            if not self._closed:
                 api.llama_memory_seq_rm(self.memory, seq, -1, -1)
             self._free.append(seq)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """The lock. Raises ContextError where nothing can be done with this context any more."""
+        with self._usable():
+            self._check()
+            yield
+
+    def _usable(self) -> Any:
+        """The lock, to be taken by somebody who then calls _check again."""
+        self._check()  # before: in a forked child the lock may be held for ever
+        return self.lock
+
+    def _check(self) -> None:
+        if faults.forked():
+            raise ContextError(FORKED, HOW_TO_FORK)
+        if self._closed:
+            if self.weights.closed:
+                raise ContextError(f"the model {self.weights.header.path.name} is closed", "load it again")
+            raise ContextError("this context is closed", "make a new one")
+
     def copy(self, source: int, target: int) -> None:
         """Make `target` hold what `source` holds; the cells are shared until they differ."""
-        with self._lock:
+        with self._usable():
+            self._check()
             api.llama_memory_seq_rm(self.memory, target, -1, -1)
             api.llama_memory_seq_cp(self.memory, source, target, -1, -1)
 
     def cut(self, seq: int, n: int) -> bool:
         """Keep the first n positions. False where the memory cannot (recurrent models), which leaves it as it was."""
-        with self._lock:
+        with self._usable():
+            self._check()
             return bool(api.llama_memory_seq_rm(self.memory, seq, n, -1))
 
     def length(self, seq: int) -> int:
         """Positions that the memory holds of a sequence, half of an interrupted batch included."""
-        with self._lock:
+        with self._usable():
+            self._check()
             return int(api.llama_memory_seq_pos_max(self.memory, seq)) + 1
 
     def state(self, seq: int) -> bytes:
         """A sequence's whole state, for `restore` in a context of the same model."""
-        with self._lock:
+        with self._usable():
+            self._check()
             size = api.llama_state_seq_get_size(self.pointer, seq)
             buffer = (ctypes.c_uint8 * size)()
             n = api.llama_state_seq_get_data(self.pointer, buffer, size, seq)
@@ -156,7 +201,8 @@ class Context:
 
     def restore(self, seq: int, state: bytes) -> None:
         """Put a state into a sequence. Raises ContextError where it does not fit."""
-        with self._lock:
+        with self._usable():
+            self._check()
             buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
             if not api.llama_state_seq_set_data(self.pointer, buffer, len(state), seq):
                 raise ContextError(f"a state of {len(state):,} bytes does not fit into this context")
@@ -179,7 +225,8 @@ class Context:
         n = len(seqs)
         if not 1 <= n <= self.n_batch:
             raise ContextError(f"a batch holds 1 to {self.n_batch} positions, not {n}")
-        with self._lock:
+        with self._usable():
+            self._check()
             batch = self._batch
             batch.n_tokens = n
             if tokens is None:
@@ -202,7 +249,16 @@ class Context:
                 p[n : 2 * n] = p[2 * n : 3 * n] = p[:n]
                 p[3 * n : 4 * n] = 0
             binding.clear_log()
-            rc = api.llama_decode(self.pointer, batch)
+            if self._stops:
+                faults.clear_flag()
+            if self._watch is None:
+                rc = api.llama_decode(self.pointer, batch)
+            else:
+                with faults.deferred():
+                    rc = api.llama_decode(self.pointer, batch)
+            if rc == 2:
+                faults.interrupt_now()
+                raise ContextError("the computation was stopped by a signal", "run it again")
             if rc == 1:
                 raise ContextError(
                     f"the context of {self.n_ctx} positions is full", "--n-ctx (n_ctx=...) gives it more room"
@@ -220,16 +276,21 @@ class Context:
 
     def hidden(self, i: int) -> NDArray[np.float32]:
         """The last hidden state, after the final norm, of position i of the last batch (-1: its last): (n_embd,), a copy."""
-        with self._lock:
+        with self._usable():
+            self._check()
             pointer = api.llama_get_embeddings_ith(self.pointer, i)
             if not pointer:
                 raise ContextError("llama.cpp gives no hidden states for this model")
             return np.array(np.ctypeslib.as_array(pointer, shape=(self.weights.n_embd,)))
 
     def close(self) -> None:
-        """Free the memory. Safe to call twice."""
-        self._finalizer()
+        """Free the memory, once a computation in another thread is done. Safe to call twice."""
+        if faults.forked():
+            return
+        with self.lock:
+            self._closed = True
+            self._finalizer()
 
     @property
     def closed(self) -> bool:
-        return not self._finalizer.alive
+        return self._closed

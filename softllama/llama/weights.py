@@ -9,15 +9,20 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import threading
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from softllama import cache
+from softllama import cache, faults
 from softllama.errors import ModelError, UsageError
 from softllama.llama import binding, header
 from softllama.llama.binding import api
 from softllama.llama.header import Header, Tensor
+
+FORKED = "this process was forked from one that had used a model, and llama.cpp's threads do not survive that"
+HOW_TO_FORK = "start it with multiprocessing.get_context('spawn'), or load no model before"
 
 _ENCODERS = {
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
@@ -126,6 +131,20 @@ class Lora:
     pointer: ctypes.c_void_p
 
 
+class Loaded:
+    """llama.cpp's model, given back when nobody holds this any more. Contexts do: whichever of a model and its contexts
+    the garbage collector takes first, llama.cpp's contexts go before its model.
+    """
+
+    def __init__(self, pointer: Any) -> None:
+        self.pointer = pointer
+        self._finalizer = weakref.finalize(self, binding.free, api.llama_model_free, pointer)
+
+    def free(self) -> None:
+        """Give it back now. Safe to call twice."""
+        self._finalizer()
+
+
 class Weights:
     """A loaded model. gpu_layers: None for all where this build has a GPU, 0 for none.
 
@@ -171,15 +190,22 @@ class Weights:
         params.n_gpu_layers = self.gpu_layers
         if binding.amx() and hasattr(params, "use_extra_bufts"):
             params.use_extra_bufts = False  # keeps the weights out of the AMX buffer, whose matrix product may crash
+        if faults.forked():
+            raise ModelError(FORKED, HOW_TO_FORK)
         binding.clear_log()
-        pointer = api.llama_model_load_from_file(os.fsencode(self.header.path), params)
+        with faults.deferred() as interrupted:
+            progress = api.llama_progress_callback(lambda share, _: not interrupted())
+            params.progress_callback = progress  # which is False where it shall stop
+            pointer = api.llama_model_load_from_file(os.fsencode(self.header.path), params)
         if not pointer:
             raise ModelError(
                 f"llama.cpp cannot load {self.header.path}: {binding.last_error()}",
                 "the file may be damaged, or need a newer llama-cpp-python",
             )
-        self.pointer = pointer
-        self._finalizer = weakref.finalize(self, api.llama_model_free, pointer)
+        self.loaded = Loaded(pointer)
+        self.lock = threading.RLock()  # over what uses the model itself, such as its vocabulary
+        self.contexts: weakref.WeakSet[Any] = weakref.WeakSet()  # to be closed before it
+        self._closed = False
         self.vocab = api.llama_model_get_vocab(pointer)
         self.n_bytes = sum(t.size for t in self.header.tensors.values())
         self.n_vocab: int = api.llama_vocab_n_tokens(self.vocab)
@@ -224,13 +250,43 @@ class Weights:
                 "merge it into the model first, with llama.cpp's llama-export-lora",
             )
         binding.clear_log()
-        pointer = api.llama_adapter_lora_init(self.pointer, os.fsencode(h.path))
+        pointer = api.llama_adapter_lora_init(self.loaded.pointer, os.fsencode(h.path))
         if not pointer:
             raise ModelError(
                 f"llama.cpp cannot load the adapter {h.path}: {binding.last_error()}", "it must fit the model"
             )
         return Lora(h.path, scale, pointer)  # freed with the model
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def check(self) -> None:
+        """Raise ModelError where the model is closed, or belongs to the process that this one was forked from."""
+        if self._closed:
+            raise ModelError(f"the model {self.header.path.name} is closed", "load it again")
+        if faults.forked():
+            raise ModelError(FORKED, HOW_TO_FORK)
+
+    def check_files(self, *, same: bool = False) -> None:
+        """Raise ModelError where a file of the model is another one than at its loading.
+
+        llama.cpp and the table read a file through mappings of their own. One that was deleted, or replaced by another,
+        stays as it was for whoever has it open; `same` refuses that too, for a time when not all have it open yet.
+        """
+        if (changed := self.header.changed(same=same)) is not None:
+            raise ModelError(f"{changed} has changed on the disk since it was loaded", "load it again")
+
     def close(self) -> None:
-        """Free the memory. Contexts must be closed first."""
-        self._finalizer()
+        """Free the memory: that of the contexts, for which it waits while they compute, and then the model's."""
+        if faults.forked():
+            return
+        while True:
+            with self.lock:  # contexts are made under it
+                self._closed = True
+                left = [c for c in self.contexts if not c.closed]
+                if not left:
+                    self.loaded.free()
+                    return
+            for context in left:  # not under it: a session's fork takes the locks in the other order
+                context.close()
