@@ -6,6 +6,7 @@ stdout is data, stderr is everything else. Exit codes: 0, 1 error, 2 usage, 130 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import importlib.metadata
 import os
@@ -132,6 +133,7 @@ def _signals(handlers: dict[int, Any]) -> dict[int, Any]:
 
 def _run(arguments: list[str] | None) -> int:
     """Run a command; returns the exit code."""
+    streams = sys.stdout, sys.stderr
     try:
         cli.main(args=arguments, prog_name="softllama", standalone_mode=False)
         sys.stdout.flush()
@@ -140,6 +142,10 @@ def _run(arguments: list[str] | None) -> int:
     except click.exceptions.Exit as e:
         return e.exit_code
     except SystemExit as e:
+        if sys.stdout is not streams[0]:  # click has met a reader that went away, and put something in its place
+            sys.stdout, sys.stderr = streams
+            _drop_stdout()
+            return 0
         return e.code if isinstance(e.code, int) else int(e.code is not None)
     except click.ClickException as e:
         e.show()
@@ -159,10 +165,8 @@ def _run(arguments: list[str] | None) -> int:
 def _reason(e: OSError) -> str:
     if e.filename is not None:
         return f"{e.strerror or e}: {e.filename!r}"
-    try:
-        sys.stdout.flush()
-    except OSError as again:  # what stdout holds cannot be written: it was this
-        return f"cannot write to stdout: {again.strerror}"
+    if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):  # files have their own sentences
+        return f"cannot write the output: {e.strerror}"
     return e.strerror or str(e)
 
 

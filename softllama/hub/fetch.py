@@ -61,8 +61,8 @@ def pull(repo: str, quant: str | None, *, progress: Progress | None = None, say:
             _link(snapshot / f.name, _blob(folder, f))
         ref = folder / "refs" / "main"
         ref.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(ref) as f:
-            f.write(commit.encode())
+        with replacing(ref) as file:
+            file.write(commit.encode())
     return snapshot / chosen[0].name
 
 

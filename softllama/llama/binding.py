@@ -73,10 +73,29 @@ def last_error() -> str:
     return "it gave no reason"
 
 
-def free(function: Any, pointer: Any, *_: object) -> None:
-    """Give something back to llama.cpp; not in a forked child, where its threads are gone and may hold locks."""
-    if not faults.forked():
-        function(pointer)
+class Held:
+    """Something of llama.cpp's that is given back once: by `free`, with its owner, or when Python ends.
+
+    pointer: None afterwards. lock: is held while it is used. after: what must not be given back before.
+    """
+
+    def __init__(self, pointer: Any, function: Any, lock: Any, after: object = None) -> None:
+        self.pointer = pointer
+        self._function, self._lock, self._after = function, lock, after
+
+    def free(self) -> None:
+        """Safe to call twice. Not done in a forked child, where llama.cpp's threads are gone and may hold locks, nor
+        when Python ends while a thread goes on computing: the memory goes with the process then.
+        """
+        if faults.forked() or not self._lock.acquire(timeout=60):
+            return
+        try:
+            pointer, self.pointer = self.pointer, None
+            if pointer is not None:
+                self._function(pointer)
+            self._after = None
+        finally:
+            self._lock.release()
 
 
 def exit_on_abort() -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from softllama import faults
 from softllama.errors import ContextError, UsageError
 from softllama.llama import binding, room
-from softllama.llama.binding import api
+from softllama.llama.binding import Held, api
 from softllama.llama.weights import FORKED, HOW_TO_FORK, Weights
 
 N_BATCH = 512  # positions that go to llama.cpp at once
@@ -65,7 +65,7 @@ class Context:
         faults.computing()
         self.weights = weights
         self.lock = threading.RLock()
-        self._closed = False
+        self._own: Held | None = None
         self.threads = threads or binding.physical_cores()
         self.n_batch = max(n_batch, n_seq)
         # llama.cpp keeps an output for every position when it is to give hidden states
@@ -92,10 +92,10 @@ class Context:
         binding.clear_log()
         with weights.lock, faults.deferred():  # llama.cpp's log calls Python
             weights.check()
-            pointer = api.llama_init_from_model(weights.loaded.pointer, params)
+            pointer = api.llama_init_from_model(weights.loaded.held.pointer, params)
             if pointer:
-                self.pointer = pointer
-                self._finalizer = weakref.finalize(self, binding.free, api.llama_free, pointer, weights.loaded)
+                self._own = Held(pointer, api.llama_free, self.lock, weights.loaded)
+                weakref.finalize(self, self._own.free)
                 weights.contexts.add(self)
         if not pointer:
             raise ContextError(
@@ -147,7 +147,7 @@ class Context:
         if faults.forked():
             return
         with self.lock:
-            if not self._closed:
+            if not self.closed:
                 api.llama_memory_seq_rm(self.memory, seq, -1, -1)
             self._free.append(seq)
 
@@ -166,7 +166,7 @@ class Context:
     def _check(self) -> None:
         if faults.forked():
             raise ContextError(FORKED, HOW_TO_FORK)
-        if self._closed:
+        if self.closed:
             if self.weights.closed:
                 raise ContextError(f"the model {self.weights.header.path.name} is closed", "load it again")
             raise ContextError("this context is closed", "make a new one")
@@ -285,12 +285,14 @@ class Context:
 
     def close(self) -> None:
         """Free the memory, once a computation in another thread is done. Safe to call twice."""
-        if faults.forked():
-            return
-        with self.lock:
-            self._closed = True
-            self._finalizer()
+        if self._own is not None:
+            self._own.free()
+
+    @property
+    def pointer(self) -> Any:
+        """llama.cpp's context, None once it is closed."""
+        return self._own.pointer if self._own is not None else None
 
     @property
     def closed(self) -> bool:
-        return self._closed
+        return self._own is None or self._own.pointer is None

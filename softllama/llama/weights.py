@@ -18,7 +18,7 @@ from typing import Any
 from softllama import cache, faults
 from softllama.errors import ModelError, UsageError
 from softllama.llama import binding, header
-from softllama.llama.binding import api
+from softllama.llama.binding import Held, api
 from softllama.llama.header import Header, Tensor
 
 FORKED = "this process was forked from one that had used a model, and llama.cpp's threads do not survive that"
@@ -132,17 +132,13 @@ class Lora:
 
 
 class Loaded:
-    """llama.cpp's model, given back when nobody holds this any more. Contexts do: whichever of a model and its contexts
-    the garbage collector takes first, llama.cpp's contexts go before its model.
+    """llama.cpp's model, given back when nobody has this any more. Contexts do: whichever of a model and its contexts the
+    garbage collector takes first, llama.cpp's contexts go before its model.
     """
 
-    def __init__(self, pointer: Any) -> None:
-        self.pointer = pointer
-        self._finalizer = weakref.finalize(self, binding.free, api.llama_model_free, pointer)
-
-    def free(self) -> None:
-        """Give it back now. Safe to call twice."""
-        self._finalizer()
+    def __init__(self, pointer: Any, lock: Any) -> None:
+        self.held = Held(pointer, api.llama_model_free, lock)
+        weakref.finalize(self, self.held.free)
 
 
 class Weights:
@@ -202,8 +198,8 @@ class Weights:
                 f"llama.cpp cannot load {self.header.path}: {binding.last_error()}",
                 "the file may be damaged, or need a newer llama-cpp-python",
             )
-        self.loaded = Loaded(pointer)
         self.lock = threading.RLock()  # over what uses the model itself, such as its vocabulary
+        self.loaded = Loaded(pointer, self.lock)
         self.contexts: weakref.WeakSet[Any] = weakref.WeakSet()  # to be closed before it
         self._closed = False
         self.vocab = api.llama_model_get_vocab(pointer)
@@ -250,7 +246,7 @@ class Weights:
                 "merge it into the model first, with llama.cpp's llama-export-lora",
             )
         binding.clear_log()
-        pointer = api.llama_adapter_lora_init(self.loaded.pointer, os.fsencode(h.path))
+        pointer = api.llama_adapter_lora_init(self.loaded.held.pointer, os.fsencode(h.path))
         if not pointer:
             raise ModelError(
                 f"llama.cpp cannot load the adapter {h.path}: {binding.last_error()}", "it must fit the model"
@@ -259,11 +255,11 @@ class Weights:
 
     @property
     def closed(self) -> bool:
-        return self._closed
+        return self._closed or self.loaded.held.pointer is None
 
     def check(self) -> None:
         """Raise ModelError where the model is closed, or belongs to the process that this one was forked from."""
-        if self._closed:
+        if self.closed:
             raise ModelError(f"the model {self.header.path.name} is closed", "load it again")
         if faults.forked():
             raise ModelError(FORKED, HOW_TO_FORK)
@@ -286,7 +282,7 @@ class Weights:
                 self._closed = True
                 left = [c for c in self.contexts if not c.closed]
                 if not left:
-                    self.loaded.free()
+                    self.loaded.held.free()
                     return
             for context in left:  # not under it: a session's fork takes the locks in the other order
                 context.close()
