@@ -51,11 +51,48 @@ def forked() -> bool:
 # ---- interrupts
 
 
+class _Call:
+    """A call of C in which no interrupt is raised, but after it. Where `flag_interrupts` was asked for."""
+
+    def __init__(self) -> None:
+        self.depth = 0  # of the main thread, which alone gets signals
+        self.came: list[int] = []
+
+    def __enter__(self) -> None:
+        self.depth += threading.current_thread() is threading.main_thread()
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self.depth -= 1
+            if self.came and not self.depth:
+                self.raised(self.came[0])
+
+    def raised(self, number: int) -> NoReturn:
+        global _terminated
+        self.came.clear()
+        _terminated = _terminated or number == signal.SIGTERM
+        raise KeyboardInterrupt
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Python's handler of the signal."""
+        if self.depth:
+            self.came.append(number)
+        else:
+            self.raised(number)
+
+
+call = _Call()
+
+
 @contextlib.contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
     """Ctrl-C in the block is raised at its end, for calls of C that call Python. Gives a function: has one come?"""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False  # signals are the main thread's
+        return
+    if _flagged:
+        with call:
+            yield lambda: bool(call.came)
         return
     came: list[tuple[int, FrameType | None]] = []
     old: dict[int, Any] = {s: h for s in SIGNALS if callable(h := signal.getsignal(s))}
@@ -66,7 +103,6 @@ def deferred() -> Iterator[Callable[[], bool]]:
     finally:
         for s, handler in old.items():
             signal.signal(s, handler)
-        _flag_on()
         if came:
             old[came[0][0]](*came[0])
 
@@ -74,15 +110,20 @@ def deferred() -> Iterator[Callable[[], bool]]:
 def flag_interrupts() -> None:
     """Let Ctrl-C end llama.cpp's computation within a batch: for a process that will end then, as a command does."""
     global _flagged
-    _flagged = True
-    _flag_on()
+    if threading.current_thread() is threading.main_thread():
+        _flagged = True
+        _take(signal.SIGINT)
 
 
-def _flag_on() -> None:
-    if _flagged:
-        for s in SIGNALS:
-            if callable(signal.getsignal(s)):
-                lib.faults_flag_on(s)
+def take_sigterm() -> None:
+    """SIGTERM is like Ctrl-C, but for the exit code: for commands that have something to bring home."""
+    if threading.current_thread() is threading.main_thread():
+        _take(signal.SIGTERM)
+
+
+def _take(number: int) -> None:
+    signal.signal(number, call.handle)
+    lib.faults_flag_on(number)
 
 
 def flag_address() -> int:
@@ -93,25 +134,6 @@ def flag_address() -> int:
 def clear_flag() -> None:
     """Lower the flag, before a computation."""
     lib.faults_clear()
-
-
-def interrupt_now() -> None:
-    """Let the signal that ended a computation be raised, if it is this thread's to raise."""
-    for _ in range(1000):  # the interpreter looks for signals when a loop goes back
-        pass
-
-
-def raise_on_sigterm() -> None:
-    """SIGTERM is like Ctrl-C, but for the exit code: for commands that have something to bring home."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
-        _flag_on()
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    global _terminated
-    _terminated = True
-    raise KeyboardInterrupt
 
 
 def exit_code() -> int:

@@ -159,6 +159,13 @@ def _run(arguments: list[str] | None) -> int:
         return _failed(_reason(e), "", 1)
     except MemoryError:
         return _failed("out of memory", "use a smaller model or a smaller --n-ctx", 1)
+    except Exception as e:  # what Python makes of an interrupt while it imports
+        cause: BaseException | None = e
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        return _interrupted()
     return 0
 
 

@@ -105,7 +105,7 @@ def run(
 
         extract.rule(settings["extract"])
     loaded = load_model(model, n_ctx, gpu_layers, threads, lora, quiet)
-    faults.raise_on_sigterm()  # as Ctrl-C: what is being asked is not a result
+    faults.take_sigterm()  # as Ctrl-C: what is being asked is not a result
     path = Path(out) if out is not None else Path(f"{Path(data).stem}.{Path(loaded.path).stem}.results.jsonl")
     if not quiet:
         s = asked.filled(loaded, problems)

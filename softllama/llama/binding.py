@@ -76,12 +76,17 @@ def last_error() -> str:
 class Held:
     """Something of llama.cpp's that is given back once: by `free`, with its owner, or when Python ends.
 
-    pointer: None afterwards. lock: is held while it is used. after: what must not be given back before.
+    pointer: None afterwards. lock: is held while it is used. after: what must not be given back before. among: where all
+    that there are of its kind are listed.
     """
 
-    def __init__(self, pointer: Any, function: Any, lock: Any, after: object = None) -> None:
+    def __init__(
+        self, pointer: Any, function: Any, lock: Any, after: object = None, among: set[Held] | None = None
+    ) -> None:
         self.pointer = pointer
         self._function, self._lock, self._after = function, lock, after
+        self._among = set() if among is None else among
+        self._among.add(self)
 
     def free(self) -> None:
         """Safe to call twice. Not done in a forked child, where llama.cpp's threads are gone and may hold locks, nor
@@ -94,6 +99,7 @@ class Held:
             if pointer is not None:
                 self._function(pointer)
             self._after = None
+            self._among.discard(self)
         finally:
             self._lock.release()
 

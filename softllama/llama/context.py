@@ -94,9 +94,8 @@ class Context:
             weights.check()
             pointer = api.llama_init_from_model(weights.loaded.held.pointer, params)
             if pointer:
-                self._own = Held(pointer, api.llama_free, self.lock, weights.loaded)
-                weakref.finalize(self, self._own.free)
-                weights.contexts.add(self)
+                self._own = Held(pointer, api.llama_free, self.lock, weights.loaded, weights.contexts)
+                self._finalizer = weakref.finalize(self, self._own.free)
         if not pointer:
             raise ContextError(
                 f"llama.cpp cannot make a context of {n_ctx} positions: {binding.last_error()}",
@@ -251,13 +250,14 @@ class Context:
             binding.clear_log()
             if self._stops:
                 faults.clear_flag()
-            if self._watch is None:
+                with faults.call:
+                    rc = api.llama_decode(self.pointer, batch)
+            elif self._watch is None:
                 rc = api.llama_decode(self.pointer, batch)
             else:
-                with faults.deferred():
+                with faults.deferred():  # it calls Python
                     rc = api.llama_decode(self.pointer, batch)
-            if rc == 2:
-                faults.interrupt_now()
+            if rc == 2:  # in a thread that gets no signals itself
                 raise ContextError("the computation was stopped by a signal", "run it again")
             if rc == 1:
                 raise ContextError(
@@ -287,6 +287,7 @@ class Context:
         """Free the memory, once a computation in another thread is done. Safe to call twice."""
         if self._own is not None:
             self._own.free()
+            self._finalizer.detach()  # a callback less in which an interrupt could be lost
 
     @property
     def pointer(self) -> Any:

@@ -200,7 +200,7 @@ class Weights:
             )
         self.lock = threading.RLock()  # over what uses the model itself, such as its vocabulary
         self.loaded = Loaded(pointer, self.lock)
-        self.contexts: weakref.WeakSet[Any] = weakref.WeakSet()  # to be closed before it
+        self.contexts: set[Held] = set()  # llama.cpp's, to be freed before it
         self._closed = False
         self.vocab = api.llama_model_get_vocab(pointer)
         self.n_bytes = sum(t.size for t in self.header.tensors.values())
@@ -280,9 +280,9 @@ class Weights:
         while True:
             with self.lock:  # contexts are made under it
                 self._closed = True
-                left = [c for c in self.contexts if not c.closed]
+                left = list(self.contexts)
                 if not left:
                     self.loaded.held.free()
                     return
             for context in left:  # not under it: a session's fork takes the locks in the other order
-                context.close()
+                context.free()
