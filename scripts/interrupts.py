@@ -28,7 +28,7 @@ def commands(folder: Path) -> dict[str, tuple[list[str], str]]:
     """Name -> arguments, and what is typed."""
     problems = folder / "problems.jsonl"
     questions = [{"question": f"Who is bigger, the dog or the {a}?", "answer": "dog"} for a in ("cat", "hen", "fox")]
-    problems.write_text("".join(json.dumps(q) + "\n" for q in questions * 20))
+    problems.write_text("".join(json.dumps(q) + "\n" for q in questions * 3))
     long = "Once upon a time there was a dog. " * 20
     eval_ = [
         "eval",
@@ -46,9 +46,9 @@ def commands(folder: Path) -> dict[str, tuple[list[str], str]]:
             ["run", "--raw", long, "--policy", "full", "--max-tokens", "80", "--trace", str(folder / "t.jsonl")],
             "",
         ),
-        "chat": (["chat"], "Who is bigger, the dog or the cat?\n" * 20),
+        "chat": (["chat"], "Who is bigger, the dog or the cat?\n" * 6),
         "probe": (["probe", "--mix", "dog,cat", "--sweep", "101", "--json"], ""),
-        "study": (["study", "mixing", "--pairs", "8", "--controls", "2", "-o", str(folder)], ""),
+        "study": (["study", "mixing", "--pairs", "2", "--controls", "0", "-o", str(folder)], ""),
         "eval": (eval_, ""),
         "eval, SIGTERM": (eval_, ""),
         "bench": (["bench", "--steps", "8", "--repeat", "1", "--json"], ""),

@@ -5,9 +5,11 @@ Knows no terminal: the repl, a server or a notebook drives it. Softllama's one m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +77,7 @@ class Conversation:
         self.changed = changed or (lambda: None)
         self.memory = Memory(model, n_ctx or model.n_ctx)
         self._tags: dict[str | None, thinking.Tags | None] = {}
+        self._answering = threading.Lock()
         if self.settings.think == "on" and self.tags is None:
             raise generate.no_tags(model)
 
@@ -133,37 +136,40 @@ class Conversation:
         Ctrl-C stops the answer and keeps what there is. Where the message cannot be sent at all (PromptError,
         MixtureError, ContextError, UsageError), everything stays as it was.
         """
-        if self.waiting:
-            raise UsageError("the last message has no answer yet", "regen answers it, undo takes it back")
-        if not text:
-            raise UsageError("an empty message says nothing", "write something")
-        said = [*self.messages, messages.user(text, self.mixes)]
-        prompt, left_out = self._fit(said)
-        g = self._ready(prompt, self.settings, self.seed + self.answers)
-        self.messages, self.left_out = said, left_out
-        self.changed()
-        return self._answer(g, prompt, each)
+        with self._alone():
+            if self.waiting:
+                raise UsageError("the last message has no answer yet", "regen answers it, undo takes it back")
+            if not text:
+                raise UsageError("an empty message says nothing", "write something")
+            said = [*self.messages, messages.user(text, self.mixes)]
+            prompt, left_out = self._fit(said)
+            g = self._ready(prompt, self.settings, self.seed + self.answers)
+            self.messages, self.left_out = said, left_out
+            self.changed()
+            return self._answer(g, prompt, each)
 
     def regen(self, each: Each | None = None) -> Trace:
         """Answer the last message again, with the next seed; the answer it had is replaced when the new one is there."""
-        before, said = self.messages, self._asked()
-        prompt, left_out = self._fit(said)
-        g = self._ready(prompt, self.settings, self.seed + self.answers)
-        self.messages, self.left_out = said, left_out
-        try:
-            return self._answer(g, prompt, each)
-        except BaseException:
-            self.messages = before
-            raise
+        with self._alone():
+            before, said = self.messages, self._asked()
+            prompt, left_out = self._fit(said)
+            g = self._ready(prompt, self.settings, self.seed + self.answers)
+            self.messages, self.left_out = said, left_out
+            try:
+                return self._answer(g, prompt, each)
+            except BaseException:
+                self.messages = before
+                raise
 
     def compare(self, other: Policy | str, each: Each | None = None) -> Trace:
         """The last message answered with another policy and the same seed. The conversation stays as it is."""
         chosen = policy.parse(other) if isinstance(other, str) else policy.as_policy(other)
         last = self.last
         seed = self.seed + self.answers if last is None else int(last.made.get("seed", self.seed))
-        prompt = self._fit(self._asked())[0]
-        g = self._ready(prompt, replace(self.settings, policy=chosen), seed)
-        return generate.collect(self.model, g, self.memory.generate(g, prompt.stable), each)
+        with self._alone():
+            prompt = self._fit(self._asked())[0]
+            g = self._ready(prompt, replace(self.settings, policy=chosen), seed)
+            return generate.collect(self.model, g, self.memory.generate(g, prompt.stable), each)
 
     def undo(self) -> Message:
         """Take back the last message and its answer; returns the message."""
@@ -224,6 +230,15 @@ class Conversation:
         return resolved
 
     # ---- inside
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._answering.acquire(blocking=False):
+            raise UsageError("a message of this conversation is being answered", "wait for it, or start another one")
+        try:
+            yield
+        finally:
+            self._answering.release()
 
     def check(self) -> None:
         """Raise what the next answer would, were its prompt not fit for the model."""

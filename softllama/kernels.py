@@ -194,6 +194,16 @@ _pool: ThreadPoolExecutor | None = None
 _pool_lock = threading.Lock()
 
 
+def _no_pool() -> None:
+    """A forked child has the pool's object, and none of its threads."""
+    global _pool, _pool_lock
+    _pool, _pool_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_no_pool)
+
+
 def _share(work: Any, threads: int) -> None:
     """Run work() in this thread and in threads - 1 others, and wait for all."""
     global _pool

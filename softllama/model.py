@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from softllama import cache, vocab
 from softllama import mixture as mx
-from softllama import vocab
 from softllama.calibration import Calibration, calibrate
 from softllama.distribution import Distribution
 from softllama.embeddings import Table
@@ -88,12 +89,16 @@ class Model:
             from softllama.llama.rpc import add_workers
 
             add_workers(rpc)
-        self._weights = Weights(file, gpu_layers=gpu_layers, lora=_adapters(lora))
-        self.tokenizer = Tokenizer(self._weights)
-        self.table = Table(self._weights.table)
-        self._weights.check_files(same=True)  # header, llama.cpp and table have each opened them by name
-        self.threads = threads or (1 if self._weights.n_bytes < SMALL else physical_cores())
-        self.calibration: Calibration = calibrate(self._weights, self.table, self.threads)
+        self._sha256: str | None = None
+        try:
+            self._weights = Weights(file, gpu_layers=gpu_layers, lora=_adapters(lora))
+            self.tokenizer = Tokenizer(self._weights)
+            self.table = Table(self._weights.table)
+            self._weights.check_files(same=True)  # header, llama.cpp and table have each opened them by name
+            self.threads = threads or (1 if self._weights.n_bytes < SMALL else physical_cores())
+            self.calibration: Calibration = calibrate(self._weights, self.table, self.threads)
+        except OSError as e:  # a file that was there a moment ago
+            raise ModelError(f"cannot read {e.filename or file}: {e.strerror or e}", "check the path") from None
         self.n_ctx_given = n_ctx
         self.n_ctx_limit = n_ctx or self._weights.n_ctx_train or N_CTX_DEFAULT
         self.n_ctx = min(self.n_ctx_limit, n_ctx or N_CTX_DEFAULT)
@@ -159,6 +164,22 @@ class Model:
     def files(self) -> list[str]:
         """All files of the model."""
         return [str(f) for f in self._weights.header.files]
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of all files together, when they were loaded."""
+        return sum(stamp[2] for stamp in self._weights.header.stamps)
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the files one after the other; remembered per file, as a large model takes seconds. None where it was not
+        taken in time: the files are gone from the disk, or are others by now.
+        """
+        header = self._weights.header
+        if self._sha256 is None and header.changed(same=True) is None:
+            with contextlib.suppress(OSError):
+                self._sha256 = cache.file_hash(header.files)
+        return self._sha256
 
     # ---- text and mixtures
 

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import gc
-import json
-import multiprocessing
-import os
-import random
-import resource
-import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +15,7 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama import bundled, cache, faults
-from softllama.evaluate.results import Result, ResultsFile
-from softllama.files import replacing
 from softllama.llama import room
-from tests import tiny
 from tests.conftest import ROOT, Cli
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -94,7 +83,7 @@ def test_the_estimate_of_the_cells_is_what_llama_cpp_takes(n_ctx: int) -> None:
 
 
 def test_a_recurrent_model_needs_memory_for_sequences_and_not_for_positions(load: Callable[..., sl.Model]) -> None:
-    h = load("mamba2")._weights.header
+    h = load("mamba")._weights.header
     few, many = room.need(h, 1024, 1, 512, 1), room.need(h, 2**20, 1, 512, 1)
     assert few.cells == many.cells == 0 < few.states
     assert room.need(h, 1024, 8, 512, 1).states == 8 * few.states
@@ -156,6 +145,7 @@ def test_a_model_larger_than_the_memory_is_a_note_and_no_error(cli: Cli, monkeyp
     monkeypatch.setattr(room, "available", lambda *_: 1 << 20)
     assert room.note(1 << 10) is None
     monkeypatch.setattr(room, "IGNORED", 1 << 19)
+    monkeypatch.setattr(room, "check", lambda *_: None)
     code, _, err = cli("probe", "--mix", "dog,cat", "--n-ctx", 64)
     assert code == 0
     assert "more than the 1 MB that are free" in err
@@ -197,7 +187,11 @@ def mixtures(seed: int, n_vocab: int, n: int = 12) -> list[int | sl.Mixture]:
 
 
 def fed(s: sl.Session, items: list[Any]) -> list[bytes]:
-    return [s.feed(i).logits.tobytes() for i in items]
+    found = []
+    for i in items:
+        found.append(s.feed(i).logits.tobytes())
+        time.sleep(0.0005)  # lets another thread come in between
+    return found
 
 
 def test_sessions_of_one_model_in_threads_give_the_same_bits_as_one_after_the_other(model: sl.Model) -> None:
@@ -212,22 +206,33 @@ def test_sessions_of_one_model_in_threads_give_the_same_bits_as_one_after_the_ot
         assert together(*(lambda i=i: run(i) for i in range(6))) == alone  # type: ignore[misc]
 
 
-def test_forks_that_share_a_context_do_not_mix_their_rows_up(model: sl.Model) -> None:
+def test_forks_that_share_a_context_do_not_mix_their_rows_up(model: sl.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a sequence's cells lie depends on who came first, and changes the last bits. So the order is kept, and done
+    again in one thread."""
     items = [mixtures(i, model.n_vocab) for i in range(6)]
-    with model.session(256) as root:
+    order: list[sl.Session] = []
+    run = sl.Session._run
+
+    def recorded(s: sl.Session, *arguments: Any) -> Any:
+        order.append(s)
+        return run(s, *arguments)
+
+    def forks(root: sl.Session) -> list[sl.Session]:
         root.feed([5, 6, 7])
+        return [root.fork() for _ in range(6)]
 
-        def close(s: sl.Session, i: int) -> list[np.ndarray[Any, Any]]:
-            with s:
-                return [s.feed(x).logits for x in items[i]]
-
-        alone = [close(root.fork(), i) for i in range(6)]
-        forks = [root.fork() for _ in range(6)]
-        found = together(*(lambda i=i: close(forks[i], i) for i in range(6)))  # type: ignore[misc]
-    for a, b in zip(alone, found, strict=True):
-        # where the cells of a sequence lie in the memory depends on who came first, and changes sums in the last bits
-        assert max(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True)) < 1e-3
-        assert min(float(np.abs(x - y).max()) for x, y in zip(alone[0][3:], alone[1][3:], strict=True)) > 1e-2
+    with model.session(256) as root:
+        many = forks(root)
+        monkeypatch.setattr(sl.Session, "_run", recorded)
+        found = together(*(lambda i=i: fed(many[i], items[i]) for i in range(6)))  # type: ignore[misc]
+        monkeypatch.undo()
+    with model.session(256) as root:
+        again, places = forks(root), [many.index(s) for s in order]
+        expected: list[list[bytes]] = [[] for _ in range(6)]
+        for i in places:
+            expected[i] += fed(again[i], [items[i][len(expected[i])]])
+    assert places != sorted(places), "the threads took no turns"
+    assert found == expected
 
 
 def test_one_session_in_several_threads_takes_turns(model: sl.Model) -> None:
@@ -292,7 +297,7 @@ def test_a_conversation_answers_one_thread_at_a_time(model: sl.Model) -> None:
 
     def inside(_: sl.Step) -> None:
         if not asked:
-            with pytest.raises(sl.UsageError, match="being answered"):
+            with pytest.raises(sl.UsageError, match="is being answered"):
                 c.reply("And the cat?")
             asked.append("yes")
 
@@ -396,7 +401,12 @@ def test_a_forked_child_is_told_and_the_parent_goes_on() -> None:
     done = child(FORK.format(before=before, uses=uses, after="print((s.feed([5, 6]).logits == a).all())"))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines.count("this process was forked from one that had used a model, and llama.cpp's threads do not survive that") == 5
+    assert (
+        lines.count(
+            "this process was forked from one that had used a model, and llama.cpp's threads do not survive that"
+        )
+        == 5
+    )
     assert lines[-2:] == ["child 0", "True"]
 
 
@@ -405,9 +415,9 @@ def test_a_fork_of_a_process_that_only_imported_softllama_may_load_models() -> N
     assert done.stdout.splitlines() == ["done", "child 0"], done.stderr
 
 
-def test_multiprocessing_by_fork_is_refused_and_by_spawn_it_works() -> None:
+def test_multiprocessing_by_fork_is_refused_with_the_way_that_works() -> None:
     code = """
-import multiprocessing, sys, softllama as sl
+import multiprocessing, softllama as sl
 def ask(_):
     try:
         return sl.load(threads=2).probe("The {} says", mix="dog,cat").next.argmax
@@ -415,14 +425,11 @@ def ask(_):
         return e.hint
 if __name__ == "__main__":
     print(ask(0))
-    for how in sys.argv[1:]:
-        with multiprocessing.get_context(how).Pool(1) as pool:
-            print(pool.map(ask, [0]))
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        print(pool.map(ask, [0]))
 """
-    path = ROOT / "tests" / "child.py"
-    done = child(f"import sys; sys.argv[0] = {str(path)!r}\n" + code, "fork")
-    token, refused = done.stdout.splitlines()
-    assert token.isdigit(), done.stderr
+    token, refused = child(code).stdout.splitlines()
+    assert token.isdigit()
     assert "spawn" in refused
 
 

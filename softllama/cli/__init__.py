@@ -142,7 +142,8 @@ def _run(arguments: list[str] | None) -> int:
     except click.exceptions.Exit as e:
         return e.exit_code
     except SystemExit as e:
-        if sys.stdout is not streams[0]:  # click has met a reader that went away, and put something in its place
+        # click and rich meet a reader that went away before we do; click puts something in its place
+        if sys.stdout is not streams[0] or isinstance(e.__context__, BrokenPipeError):
             sys.stdout, sys.stderr = streams
             _drop_stdout()
             return 0
