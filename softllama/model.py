@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import cache, vocab
+from softllama import cache, kernels, vocab
 from softllama import mixture as mx
-from softllama.calibration import Calibration, calibrate
+from softllama.calibration import Calibration, calibrate, fill, per_layer_scale, widths
 from softllama.distribution import Distribution
-from softllama.embeddings import Table
+from softllama.embeddings import LowRank, Table
 from softllama.errors import ModelError, UsageError
 from softllama.llama import room
 from softllama.llama.binding import physical_cores
@@ -91,12 +91,16 @@ class Model:
             add_workers(rpc)
         self._sha256: str | None = None
         try:
-            self._weights = Weights(file, gpu_layers=gpu_layers, lora=_adapters(lora))
-            self.tokenizer = Tokenizer(self._weights)
-            self.table = Table(self._weights.table)
-            self._weights.check_files(same=True)  # header, llama.cpp and table have each opened them by name
-            self.threads = threads or (1 if self._weights.n_bytes < SMALL else physical_cores())
-            self.calibration: Calibration = calibrate(self._weights, self.table, self.threads)
+            self._weights = w = Weights(file, gpu_layers=gpu_layers, lora=_adapters(lora))
+            self.tokenizer = Tokenizer(w)
+            lora_rows = [LowRank(a.a, a.b, a.factor) for a in w.lora if a.a is not None and a.b is not None]
+            self.table = Table(w.table, lora_rows, w.substitutes)
+            self._per_layer = None if w.per_layer is None else (Table(w.per_layer), per_layer_scale(w))
+            w.check_files(same=True)  # header, llama.cpp and table have each opened them by name
+            self.threads = threads or (1 if w.n_bytes < SMALL else physical_cores())
+            self.calibration: Calibration = calibrate(
+                w, self.table, self._per_layer[0] if self._per_layer else None, self.threads
+            )
         except OSError as e:  # a file that was there a moment ago
             raise ModelError(f"cannot read {e.filename or file}: {e.strerror or e}", "check the path") from None
         self.n_ctx_given = n_ctx
@@ -149,6 +153,11 @@ class Model:
     def recurrent(self) -> bool:
         """Does the model keep a state that cannot go back (recurrent and hybrid architectures)?"""
         return self._weights.recurrent
+
+    @property
+    def diffusion(self) -> bool:
+        """Does the model fill in masked positions, seeing what is before and behind them? Then it can only be probed."""
+        return self._weights.diffusion
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -229,6 +238,12 @@ class Model:
         """`distribution` of a row that `Context.decode` has just made, without another copy of it."""
         return Distribution.owning(logits, self.spell)
 
+    def after_each(self, logits: NDArray[np.float32]) -> list[Distribution]:
+        """`after` of each row (n, n_vocab)."""
+        if len(logits) == 1:
+            return [self.after(logits[0])]
+        return kernels.each(lambda i: self.after(logits[i]), *logits.shape)
+
     @cached_property
     def chat_template(self) -> ChatTemplate:
         """The model's own chat template. Raises ModelError where it has none."""
@@ -240,9 +255,26 @@ class Model:
 
     # ---- evaluation
 
-    def context(self, n_ctx: int, n_seq: int = 1, *, embeddings: bool = False) -> Context:
-        """A context of one's own, for work with many sequences; `session` is simpler."""
-        return Context(self._weights, n_ctx, n_seq, threads=self.threads, embeddings=embeddings)
+    def context(self, n_ctx: int, n_seq: int = 1, **options: Any) -> Context:
+        """A context of one's own, for work with many sequences; `session` is simpler. options: as Context's."""
+        self.check_order()
+        return self.context_without_order(n_ctx, n_seq, **options)
+
+    def context_without_order(self, n_ctx: int, n_seq: int = 1, **options: Any) -> Context:
+        """The same for whole sequences only, as diffusion models read them, too: each call of decode forgets the last."""
+        per_layer = self._per_layer[0] if self._per_layer else None
+        nodes = widths(self.calibration.nodes, self.table, per_layer)
+        options.setdefault("all_outputs", self.calibration.all_outputs)
+        return Context(self._weights, n_ctx, n_seq, threads=self.threads, nodes=nodes, **options)
+
+    def check_order(self) -> None:
+        """Raise ModelError for a diffusion model, which does not go on from left to right."""
+        if self.diffusion:
+            raise ModelError(
+                f"{self.name} ({self.arch}) is a diffusion model, which fills masked positions in no order: it can only be "
+                "probed",
+                'softllama probe -m FILE --mix "dog:0.5,cat:0.5"',
+            )
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
@@ -255,8 +287,8 @@ class Model:
         return Session(self, context, seq)
 
     def fill_rows(self, context: Context, mixtures: Sequence[Mixture]) -> None:
-        """Write the mixtures' rows, scaled as this architecture wants them, into the context's embedding batch."""
-        self.table.mix(mixtures, context.rows, self.calibration.multiplier, self.threads)
+        """Write the mixtures' rows, scaled as this architecture wants them, into the context's next batch."""
+        fill(context, mixtures, self.table, self.calibration.multiplier, self._per_layer, self.threads)
 
     def probe(
         self,

@@ -21,7 +21,7 @@ _NULL = -1
 
 
 class Tokenizer:
-    """The vocabulary of a loaded model. bos, eos, eot: ids, or None where the vocabulary has none."""
+    """The vocabulary of a loaded model. bos, eos, eot, mask: ids, or None where the vocabulary has none."""
 
     def __init__(self, weights: Weights) -> None:
         self._weights = weights  # keeps the vocabulary's memory alive
@@ -31,6 +31,7 @@ class Tokenizer:
         self.bos = self._id(api.llama_vocab_bos(self._vocab))
         self.eos = self._id(api.llama_vocab_eos(self._vocab))
         self.eot = self._id(api.llama_vocab_eot(self._vocab))
+        self.mask = self._id(api.llama_vocab_mask(self._vocab)) if hasattr(api, "llama_vocab_mask") else None
         self.add_bos = bool(api.llama_vocab_get_add_bos(self._vocab)) and self.bos is not None
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
