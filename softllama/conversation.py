@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from softllama import chatfile, generate, messages, policy, thinking
+from softllama import chatfile, checks, generate, messages, policy, thinking, vocab
 from softllama.decode import Generation, Step
 from softllama.distribution import Distribution
 from softllama.errors import ContextError, UsageError
@@ -66,7 +66,7 @@ class Conversation:
             raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed!r}")
         model.check_order()
         self.model = model
-        self.system = system
+        self.system = vocab.check_text(system, "system message")
         self.settings = Settings(**settings)
         self.template_source = template
         self.template = messages.template_of(model, template)
@@ -76,7 +76,7 @@ class Conversation:
         self.answers = 0  # answers made so far, those taken back included: the next one's seed is seed + answers
         self.left_out = 0
         self.changed = changed or (lambda: None)
-        self.memory = Memory(model, n_ctx or model.n_ctx)
+        self.memory = Memory(model, checks.whole_or_none("n_ctx", n_ctx, 1) or model.n_ctx)
         self._tags: dict[str | None, thinking.Tags | None] = {}
         self._answering = threading.Lock()
         if self.settings.think == "on" and self.tags is None:
@@ -140,7 +140,7 @@ class Conversation:
         with self._alone():
             if self.waiting:
                 raise UsageError("the last message has no answer yet", "regen answers it, undo takes it back")
-            if not text:
+            if not vocab.check_text(text, "message"):
                 raise UsageError("an empty message says nothing", "write something")
             said = [*self.messages, messages.user(text, self.mixes)]
             prompt, left_out = self._fit(said)

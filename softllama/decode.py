@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from softllama import blame, checks
 from softllama.distribution import FEW, Distribution
-from softllama.errors import ContextError, UsageError
+from softllama.errors import ContextError, NotFiniteError, UsageError
 from softllama.llama.context import Context
 from softllama.mixture import Mixture
 from softllama.policy import Decision, Moment, Policy, as_policy
@@ -77,6 +78,8 @@ class Limits:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        checks.whole("max_tokens", self.max_tokens)
+        checks.whole_or_none("think_budget", self.think_budget)
         if self.max_tokens < 0:
             raise UsageError(f"max_tokens must be 0 or more, not {self.max_tokens}")
         if self.think_budget is not None and self.think_budget < 0:
@@ -332,7 +335,11 @@ def run(
                 seqs = list(fed)
                 fill(model, context, [(active[s], fed[s], vectors.get(s)) for s in seqs])
                 logits = context.decode(seqs, [fed[s].position for s in seqs], [True] * len(seqs))
-                for i, (s, after) in enumerate(zip(seqs, model.after_each(logits), strict=True)):
+                try:
+                    nexts = model.after_each(logits)
+                except NotFiniteError as e:
+                    raise no_numbers(model, active[seqs[e.index or 0]], e) from None
+                for i, (s, after) in enumerate(zip(seqs, nexts, strict=True)):
                     active[s].evaluated += 1
                     pending[s] = after
                     if hidden:
@@ -375,7 +382,11 @@ class _Prompts:
             if self._after is not None:
                 self._context.cut(self._home, 0)
             logits = prompt_logits(self._model, self._context, self._home if again else seq, g.prompt)
-            after = self._model.distribution(logits), self._context.hidden(-1) if self._hidden else None
+            try:
+                d = self._model.distribution(logits)
+            except NotFiniteError as e:
+                raise no_numbers(self._model, g, e) from None
+            after = d, self._context.hidden(-1) if self._hidden else None
             g.evaluated += len(g.prompt)
             self._kept, self._after = g.prompt, after if again else None
             if not again:
@@ -383,6 +394,15 @@ class _Prompts:
         assert self._after is not None
         self._context.copy(self._home, seq)
         return self._after
+
+
+def no_numbers(model: Model, g: Generation, e: NotFiniteError) -> NotFiniteError:
+    """The error for a generation whose last step led to logits that are no numbers."""
+    fed = [None if s.noise or s.hidden else s.mixture for s in g.steps]
+    what = f"step {g.steps[-1].index} of the generation" if g.steps else "the prompt"
+    name = "" if g.label is None else f" of {g.label}" if isinstance(g.label, str) else f" of sample {g.label}"
+    where = f"after {what}{name} (seed {g.seed}, position {g.position - 1})"
+    return blame.explained(model, e, where, [*g.prompt, *fed])
 
 
 def prompt_logits(model: Model, context: Context, seq: int, prompt: Sequence[int | Mixture], at: int = 0) -> Vector:
@@ -414,6 +434,10 @@ def fill(
             continue
         target = context.rows[row, : model.n_embd]
         if s.hidden and h is not None:
+            if not 0 < np.linalg.norm(h) < np.inf:
+                raise no_numbers(
+                    model, g, NotFiniteError("the last hidden state is no direction: its norm is 0 or no number")
+                )
             target[:] = scale * np.float32(model.table.mean_norm) * h / np.linalg.norm(h)
         if s.noise:
             target += scale * np.float32(s.noise * model.table.rms) * g.embedding_noise(s)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import cache, kernels, vocab
+from softllama import cache, checks, kernels, vocab
 from softllama import mixture as mx
 from softllama.calibration import Calibration, calibrate, fill, per_layer_scale, widths
 from softllama.distribution import Distribution
 from softllama.embeddings import LowRank, Table
-from softllama.errors import ModelError, UsageError
+from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
 from softllama.llama import room
 from softllama.llama.binding import physical_cores
 from softllama.llama.context import N_BATCH, Context
@@ -79,6 +79,11 @@ class Model:
     ) -> None:
         from softllama import hub
 
+        checks.whole_or_none("n_ctx", n_ctx)
+        checks.whole_or_none("threads", threads)
+        checks.whole_or_none("gpu_layers", gpu_layers)
+        if isinstance(rpc, str) or not isinstance(rpc, Sequence) or any(not isinstance(w, str) for w in rpc):
+            raise UsageError(f"rpc must be a list of workers, not {rpc!r}", 'rpc=["10.0.0.2:50052"]')
         if n_ctx is not None and not 1 <= n_ctx <= 2**30:
             raise UsageError(f"n_ctx must be between 1 and 2^30, not {n_ctx}")
         if threads is not None and not 1 <= threads <= 1024:
@@ -204,11 +209,11 @@ class Model:
 
     def detokenize(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """The text of token ids; bytes that are not UTF-8 become U+FFFD."""
-        return self.tokenizer.detokenize([int(i) for i in ids])
+        return self.tokenizer.detokenize([checks.whole("a token id", i) for i in ids])
 
     def is_eog(self, token: int) -> bool:
         """Does this token end a generation?"""
-        return self.tokenizer.is_eog(token)
+        return self.tokenizer.is_eog(checks.whole("a token id", token))
 
     def mix(
         self, text: str, *, space: bool = True, split: str | None = None, signed: bool = False, normalize: bool = False
@@ -224,10 +229,14 @@ class Model:
 
     def embed(self, mixture: Mixture) -> NDArray[np.float32]:
         """Σ wᵢ E[i]: float32 (n_embd,), before the architecture's multiplier."""
+        if not isinstance(mixture, Mixture):
+            raise MixtureError(f"embed takes a Mixture, not {type(mixture).__name__}", 'model.mix("dog:0.5,cat:0.5")')
         return self.table.embed(mixture)
 
     def spell(self, token: int) -> str:
         """A token's text; U+FFFD for bytes that are only part of a character."""
+        if type(token) is not int:  # numpy's, or none at all
+            token = checks.whole("a token id", token)
         return self.tokenizer.piece(token).decode("utf-8", "replace")
 
     def distribution(self, logits: NDArray[np.float32]) -> Distribution:
@@ -242,7 +251,15 @@ class Model:
         """`after` of each row (n, n_vocab)."""
         if len(logits) == 1:
             return [self.after(logits[0])]
-        return kernels.each(lambda i: self.after(logits[i]), *logits.shape)
+
+        def one(i: int) -> Distribution:
+            try:
+                return self.after(logits[i])
+            except NotFiniteError as e:
+                e.index = i
+                raise
+
+        return kernels.each(one, *logits.shape)
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
@@ -278,7 +295,7 @@ class Model:
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
-        n_ctx = self.n_ctx if n_ctx is None else n_ctx
+        n_ctx = self.n_ctx if n_ctx is None else checks.whole("n_ctx", n_ctx)
         if not self._weights.on_gpu and n_ctx > 0:  # first as if for one sequence, whose hint is the simpler one
             room.check(self._weights.header, n_ctx, 1, min(n_ctx, N_BATCH), 1)
         context = self.context(n_ctx, FORKS_RECURRENT if self.recurrent else FORKS)
@@ -333,6 +350,8 @@ class Model:
 def _adapters(lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None) -> list[tuple[str, float]]:
     if lora is None:
         return []
+    if not isinstance(lora, str | os.PathLike | Sequence):
+        raise UsageError(f"an adapter is a path, or a path and its scale, not {lora!r}", 'lora=("adapter.gguf", 0.5)')
     if isinstance(lora, str | os.PathLike):
         return [(os.fspath(lora), 1.0)]
     if isinstance(lora, tuple) and len(lora) == 2 and isinstance(lora[1], int | float):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from softllama import faults
+from softllama import blame, checks, faults
 from softllama.distribution import Distribution
-from softllama.errors import ContextError, MixtureError
+from softllama.errors import ContextError, MixtureError, NotFiniteError
 from softllama.llama.context import Context
 from softllama.mixture import Mixture
 
@@ -69,13 +69,18 @@ class Session:
                     "--n-ctx (n_ctx=...) gives it more room",
                 )
             try:
-                logits = self._run(seq, checked)
+                after = self._model.after(self._run(seq, checked))
+            except NotFiniteError as e:
+                before = list(self._history)
+                self._rewind(len(before))
+                where = f"after what was fed at position {len(before) + len(checked) - 1}"
+                raise blame.explained(self._model, e, where, [*before, *checked]) from None
             except BaseException:  # an interrupted or failed batch must not leave half of the items in the memory
                 if not self._context.closed:
                     self._rewind(self.position)
                 raise
             self._history.extend(checked)
-        return self._model.after(logits)
+            return after
 
     def fork(self) -> Session:
         """A second session that goes on from here; the prefix is shared, not computed again."""
@@ -96,6 +101,7 @@ class Session:
     def truncate(self, n: int) -> None:
         """Keep the first n positions. Recurrent and hybrid models, which cannot go back, read them again."""
         self._open()
+        n = checks.whole("n", n)
         with self._context.held():
             if not 0 <= n <= self.position:
                 raise ContextError(f"cannot keep {n} of {self.position} positions")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import faults
+from softllama import checks, faults
 from softllama.errors import ContextError, UsageError
 from softllama.llama import binding, room
 from softllama.llama.binding import Held, api
@@ -68,6 +68,7 @@ class Context:
         nodes: Sequence[tuple[str, int]] = (),
         all_outputs: bool = False,
     ) -> None:
+        n_ctx, n_seq = checks.whole("n_ctx", n_ctx), checks.whole("n_seq", n_seq)
         if n_ctx < 1:
             raise UsageError(f"a context needs room for at least one position, not n_ctx = {n_ctx}")
         if threads is not None and not 1 <= threads <= 1024:
