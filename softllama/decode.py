@@ -94,6 +94,7 @@ class Generation:
 
     thinking: does the prompt end inside a thinking block? everywhere: a raw prompt, whose whole output the policy acts on.
     eog: does an end-of-generation token end it (not so for a replay, which ends where the record does)?
+    keep: are all steps kept, for a record? A mixture may hold the whole vocabulary. Without, `steps` has the last one only.
     stop_reason is "" while it runs.
     """
 
@@ -107,6 +108,7 @@ class Generation:
     everywhere: bool = True
     label: object = None
     eog: bool = True
+    keep: bool = True
     steps: list[Step] = field(default_factory=list)
     stop_reason: str = ""
     evaluated: int = 0  # positions that the model evaluated for it
@@ -130,7 +132,7 @@ class Generation:
             answer_prefix=encoded(m, "The final answer is") if tags else (),
             hard_only=frozenset(),
         )
-        self.n_thinking = 0
+        self.n_steps = self.n_thinking = 0
         self.began_thinking = self.thinking
         self.started = time.perf_counter()
         self._forced: deque[int] = deque()
@@ -147,7 +149,7 @@ class Generation:
     @property
     def position(self) -> int:
         """Positions fed so far, the prompt included."""
-        return len(self.prompt) + len(self.steps)
+        return len(self.prompt) + self.n_steps
 
     def advance(self, d: Distribution) -> Step | None:
         """Decide one position. None, with `stop_reason` set, where the sequence ends without another."""
@@ -222,11 +224,14 @@ class Generation:
         stream = self._block if inside else self._answer
         text = stream.push(piece)
         step = Step(
-            len(self.steps), self.position, mode, inside, token, text, decision.mixture, d.entropy(),
+            self.n_steps, self.position, mode, inside, token, text, decision.mixture, d.entropy(),
             d.top_probs(TOP), decision.why, decision.left_out, decision.noise, decision.hidden,
             time.perf_counter() - self.started, d.logp(token),
         )  # fmt: skip
+        if not self.keep:
+            self.steps.clear()
         self.steps.append(step)
+        self.n_steps += 1
         self.moment.advance(token)
         if inside:
             # a readout that completes the closing tag ends the block, however it was split into tokens
@@ -242,7 +247,7 @@ class Generation:
             self.stop_reason = f"{STOP_STRING} {self._answer.stopped!r}"
         if decision.stop:
             self.stop_reason = decision.stop
-        elif not self.done and len(self.steps) >= self.limits.max_tokens:
+        elif not self.done and self.n_steps >= self.limits.max_tokens:
             self.stop_reason = "max tokens"
         return step
 
@@ -253,7 +258,7 @@ class Generation:
         n = len(self.tags.open_ids)
         if token != self.tags.open_ids[-1]:
             return False
-        said = [s.token for s in self.steps]
+        said = self.moment.readouts
         before = self.model.detokenize(said[:-n])
         return tuple(said[-n:]) == self.tags.open_ids and not before.strip()
 
@@ -348,7 +353,7 @@ def run(
         for g in active.values():
             g.finish("interrupted")
         if cost is not None:
-            cost.tokens += sum(len(g.steps) for g in generations)
+            cost.tokens += sum(g.n_steps for g in generations)
             cost.evaluated += context.evaluated
             cost.calls += context.calls
             cost.seconds += time.perf_counter() - began
@@ -398,11 +403,12 @@ class _Prompts:
 
 def no_numbers(model: Model, g: Generation, e: NotFiniteError) -> NotFiniteError:
     """The error for a generation whose last step led to logits that are no numbers."""
+    left = [None] * (g.n_steps - len(g.steps))  # steps that were not kept
     fed = [None if s.noise or s.hidden else s.mixture for s in g.steps]
     what = f"step {g.steps[-1].index} of the generation" if g.steps else "the prompt"
     name = "" if g.label is None else f" of {g.label}" if isinstance(g.label, str) else f" of sample {g.label}"
     where = f"after {what}{name} (seed {g.seed}, position {g.position - 1})"
-    return blame.explained(model, e, where, [*g.prompt, *fed])
+    return blame.explained(model, e, where, [*g.prompt, *left, *fed])
 
 
 def prompt_logits(model: Model, context: Context, seq: int, prompt: Sequence[int | Mixture], at: int = 0) -> Vector:

@@ -166,7 +166,7 @@ class Distribution:
 
     def sample(self, rng: np.random.Generator, temperature: float = 1.0) -> int:
         """One id drawn from softmax(logits / temperature), by inversion of the cumulative sum."""
-        if not isinstance(rng, np.random.Generator):
+        if not callable(getattr(rng, "random", None)):
             raise UsageError(f"sample needs a numpy Generator, not {type(rng).__name__}", "numpy.random.default_rng(0)")
         return kernels.sample(self.logits, self.highest, rng.random(), temperature)
 

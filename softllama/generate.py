@@ -160,9 +160,12 @@ def stream(model: Model, prompt: Prompt | Sequence[Mapping[str, str]], **options
     asks for thinking in plain text. think_budget: steps after which the block is closed. think_tags: "<open>,</close>",
     if not the model's own.
 
+    Nothing is kept of a step that was given out, so a stream may be as long as the context allows.
+
     Raises UsageError, PromptError, MixtureError, ModelError, ContextError.
     """
     g = prepare(model, prompt, options_of(options))
+    g.keep = False
     for _, step in decode.run(model, [g], n_ctx=model.n_ctx_given):
         yield step
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama import blame, decode, evaluate
+from softllama import blame, decode, evaluate, generate
 from tests.conftest import Cli
 
 
@@ -64,7 +64,8 @@ def test_other_places_are_named_too(poisoned: Poisoned, tensor: str, where: str)
 
 
 def test_a_generation_names_the_step_that_led_there(poisoned: Poisoned) -> None:
-    steps = poisoned.model.stream("The dog", policy="full", max_tokens=20, seed=7)
+    g = generate.prepare(poisoned.model, "The dog", generate.Options("full", max_tokens=20, seed=7))
+    steps = decode.run(poisoned.model, [g])
     for _ in range(4):
         next(steps)
     poisoned.spoil("blk.1.ffn_down.weight", np.inf)
@@ -74,7 +75,9 @@ def test_a_generation_names_the_step_that_led_there(poisoned: Poisoned) -> None:
         poisoned.model.generate("The dog", max_tokens=2)
 
 
-def test_noise_cannot_be_fed_again_so_no_layer_is_named(poisoned: Poisoned) -> None:
+def test_what_noise_was_added_to_and_what_was_not_kept_cannot_be_fed_again_so_no_layer_is_named(
+    poisoned: Poisoned,
+) -> None:
     steps = poisoned.model.stream("The dog", policy="soft_noise", max_tokens=20, seed=7)
     next(steps)
     next(steps)
