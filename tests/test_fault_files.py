@@ -361,6 +361,35 @@ def test_an_evaluation_that_sigterm_stops_goes_on_and_ends_as_if_it_had_not_been
     assert lines("stopped") == lines("whole")
 
 
+def test_ctrl_c_in_a_pull_leaves_what_the_next_one_goes_on_with(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    from tests.hub_server import serve
+
+    data = hub.resolve("bundled:words").read_bytes() + bytes(25_000_000)  # it is written 10 MB at a time
+    env = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*"}
+    with serve() as server:
+        server.repos["user/words"] = {"words-Q8_0.gguf": data}
+        env["HF_ENDPOINT"] = server.url
+        for slow, after in ((0.04, 0.2), (0.04, 0.7), (0.04, 0.7), (0.0, 60.0)):
+            server.slow = slow
+            p = subprocess.Popen(
+                [sys.executable, "-m", "softllama", "models", "pull", "user/words"], env=env, cwd=ROOT, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+            if slow:
+                while not server.ranges() and p.poll() is None:
+                    time.sleep(0.02)
+                time.sleep(after)
+                p.send_signal(signal.SIGINT)
+            _, err = p.communicate(timeout=60)
+            assert p.returncode == (130 if slow else 0), err
+            assert "Traceback" not in err
+        whole_again = [r for r in server.ranges() if not r]
+        assert len(whole_again) < len(server.ranges()), "nothing was gone on with"
+    assert [f.read_bytes() == data for f in tmp_path.rglob("*.gguf")] == [True]
+    assert not list(tmp_path.rglob("*.incomplete"))
+
+
 def test_ctrl_c_does_not_wait_for_the_batch_it_falls_into(tmp_path: Path) -> None:
     """One batch that takes seconds: with llama.cpp's abort callback it ends at once."""
     code = """
