@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from softllama import cache, checks, kernels, vocab
 from softllama import mixture as mx
+from softllama import trial as trials
 from softllama.calibration import Calibration, calibrate, fill, per_layer_scale, widths
 from softllama.distribution import Distribution
 from softllama.embeddings import LowRank, Table
@@ -26,6 +27,7 @@ from softllama.llama.tokenizer import Tokenizer
 from softllama.llama.weights import Weights
 from softllama.mixture import Mixture
 from softllama.session import Session
+from softllama.trial import Trial
 
 if TYPE_CHECKING:
     from softllama.decode import Step
@@ -46,6 +48,7 @@ def load(
     threads: int | None = None,
     lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None = None,
     rpc: Sequence[str] = (),
+    trial: bool | None = None,
 ) -> Model:
     """Load a GGUF model: a path, or a name as for -m ("user/repo:Q4_K_M", "ollama:name"). None: the bundled one.
 
@@ -54,11 +57,13 @@ def load(
     n_ctx: positions a session has room for; None for the model's own context, at most 4096. gpu_layers: None for all
     where llama.cpp was built with a GPU back end, else none. threads: None for the physical cores (one for a
     model under 16 MB, which more would slow down). lora: path of an adapter, (path, scale), or several. rpc: workers
-    ("host:port") whose devices are used as well; they stay known to llama.cpp until the process ends.
+    ("host:port") whose devices are used as well; they stay known to llama.cpp until the process ends. trial: a file that
+    this build of llama.cpp has not had before is first loaded in a child process, as llama.cpp ends the process on some
+    that are damaged; False leaves that out (SOFTLLAMA_TRIAL=off, too), True does it again.
 
     Raises ModelError, with the reason, for a file that cannot be loaded or a model that cannot take mixtures.
     """
-    return Model(path, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=lora, rpc=rpc)
+    return Model(path, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=lora, rpc=rpc, trial=trial)
 
 
 class Model:
@@ -76,6 +81,7 @@ class Model:
         threads: int | None = None,
         lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None = None,
         rpc: Sequence[str] = (),
+        trial: bool | None = None,
     ) -> None:
         from softllama import hub
 
@@ -95,8 +101,15 @@ class Model:
 
             add_workers(rpc)
         self._sha256: str | None = None
+        adapters = _adapters(lora)
+        self.trial: Trial | None = None  # of this load
+
+        def before(weights: Weights) -> None:
+            settings: dict[str, Any] = {"gpu_layers": gpu_layers, "threads": threads, "lora": adapters, "rpc": rpc}
+            self.trial = trials.of(weights, **settings, asked=trial)
+
         try:
-            self._weights = w = Weights(file, gpu_layers=gpu_layers, lora=_adapters(lora))
+            self._weights = w = Weights(file, gpu_layers=gpu_layers, lora=adapters, before=before)
             self.tokenizer = Tokenizer(w)
             lora_rows = [LowRank(a.a, a.b, a.factor) for a in w.lora if a.a is not None and a.b is not None]
             self.table = Table(w.table, lora_rows, w.substitutes)
@@ -104,7 +117,11 @@ class Model:
             w.check_files(same=True)  # header, llama.cpp and table have each opened them by name
             self.threads = threads or (1 if w.n_bytes < SMALL else physical_cores())
             self.calibration: Calibration = calibrate(
-                w, self.table, self._per_layer[0] if self._per_layer else None, self.threads
+                w,
+                self.table,
+                self._per_layer[0] if self._per_layer else None,
+                self.threads,
+                self.trial.calibration if self.trial else None,
             )
         except OSError as e:  # a file that was there a moment ago
             raise ModelError(f"cannot read {e.filename or file}: {e.strerror or e}", "check the path") from None
@@ -163,6 +180,11 @@ class Model:
     def diffusion(self) -> bool:
         """Does the model fill in masked positions, seeing what is before and behind them? Then it can only be probed."""
         return self._weights.diffusion
+
+    @property
+    def no_hidden(self) -> str | None:
+        """Why this model's hidden states cannot be fed back, or None if they can."""
+        return self._weights.no_hidden
 
     @property
     def metadata(self) -> dict[str, Any]:

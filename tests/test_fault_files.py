@@ -365,19 +365,19 @@ def test_ctrl_c_in_a_pull_leaves_what_the_next_one_goes_on_with(tmp_path: Path) 
     pytest.importorskip("huggingface_hub")
     from tests.hub_server import serve
 
-    data = hub.resolve("bundled:words").read_bytes() + bytes(25_000_000)  # it is written 10 MB at a time
+    data = hub.resolve("bundled:words").read_bytes() + bytes(40_000_000)  # it is written 10 MB at a time
     env = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*"}
     with serve() as server:
         server.repos["user/words"] = {"words-Q8_0.gguf": data}
         env["HF_ENDPOINT"] = server.url
-        for slow, after in ((0.04, 0.2), (0.04, 0.7), (0.04, 0.7), (0.0, 60.0)):
-            server.slow = slow
+        for slow, after in ((0.02, 0.05), (0.02, 0.4), (0.02, 0.4), (0.0, 60.0)):
+            server.slow, before = slow, len(server.ranges())
             p = subprocess.Popen(
                 [sys.executable, "-m", "softllama", "models", "pull", "user/words"], env=env, cwd=ROOT, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip
             if slow:
-                while not server.ranges() and p.poll() is None:
+                while len(server.ranges()) == before and p.poll() is None:
                     time.sleep(0.02)
                 time.sleep(after)
                 p.send_signal(signal.SIGINT)

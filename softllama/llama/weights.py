@@ -11,6 +11,7 @@ import math
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ _BY_ID = {
 _DRAFT = {"eagle3", "dflash", "gemma4-assistant"}
 _VOCODERS = {"wavtokenizer-dec", "pockettts"}
 _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
+# Measured in 0.3.36, and gone around in context.py:
+_ALONE = {"plamo2"}  # sequences beside each other in a batch get each other's numbers
+_NO_FLASH = {"plm"}  # llama.cpp aborts with flash attention
+_ALWAYS_OUTPUT = {"chameleon"}  # and here on a batch whose logits nobody asks for
+_NO_HIDDEN = {"lfm2", "lfm2moe"}  # the logits change when hidden states are asked for
 
 
 def refusal(h: Header) -> str | None:
@@ -195,7 +201,8 @@ class Loaded:
 
 
 class Weights:
-    """A loaded model. gpu_layers: None for all where this build has a GPU, 0 for none.
+    """A loaded model. gpu_layers: None for all where this build has a GPU, 0 for none. before: is called with what the
+    header tells, before llama.cpp opens the file.
 
     Raises ModelError with llama.cpp's cause for a file that does not load, and for those that cannot take mixtures.
     """
@@ -206,7 +213,10 @@ class Weights:
         *,
         gpu_layers: int | None = None,
         lora: list[tuple[str, float]] | None = None,
+        before: Callable[[Weights], None] | None = None,
     ) -> None:
+        if faults.forked():
+            raise ModelError(FORKED, HOW_TO_FORK)
         self.header = header.read(path)
         self.table = find_table(self.header)
         self._check_vocabulary()
@@ -235,12 +245,12 @@ class Weights:
             else:
                 self.device_reason = "this build of llama.cpp has no GPU back end"
 
+        if before is not None:
+            before(self)
         params = api.llama_model_default_params()
         params.n_gpu_layers = self.gpu_layers
         if binding.amx() and hasattr(params, "use_extra_bufts"):
             params.use_extra_bufts = False  # keeps the weights out of the AMX buffer, whose matrix product may crash
-        if faults.forked():
-            raise ModelError(FORKED, HOW_TO_FORK)
         binding.clear_log()
         with faults.deferred() as interrupted:
             progress = api.llama_progress_callback(lambda share, _: not interrupted())
@@ -272,12 +282,26 @@ class Weights:
         self.substitutes = self._substitutes()
         mrope = (api.LLAMA_ROPE_TYPE_MROPE, api.LLAMA_ROPE_TYPE_IMROPE)
         self.positions_per_row = 4 if api.llama_model_rope_type(pointer) in mrope else 1
+        self.alone, self.no_flash = self.header.arch in _ALONE, self.header.arch in _NO_FLASH
+        self.always_output = self.header.arch in _ALWAYS_OUTPUT
+        self.no_hidden = self._hidden_refusal()
         if self.n_embd_inp < self.n_embd or self.n_vocab != self.table.shape[1]:
             raise ModelError(
                 f"{self.header.path.name} ({self.header.arch}) cannot take mixtures: its table is "
                 f"{self.table.shape[:2]}, and llama.cpp expects ({self.n_embd_inp}, {self.n_vocab})"
             )
         self.lora = tuple(self._load_lora(p, s) for p, s in lora or ())
+
+    def _hidden_refusal(self) -> str | None:
+        """Why hidden states cannot be had, as the end of a sentence; llama.cpp would end the process for some."""
+        if self.header.arch in _NO_HIDDEN:
+            return "llama.cpp gives other logits beside hidden states"
+        n = (
+            api.llama_model_n_embd_out(self.loaded.held.pointer)
+            if hasattr(api, "llama_model_n_embd_out")
+            else self.n_embd
+        )
+        return f"its hidden states are {n} numbers long, and its embeddings {self.n_embd}" if n != self.n_embd else None
 
     def _check_vocabulary(self) -> None:
         """Once per file: what llama.cpp would end the process for, and what takes a moment to find out."""
