@@ -13,8 +13,8 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "softllama"
 
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
-    0: {"errors", "checks", "mixture", "prompt", "cache", "files", "child"},
-    1: {"kernels", "faults", "overlay", "distribution", "policy", "extract", "stats", "report", "_shim"},
+    0: {"errors", "checks", "mixture", "prompt", "cache", "files"},
+    1: {"kernels", "faults", "child", "overlay", "distribution", "policy", "extract", "stats", "report", "_shim"},
     2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking", "hub", "trial"},
     3: {
         "session",
