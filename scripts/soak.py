@@ -2,8 +2,8 @@
 
     python scripts/soak.py --steps 20000           a line for each kind of work; exits with 1 if any of them grows
 
-Each kind of work is done in rounds. The first quarter warms up; growth is what the resident memory gains from there to
-the end, per step. A run's own record grows by design, so it is let go after each round.
+Each kind of work is done in rounds. The first half warms up; growth is what the resident memory gains from there to the
+end, per step. A run's own record grows by design, so it is let go after each round.
 """
 
 from __future__ import annotations
@@ -104,14 +104,15 @@ def works(model: sl.Model) -> dict[str, Callable[[int], int]]:
 
 
 def soak(name: str, work: Callable[[int], int], steps: int) -> float:
-    """Work for so many steps; returns the growth in bytes for each step after the first quarter."""
+    """Work for so many steps; returns the growth in bytes for each step of the second half."""
     done, i, began = 0, 0, time.perf_counter()
     seen: list[tuple[int, int]] = []
     while done < steps or len(seen) < 2:
         done, i = done + max(1, work(i)), i + 1
         if done >= steps * (1 + len(seen)) / 4:
             seen.append((done, resident()))
-    growth = (seen[-1][1] - seen[0][1]) / max(1, seen[-1][0] - seen[0][0])
+    half = seen[(len(seen) - 1) // 2]
+    growth = (seen[-1][1] - half[1]) / max(1, seen[-1][0] - half[0])
     sizes = " ".join(f"{size / 2**20:7.1f}" for _, size in seen[:4])
     rate = done / (time.perf_counter() - began)
     print(f"{name:28} {done:7} steps {sizes} MiB {growth:8.1f} bytes/step {rate:8.0f} steps/s", flush=True)

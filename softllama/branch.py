@@ -49,7 +49,7 @@ def run(
 
     All tails have the same length and hold at least one item. Tails that hold the same, a one-hot mixture being its
     token, are evaluated once: where a row lies in a batch and in the memory changes its rounding (by about 1e-6, and
-    1e-2 where batches are of different sizes), and equal inputs must have equal outputs to the bit. For the same reason
+    up to 0.4 where batches are of different sizes), and equal inputs must have equal outputs to the bit. For the same reason
     all batches have the same size. A vector (n_embd,) is fed as it is, in
     the table's scale: controls need inputs that are no mixture. n_ctx: positions that one sequence may use; None for the
     model's own limit. names: of the endings, for errors.
