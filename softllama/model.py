@@ -304,7 +304,8 @@ class Model:
         per_layer = self._per_layer[0] if self._per_layer else None
         nodes = widths(self.calibration.nodes, self.table, per_layer)
         options.setdefault("all_outputs", self.calibration.all_outputs)
-        return Context(self._weights, n_ctx, n_seq, threads=self.threads, nodes=nodes, **options)
+        options.setdefault("threads", self.threads)
+        return Context(self._weights, n_ctx, n_seq, nodes=nodes, **options)
 
     def check_order(self) -> None:
         """Raise ModelError for a diffusion model, which does not go on from left to right."""

@@ -31,6 +31,7 @@ COMMANDS = {
     "models": "The models on this machine; show one, or fetch one.",
     "trace": "Look at the record of a generation, or feed it again.",
     "completion": "The script that completes commands, options, models and policies in your shell.",
+    "doctor": "Is softllama sound on this machine, and with this model?",
     "bench": "How fast a model runs here, beside llama.cpp alone.",
 }
 

@@ -117,7 +117,7 @@ def load_model(
         "Hint: fetch it again, and run the command again\n"
     )
     faults.flag_interrupts()
-    adapters = [_adapter(a) for a in lora]
+    adapters = [adapter(a) for a in lora]
     loaded = load(file, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=adapters, rpc=rpc)
     if not quiet:
         if model is None:
@@ -144,7 +144,8 @@ def _workers(text: str | None) -> list[str]:
     return rpc.parse(text)
 
 
-def _adapter(text: str) -> tuple[str, float]:
+def adapter(text: str) -> tuple[str, float]:
+    """FILE or FILE:SCALE, as --lora takes it."""
     path, colon, scale = text.rpartition(":")
     if colon and path and not Path(text).exists():
         try:

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,12 +42,15 @@ class _Log(threading.local):
 
 _log = _Log()
 _echo = False
+_heard: list[str] | None = None
 
 
 @api.llama_log_callback  # type: ignore[untyped-decorator]
 def _keep(level: int, text: bytes, _: object) -> None:
     if _echo:
         os.write(2, text)
+    if _heard is not None:
+        _heard.append(text.decode("utf-8", "replace"))
     log = _log.lines
     if level == _CONT and log:
         last, line = log.pop()
@@ -68,6 +72,24 @@ def echo_log() -> None:
     """From now on, also write everything that llama.cpp says to stderr: for a child process whose parent reads that."""
     global _echo
     _echo = True
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[list[str]]:
+    """Everything that llama.cpp says meanwhile, information included."""
+    global _heard
+    said: list[str] = []
+    _heard = said
+    try:
+        yield said
+    finally:
+        _heard = None
+
+
+def buffers(said: Sequence[str]) -> int:
+    """Bytes of the buffers that llama.cpp says it made, those of the weights left out."""
+    found = re.findall(r"(\S+) +buffer size = +([\d.]+) MiB", "".join(said))
+    return int(sum(float(n) for kind, n in found if kind != "model") * (1 << 20))
 
 
 def last_error() -> str:
@@ -220,6 +242,50 @@ def gpus() -> tuple[str, ...]:
         if _dev_type(dev) in (_GPU, _GPU + 1):
             found.append(f"{_dev_name(dev).decode()} ({_dev_description(dev).decode().strip()})")
     return tuple(found)
+
+
+_dev_memory = _declare("ggml_backend_dev_memory", None, ctypes.c_void_p, *[ctypes.POINTER(ctypes.c_size_t)] * 2)
+_dev_reg = _declare("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)
+_reg_name = _declare("ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
+_KINDS = ("CPU", "GPU", "integrated GPU", "accelerator")  # ggml_backend_dev_type
+
+
+@dataclass(frozen=True)
+class Device:
+    """What llama.cpp can compute on. free, total: bytes of its memory, 0 where it does not tell."""
+
+    name: str
+    description: str
+    kind: str
+    back_end: str
+    free: int
+    total: int
+
+
+def devices() -> list[Device]:
+    """All devices of the back ends that this llama.cpp was built with."""
+    found = []
+    for dev in map(_dev_get, range(_dev_count())):
+        free, total, kind = ctypes.c_size_t(), ctypes.c_size_t(), _dev_type(dev)
+        _dev_memory(dev, free, total)
+        name, text, reg = (x.decode("utf-8", "replace").strip() for x in (
+            _dev_name(dev), _dev_description(dev), _reg_name(_dev_reg(dev))))  # fmt: skip
+        found.append(Device(name, text, _KINDS[kind] if kind < len(_KINDS) else "device", reg, free.value, total.value))
+    return found
+
+
+@cache
+def features() -> tuple[str, ...]:
+    """The processor features that this llama.cpp was built with: "AVX2", "AVX512", "NEON"."""
+    text = (api.llama_print_system_info() or b"").decode("utf-8", "replace")
+    return tuple(re.findall(r"(\w+) = 1", text))
+
+
+def ggml_version() -> str:
+    """ggml's own version, "" where the library does not tell it."""
+    with contextlib.suppress(AttributeError):
+        return str(_declare("ggml_version", ctypes.c_char_p)().decode())
+    return ""
 
 
 @cache

@@ -43,6 +43,20 @@ class Tokenizer:
             self._weights.check()
             yield
 
+    @property
+    def kind(self) -> str:
+        """How it cuts text: "byte-level BPE", "SentencePiece", ..."""
+        names = (
+            "none",
+            "SentencePiece",
+            "byte-level BPE",
+            "WordPiece",
+            "Unigram",
+            "RWKV",
+            "PLaMo-2",
+        )  # llama_vocab_type
+        return names[self._type] if 0 <= self._type < len(names) else f"type {self._type}"
+
     def _id(self, token: int) -> int | None:
         return token if 0 <= token < self.n_vocab else None
 
