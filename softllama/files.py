@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from softllama.errors import SoftLlamaError
 
@@ -37,3 +39,24 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
             raise
     except OSError as e:
         raise SoftLlamaError(f"cannot write {str(p)!r}: {e.strerror or e}", "name another file") from None
+
+
+def from_json(text: str | bytes) -> Any:
+    """The value of a JSON text in which every number is one: NaN and infinity, which Python reads, are none.
+
+    Raises ValueError for everything else, also for what is nested too deeply or does not fit into a float.
+    """
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"it holds {name}")
+
+    def real(digits: str) -> float:
+        value = float(digits)
+        if not math.isfinite(value):
+            raise ValueError(f"it holds {digits[:30]}")
+        return value
+
+    try:
+        return json.loads(text, parse_constant=refuse, parse_float=real)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

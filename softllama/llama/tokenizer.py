@@ -89,7 +89,13 @@ class Tokenizer:
         if n < 0:
             out = (ctypes.c_int32 * -n)()
             n = api.llama_tokenize(self._vocab, data, len(data), out, -n, False, special)
-        return list(out[: max(n, 0)])
+        ids = list(out[: max(n, 0)])
+        if ids and not 0 <= min(ids) <= max(ids) < self.n_vocab:  # the vocabulary's own ids may be wrong
+            raise PromptError(
+                f"this model's vocabulary cannot encode a part of {data[:60].decode('utf-8', 'replace')!r}",
+                "use other characters",
+            )
+        return ids
 
     @cached_property
     def _adds_space(self) -> bool:

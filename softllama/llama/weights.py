@@ -30,6 +30,14 @@ _NO_BATCH = {  # measured: an embedding batch gives other logits than the token,
 }
 _DRAFT = {"eagle3", "dflash", "gemma4-assistant"}
 _VOCODERS = {"wavtokenizer-dec", "pockettts"}
+_SIZES = (  # each is a side of some tensor, or a part of one
+    "embedding_length", "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
+    "attention.key_length_swa", "attention.value_length_swa", "attention.key_length_mla", "attention.value_length_mla",
+    "attention.kv_lora_rank", "attention.q_lora_rank", "ssm.conv_kernel", "ssm.inner_size", "ssm.state_size",
+    "ssm.time_step_rank", "ssm.group_count", "wkv.head_size", "shortconv.l_cache",
+)  # fmt: skip
+_NOPE = {"glm5-next"}  # no rotation, and a file that says so
+_NO_FLOATS = "ffn_gate_tid2eid"  # a table of expert numbers; every other tensor is multiplied with
 _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
 
 
@@ -74,15 +82,23 @@ def damage(h: Header) -> str | None:
 
     layers, experts, used = number("block_count", 1), number("expert_count", 0), number("expert_used_count", 0)
     used_given = h.get("{arch}.expert_used_count", 0)  # an array in some models
-    heads, rotary = number("attention.head_count", 0), number("rope.dimension_count", 0)
+    heads, rotary_given = number("attention.head_count", 0), h.get("{arch}.rope.dimension_count")
+    rotary = number("rope.dimension_count", 0)
     head = number("attention.key_length", number("embedding_length", 0) // heads if heads > 0 else math.inf)
+    # nothing is larger than what it describes: memory is set aside by these numbers, before anything is compared
+    longest = max((max(t.shape) for t in h.tensors.values()), default=math.inf)
     bad = {
+        **{key: number(key, 0) > longest for key in _SIZES},
+        "vocab_size": "tokenizer.ggml.tokens" not in h.metadata and number("vocab_size", 0) > longest,
         "block_count": not 1 <= layers <= 512,
         "nextn_predict_layers": number("nextn_predict_layers", 0) > layers,
         # llama.cpp itself forgets a single expert of the Hunyuan models
         "expert_count": experts > 1024 or (experts > h.arch.startswith("hunyuan") and used_given == 0),
         "expert_used_count": used > experts,
-        "rope.dimension_count": rotary % 2 != 0 or (heads > 0 and rotary > head),
+        # 0 turns nothing, and llama.cpp does not come to an end, where an architecture turns at all
+        "rope.dimension_count": rotary % 2 != 0
+        or (heads > 0 and rotary > head)
+        or (rotary_given == 0 and h.arch not in _NOPE),
         "attention.layer_norm_rms_epsilon": not 0 <= number("attention.layer_norm_rms_epsilon", 0) < math.inf,
         "attention.layer_norm_epsilon": not 0 <= number("attention.layer_norm_epsilon", 0) < math.inf,
     }
@@ -107,6 +123,7 @@ def find_table(h: Header) -> Tensor:
         what = "a vocabulary without weights" if not h.tensors else "no token_embd.weight tensor"
         raise ModelError(f"{h.path} holds {what}", "name a complete model")
     t = binding.table_type(table.ggml_type)
+    check_floats(h)
     n_embd, n_vocab = table.shape[:2]
     if (
         table.shape[2:] not in ((), (1, 1))
@@ -115,6 +132,15 @@ def find_table(h: Header) -> Tensor:
     ):
         raise ModelError(f"{h.path}: {table.name} has the shape {table.shape}, which does not fit its type {t.name}")
     return table
+
+
+def check_floats(h: Header) -> None:
+    """Raise ModelError for a tensor that is to be multiplied with, and cannot be: llama.cpp would call a null pointer."""
+    for t in h.tensors.values():
+        if _NO_FLOATS not in t.name and not binding.has_floats(t.ggml_type):
+            raise ModelError(
+                f"{h.path} is damaged: its tensor {t.name[:60]!r} does not hold floats", "fetch the file again"
+            )
 
 
 @dataclass(frozen=True)
@@ -206,7 +232,7 @@ class Weights:
             return
         if (text := header.twice_in_vocabulary(self.header.path)) is not None:
             raise ModelError(
-                f"{self.header.path} is damaged: its vocabulary lists {text!r} twice", "fetch the file again"
+                f"{self.header.path} is damaged: its vocabulary lists {text[:60]!r} twice", "fetch the file again"
             )
         cache.store("vocabulary", key, True)
 
@@ -216,13 +242,14 @@ class Weights:
         h = header.read(path)
         if h.kind != "adapter":
             raise ModelError(
-                f"{h.path} is not a LoRA adapter (general.type is {h.kind!r})", "-m names models, --lora adapters"
+                f"{h.path} is not a LoRA adapter (general.type is {h.kind[:60]!r})", "-m names models, --lora adapters"
             )
         if any(name.startswith(("token_embd", self.table.name)) for name in h.tensors):
             raise ModelError(
                 f"the adapter {h.path.name} changes the token-embedding table, which mixtures are read from",
                 "merge it into the model first, with llama.cpp's llama-export-lora",
             )
+        check_floats(h)
         binding.clear_log()
         pointer = api.llama_adapter_lora_init(self.pointer, os.fsencode(h.path))
         if not pointer:
