@@ -29,14 +29,22 @@
 #define ALIGNED _Alignas(64)
 #endif
 
+#if defined(__GNUC__) || defined(__clang__)
+#define FETCH(p) __builtin_prefetch(p)
+#else
+#define FETCH(p) (void)(p)
+#endif
+
 #define LANES 16 /* partial sums of a pass over logits */
 
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 #define NAME(x) JOIN(x, SUFFIX)
 
-/* acc[j] += w * (value j of src), n values, n a multiple of the type's block; acc: (n) float32 */
-typedef void (*softmix_add_row)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc);
+/* acc[j] += w * (value j of src), n values, n a multiple of the type's block; acc: (n) float32. As many bytes at `next` are
+ * fetched into the cache on the way. */
+typedef void (*softmix_add_row)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
+                                const unsigned char *next);
 
 /* softmix_has without asking the processor: a check for every call. (rows.c) */
 int softmix_runs(int isa);

@@ -6,9 +6,13 @@
  * the two cancel. Rows in a file may begin at any byte.
  */
 
-TARGET static void NAME(f32_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
+TARGET static void NAME(f32_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
+                               const unsigned char *next) {
     int64_t j = 0;
-    for (; j + 16 <= n; j += 16) NAME(f32_16_)(acc + j, src + 4 * j, w);
+    for (; j + 16 <= n; j += 16) {
+        FETCH(next + 4 * j);
+        NAME(f32_16_)(acc + j, src + 4 * j, w);
+    }
     for (; j < n; j++) {
         float v;
         memcpy(&v, src + 4 * j, 4);
@@ -16,29 +20,45 @@ TARGET static void NAME(f32_)(const unsigned char *src, int64_t n, float w, floa
     }
 }
 
-TARGET static void NAME(bf16_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
+TARGET static void NAME(bf16_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
+                               const unsigned char *next) {
     int64_t j = 0;
+    for (; j + 32 <= n; j += 32) {
+        FETCH(next + 2 * j);
+        NAME(bf16_16_)(acc + j, src + 2 * j, w);
+        NAME(bf16_16_)(acc + j + 16, src + 2 * j + 32, w);
+    }
     for (; j + 16 <= n; j += 16) NAME(bf16_16_)(acc + j, src + 2 * j, w);
     for (; j < n; j++) acc[j] += w * bfloat(src + 2 * j);
 }
 
-TARGET static void NAME(f16_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
+TARGET static void NAME(f16_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
+                               const unsigned char *next) {
     int64_t j = 0;
+    for (; j + 32 <= n; j += 32) {
+        FETCH(next + 2 * j);
+        NAME(f16_16_)(acc + j, src + 2 * j, w);
+        NAME(f16_16_)(acc + j + 16, src + 2 * j + 32, w);
+    }
     for (; j + 16 <= n; j += 16) NAME(f16_16_)(acc + j, src + 2 * j, w);
     for (; j < n; j++) acc[j] += w * NAME(half_)(src + 2 * j);
 }
 
 /* block_q8_0, 34 bytes for 32: half d, int8 q[32]; d q */
-TARGET static void NAME(q8_0_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
-    for (int64_t j = 0; j < n; j += 32, src += 34) {
+TARGET static void NAME(q8_0_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
+                               const unsigned char *next) {
+    for (int64_t j = 0; j < n; j += 32, src += 34, next += 34) {
+        FETCH(next);
         const float s = w * NAME(half_)(src);
         NAME(i8_32_)(acc + j, (const int8_t *)src + 2, s, s);
     }
 }
 
 /* block_q4_0, 18 bytes for 32: half d, nibbles[16], low ones first; d (q - 8) */
-TARGET static void NAME(q4_0_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
-    for (int64_t j = 0; j < n; j += 32, src += 18) {
+TARGET static void NAME(q4_0_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
+                               const unsigned char *next) {
+    for (int64_t j = 0; j < n; j += 32, src += 18, next += 18) {
+        if (j % 64 == 0) FETCH(next);
         const float s = w * NAME(half_)(src);
         int8_t v[32];
         NAME(fourth_)(src + 2, v);
@@ -48,8 +68,10 @@ TARGET static void NAME(q4_0_)(const unsigned char *src, int64_t n, float w, flo
 
 /* block_q4_K, 144 bytes for 256: half d, half dmin, 8 scales and 8 minima of 6 bits in 12 bytes, nibbles[128].
  * 64 values come from 32 bytes: low nibbles, then high ones; (d sc) q - (dmin m) */
-TARGET static void NAME(q4_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
-    for (int64_t j = 0; j < n; j += 256, src += 144) {
+TARGET static void NAME(q4_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
+                               const unsigned char *next) {
+    for (int64_t j = 0; j < n; j += 256, src += 144, next += 144) {
+        for (int l = 0; l < 144; l += 64) FETCH(next + l);
         ALIGNED float d[8], m[8];
         int8_t b[16];
         six_bits(src + 4, b);
@@ -62,8 +84,10 @@ TARGET static void NAME(q4_k_)(const unsigned char *src, int64_t n, float w, flo
 }
 
 /* block_q5_K, 176 bytes for 256: as q4_K, with the fifth bits in 32 bytes before the nibbles */
-TARGET static void NAME(q5_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
-    for (int64_t j = 0; j < n; j += 256, src += 176) {
+TARGET static void NAME(q5_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
+                               const unsigned char *next) {
+    for (int64_t j = 0; j < n; j += 256, src += 176, next += 176) {
+        for (int l = 0; l < 176; l += 64) FETCH(next + l);
         ALIGNED float d[8], m[8];
         int8_t b[16];
         six_bits(src + 4, b);
@@ -76,8 +100,10 @@ TARGET static void NAME(q5_k_)(const unsigned char *src, int64_t n, float w, flo
 }
 
 /* block_q6_K, 210 bytes for 256: low 4 bits[128], high 2 bits[64], int8 scales[16], half d; (d sc) (q - 32) */
-TARGET static void NAME(q6_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc) {
-    for (int64_t j = 0; j < n; j += 256, src += 210) {
+TARGET static void NAME(q6_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
+                               const unsigned char *next) {
+    for (int64_t j = 0; j < n; j += 256, src += 210, next += 210) {
+        for (int l = 0; l < 210; l += 64) FETCH(next + l);
         const float d = NAME(half_)(src + 208);
         ALIGNED int8_t v[256];
         ALIGNED float s[16];

@@ -195,6 +195,21 @@ TARGET static void NAME(bins_)(const float *z, int64_t n, double max, double inv
 }
 
 /* The ids of logits of at least `least`, in increasing order; returns how many. */
+#if VECTORS
+TARGET static int64_t NAME(pick_)(const float *z, int64_t n, float least, int32_t *ids) {
+    const __m256 t = _mm256_set1_ps(least);
+    int64_t k = 0, i = 0;
+    for (; i + 8 <= n; i += 8) {
+        unsigned found = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(z + i), t, _CMP_GE_OQ));
+        for (; found; found &= found - 1) ids[k++] = (int32_t)i + __builtin_ctz(found);
+    }
+    for (; i < n; i++) {
+        ids[k] = (int32_t)i;
+        k += z[i] >= least;
+    }
+    return k;
+}
+#else
 TARGET static int64_t NAME(pick_)(const float *z, int64_t n, float least, int32_t *ids) {
     int64_t k = 0;
     for (int64_t i = 0; i < n; i++) { /* without a branch, as nothing foretells which they are */
@@ -203,6 +218,7 @@ TARGET static int64_t NAME(pick_)(const float *z, int64_t n, float least, int32_
     }
     return k;
 }
+#endif
 
 static const softmix_scan NAME(scan) = {NAME(peak_), NAME(sums_), NAME(probs_), NAME(bins_), NAME(pick_), NAME(above_),
                                       NAME(js_)};

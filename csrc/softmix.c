@@ -9,8 +9,8 @@ static int bad_size(int64_t n) { return n < 1 || n > SOFTMIX_MAX_N; }
 /* ---- mixing -------------------------------------------------------------------------------------------------- */
 
 #define BATCH 32 /* rows summed in float32 before the sum goes to double */
-#define AHEAD 2  /* rows fetched before they are needed; where they follow each other, one: the processor itself does not
-                    look beyond a page */
+#define AHEAD 4  /* a row is fetched while the row so many before it is added: the processor itself does not look beyond a page */
+#define FAR 16   /* scattered rows: where their page lies is looked up that much earlier */
 
 /* Rows of a checked table, and how they are read. */
 typedef struct {
@@ -21,9 +21,14 @@ typedef struct {
     softmix_flush flush;
 } rows_t;
 
+/* Where a row's column `first` is, the first of a block. */
+static const unsigned char *place(const rows_t *t, int64_t row, int64_t first) {
+    return t->data + row * t->row_bytes + first / t->block * t->block_bytes;
+}
+
 /* Columns [first, first + n) of a row into values, as float32, by ggml's own function; first and n are whole blocks. */
 static void read_row(const rows_t *t, int64_t row, int64_t first, int64_t n, float *values) {
-    const unsigned char *src = t->data + row * t->row_bytes + first / t->block * t->block_bytes;
+    const unsigned char *src = place(t, row, first);
     if (t->to_float) {
         t->to_float(src, values, n);
     } else {
@@ -31,10 +36,10 @@ static void read_row(const rows_t *t, int64_t row, int64_t first, int64_t n, flo
     }
 }
 
-/* acc += w * those columns */
-static void add_row(const rows_t *t, int64_t row, int64_t first, int64_t n, float w, float *acc) {
+/* acc += w * those columns, while the processor fetches the same columns of a later row */
+static void add_row(const rows_t *t, int64_t row, int64_t first, int64_t n, float w, float *acc, int64_t later) {
     if (t->kernel) {
-        t->kernel(t->data + row * t->row_bytes + first / t->block * t->block_bytes, n, w, acc);
+        t->kernel(place(t, row, first), n, w, acc, place(t, later, first));
         return;
     }
     float values[SOFTMIX_TILE];
@@ -42,27 +47,19 @@ static void add_row(const rows_t *t, int64_t row, int64_t first, int64_t n, floa
     for (int64_t j = 0; j < n; j++) acc[j] += w * values[j];
 }
 
-static void fetch_row(const rows_t *t, int64_t row, int64_t first, int64_t n) {
-#if defined(__GNUC__) || defined(__clang__)
-    const unsigned char *src = t->data + row * t->row_bytes + first / t->block * t->block_bytes;
-    for (int64_t b = 0; b < n / t->block * t->block_bytes; b += 64) __builtin_prefetch(src + b);
-#else
-    (void)t, (void)row, (void)first, (void)n;
-#endif
-}
-
 /* sum[j] += sum_i weights[i] * column first + j of row ids[i] (NULL: i), n <= SOFTMIX_TILE columns.
  * Few rows: every product in double. Many: BATCH of them in float32, then on in double. */
 static void add_tile(const rows_t *t, int64_t first, int64_t n, const int32_t *ids, const float *weights, int64_t k,
                      int few, double *sum) {
     ALIGNED float acc[SOFTMIX_TILE]; /* wide loads that cross cache lines are slow */
-    const int64_t ahead = ids ? AHEAD : 1;
     for (int64_t j = 0; j < n; j++) acc[j] = 0.0f;
     for (int64_t start = 0; start < k;) {
         const int64_t end = few ? start + 1 : start + BATCH < k ? start + BATCH : k;
         for (int64_t i = start; i < end; i++) {
-            if (i + ahead < k) fetch_row(t, ids ? ids[i + ahead] : i + ahead, first, n);
-            if (weights[i] != 0.0f) add_row(t, ids ? ids[i] : i, first, n, few ? 1.0f : weights[i], acc);
+            const int64_t later = i + AHEAD < k ? i + AHEAD : i;
+            if (ids && i + FAR < k) FETCH(place(t, ids[i + FAR], first));
+            if (weights[i] == 0.0f) continue;
+            add_row(t, ids ? ids[i] : i, first, n, few ? 1.0f : weights[i], acc, ids ? ids[later] : later);
         }
         t->flush(acc, n, few ? (double)weights[start] : 1.0, sum);
         start = end;
@@ -411,6 +408,44 @@ int64_t softmix_draw(const double *p, int64_t n, double u) {
         if (c > u * sum) return i;
     }
     return n - 1;
+}
+
+int softmix_sample(const float *logits, int64_t n, double temperature, float max, double u, int32_t *id, int isa) {
+    const int bad = bad_logits(logits, n, temperature);
+    if (bad) return bad;
+    if (!isfinite(max)) return 4;
+    if (!(u >= 0.0 && u < 1.0)) return 5;
+    if (!id) return 6;
+    if (!softmix_runs(isa)) return 7;
+    enum { BLOCK = 1024 };
+    const double inv_t = 1.0 / temperature;
+    const softmix_scan *scan = softmix_scanner(isa);
+    double total = 0.0, s, sx, c = 0.0;
+    scan->sums(logits, n, max, inv_t, &total, &sx);
+    const double target = u * total;
+    int32_t last = -1; /* of the ids passed, the last that has a probability: rounding can put the target behind all */
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        const int64_t m = n - at < BLOCK ? n - at : BLOCK;
+        scan->sums(logits + at, m, max, inv_t, &s, &sx);
+        if (c + s <= target && at + m < n) {
+            c += s;
+            continue;
+        }
+        for (int64_t i = at; i < at + m; i++) {
+            const double e = exp(((double)logits[i] - max) * inv_t);
+            if (e > 0.0) last = (int32_t)i;
+            c += e;
+            if (c > target && last >= 0) {
+                *id = last;
+                return 0;
+            }
+        }
+    }
+    for (int64_t i = n; last < 0 && i-- > 0;) {
+        if (((double)logits[i] - max) * inv_t > -745.0) last = (int32_t)i;
+    }
+    *id = last < 0 ? 0 : last;
+    return 0;
 }
 
 int softmix_entropy(const float *logits, int64_t n, float temperature, double *out, int isa) {

@@ -97,6 +97,10 @@ int softmix_filter(const float *logits, int64_t n, int32_t *ids, int64_t k, doub
 /* The first index whose cumulative sum exceeds u times the whole sum, 0 <= u < 1; -1 for no array. p: (n) >= 0. */
 int64_t softmix_draw(const double *p, int64_t n, double u);
 
+/* One id of softmax(logits / temperature): the first whose cumulative sum, in the order of ids, exceeds u times the whole
+ * sum, 0 <= u < 1; never one of probability 0. max as in softmix_sums. */
+int softmix_sample(const float *logits, int64_t n, double temperature, float max, double u, int32_t *id, int isa);
+
 /* Entropy of softmax(logits / temperature) in nats: -sum p ln p. */
 int softmix_entropy(const float *logits, int64_t n, float temperature, double *out, int isa);
 

@@ -164,8 +164,7 @@ class Distribution:
 
     def sample(self, rng: np.random.Generator, temperature: float = 1.0) -> int:
         """One id drawn from softmax(logits / temperature), by inversion of the cumulative sum."""
-        c = np.cumsum(kernels.softmax(self.logits, temperature), dtype=np.float64)
-        return int(min(np.searchsorted(c, rng.random() * c[-1], side="right"), len(c) - 1))
+        return kernels.sample(self.logits, self.highest, rng.random(), temperature)
 
     def to_mixture(self, n: int | None = None, mass: float = 1.0) -> Mixture:
         """The distribution as a mixture: the n heaviest tokens, or the fewest that hold `mass`, renormalised.

@@ -24,7 +24,7 @@ from softllama._shim import ffi, lib
 from softllama.errors import SoftLlamaError, UsageError
 
 F32 = NDArray[np.float32]
-CHUNK = 1024  # rows that one thread takes at a time; part of the result's rounding, so not a setting
+CHUNK, PIECES = 1024, 32  # a thread takes so many rows at a time, or a piece of so many; part of the result's rounding
 PER_NAT = 32  # bins in a nat, of `tail`
 ISAS = {"scalar": lib.SOFTMIX_SCALAR, "avx2": lib.SOFTMIX_AVX2, "avx512": lib.SOFTMIX_AVX512, "neon": lib.SOFTMIX_NEON}
 
@@ -162,7 +162,8 @@ def _mix_many(rows: Rows, ids: NDArray[Any], weights: F32, out: F32, scale: floa
     if not n_embd <= len(out):
         raise SoftLlamaError("softmix_mix: argument 13 is not allowed")
     whole = k == n_rows and ids[0] == 0 and ids[-1] == k - 1 and bool((ids[1:] > ids[:-1]).all())
-    starts = range(0, k, CHUNK)
+    piece = max(CHUNK, -(-k // PIECES))
+    starts = range(0, k, piece)
     sums = np.zeros((len(starts), n_embd))  # float64
     codes = [0] * len(starts)
     table, w, s = ffi.cast("char *", start), _pointer("float[]", weights), _pointer("double[]", sums)
@@ -175,7 +176,7 @@ def _mix_many(rows: Rows, ids: NDArray[Any], weights: F32, out: F32, scale: floa
             first, have = (at, n_rows - at) if whole else (0, n_rows)
             codes[c] = lib.softmix_add(
                 table + first * row_bytes, have, row_bytes, n_embd, *rest, which if whole else which + at, w + at,
-                min(CHUNK, k - at), s + c * n_embd, kind, best,
+                min(piece, k - at), s + c * n_embd, kind, best,
             )  # fmt: skip
 
     _share(work, min(threads, len(starts)))
@@ -286,6 +287,15 @@ def filtered(
     if rc:
         raise SoftLlamaError(f"softmix_filter: argument {rc} is not allowed")
     return ids[: count[0]], p[: count[0]]
+
+
+def sample(logits: F32, high: float, u: float, temperature: float = 1.0) -> int:
+    """The first id whose cumulative sum of e^((logits - high)/temperature) exceeds u times the whole sum, 0 <= u < 1."""
+    out = ffi.new("int32_t *")
+    rc = lib.softmix_sample(_pointer("float[]", logits), len(logits), _temperature(temperature), high, u, out, isa())
+    if rc:
+        _fail(rc, "sample", logits)
+    return int(out[0])
 
 
 def draw(p: NDArray[np.float64], u: float) -> int:

@@ -210,7 +210,17 @@ def test_the_instruction_set_changes_no_bit_of_a_pass(monkeypatch: pytest.Monkey
         s = kernels.sums(z, high, 0.7)
         ids, gone, last = kernels.tail(z, high, 1e-4 * s[0], 0.7)
         found.append(
-            (high, at, s, ids.tobytes(), gone, last, kernels.softmax(z).tobytes(), kernels.top(z, 99).tobytes())
+            (
+                high,
+                at,
+                s,
+                ids.tobytes(),
+                gone,
+                last,
+                kernels.softmax(z).tobytes(),
+                kernels.top(z, 99).tobytes(),
+                *(kernels.sample(z, high, u, 0.7) for u in (0.1, 0.5, 0.99)),
+            )
         )
     kernels.isa.cache_clear()
     assert all(f == found[0] for f in found)
@@ -259,6 +269,29 @@ def test_draws_invert_the_cumulative_sum() -> None:
         assert kernels.draw(7 * p, u) == want
 
 
+@pytest.mark.parametrize("n", SIZES)
+def test_a_sample_inverts_the_cumulative_sum_of_the_whole_vocabulary(n: int, isa: str) -> None:
+    r = np.random.default_rng(n)
+    z = (r.standard_normal(n) * 4).astype(np.float32)
+    z[r.random(n) < 0.3] = -np.inf
+    z[n // 2] = 3
+    high = kernels.peak(z)[0]
+    for t in (0.2, 1.0, 9.0):
+        c = np.cumsum(np.exp((z.astype(np.float64) - high) / t))
+        for u in (0.0, *r.random(20), 1 - 2**-53):
+            found = kernels.sample(z, high, u, t)
+            assert z[found] > -np.inf
+            below = c[found - 1] if found else 0.0
+            assert below <= u * c[-1] * (1 + 1e-12)
+            assert u * c[-1] <= c[found] * (1 + 1e-12)
+
+
+def test_a_sample_never_has_the_probability_0() -> None:
+    z = np.full(3000, -np.inf, dtype=np.float32)
+    z[[5, 2100]] = 0, -9000  # e^-9000 is 0
+    assert {kernels.sample(z, 0.0, u) for u in (0.0, 0.5, 1 - 2**-53)} == {5}
+
+
 def test_the_summary_is_the_other_functions(isa: str) -> None:
     for n in (1, 3, 5, 922, 151_936):
         z = (np.random.default_rng(n).standard_normal(n) * 4).astype(np.float32)
@@ -288,6 +321,11 @@ NULL, NAN, ISA = kernels.ffi.NULL, float("nan"), int(lib.softmix_isa())
             "tail",
             (z4, 4, 1.0, 0.0, 0.1, I4, N1, D2, ISA),
             {1: NULL, 2: 0, 3: -1.0, 4: NAN, 5: 0.0, 6: NULL, 7: NULL, 8: NULL, 9: 99},
+        ),
+        (
+            "sample",
+            (z4, 4, 1.0, 0.0, 0.5, I4, ISA),
+            {1: NULL, 2: 0, 3: 0.0, 4: NAN, 5: 1.0, 6: NULL, 7: 99},
         ),
         (
             "filter",
