@@ -1,7 +1,8 @@
 """Damaged model files through load and probe, one forked process each, so that thousands of them take minutes: llama.cpp is
 imported once, and no thread of it has started when a case is forked. Linux and macOS.
 
-A case is a number: with the seed it says which model is taken and what is done to it (tests/damage.py).
+A case is a number: with the seed it says which model is taken and what is done to it (tests/damage.py). A bare case is
+loaded straight away; one that is tried goes the way of a user's file, which softllama first loads in a child process.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tests import damage, tiny
 
 BUNDLED = Path(sl.__file__).parent / "models"
 SECONDS = 20  # of processor time; an undamaged file takes 0.1
+TRIAL_SECONDS = "15"  # that the trial waits for llama.cpp
 PATIENCE = 120  # seconds by the clock: the machine may be busy
 SPARE = 128 << 20  # bytes that a case may take beyond its file: context, logits, and what llama.cpp needs by itself
 TIMES = 8  # the file's size, for what is read, copied and repacked
@@ -93,9 +95,10 @@ class Fuzzer:
         name = NAMES[rng.randrange(len(NAMES))]
         return (name, *damage.damage(self.model(name).read_bytes(), f"{self.seed}/{number}/{name}"))
 
-    def run(self, number: int) -> Outcome:
-        """Write the file, load it in a child, and judge."""
+    def run(self, number: int, *, tried: bool = False) -> Outcome:
+        """Write the file, load it in a child, and judge. tried: as a user's file is loaded."""
         name, data, note = self.case(number)
+        os.environ["SOFTLLAMA_TRIAL"] = TRIAL_SECONDS if tried else "off"
         path, adapter, others = self.write(number, name, data)
         limit = SPARE + TIMES * len(data)
         try:

@@ -38,6 +38,7 @@ _SIZES = (  # each is a side of some tensor, or a part of one
 )  # fmt: skip
 _NOPE = {"glm5-next"}  # no rotation, and a file that says so
 _NO_FLOATS = "ffn_gate_tid2eid"  # a table of expert numbers; every other tensor is multiplied with
+ALIGNMENT = 32  # of tensors in memory, and so of the first in a file that is mapped
 _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
 
 
@@ -123,7 +124,7 @@ def find_table(h: Header) -> Tensor:
         what = "a vocabulary without weights" if not h.tensors else "no token_embd.weight tensor"
         raise ModelError(f"{h.path} holds {what}", "name a complete model")
     t = binding.table_type(table.ggml_type)
-    check_floats(h)
+    check_tensors(h)
     n_embd, n_vocab = table.shape[:2]
     if (
         table.shape[2:] not in ((), (1, 1))
@@ -134,12 +135,19 @@ def find_table(h: Header) -> Tensor:
     return table
 
 
-def check_floats(h: Header) -> None:
-    """Raise ModelError for a tensor that is to be multiplied with, and cannot be: llama.cpp would call a null pointer."""
+def check_tensors(h: Header) -> None:
+    """Raise ModelError for tensors at which llama.cpp would end the process."""
     for t in h.tensors.values():
         if _NO_FLOATS not in t.name and not binding.has_floats(t.ggml_type):
             raise ModelError(
                 f"{h.path} is damaged: its tensor {t.name[:60]!r} does not hold floats", "fetch the file again"
+            )
+    for file in h.files:
+        first = min((t.offset for t in h.tensors.values() if t.path == file), default=0)
+        if first % ALIGNMENT:
+            raise ModelError(
+                f"{file} is damaged: its tensors begin at byte {first:,}, which is no multiple of {ALIGNMENT}",
+                "fetch the file again",
             )
 
 
@@ -249,7 +257,7 @@ class Weights:
                 f"the adapter {h.path.name} changes the token-embedding table, which mixtures are read from",
                 "merge it into the model first, with llama.cpp's llama-export-lora",
             )
-        check_floats(h)
+        check_tensors(h)
         binding.clear_log()
         pointer = api.llama_adapter_lora_init(self.pointer, os.fsencode(h.path))
         if not pointer:

@@ -383,6 +383,20 @@ static void run(bytes_t *b) {
                 total += p[i];
             }
             CHECK(fabs(total - 1.0) < 1e-5);
+            const double u = wide(b);
+            int32_t one_of = -1, too = -1;
+            for (int s = 0; s < n_isas; s++) {
+                const int rc = softmix_sample(a, n, t, high, u, s ? &too : &one_of, isas[s]);
+                CHECK(rc == (u >= 0 && u < 1 ? 0 : 5));
+                CHECK(rc || !s || one_of == too);
+            }
+            if (u >= 0 && u < 1) {
+                CHECK(one_of >= 0 && one_of < n && ((double)a[one_of] - (double)high) / t > -746.0);
+                double before = 0.0;
+                for (int32_t i = 0; i < one_of; i++) before += exp(((double)a[i] - (double)high) / t);
+                const double with = before + exp(((double)a[one_of] - (double)high) / t);
+                CHECK(before <= u * sums[0] * (1 + 1e-9) + 1e-9 && with >= u * sums[0] * (1 - 1e-9) - 1e-9);
+            }
             if (mass > 0) {
                 int64_t kept = 0, again = 0;
                 double below[2], too[2];
