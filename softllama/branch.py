@@ -115,7 +115,7 @@ def _run(
             logits = _feed_tails(model, context, len(prefix), part)[:n]
             n = max(0, min(n, continued - start))
             texts = _continue(model, context, logits, n, len(prefix) + length, steps)
-            results += [Branch(model.after(row), ids) for row, ids in zip(logits, texts, strict=True)]
+            results += [Branch(d, ids) for d, ids in zip(model.after_each(logits), texts, strict=True)]
         return results
     finally:
         context.close()
@@ -146,7 +146,7 @@ def _continue(
 ) -> list[tuple[int, ...]]:
     """Greedy ids after the first n sequences, up to `steps` each, ending with an end-of-generation token."""
     texts: list[list[int]] = [[] for _ in logits]
-    nexts = logits.argmax(axis=1).tolist()
+    nexts = logits.argmax(axis=1).tolist() if n * steps else []
     alive = list(range(n if steps else 0))
     for step in range(steps):
         for seq in alive:

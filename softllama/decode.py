@@ -332,9 +332,9 @@ def run(
                 seqs = list(fed)
                 fill(model, context, [(active[s], fed[s], vectors.get(s)) for s in seqs])
                 logits = context.decode(seqs, [fed[s].position for s in seqs], [True] * len(seqs))
-                for i, s in enumerate(seqs):
+                for i, (s, after) in enumerate(zip(seqs, model.after_each(logits), strict=True)):
                     active[s].evaluated += 1
-                    pending[s] = model.after(logits[i])
+                    pending[s] = after
                     if hidden:
                         vectors[s] = context.hidden(i)
     finally:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from softllama._shim import ffi, lib
 from softllama.errors import SoftLlamaError, UsageError
 
 F32 = NDArray[np.float32]
+T = TypeVar("T")
 CHUNK, PIECES = 1024, 32  # a thread takes so many rows at a time, or a piece of so many; part of the result's rounding
 PER_NAT = 32  # bins in a nat, of `tail`
 ISAS = {"scalar": lib.SOFTMIX_SCALAR, "avx2": lib.SOFTMIX_AVX2, "avx512": lib.SOFTMIX_AVX512, "neon": lib.SOFTMIX_NEON}
@@ -375,11 +376,17 @@ def skip_strings(buffer: Any, n: int, pos: int) -> int | None:
 
 def js_each(many: Sequence[F32], other: F32, known: Sequence[tuple[float, float]]) -> list[float]:
     """`js` of each of many logits to one other, in as many threads as there are processors, at most 8."""
-    out, todo = [0.0] * len(many), iter(range(len(many)))
+    return each(lambda i: js(many[i], other, known[i]), len(many), len(other))
 
-    def work() -> None:
+
+def each(work: Callable[[int], T], n: int, size: int) -> list[T]:
+    """[work(0), ..., work(n - 1)], each a pass over `size` numbers: in threads where that is enough to do."""
+    out: dict[int, T] = {}
+    todo = iter(range(n))
+
+    def some() -> None:
         for i in todo:
-            out[i] = js(many[i], other, known[i])
+            out[i] = work(i)
 
-    _share(work, min(8, os.cpu_count() or 1, max(1, len(many) * len(other) >> 16)))
-    return out
+    _share(some, min(8, os.cpu_count() or 1, max(1, n * size >> 16)))
+    return [out[i] for i in range(n)]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from softllama import kernels, vocab
 from softllama import mixture as mx
-from softllama import vocab
 from softllama.calibration import Calibration, calibrate
 from softllama.distribution import Distribution
 from softllama.embeddings import Table
@@ -197,6 +197,12 @@ class Model:
     def after(self, logits: NDArray[np.float32]) -> Distribution:
         """`distribution` of a row that `Context.decode` has just made, without another copy of it."""
         return Distribution.owning(logits, self.spell)
+
+    def after_each(self, logits: NDArray[np.float32]) -> list[Distribution]:
+        """`after` of each row (n, n_vocab)."""
+        if len(logits) == 1:
+            return [self.after(logits[0])]
+        return kernels.each(lambda i: self.after(logits[i]), *logits.shape)
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
