@@ -15,7 +15,6 @@ import resource
 import select
 import signal
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,8 @@ from tests import damage, tiny
 BUNDLED = Path(sl.__file__).parent / "models"
 SECONDS = 20  # of processor time; an undamaged file takes 0.1
 TRIAL_SECONDS = "15"  # that the trial waits for llama.cpp
-PATIENCE = 120  # seconds by the clock: the machine may be busy
+TICK = 0.05  # seconds between two looks at a child
+PATIENCE = 2400  # looks at one that takes no processor time; not seconds, as a machine may stand still
 SPARE = 128 << 20  # bytes that a case may take beyond its file: context, logits, and what llama.cpp needs by itself
 TIMES = 8  # the file's size, for what is read, copied and repacked
 SENTENCE = 1000  # characters of a message, beyond which it is none
@@ -150,21 +150,21 @@ def _in_child(call: Callable[[], tuple[str, str]], limit: int) -> tuple[str, str
     """What a call in a forked process came to: kind, reason, seconds of processor time, bytes taken."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115
     read, write = os.pipe()
-    start = time.monotonic()
     child = os.fork()
     if not child:
         os.close(read)
         _child(call, write, errors.fileno())
     os.close(write)
-    before, over, out = _rss(child), "", b""
+    before, over, out, looks = _rss(child), "", b"", 0
     while True:
-        ready, _, _ = select.select([read], [], [], 0.05)
+        ready, _, _ = select.select([read], [], [], TICK)
+        looks += 1
         if ready:
             piece = os.read(read, 1 << 16)
             if not piece:
                 break
             out += piece
-        elif time.monotonic() - start > PATIENCE:
+        elif looks > PATIENCE:
             over = "hang"
         elif _rss(child) - before > 8 * limit:  # before it takes the machine's
             over = "memory"
