@@ -70,6 +70,7 @@ FOUND: list[tuple[str, str, Callable[[bytes], bytes], str]] = [  # what fuzzing 
     ("rotation of 0", "gemma3", lambda d: edited(d, "gemma3.rope.dimension_count", 4, bytes(4)), "dimension_count = 0"),
     ("integers for weights", "llama", lambda d: retyped(d, "blk.0.attn_q.weight", 26), "does not hold floats"),
     ("a state of 2^31", "qwen35", lambda d: edited(d, "qwen35.ssm.inner_size", 4, b"\0\0\0\x80"), "inner_size = 2147483648"),
+    ("groups of no experts", "llama", lambda d: edited(d, "llama.expert_group_count", 4, b"\4\0\0\0"), "group_count = 4"),
     ("2^27 tokens", "none", lambda d: edited(d, "llama.vocab_size", 4, b"\0\0\0\x08"), "vocab_size = 134217728"),
     ("tensors anywhere", "phi3", lambda d: edited(d, "general.alignment", 4, b"\1\0\0\0"), "no multiple of 32"),
     ("a number for the type", "llama", lambda d: edited(d, "general.type", 4, bytes(4)), "general.type is of another type"),

@@ -496,3 +496,56 @@ def test_an_option_of_probe_is_taken_or_refused(cli: Any, write: Any, option: st
     code, _, err = cli("probe", "-m", write("llama"), "--mix", "dog,cat", option, value)
     assert code in (0, 1, 2)
     assert code == 0 or "Error: " in err
+
+
+# ---- what was found, once each ---------------------------------------------------------------------------------------
+
+
+def test_policies_inside_each_other_without_end_are_refused() -> None:
+    for text in ("gumbel:answer=" * 3000 + "greedy", "gumbel(answer=" * 3000 + "greedy" + ")" * 3000):
+        with pytest.raises(UsageError, match="more than 20 policies inside each other"):
+            written.parse(text)
+    assert written.parse("gumbel:answer=" * 5 + "greedy").answer is not None
+
+
+@pytest.mark.parametrize("pattern", ["(" * 5000, "a{99999999999999999999}", "(?:" * 3000 + ")" * 3000])
+def test_expressions_that_python_gives_up_are_refused(pattern: str) -> None:
+    assert reads(lambda: extract.rule(pattern), UsageError) is None
+
+
+def test_an_expression_of_which_python_warns_is_taken_without_a_word() -> None:
+    assert extract.rule("[[]x")("[x") == "[x"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "[" * 100_000])
+def test_numbers_that_are_none_are_refused_wherever_json_is_read(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "x.jsonl"
+    header, *rest = traces.trace().jsonl()
+    for text, read in (
+        ("\n".join([header.replace('"toy"', number), *rest]), trace_load.load),
+        (f'{{"kind": "conversation", "seed": {number}}}', chatfile.read),
+        (f'{{"question": "x", "answer": {number}}}\n', data.load),
+        (json.dumps(HEADER).replace('"m"', number) + "\n", results.read),
+    ):
+        path.write_text(text)
+        with pytest.raises(SoftLlamaError):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("record", "key", "value"),
+    [
+        (0, "arms", None), (0, "arms", [["greedy", {}], ["greedy", {}]]), (0, "arms", []), (0, "model", {}), (0, "data", 3),
+        (0, "settings", ...), (0, "info", []), (0, "info", {"problems": "2"}), (0, "info", {"manifest": 1}),
+        (1, "problem", "0"), (1, "problem", -1), (1, "seconds", "1"), (1, "right", 1), (1, "tokens", 1.5), (1, "text", None),
+    ],
+)  # fmt: skip
+def test_results_of_another_shape_are_refused(tmp_path: Path, record: int, key: str, value: Any) -> None:
+    whole = copy.deepcopy([HEADER, RESULT])
+    whole[record][key] = value
+    if value is ...:
+        del whole[record][key]
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(lines(whole))
+    with pytest.raises(SoftLlamaError, match=f"line {record + 1}: this is no file of results"):
+        results.read(path)

@@ -154,7 +154,7 @@ def _read(data: bytes, path: Path) -> tuple[dict[str, Any], list[Result]]:
             else:
                 r = _result(record)
                 results.setdefault(r.key, r)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise SoftLlamaError(
                 f"{path.name}, line {n}: this is no file of results", "-o names another file"
             ) from None
@@ -164,7 +164,7 @@ def _read(data: bytes, path: Path) -> tuple[dict[str, Any], list[Result]]:
 
 
 def _header(record: Any) -> dict[str, Any]:
-    """A header with all that a report is made from. Raises ValueError, KeyError or TypeError for another."""
+    """A header with all that a report is made from. Raises one of a few errors for another."""
     if record["kind"] != "eval" or record["format"] != FORMAT:
         raise ValueError
     names = [name for name, _ in record["arms"]]

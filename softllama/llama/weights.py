@@ -82,6 +82,7 @@ def damage(h: Header) -> str | None:
         return value if isinstance(value, int | float) else default
 
     layers, experts, used = number("block_count", 1), number("expert_count", 0), number("expert_used_count", 0)
+    groups = number("expert_group_count", 0)
     used_given = h.get("{arch}.expert_used_count", 0)  # an array in some models
     heads, rotary_given = number("attention.head_count", 0), h.get("{arch}.rope.dimension_count")
     rotary = number("rope.dimension_count", 0)
@@ -96,6 +97,8 @@ def damage(h: Header) -> str | None:
         # llama.cpp itself forgets a single expert of the Hunyuan models
         "expert_count": experts > 1024 or (experts > h.arch.startswith("hunyuan") and used_given == 0),
         "expert_used_count": used > experts,
+        "expert_group_count": groups > 0 and (groups >= experts or experts % groups != 0),
+        "expert_group_used_count": groups > 1 and not 0 < number("expert_group_used_count", 0) < groups,
         # 0 turns nothing, and llama.cpp does not come to an end, where an architecture turns at all
         "rope.dimension_count": rotary % 2 != 0
         or (heads > 0 and rotary > head)
