@@ -2,7 +2,8 @@
  *
  * A kernel is written once, as plain C that compilers vectorise, in a file *.inc.h. It is included with SUFFIX (what its
  * functions' names end in) and TARGET (the attribute that lets the compiler use the instructions) set. Lanes are summed in
- * an order that is written down, and nothing is contracted (-ffp-contract=off), so all of them give the same bits.
+ * an order that is written down, and a product and a sum are fused only where fmaf says so (-ffp-contract=off), so all of
+ * them give the same bits.
  */
 #ifndef SOFTMIX_ISA_H
 #define SOFTMIX_ISA_H
@@ -11,11 +12,11 @@
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #define SOFTMIX_X86 1
-#define TARGET_AVX2 __attribute__((target("avx2,f16c")))
+#define TARGET_AVX2 __attribute__((target("avx2,f16c,fma")))
 #if defined(__clang__)
-#define TARGET_AVX512 __attribute__((target("avx2,f16c,avx512f,avx512bw,avx512vl,avx512dq")))
+#define TARGET_AVX512 __attribute__((target("avx2,f16c,fma,avx512f,avx512bw,avx512vl,avx512dq")))
 #else /* GCC would use half of each register without being told */
-#define TARGET_AVX512 __attribute__((target("avx2,f16c,avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512")))
+#define TARGET_AVX512 __attribute__((target("avx2,f16c,fma,avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512")))
 #endif
 #elif defined(__aarch64__)
 #define SOFTMIX_ARM64 1 /* NEON is part of arm64: "scalar" is the same code there, but for half floats */

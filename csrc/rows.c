@@ -1,6 +1,7 @@
 /* Row kernels for each instruction set, and the choice among them. */
 #include "isa.h"
 
+#include <math.h>
 #include <string.h>
 
 #if defined(SOFTMIX_X86)
@@ -86,9 +87,9 @@ int softmix_runs(int isa) {
     switch (isa) {
     case SOFTMIX_SCALAR: return 1;
 #if defined(SOFTMIX_X86)
-    case SOFTMIX_AVX2: return __builtin_cpu_supports("avx2") != 0;
+    case SOFTMIX_AVX2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     case SOFTMIX_AVX512:
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        return __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 #elif defined(SOFTMIX_ARM64)
     case SOFTMIX_NEON: return 1;

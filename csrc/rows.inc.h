@@ -1,7 +1,7 @@
 /* Row kernels: dequantize and accumulate in one go. Included by rows.c once for each instruction set, after the pieces that
  * differ: half_, scales_, f32_16_, f16_16_, bf16_16_, i8_32_, i8m_32_, fourth_, nibbles_, fifth_, sixth_.
  *
- * Values are ggml's: acc = 0 and w = 1 give its to_float bit for bit (but for -0, which becomes 0). Where a block has only
+ * A product and its sum are rounded once (fmaf). Values are ggml's: acc = 0 and w = 1 give its to_float bit for bit (but for -0, which becomes 0). Where a block has only
  * a scale, the weight is multiplied into that, once a group; where it has a minimum too, the value is made first, since
  * the two cancel. Rows in a file may begin at any byte.
  */
@@ -16,7 +16,7 @@ TARGET static void NAME(f32_)(const unsigned char *src, int64_t n, float w, floa
     for (; j < n; j++) {
         float v;
         memcpy(&v, src + 4 * j, 4);
-        acc[j] += w * v;
+        acc[j] = fmaf(w, v, acc[j]);
     }
 }
 
@@ -29,7 +29,7 @@ TARGET static void NAME(bf16_)(const unsigned char *src, int64_t n, float w, flo
         NAME(bf16_16_)(acc + j + 16, src + 2 * j + 32, w);
     }
     for (; j + 16 <= n; j += 16) NAME(bf16_16_)(acc + j, src + 2 * j, w);
-    for (; j < n; j++) acc[j] += w * bfloat(src + 2 * j);
+    for (; j < n; j++) acc[j] = fmaf(w, bfloat(src + 2 * j), acc[j]);
 }
 
 TARGET static void NAME(f16_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
@@ -41,7 +41,7 @@ TARGET static void NAME(f16_)(const unsigned char *src, int64_t n, float w, floa
         NAME(f16_16_)(acc + j + 16, src + 2 * j + 32, w);
     }
     for (; j + 16 <= n; j += 16) NAME(f16_16_)(acc + j, src + 2 * j, w);
-    for (; j < n; j++) acc[j] += w * NAME(half_)(src + 2 * j);
+    for (; j < n; j++) acc[j] = fmaf(w, NAME(half_)(src + 2 * j), acc[j]);
 }
 
 /* block_q8_0, 34 bytes for 32: half d, int8 q[32]; d q */

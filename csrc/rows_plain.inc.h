@@ -15,7 +15,7 @@ static inline void NAME(scales_)(const int8_t *b, float d, float w, float *RESTR
 static inline void NAME(f32_16_)(float *RESTRICT a, const unsigned char *src, float w) {
     float v[16];
     memcpy(v, src, sizeof v);
-    for (int l = 0; l < 16; l++) a[l] += w * v[l];
+    for (int l = 0; l < 16; l++) a[l] = fmaf(w, v[l], a[l]);
 }
 
 static inline void NAME(bf16_16_)(float *RESTRICT a, const unsigned char *src, float w) {
@@ -25,7 +25,7 @@ static inline void NAME(bf16_16_)(float *RESTRICT a, const unsigned char *src, f
     memcpy(h, src, sizeof h);
     for (int l = 0; l < 16; l++) u[l] = (uint32_t)h[l] << 16;
     memcpy(v, u, sizeof v);
-    for (int l = 0; l < 16; l++) a[l] += w * v[l];
+    for (int l = 0; l < 16; l++) a[l] = fmaf(w, v[l], a[l]);
 }
 
 static inline void NAME(f16_16_)(float *RESTRICT a, const unsigned char *src, float w) {
@@ -33,18 +33,18 @@ static inline void NAME(f16_16_)(float *RESTRICT a, const unsigned char *src, fl
     float v[16];
     memcpy(h, src, sizeof h);
     HALF16(h, v);
-    for (int l = 0; l < 16; l++) a[l] += w * v[l];
+    for (int l = 0; l < 16; l++) a[l] = fmaf(w, v[l], a[l]);
 }
 
 /* a (32) += s q: the first 16 with s, the others with t */
 static inline void NAME(i8_32_)(float *RESTRICT a, const int8_t *q, float s, float t) {
-    for (int l = 0; l < 16; l++) a[l] += s * (float)q[l];
-    for (int l = 16; l < 32; l++) a[l] += t * (float)q[l];
+    for (int l = 0; l < 16; l++) a[l] = fmaf(s, (float)q[l], a[l]);
+    for (int l = 16; l < 32; l++) a[l] = fmaf(t, (float)q[l], a[l]);
 }
 
 /* a (32) += w (d q - m) */
 static inline void NAME(i8m_32_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
-    for (int l = 0; l < 32; l++) a[l] += w * (d * (float)q[l] - m);
+    for (int l = 0; l < 32; l++) a[l] = fmaf(w, d * (float)q[l] - m, a[l]);
 }
 
 /* v (32): the low nibbles of 16 bytes, then the high ones, less 8 */

@@ -15,7 +15,7 @@ TARGET static inline void NAME(scales_)(const int8_t *b, float d, float w, float
 }
 
 #if WIDE
-#define AXPY(a, w, v) _mm512_storeu_ps((a), _mm512_add_ps(_mm512_loadu_ps(a), _mm512_mul_ps((w), (v))))
+#define AXPY(a, w, v) _mm512_storeu_ps((a), _mm512_fmadd_ps((w), (v), _mm512_loadu_ps(a)))
 #define INT8(q) _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(q))))
 
 TARGET static inline void NAME(f32_16_)(float *RESTRICT a, const unsigned char *src, float w) {
@@ -41,7 +41,7 @@ TARGET static inline void NAME(i8m_32_)(float *RESTRICT a, const int8_t *q, floa
     for (int l = 0; l < 32; l += 16) AXPY(a + l, w_, _mm512_sub_ps(_mm512_mul_ps(d_, INT8(q + l)), m_));
 }
 #else
-#define AXPY(a, w, v) _mm256_storeu_ps((a), _mm256_add_ps(_mm256_loadu_ps(a), _mm256_mul_ps((w), (v))))
+#define AXPY(a, w, v) _mm256_storeu_ps((a), _mm256_fmadd_ps((w), (v), _mm256_loadu_ps(a)))
 #define INT8(q) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(q))))
 #define LOAD16(p) _mm_loadu_si128((const __m128i *)(p))
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.distribution import Distribution
-from softllama.errors import ContextError, PromptError
+from softllama.errors import ContextError, PromptError, UsageError
 from softllama.llama.context import N_BATCH, Context
 from softllama.llama.readout import fill
 from softllama.mixture import Mixture
@@ -93,6 +93,8 @@ def _run(
             f"the prompt has {len(prefix) + length:,} tokens{more}, and the context has room for {limit:,}",
             "shorten it, or give the context more room with --n-ctx (n_ctx=...)",
         )
+    if model.diffusion:
+        return _run_masked(model, prefix, tails, steps)
     at_once = max(1, min(BRANCHES_RECURRENT if model.recurrent else BRANCHES, N_BATCH // length, len(tails)))
     n_batches = -(-len(tails) // at_once)
     at_once = -(-len(tails) // n_batches)  # batches of one size with the least to fill up
@@ -117,6 +119,33 @@ def _run(
             texts = _continue(model, context, logits, n, len(prefix) + length, steps)
             results += [Branch(d, ids) for d, ids in zip(model.after_each(logits), texts, strict=True)]
         return results
+    finally:
+        context.close()
+
+
+def _run_masked(model: Model, prefix: Sequence[int], tails: Sequence[Sequence[Item]], steps: int) -> list[Branch]:
+    """What a diffusion model expects in a masked position behind each tail. It keeps nothing, so all is read each time."""
+    if steps:
+        raise UsageError(f"{model.name} is a diffusion model, which continues nothing", "leave out --continue")
+    mask = model.tokenizer.mask
+    if mask is None:
+        raise PromptError(f"the vocabulary of {model.name}, a diffusion model, names no mask token")
+    rows = [[*prefix, *t, mask] for t in tails]
+    n = len(rows[0])
+    at = n - 2 if model.metadata.get("diffusion.shift_logits", True) in (True, "true") else n - 1
+    at_once = max(1, min(BRANCHES, N_BATCH // n, len(rows)))
+    # logits come for every position
+    context = model.context_without_order(at_once * n, at_once, n_batch=at_once * n, n_outputs=at_once * n)
+    try:
+        results: list[Branch] = []
+        for start in range(0, len(rows), at_once):
+            part = rows[start : start + at_once]
+            part += part[-1:] * (at_once - len(part))
+            fill(model, context, [x for row in part for x in row])
+            seqs, positions = np.repeat(np.arange(at_once), n), np.tile(np.arange(n), at_once)
+            logits = context.decode(seqs, positions, positions == at)
+            results += [Branch(d) for d in model.after_each(logits)]
+        return results[: len(rows)]
     finally:
         context.close()
 

@@ -62,6 +62,7 @@ class Conversation:
                 raise UsageError(f"a conversation has no setting {name!r}", f"there are: {', '.join(sorted(known))}")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63):
             raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed!r}")
+        model.check_order()
         self.model = model
         self.system = system
         self.settings = Settings(**settings)

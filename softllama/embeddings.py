@@ -4,7 +4,7 @@ llama.cpp may have repacked. Knows no context; the multiplier is found by calibr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -17,14 +17,57 @@ from softllama.llama.header import Tensor
 from softllama.mixture import Mixture
 
 
-class Table:
-    """Rows of a (n_vocab, n_embd) table in a GGUF file. quantization: ggml's name of its type, such as "Q6_K"."""
+class LowRank:
+    """What a LoRA adapter adds to a table's rows: E[i] + factor * B A[i]. a: (rank, n_vocab), b: (rank, n_embd) in ggml's
+    order of a shape."""
 
-    def __init__(self, tensor: Tensor) -> None:
+    def __init__(self, a: Tensor, b: Tensor, factor: float) -> None:
+        self._a, self._factor = Table(a), np.float32(factor)
+        self._b = Table(b).rows(range(b.shape[1])).astype(np.float64)  # (n_embd, rank)
+        self._kind = binding.table_type(b.ggml_type).name
+        self.key = f"{a.path} {a.path.stat().st_mtime_ns} {factor}"
+
+    def add(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], threads: int = 1) -> None:
+        """out[r, :n_embd] += factor * B Σ wᵢ A[i] of mixtures[r]."""
+        mixed = np.empty((len(mixtures), self._a.n_embd), dtype=np.float32)
+        self._a.mix(mixtures, mixed, 1.0, threads)
+        delta = (_as_in_product(mixed, self._kind) @ self._b.T).astype(np.float32)
+        out[: len(mixtures), : len(self._b)] += self._factor * delta
+
+
+def _as_in_product(a: NDArray[np.float32], kind: str) -> NDArray[np.float64]:
+    """What ggml's matrix product on a CPU makes of the other side before it multiplies: float16 for F16, blocks for Q8_0."""
+    if kind == "F16":
+        return a.astype(np.float16).astype(np.float64)
+    if kind == "Q8_0":
+        blocks = a.reshape(-1, 32).astype(np.float32)
+        d = np.abs(blocks).max(axis=1, keepdims=True) / np.float32(127)
+        q = np.rint(np.divide(blocks, d, out=np.zeros_like(blocks), where=d > 0))
+        rounded: NDArray[np.float64] = q * d.astype(np.float16).astype(np.float64)
+        return rounded.reshape(a.shape)
+    return a.astype(np.float64)
+
+
+class Table:
+    """Rows of a (n_vocab, n_embd) table in a GGUF file. quantization: ggml's name of its type, such as "Q6_K".
+
+    adapters: what is added to its rows. substitutes: ids whose row is that of another.
+    """
+
+    def __init__(
+        self, tensor: Tensor, adapters: Sequence[LowRank] = (), substitutes: Mapping[int, int] | None = None
+    ) -> None:
         t = binding.table_type(tensor.ggml_type)
         self.n_embd, self.n_vocab = tensor.shape[:2]
         self.quantization = t.name
         self._file = tensor.path
+        self._adapters = tuple(adapters)
+        self._row_of: NDArray[np.int32] | None = None
+        if substitutes:
+            self._row_of = np.arange(self.n_vocab, dtype=np.int32)
+            for i, other in substitutes.items():
+                if 0 <= i < self.n_vocab and 0 <= other < self.n_vocab:
+                    self._row_of[i] = other
         self._rows = kernels.Rows(tensor.rows(), self.n_embd, t.block, t.to_float, tensor.ggml_type)
 
     def mix(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], scale: float = 1.0, threads: int = 1) -> None:
@@ -35,13 +78,24 @@ class Table:
         """
         for m in mixtures:
             self.check(m)
-        if len(mixtures) == 1:  # each step of a generation comes this way
+        if self._adapters:  # in llama.cpp's order: rows, what is added to them, the multiplier
+            self._mix(mixtures, out, 1.0, threads)
+            for adapter in self._adapters:
+                adapter.add(mixtures, out, threads)
+            out[: len(mixtures)] *= np.float32(scale)
+        else:
+            self._mix(mixtures, out, scale, threads)
+
+    def _mix(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], scale: float, threads: int) -> None:
+        if len(mixtures) == 1 and self._row_of is None:  # each step of a generation comes this way
             kernels.mix(self._rows, (0, len(mixtures[0])), mixtures[0].ids, mixtures[0].weights, out, scale, threads)
             return
         offsets = np.zeros(len(mixtures) + 1, dtype=np.int64)
         np.cumsum([len(m) for m in mixtures], out=offsets[1:])
         ids = np.concatenate([m.ids for m in mixtures])
         weights = np.concatenate([m.weights for m in mixtures])
+        if self._row_of is not None:
+            ids = self._row_of[ids]
         kernels.mix(self._rows, offsets, ids, weights, out, scale, threads)
 
     def check(self, m: Mixture) -> None:
@@ -66,7 +120,7 @@ class Table:
     @cached_property
     def _norms(self) -> tuple[float, float]:
         """Mean row norm and root mean square of the entries. Reads the whole table once; remembered per file."""
-        key = cache.file_key([self._file], "norms")
+        key = cache.file_key([self._file], "norms", *(a.key for a in self._adapters))
         known = cache.load("norms", key)
         if isinstance(known, list) and len(known) == 2 and all(isinstance(x, float) for x in known):
             return known[0], known[1]

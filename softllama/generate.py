@@ -57,6 +57,7 @@ def prepare(
     model: Model, prompt: Prompt | Sequence[Mapping[str, str]], options: Options, label: object = None
 ) -> Generation:
     """A generation that is ready to run. prompt: text, with places for `mix`; ids and mixtures; or chat messages."""
+    model.check_order()
     if options.think not in thinking.MODES:
         raise UsageError(f"think = {options.think!r} is not allowed", f"use one of {', '.join(thinking.MODES)}")
     tags = thinking.written(model, options.think_tags) if options.think_tags else thinking.find(model)

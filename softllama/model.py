@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from softllama import kernels, vocab
 from softllama import mixture as mx
-from softllama.calibration import Calibration, calibrate
+from softllama.calibration import Calibration, calibrate, fill, per_layer_scale, widths
 from softllama.distribution import Distribution
-from softllama.embeddings import Table
+from softllama.embeddings import LowRank, Table
 from softllama.errors import ModelError, UsageError
 from softllama.llama.binding import physical_cores
 from softllama.llama.context import Context
@@ -86,9 +86,14 @@ class Model:
             add_workers(rpc)
         self._weights = Weights(file, gpu_layers=gpu_layers, lora=_adapters(lora))
         self.tokenizer = Tokenizer(self._weights)
-        self.table = Table(self._weights.table)
+        w = self._weights
+        lora_rows = [LowRank(a.a, a.b, a.factor) for a in w.lora if a.a is not None and a.b is not None]
+        self.table = Table(w.table, lora_rows, w.substitutes)
+        self._per_layer = None if w.per_layer is None else (Table(w.per_layer), per_layer_scale(w))
         self.threads = threads or (1 if self._weights.n_bytes < SMALL else physical_cores())
-        self.calibration: Calibration = calibrate(self._weights, self.table, self.threads)
+        self.calibration: Calibration = calibrate(
+            w, self.table, self._per_layer[0] if self._per_layer else None, self.threads
+        )
         self.n_ctx_given = n_ctx
         self.n_ctx_limit = n_ctx or self._weights.n_ctx_train or N_CTX_DEFAULT
         self.n_ctx = min(self.n_ctx_limit, n_ctx or N_CTX_DEFAULT)
@@ -134,6 +139,11 @@ class Model:
     def recurrent(self) -> bool:
         """Does the model keep a state that cannot go back (recurrent and hybrid architectures)?"""
         return self._weights.recurrent
+
+    @property
+    def diffusion(self) -> bool:
+        """Does the model fill in masked positions, seeing what is before and behind them? Then it can only be probed."""
+        return self._weights.diffusion
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -215,9 +225,26 @@ class Model:
 
     # ---- evaluation
 
-    def context(self, n_ctx: int, n_seq: int = 1, *, embeddings: bool = False) -> Context:
-        """A context of one's own, for work with many sequences; `session` is simpler."""
-        return Context(self._weights, n_ctx, n_seq, threads=self.threads, embeddings=embeddings)
+    def context(self, n_ctx: int, n_seq: int = 1, **options: Any) -> Context:
+        """A context of one's own, for work with many sequences; `session` is simpler. options: as Context's."""
+        self.check_order()
+        return self.context_without_order(n_ctx, n_seq, **options)
+
+    def context_without_order(self, n_ctx: int, n_seq: int = 1, **options: Any) -> Context:
+        """The same for whole sequences only, as diffusion models read them, too: each call of decode forgets the last."""
+        per_layer = self._per_layer[0] if self._per_layer else None
+        nodes = widths(self.calibration.nodes, self.table, per_layer)
+        options.setdefault("all_outputs", self.calibration.all_outputs)
+        return Context(self._weights, n_ctx, n_seq, threads=self.threads, nodes=nodes, **options)
+
+    def check_order(self) -> None:
+        """Raise ModelError for a diffusion model, which does not go on from left to right."""
+        if self.diffusion:
+            raise ModelError(
+                f"{self.name} ({self.arch}) is a diffusion model, which fills masked positions in no order: it can only be "
+                "probed",
+                'softllama probe -m FILE --mix "dog:0.5,cat:0.5"',
+            )
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
@@ -227,8 +254,8 @@ class Model:
         return Session(self, context, seq)
 
     def fill_rows(self, context: Context, mixtures: Sequence[Mixture]) -> None:
-        """Write the mixtures' rows, scaled as this architecture wants them, into the context's embedding batch."""
-        self.table.mix(mixtures, context.rows, self.calibration.multiplier, self.threads)
+        """Write the mixtures' rows, scaled as this architecture wants them, into the context's next batch."""
+        fill(context, mixtures, self.table, self.calibration.multiplier, self._per_layer, self.threads)
 
     def probe(
         self,

@@ -75,7 +75,9 @@ def models(found: list[Facts]) -> RenderableType:
 
 def model_facts(f: Facts) -> Text:
     """One model's facts, a line each."""
-    answer = "no: " + (f.problem or f.refusal) if not f.takes_mixtures else "yes, as far as the header tells"
+    answer = (
+        "no: " + (f.problem or f.refusal) if not f.takes_mixtures else f"yes, {f.note or 'as far as the header tells'}"
+    )
     lines = {
         "name": f.name, "title": f.title, "source": f.source, "files": "\n".join(f.files), "size": size(f.n_bytes),
         "architecture": f.architecture, "parameters": f"{f.parameters:,}", "quantization": f.quantization,

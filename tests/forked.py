@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import softllama as sl
-from tests import damage, tiny
+from tests import damage, tiny, tiny_special
 
 for _name in (
     "model",
@@ -51,6 +51,11 @@ for _arch in (
     "mamba", "lfm2", "qwen35",
 ):  # fmt: skip
     WRITERS[_arch] = lambda path, arch=_arch: tiny.write_model(path, arch)  # type: ignore[misc]
+for _arch in (
+    "gemma3n", "gemma4", "gemma4-e2b", "cogvlm", "glm4", "glm4moe", "graniteswitch", "deepseek4", "qwen4exp", "dream", "rnd1",
+    "llada",
+):  # fmt: skip
+    WRITERS[_arch] = lambda path, arch=_arch: tiny_special.write(path, arch)  # type: ignore[misc]
 for _type in ("F16", "Q4_0", "Q8_0", "IQ4_NL", "Q4_K", "Q6_K"):
     WRITERS[f"llama {_type}"] = lambda path, t=_type: tiny.write_model(path, table_type=t, n_layer=1)  # type: ignore[misc]
 for _vocab in ("spm", "spm-nobytes", "ugm", "none", "bpe-partial"):

@@ -20,7 +20,7 @@ import pytest
 import softllama as sl
 from softllama import MixtureError, ModelError, PromptError, SoftLlamaError, UsageError
 from softllama.errors import ContextError
-from tests import tiny
+from tests import tiny, tiny_special
 from tests.conftest import ROOT
 
 Load = Callable[..., sl.Model]
@@ -536,17 +536,27 @@ def build_files(d: Path) -> dict[str, tuple[Path, str, str]]:
     )
 
     for arch, why in (
-        ("gemma3n", "per-layer embedding by token id"), ("glm4", "llama.cpp aborts"), ("glm4moe", "llama.cpp aborts"),
-        ("graniteswitch", "llama.cpp aborts"), ("cogvlm", "takes every embedding for an image"),
-        ("qwen4exp", "n-grams of token ids"), ("bert", "it is an encoder"), ("nomic-bert", "it is an encoder"),
+        ("bert", "it is an encoder"), ("nomic-bert", "it is an encoder"),
         ("gemma-embedding", "it is an encoder"), ("t5encoder", "it is an encoder"), ("t5", "encoder-decoder"),
         ("clip", "mmproj"), ("eagle3", "draft head"), ("gemma4-assistant", "draft head"),
-        ("wavtokenizer-dec", "codes into sound"), ("dream", "diffusion"), ("llada", "diffusion"), ("rnd1", "diffusion"),
+        ("wavtokenizer-dec", "codes into sound"), ("gemma3n", "cannot load"),
     ):  # fmt: skip
         rows[arch] = (tiny.write_model(d / f"{arch}.gguf", arch), why, "")
-    header(
-        "gemma4 with per-layer embeddings", "per-layer", {"{arch}.embedding_length_per_layer_input": 8}, arch="gemma4"
-    )
+    for name in (
+        "glm4",
+        "glm4moe",
+        "graniteswitch",
+        "cogvlm",
+        "qwen4exp",
+        "gemma4-e2b",
+    ):  # an embedding batch would abort
+        rows[name] = (tiny_special.write(d / f"{name}.gguf", name), "", "")
+    for name, extra in (
+        ("streams", {"{arch}.hyper_connection.count": 2}), ("indexer", {"{arch}.attention.indexer.key_length": 32}),
+        ("ratios", {"{arch}.attention.compress_ratios": [0, 0, 4, 4]}),
+    ):  # fmt: skip
+        file = tiny_special.write(d / f"deepseek4-{name}.gguf", "deepseek4", extra=extra)
+        rows[f"deepseek4 {name}"] = (file, "damaged: its header says deepseek4.", "fetch the file again")
     rows["mmproj"] = (tiny.write_mmproj(d / "mmproj.gguf"), "projector (mmproj)", "")
     rows["adapter"] = (tiny.write_adapter(d / "adapter.gguf"), "is a LoRA adapter, not a model", "--lora")
     rows["vocabulary"] = (tiny.write_vocab_only(d / "vocab.gguf"), "a vocabulary without weights", "complete model")
@@ -591,9 +601,11 @@ FILES = [
     "epsilon below 0", "epsilon not a number", "odd rotation", "wide rotation", "embedding length", "head count",
     "head count 0", "no tokenizer", "unknown tokenizer", "no epsilon", "text for a number", "a list for a number",
     "context of 0", "no table", "no norm", "no attention", "short table", "narrow table", "flat table", "deep table",
-    "table of zeros", "table of NaN", "norm of NaN", "an attention of one number", "gemma3n", "glm4", "glm4moe",
-    "graniteswitch", "cogvlm", "qwen4exp", "bert", "nomic-bert", "gemma-embedding", "t5encoder", "t5", "clip", "eagle3",
-    "gemma4-assistant", "wavtokenizer-dec", "dream", "llada", "rnd1", "gemma4 with per-layer embeddings", "mmproj",
+    "table of zeros", "table of NaN", "norm of NaN", "an attention of one number",
+    "bert", "nomic-bert", "gemma-embedding", "t5encoder", "t5", "clip", "eagle3",
+    "gemma4-assistant", "wavtokenizer-dec", "gemma3n",
+    "glm4", "glm4moe", "graniteswitch", "cogvlm", "qwen4exp", "gemma4-e2b", "deepseek4 streams", "deepseek4 indexer",
+    "deepseek4 ratios", "mmproj",
     "adapter", "vocabulary", "split", "second of a split", "split without its second", "split by another name",
     "split with a cut second", "split with the first twice", "pipe", "dead link", "link", "long name", "odd name",
 ]  # fmt: skip

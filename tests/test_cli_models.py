@@ -31,7 +31,7 @@ def at_hand(home: Path, write: Callable[..., Path]) -> Path:  # noqa: F811
     """A home with a model of each kind."""
     put(home / "Downloads/sound.gguf", write("llama", chat_template="<think></think>{{ messages }}"))
     put(home / "Downloads/cut.gguf", write("llama").read_bytes()[:-99])
-    put(home / "Downloads/refused.gguf", write("gemma3n"))
+    put(home / "Downloads/refused.gguf", write("bert"))
     manifest(home / ".ollama/models", "registry.ollama.ai/library/o/latest", write("qwen2"))
     cached(home / HF, "user/repo", {"m-Q4_0.gguf": write("llama", table_type="Q4_0")})
     return home
@@ -56,7 +56,7 @@ def test_the_list(cli: Cli, at_hand: Path) -> None:
     assert lines["ollama:o:latest"].split()[-2:] == ["yes", "no"]
     assert lines["refused"].split()[-1] == "no"
     assert "damaged: not complete" in out
-    assert "per-layer embedding" in out
+    assert "it is an encoder" in out
 
 
 def test_the_list_as_json(cli: Cli, at_hand: Path) -> None:
@@ -64,7 +64,7 @@ def test_the_list_as_json(cli: Cli, at_hand: Path) -> None:
     assert found["sound"]["takes_mixtures"] is True
     assert found["sound"]["thinking"] == "<think> </think>"
     assert "not complete" in found["cut"]["problem"]
-    assert "per-layer" in found["refused"]["refusal"]
+    assert "encoder" in found["refused"]["refusal"]
     assert found["user/repo:Q4_0"]["table"] == "Q4_0"
     assert found["bundled:sums"]["source"] == "bundled"
 
@@ -81,7 +81,7 @@ def test_show(cli: Cli, at_hand: Path) -> None:
     assert "not complete" in err
     assert cli("models", "show", at_hand / "Downloads/sound.gguf")[0] == 0
     assert "no model 'absent'" in cli("models", "show", "absent")[2]
-    assert "no: it looks up a second" in cli("models", "show", "refused")[1]
+    assert "no: it is an encoder" in cli("models", "show", "refused")[1]
 
 
 @pytest.mark.parametrize(

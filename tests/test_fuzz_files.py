@@ -93,14 +93,24 @@ def test_what_fuzzing_found_is_refused(
     assert len(e.value.message) < forked.SENTENCE
 
 
-def test_a_tokenizer_that_gives_ids_it_does_not_have_is_refused(tmp_path: Path) -> None:
-    data = tiny.write_model(tmp_path / "m.gguf", "phi3").read_bytes()
+def test_a_tokenizer_that_would_not_end_is_refused(tmp_path: Path) -> None:
+    """RWKV's, with the token "sums" but none for the byte "s": llama.cpp would fill the memory with token 0."""
+    data = (forked.BUNDLED / "sums-soft.gguf").read_bytes()
     (tmp_path / "m.gguf").write_bytes(edited(data, "tokenizer.ggml.model", 8, b"rwkv"))
     with (
         sl.load(tmp_path / "m.gguf", threads=1) as model,
-        pytest.raises(sl.PromptError, match="cannot encode a part of"),
+        pytest.raises(sl.PromptError, match="single bytes are missing"),
     ):
-        model.tokenize("犬 \x00")
+        model.tokenize("The dog says")
+
+
+def test_a_tokenizer_that_gives_ids_it_does_not_have_is_refused(tmp_path: Path) -> None:
+    data = tiny.write_model(tmp_path / "m.gguf", "phi3").read_bytes()
+    (tmp_path / "m.gguf").write_bytes(edited(data, "tokenizer.ggml.model", 8, b"rwkv"))
+    with sl.load(tmp_path / "m.gguf", threads=1) as model:
+        vars(model.tokenizer)["_endless"] = False  # which it is, for other texts
+        with pytest.raises(sl.PromptError, match="cannot encode a part of"):
+            model.tokenize("犬")
 
 
 @pytest.mark.parametrize(

@@ -390,7 +390,6 @@ def test_quantization_without_a_file_type(home: Path, write: Write) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda p: tiny.write_model(p, "gemma3n"), "per-layer embedding"),
         (lambda p: tiny.write_model(p, "bert"), "encoder"),
         (lambda p: tiny.write_mmproj(p), "projector"),
         (lambda p: tiny.write_adapter(p), "LoRA adapter"),
@@ -405,6 +404,23 @@ def test_models_that_cannot_take_mixtures(home: Path, make: Callable[[Path], Pat
     assert said in f.refusal
     assert str(home) not in f.refusal
     assert not f.takes_mixtures
+
+
+@pytest.mark.parametrize(
+    ("arch", "said"),
+    [
+        ("gemma3n", "by overlay, as it looks up a second, per-layer embedding by token id"),
+        ("glm4", "by overlay, as llama.cpp ends the process on embedding input for it"),
+        ("llada", "in probes only, as a diffusion model"),
+        ("llama", ""),
+    ],
+)
+def test_what_is_special_about_a_model(home: Path, arch: str, said: str) -> None:
+    (home / "Downloads").mkdir()
+    tiny.write_model(home / "Downloads/m.gguf", arch)
+    (f,) = [f for f in facts.listing() if f.name == "m"]
+    assert f.takes_mixtures
+    assert f.note == said
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "other", "header", "shard", "garbage", "gone"])

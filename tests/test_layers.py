@@ -14,7 +14,7 @@ PACKAGE = ROOT / "softllama"
 
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
     0: {"errors", "mixture", "prompt", "cache", "files"},
-    1: {"kernels", "distribution", "policy", "extract", "stats", "report", "_shim"},
+    1: {"kernels", "overlay", "distribution", "policy", "extract", "stats", "report", "_shim"},
     2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking", "hub"},
     3: {
         "session",
@@ -61,7 +61,7 @@ HOMES = {  # library -> where alone it is imported
     "llama_cpp": {"llama"},
     "jinja2": {"llama"},
     "ctypes": {"llama"},
-    "softllama._shim": {"kernels"},
+    "softllama._shim": {"kernels", "overlay"},
     "rich": {"render", "render_trace", "render_chat", "render_report", "render_models"},
     "huggingface_hub": {"hub"},
     "matplotlib": {"plot"},

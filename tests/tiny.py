@@ -333,6 +333,8 @@ def _add_value(w: gguf.GGUFWriter, key: str, value: Any) -> None:
         w.add_float32(key, value)
     elif isinstance(value, str):
         w.add_string(key, value)
+    elif isinstance(value, np.ndarray):  # of 64-bit numbers, which a list would not become
+        w.add_key_value(key, value.tolist(), gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT64)
     else:
         w.add_array(key, value)
 
@@ -353,7 +355,7 @@ def _add_vocab(w: gguf.GGUFWriter, v: Vocab, given: Collection[str] = ()) -> Non
 
 
 def _add_tensor(w: gguf.GGUFWriter, name: str, data: NDArray[Any], ggml_type: str = "F32") -> None:
-    raw = None if data.dtype == np.float32 else gguf.GGMLQuantizationType[ggml_type]
+    raw = None if data.dtype in (np.float32, np.int32) else gguf.GGMLQuantizationType[ggml_type]
     w.add_tensor(name, data, raw_dtype=raw)
 
 
@@ -373,14 +375,15 @@ def write_model(
     replace: Tensors | None = None,
     shards: int = 1,
     seed: int = 7,
+    spec: Arch | None = None,
 ) -> Path:
     """Write a model and return its path: the first shard's if there are several.
 
     arch: a key of ARCHS, or the name of one that is refused, which gets llama's tensors. n_embd: 64, or 256 where the
     table type needs it. extra: metadata to add or replace ({arch}. stands for the architecture; None removes).
-    drop, replace: tensors to leave out, or to write instead.
+    drop, replace: tensors to leave out, or to write instead. spec: instead of the one in ARCHS.
     """
-    spec = ARCHS.get(arch, Arch(_glm4 if arch == "glm4" else _transformer, {"rope.dimension_count": _rope}))
+    spec = spec or ARCHS.get(arch, Arch(_glm4 if arch == "glm4" else _transformer, {"rope.dimension_count": _rope}))
     name = spec.name or arch
     vocab = VOCABS[tokenizer]()
     n_vocab = len(vocab.tokens) or N_VOCAB_NONE
@@ -451,15 +454,21 @@ def write_adapter(
     tensor: str = "blk.0.attn_q.weight",
     shape: tuple[int, int] = (64, 64),
     rank: int = 4,
+    alpha: float | None = None,
+    dtype: str = "F32",
 ) -> Path:
-    """A LoRA adapter on one tensor of the given (n_out, n_in)."""
+    """A LoRA adapter on one tensor of the given (n_out, n_in); for the token embedding, of (n_embd, n_vocab)."""
     rng = np.random.default_rng(3)
     w = gguf.GGUFWriter(path, arch)
     w.add_string("general.type", "adapter")
     w.add_string("adapter.type", "lora")
-    w.add_float32("adapter.lora.alpha", float(rank))
-    w.add_tensor(f"{tensor}.lora_a", rng.standard_normal((rank, shape[1])).astype(np.float32))
-    w.add_tensor(f"{tensor}.lora_b", rng.standard_normal((shape[0], rank)).astype(np.float32))
+    w.add_float32("adapter.lora.alpha", float(rank) if alpha is None else alpha)
+    a = rng.standard_normal((rank, shape[1])).astype(np.float32)
+    b = rng.standard_normal((shape[0], rank)).astype(np.float32)
+    if "token_embd" in tensor:  # whose rows are looked up
+        a = np.ascontiguousarray(a.T)
+    for name, values in (("a", a), ("b", b)):
+        _add_tensor(w, f"{tensor}.lora_{name}", quantize(values, dtype), dtype)
     finish(w)
     return path
 

@@ -118,6 +118,10 @@ def load_model(
             note(f"model: {bundled.DEFAULT}, which comes with softllama; -m FILE.gguf names another")
         elif where or str(file) != model:
             note(f"model: {loaded.path}" + (f", as {where} says" if where else ""))
+        if loaded.calibration.nodes:
+            note(f"mixtures: by {loaded.calibration.sentence}")
+        if loaded.diffusion:
+            note("diffusion model: it is asked what it expects in a masked position behind the prompt")
         note(f"device: {loaded.device}, {loaded.threads} thread{'s'[: loaded.threads > 1]}: {loaded.device_reason}")
     return loaded
 

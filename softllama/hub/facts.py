@@ -18,14 +18,15 @@ from softllama.hub.places import Found
 from softllama.llama import binding, header, skim, weights
 from softllama.llama.binding import api
 
-KIND = "header-1"  # of the cache's entries; counts up when the fields below change
+KIND = "header-2"  # of the cache's entries; counts up when the fields below change
 
 
 @dataclass(frozen=True)
 class Facts:
     """One model file. problem: why it cannot be read; refusal: why it cannot take mixtures; both "" where nothing is wrong.
 
-    thinking: the tags of a thinking block in its chat template, "" if there are none. n_bytes: of all files together.
+    note: what is special about how it takes them. thinking: the tags of a thinking block in its chat template, "" if there
+    are none. n_bytes: of all files together.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Facts:
     n_bytes: int
     problem: str = ""
     refusal: str = ""
+    note: str = ""
     architecture: str = ""
     title: str = ""
     quantization: str = ""
@@ -121,6 +123,7 @@ def read(h: header.Header) -> dict[str, Any]:
         "files": [str(f) for f in h.files],
         "n_bytes": sum(_size(f) for f in h.files),
         "refusal": refusal,
+        "note": "" if refusal else _note(h),
         "architecture": h.arch,
         "title": str(h.get("general.name") or ""),
         "quantization": _quantization(h),
@@ -134,6 +137,13 @@ def read(h: header.Header) -> dict[str, Any]:
         "thinking": tags,
         "policy": str(h.get("softllama.policy") or ""),
     }
+
+
+def _note(h: header.Header) -> str:
+    if weights.is_diffusion(h):
+        return "in probes only, as a diffusion model"
+    why = weights.no_batch(h)
+    return f"by overlay, as {why}" if why else ""
 
 
 def _quantization(h: header.Header) -> str:

@@ -98,6 +98,11 @@ def _declare(name: str, result: Any, *arguments: Any) -> Any:
     return f
 
 
+def address(name: str) -> int:
+    """Where a function of the libraries lies, for C that is linked to none of them."""
+    return int(ctypes.cast(getattr(lib, name), ctypes.c_void_p).value or 0)
+
+
 _type_traits = _declare("ggml_get_type_traits", ctypes.POINTER(_TypeTraits), ctypes.c_int)
 _type_name = _declare("ggml_type_name", ctypes.c_char_p, ctypes.c_int)
 _type_size = _declare("ggml_type_size", ctypes.c_size_t, ctypes.c_int)

@@ -19,6 +19,7 @@ from softllama.errors import ContextError, UsageError
 from softllama.llama import binding
 from softllama.llama.binding import api
 from softllama.llama.weights import Weights
+from softllama.overlay import FUNCTIONS, Overlay
 
 N_BATCH = 512  # positions that go to llama.cpp at once
 
@@ -27,12 +28,24 @@ def _as(array: NDArray[Any], ctype: Any) -> Any:
     return array.ctypes.data_as(ctypes.POINTER(ctype))
 
 
+def _in_order(seqs: Sequence[int] | NDArray[np.integer[Any]]) -> bool:
+    """Does each sequence lie in one piece, in the order of their numbers, and are all of one length?"""
+    if len(seqs) == 1:
+        return True
+    steps = np.diff(seqs)
+    starts = np.flatnonzero(steps)
+    lengths = np.diff([-1, *starts, len(seqs) - 1])
+    return bool((steps >= 0).all() and (lengths == lengths[0]).all())
+
+
 class Context:
     """Room for n_seq sequences that share n_ctx positions; a prefix copied to several sequences is stored once.
 
     n_ctx: rounded up by llama.cpp, see `.n_ctx`. threads: None for the physical cores. n_outputs: logits that one batch
     may return, n_seq if None; llama.cpp sets memory for n_outputs * n_vocab floats aside. embeddings: `hidden` will be
-    asked for. watch: llama.cpp's evaluation callback (softllama.llama.readout).
+    asked for. watch: llama.cpp's evaluation callback (softllama.llama.readout). nodes: where rows cannot go through
+    llama.cpp's embedding batch, the graph's nodes that they are written over, and their widths; the embedding comes first.
+    all_outputs: llama.cpp gives the right logits only where it is asked for those of every position.
     Raises ContextError where llama.cpp cannot make it, with the size it needs.
     """
 
@@ -47,6 +60,8 @@ class Context:
         n_outputs: int | None = None,
         embeddings: bool = False,
         watch: Any = None,
+        nodes: Sequence[tuple[str, int]] = (),
+        all_outputs: bool = False,
     ) -> None:
         if n_ctx < 1:
             raise UsageError(f"a context needs room for at least one position, not n_ctx = {n_ctx}")
@@ -58,8 +73,15 @@ class Context:
         self.weights = weights
         self.threads = threads or binding.physical_cores()
         self.n_batch = max(n_batch, n_seq)
+        if embeddings and weights.n_embd_out != weights.n_embd:  # it would read behind the end of the states
+            raise ContextError(
+                f"llama.cpp gives hidden states of {weights.n_embd_out} numbers for {weights.header.arch}, whose embeddings "
+                f"have {weights.n_embd}",
+                "use a policy that does not feed hidden states",
+            )
         # llama.cpp keeps an output for every position when it is to give hidden states
-        self.n_outputs = self.n_batch if embeddings else min(n_outputs or n_seq, self.n_batch)
+        self._all_outputs = all_outputs
+        self.n_outputs = self.n_batch if embeddings or all_outputs else min(n_outputs or n_seq, self.n_batch)
         params = api.llama_context_default_params()
         params.n_ctx = n_ctx
         params.n_batch = params.n_ubatch = self.n_batch
@@ -71,9 +93,22 @@ class Context:
         params.embeddings = embeddings
         params.offload_kqv = params.op_offload = weights.on_gpu
         params.no_perf = True
-        if watch is not None:
-            params.cb_eval = watch
+        widths = [width for _, width in nodes] or [weights.n_embd_inp]
+        # what `decode` feeds, filled by the caller: (n_batch, n_embd) in a buffer that llama.cpp or the overlay reads
+        self.rows, *beside = (np.zeros((self.n_batch, width), dtype=np.float32) for width in widths)
+        self.beside: tuple[NDArray[np.float32], ...] = tuple(beside)  # rows of the other nodes
+        self.carriers = np.zeros(self.n_batch, dtype=np.int32)  # with nodes: the ids that stand in for the rows
+        self._overlay: Overlay | None = None
         self._watch = watch  # llama.cpp keeps a pointer to it
+        if nodes:
+            functions = {name: binding.address(name) for name in FUNCTIONS.values()}
+            other = (ctypes.cast(watch, ctypes.c_void_p).value or 0) if watch is not None else 0
+            rows = [(name, r) for (name, _), r in zip(nodes, (self.rows, *beside), strict=True)]
+            self._overlay = Overlay(functions, rows, (other, 0))
+            params.cb_eval = api.ggml_backend_sched_eval_callback(self._overlay.callback)
+            params.cb_eval_user_data = self._overlay.data
+        elif watch is not None:
+            params.cb_eval = watch
         binding.clear_log()
         pointer = api.llama_init_from_model(weights.pointer, params)
         if not pointer:
@@ -93,6 +128,7 @@ class Context:
         self._lock = threading.RLock()
         self.evaluated = 0  # positions evaluated so far
         self.calls = 0  # of llama_decode that evaluated them
+        self._moved: NDArray[np.intp] | None = None  # where the last batch's rows went, if they were put in order
         if weights.lora:
             n = len(weights.lora)
             adapters = (api.llama_adapter_lora_p_ctypes * n)(*[a.pointer for a in weights.lora])
@@ -102,7 +138,6 @@ class Context:
                 raise ContextError("llama.cpp cannot apply the LoRA adapter")
 
         b, k = self.n_batch, weights.positions_per_row
-        self.rows = np.zeros((b, weights.n_embd_inp), dtype=np.float32)  # the embedding batch's own buffer
         self._tokens = np.zeros(b, dtype=np.int32)
         self._rows_pointer, self._tokens_pointer = _as(self.rows, ctypes.c_float), _as(self._tokens, ctypes.c_int32)
         self._pos = np.zeros(k * b, dtype=np.int32)
@@ -115,6 +150,11 @@ class Context:
             0, None, None, _as(self._pos, ctypes.c_int32), _as(self._n_seq_id, ctypes.c_int32),
             self._seq_ptr, _as(self._want, ctypes.c_int8),
         )  # fmt: skip
+
+    @property
+    def overlaid(self) -> bool:
+        """Are rows written over nodes of the graph, with carrier tokens in the batch?"""
+        return self._overlay is not None
 
     # ---- sequences
 
@@ -170,7 +210,8 @@ class Context:
         want: Sequence[bool] | NDArray[np.bool_],
         tokens: Sequence[int] | NDArray[np.integer[Any]] | None = None,
     ) -> NDArray[np.float32]:
-        """Evaluate n <= n_batch positions: the given tokens (n,), or without them the first n of `.rows`.
+        """Evaluate n <= n_batch positions: the given tokens (n,), or without them the first n of `.rows` (and of `.beside`
+        and `.carriers`, where rows are written over nodes).
 
         seqs, positions: (n,) the sequence and the place in it of each. want: (n,) whose logits to return.
         Returns logits (sum(want), n_vocab) float32, a copy. Raises ContextError where there is no room (nothing is then
@@ -180,9 +221,13 @@ class Context:
         if not 1 <= n <= self.n_batch:
             raise ContextError(f"a batch holds 1 to {self.n_batch} positions, not {n}")
         with self._lock:
+            if tokens is None and self._overlay is not None and not _in_order(seqs):
+                return self._decode_sorted(np.asarray(seqs), np.asarray(positions), np.asarray(want, dtype=np.bool_))
             batch = self._batch
             batch.n_tokens = n
-            if tokens is None:
+            if tokens is None and self._overlay is not None:
+                batch.token, batch.embd = _as(self.carriers, ctypes.c_int32), None
+            elif tokens is None:
                 batch.token, batch.embd = None, self._rows_pointer
             else:
                 self._tokens[:n] = tokens
@@ -198,10 +243,14 @@ class Context:
             p[:n] = positions
             if self.weights.n_positions and max(positions) >= self.weights.n_positions:
                 raise ContextError(f"this model knows {self.weights.n_positions} positions, and no more can be made")
+            if self._all_outputs:
+                self._want[:n] = 1
             if self.weights.positions_per_row == 4:  # section-major: time, height, width as for text, then 0
                 p[n : 2 * n] = p[2 * n : 3 * n] = p[:n]
                 p[3 * n : 4 * n] = 0
             binding.clear_log()
+            if self._overlay is not None:
+                self._overlay.arm(n if tokens is None else 0)
             rc = api.llama_decode(self.pointer, batch)
             if rc == 1:
                 raise ContextError(
@@ -209,8 +258,11 @@ class Context:
                 )
             if rc:
                 raise ContextError(f"llama.cpp could not evaluate a batch of {n}: {binding.last_error()} (code {rc})")
+            if self._overlay is not None and (why := self._overlay.unwritten()):
+                raise ContextError(f"llama.cpp did not take the rows of a batch of {n}: {why}")
             self.evaluated += n
             self.calls += 1
+            self._moved = None
             n_vocab = self.weights.n_vocab
             out = np.empty((len(wanted), n_vocab), dtype=np.float32)
             target = out.ctypes.data
@@ -218,9 +270,35 @@ class Context:
                 ctypes.memmove(target + 4 * n_vocab * i, api.llama_get_logits_ith(self.pointer, j), 4 * n_vocab)
             return out
 
+    def _decode_sorted(self, seqs: NDArray[Any], positions: NDArray[Any], want: NDArray[Any]) -> NDArray[np.float32]:
+        """The batch in an order that llama.cpp keeps, in several calls where the sequences are of different lengths.
+
+        Its memories for recurrent and sliding-window models take as many positions of each sequence as the shortest has,
+        and so read the rows in another order than they lie in.
+        """
+        ids, lengths = np.unique(seqs, return_counts=True)
+        out = np.empty((int(want.sum()), self.weights.n_vocab), dtype=np.float32)
+        place = np.cumsum(want) - 1  # of each row's logits
+        buffers = (self.rows, *self.beside, self.carriers)
+        given = [b[: len(seqs)].copy() for b in buffers]
+        groups = np.unique(lengths)
+        for length in groups:
+            chosen = np.flatnonzero(np.isin(seqs, ids[lengths == length]))
+            order = chosen[np.argsort(seqs[chosen], kind="stable")]
+            for b, g in zip(buffers, given, strict=True):
+                b[: len(order)] = g[order]
+            logits = self.decode(seqs[order], positions[order], want[order])
+            out[place[order[want[order]]]] = logits
+        self._moved = np.argsort(order) if len(groups) == 1 else np.array([], dtype=np.intp)
+        return out
+
     def hidden(self, i: int) -> NDArray[np.float32]:
         """The last hidden state, after the final norm, of position i of the last batch (-1: its last): (n_embd,), a copy."""
         with self._lock:
+            if self._moved is not None:
+                if not len(self._moved):
+                    raise ContextError("no hidden states are kept of sequences that were fed different numbers of rows")
+                i = int(self._moved[i])
             pointer = api.llama_get_embeddings_ith(self.pointer, i)
             if not pointer:
                 raise ContextError("llama.cpp gives no hidden states for this model")

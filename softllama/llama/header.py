@@ -36,6 +36,7 @@ _kv_type = _declare("gguf_get_kv_type", ctypes.c_int, _P, _I64)
 _arr_n = _declare("gguf_get_arr_n", ctypes.c_size_t, _P, _I64)
 _find_key = _declare("gguf_find_key", _I64, _P, _STR)
 _arr_type = _declare("gguf_get_arr_type", ctypes.c_int, _P, _I64)
+_arr_data = _declare("gguf_get_arr_data", _P, _P, _I64)
 _arr_str = _declare("gguf_get_arr_str", _STR, _P, _I64, ctypes.c_size_t)
 _val_data = _declare("gguf_get_val_data", _P, _P, _I64)
 _val_str = _declare("gguf_get_val_str", _STR, _P, _I64)
@@ -56,6 +57,7 @@ _TYPED = {  # keys that llama.cpp reads without asking what type they have: it e
     "general.architecture": _STRING, "general.type": _STRING, "adapter.type": _STRING, "adapter.lora.alpha": 6,
     "split.no": 2, "split.count": 2,
 }  # fmt: skip
+_INTEGERS = {0, 1, 2, 3, 4, 5, 10, 11}
 
 
 @dataclass(frozen=True)
@@ -225,5 +227,19 @@ def twice_in_vocabulary(path: Path) -> str | None:
                 return str(text.decode("utf-8", "replace"))
             seen.add(text)
         return None
+    finally:
+        _free(ctx)
+
+
+def integers(path: Path, name: str) -> list[int]:
+    """A metadata array of integers; [] where the file has no such array."""
+    ctx = _init(os.fsencode(path), _InitParams(True, None))
+    if not ctx:
+        return []
+    try:
+        key = _find_key(ctx, name.encode())
+        if key < 0 or _kv_type(ctx, key) != _ARRAY or (kind := _arr_type(ctx, key)) not in _INTEGERS:
+            return []
+        return list((_SCALARS[kind] * _arr_n(ctx, key)).from_address(_arr_data(ctx, key)))
     finally:
         _free(ctx)

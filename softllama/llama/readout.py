@@ -54,11 +54,8 @@ class Readout:
         self._last = -1
         self._error = ""
         watch = api.ggml_backend_sched_eval_callback(self._watch)
-        weights = model._weights
         self._most = 64
-        self._context = Context(
-            weights, n_ctx + self._most, 2, threads=model.threads, n_outputs=self._most, n_batch=512, watch=watch
-        )
+        self._context = model.context(n_ctx + self._most, 2, n_outputs=self._most, n_batch=512, watch=watch)
 
     @property
     def n_layer(self) -> int:

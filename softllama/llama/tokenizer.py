@@ -14,12 +14,12 @@ from softllama.llama.weights import Weights
 
 _ATTR_UNKNOWN = 1
 _ATTR_SPECIAL = 1 | 8 | 16  # unknown, control, user-defined
-_TYPE_NONE, _TYPE_SPM, _TYPE_BPE, _TYPE_PLAMO2 = 0, 1, 2, 6
+_TYPE_NONE, _TYPE_SPM, _TYPE_BPE, _TYPE_RWKV, _TYPE_PLAMO2 = 0, 1, 2, 5, 6
 _NULL = -1
 
 
 class Tokenizer:
-    """The vocabulary of a loaded model. bos, eos, eot: ids, or None where the vocabulary has none."""
+    """The vocabulary of a loaded model. bos, eos, eot, mask: ids, or None where the vocabulary has none."""
 
     def __init__(self, weights: Weights) -> None:
         self._weights = weights  # keeps the vocabulary's memory alive
@@ -29,6 +29,7 @@ class Tokenizer:
         self.bos = self._id(api.llama_vocab_bos(self._vocab))
         self.eos = self._id(api.llama_vocab_eos(self._vocab))
         self.eot = self._id(api.llama_vocab_eot(self._vocab))
+        self.mask = self._id(api.llama_vocab_mask(self._vocab)) if hasattr(api, "llama_vocab_mask") else None
         self.add_bos = bool(api.llama_vocab_get_add_bos(self._vocab)) and self.bos is not None
         self._buffer = ctypes.create_string_buffer(256)
         self._pieces: dict[int, bytes] = {}
@@ -83,6 +84,10 @@ class Tokenizer:
         return b"".join(self.piece(i) for i in ids).decode("utf-8", "replace")
 
     def _call(self, data: bytes, special: bool) -> list[int]:
+        if self._endless:
+            raise PromptError(
+                "this model's vocabulary cannot encode text: single bytes are missing", "write token ids: #12"
+            )
         n_max = len(data) + 8
         out = (ctypes.c_int32 * n_max)()
         n = api.llama_tokenize(self._vocab, data, len(data), out, n_max, False, special)
@@ -96,6 +101,14 @@ class Tokenizer:
                 "use other characters",
             )
         return ids
+
+    @cached_property
+    def _endless(self) -> bool:
+        """Would llama.cpp not come to an end? Its RWKV tokenizer stands still where a token begins and none is found."""
+        if self._type != _TYPE_RWKV:
+            return False
+        pieces = {self.piece(i) for i in range(self.n_vocab)}
+        return any(p[:1] not in pieces for p in pieces if p)
 
     @cached_property
     def _adds_space(self) -> bool:

@@ -13,6 +13,8 @@ import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from softllama import cache
 from softllama.errors import ModelError, UsageError
 from softllama.llama import binding, header
@@ -23,10 +25,13 @@ _ENCODERS = {
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
     "gemma-embedding", "llama-embed", "t5encoder",
 }  # fmt: skip
-_NO_BATCH = {  # measured: an embedding batch gives other logits than the token, without an error
-    "gemma3n": "it looks up a second, per-layer embedding by token id",
-    "cogvlm": "it takes every embedding for an image",
-    "qwen4exp": "it looks up n-grams of token ids",
+_BESIDE = "it looks up a second, per-layer embedding by token id"
+_ABORTS = "llama.cpp ends the process on embedding input for it"
+# Where the token id decides something beside its embedding, the heaviest token of a mixture decides it.
+_BY_ID = {
+    "graniteswitch": "which adapter is active",
+    "deepseek4": "the experts of the hash layers",
+    "qwen4exp": "the n-grams that are looked up",
 }
 _DRAFT = {"eagle3", "dflash", "gemma4-assistant"}
 _VOCODERS = {"wavtokenizer-dec", "pockettts"}
@@ -58,17 +63,56 @@ def refusal(h: Header) -> str | None:
         return "it is a draft head, which works only beside its main model"
     if a in _VOCODERS:
         return "it turns codes into sound and has no vocabulary of text"
-    if a in _DIFFUSION:
-        return "it is a diffusion model, without a left-to-right context"
-    if a in _NO_BATCH:
-        return _NO_BATCH[a]
-    if a == "gemma4" and h.get("{arch}.embedding_length_per_layer_input", 0):
-        return _NO_BATCH["gemma3n"]
-    if a in ("glm4", "glm4moe") and "{arch}.rope.dimension_sections".replace("{arch}", a) not in h.metadata:
-        return "llama.cpp aborts on embedding input for it"
-    if a == "graniteswitch":
-        return "llama.cpp aborts on embedding input for it"
     return None
+
+
+def no_batch(h: Header) -> str | None:
+    """Why llama.cpp's embedding batch is not even tried for this header, as the end of a sentence; None if it may be.
+
+    The first kind would end the process, the others were measured to give other logits than the token, without an error.
+    """
+    a = h.arch
+    if a in ("glm4", "glm4moe") and f"{a}.rope.dimension_sections" not in h.metadata:
+        return _ABORTS
+    if a == "graniteswitch":
+        return _ABORTS
+    if a == "gemma3n" or (a == "gemma4" and h.get("{arch}.embedding_length_per_layer_input", 0)):
+        return _BESIDE
+    if a == "cogvlm":
+        return "it takes every embedding for an image"
+    if a == "qwen4exp":
+        return "it looks up n-grams of token ids"
+    if a == "deepseek4" and h.get("{arch}.hash_layer_count", 0):
+        return "its first layers choose their experts by token id"
+    return None
+
+
+def by_id(h: Header) -> str:
+    """What the token id decides beside its embedding, where it is known; ""."""
+    if h.arch == "deepseek4" and not h.get("{arch}.hash_layer_count", 0):
+        return ""
+    return _BY_ID.get(h.arch, "")
+
+
+def is_diffusion(h: Header) -> bool:
+    """Does the model fill in masked positions, seeing what is before and behind them?"""
+    return h.arch in _DIFFUSION
+
+
+def per_layer(h: Header) -> Tensor | None:
+    """The table of per-layer embeddings, (n_embd_per_layer * n_layer, n_vocab), where the token's row is looked up in it."""
+    t, table = h.tensors.get("per_layer_token_embd.weight"), h.tensors.get("token_embd.weight")
+    width = per_layer_width(h)
+    if t is None or table is None or width < 1:
+        return None
+    # qwen4exp has a table of this name whose rows are those of n-grams
+    return t if t.shape[1] == table.shape[1] and t.shape[0] % width == 0 and t.shape[0] > width else None
+
+
+def per_layer_width(h: Header) -> int:
+    """Length of a per-layer embedding; 0 where there is none."""
+    width = h.get("{arch}.embedding_length_per_layer_input", 256 if h.arch == "gemma3n" else 0)
+    return width if isinstance(width, int) else 0
 
 
 def damage(h: Header) -> str | None:
@@ -106,6 +150,12 @@ def damage(h: Header) -> str | None:
         "attention.layer_norm_rms_epsilon": not 0 <= number("attention.layer_norm_rms_epsilon", 0) < math.inf,
         "attention.layer_norm_epsilon": not 0 <= number("attention.layer_norm_epsilon", 0) < math.inf,
     }
+    if h.arch == "deepseek4":
+        bad["hyper_connection.count"] = number("hyper_connection.count", 4) != 4
+        bad["attention.indexer.key_length"] = number("attention.indexer.key_length", 64) % 64 != 0
+        ratios = header.integers(h.path, f"{h.arch}.attention.compress_ratios")
+        if ratios and not {4, 128} <= set(ratios):
+            return f"{h.arch}.attention.compress_ratios = {ratios}, without 4 or without 128"
     return next((f"{h.arch}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
 
 
@@ -161,6 +211,9 @@ class Lora:
     path: Path
     scale: float
     pointer: ctypes.c_void_p
+    a: Tensor | None = None  # what it adds to the embedding table: (rank, n_vocab) and
+    b: Tensor | None = None  # (rank, n_embd); the row of token i grows by factor * b @ a[i]
+    factor: float = 0.0
 
 
 class Weights:
@@ -222,11 +275,16 @@ class Weights:
         self.n_vocab: int = api.llama_vocab_n_tokens(self.vocab)
         self.n_embd: int = self.table.shape[0]
         self.n_embd_inp: int = api.llama_model_n_embd_inp(pointer)
+        width = getattr(api, "llama_model_n_embd_out", None)  # of hidden states
+        self.n_embd_out: int = width(pointer) if width else self.n_embd
         self.n_ctx_train: int = api.llama_model_n_ctx_train(pointer)
         positions = self.header.tensors.get("position_embd.weight")
         self.n_positions = positions.shape[1] if positions else None  # learned ones; llama.cpp aborts beyond them
         self.n_layer: int = api.llama_model_n_layer(pointer)
         self.recurrent: bool = bool(api.llama_model_is_recurrent(pointer) or api.llama_model_is_hybrid(pointer))
+        self.per_layer = per_layer(self.header)
+        self.diffusion = is_diffusion(self.header)
+        self.substitutes = self._substitutes()
         mrope = (api.LLAMA_ROPE_TYPE_MROPE, api.LLAMA_ROPE_TYPE_IMROPE)
         self.positions_per_row = 4 if api.llama_model_rope_type(pointer) in mrope else 1
         if self.n_embd_inp < self.n_embd or self.n_vocab != self.table.shape[1]:
@@ -247,6 +305,13 @@ class Weights:
             )
         cache.store("vocabulary", key, True)
 
+    def _substitutes(self) -> dict[int, int]:
+        """Tokens whose embedding is another token's row: those that switch an adapter on."""
+        if self.header.arch != "graniteswitch":
+            return {}
+        keys = [f"graniteswitch.adapters.token_ids_{x}" for x in ("activate", "substitute")]
+        return dict(zip(*(header.integers(self.header.path, k) for k in keys), strict=True))
+
     def _load_lora(self, path: str, scale: float) -> Lora:
         if not math.isfinite(scale):
             raise UsageError(f"the scale of the adapter {path} is {scale}", "1 is its full effect")
@@ -255,19 +320,37 @@ class Weights:
             raise ModelError(
                 f"{h.path} is not a LoRA adapter (general.type is {h.kind[:60]!r})", "-m names models, --lora adapters"
             )
-        if any(name.startswith(("token_embd", self.table.name)) for name in h.tensors):
-            raise ModelError(
-                f"the adapter {h.path.name} changes the token-embedding table, which mixtures are read from",
-                "merge it into the model first, with llama.cpp's llama-export-lora",
-            )
         check_tensors(h)
+        self._check_embedding(h)
         binding.clear_log()
         pointer = api.llama_adapter_lora_init(self.pointer, os.fsencode(h.path))
         if not pointer:
             raise ModelError(
                 f"llama.cpp cannot load the adapter {h.path}: {binding.last_error()}", "it must fit the model"
             )
-        return Lora(h.path, scale, pointer)  # freed with the model
+        a, b = (h.tensors.get(f"token_embd.weight.lora_{x}") for x in "ab")
+        if a is None or b is None:
+            return Lora(h.path, scale, pointer)  # freed with the model
+        alpha = h.get("adapter.lora.alpha", 0.0)
+        return Lora(h.path, scale, pointer, a, b, float(np.float32(scale * alpha / b.shape[0] if alpha else scale)))
+
+    def _check_embedding(self, h: Header) -> None:
+        """Adapters that change an embedding table: one form of them is mixed as well."""
+        changed = [n for n in h.tensors if n.startswith(("token_embd", "per_layer_token_embd", self.table.name))]
+        hint = "merge it into the model first, with llama.cpp's llama-export-lora"
+        for name in changed:
+            if name.startswith("per_layer"):
+                raise ModelError(f"llama.cpp would ignore that the adapter {h.path.name} changes {name}", hint)
+            if name not in ("token_embd.weight.lora_a", "token_embd.weight.lora_b"):
+                raise ModelError(f"the adapter {h.path.name} changes the token-embedding table by {name}", hint)
+        if changed and "output.weight" not in self.header.tensors:
+            raise ModelError(
+                f"the adapter {h.path.name} changes the token-embedding table, which is the model's output matrix, too: "
+                "llama.cpp would end the process",
+                hint,
+            )
+        for name in changed:
+            binding.table_type(h.tensors[name].ggml_type)
 
     def close(self) -> None:
         """Free the memory. Contexts must be closed first."""

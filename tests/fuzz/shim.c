@@ -537,7 +537,7 @@ static void run(bytes_t *b) {
     const int64_t size = (int64_t)b->left, start = pos;
     uint8_t *buffer = room((size_t)size, 1);
     take(b, buffer, (size_t)size);
-    for (int64_t i = start >= 0 ? start : 0; i + 8 < size && byte(b) >= 0 && i < 4096;) { /* mostly strings that end */
+    for (int64_t i = start >= 0 && start <= size ? start : 0; i + 8 < size && byte(b) >= 0 && i < 4096;) { /* mostly strings that end */
         uint64_t length;
         memcpy(&length, buffer + i, 8);
         if (length > 64 && i % 3) length %= 64, memcpy(buffer + i, &length, 8);
