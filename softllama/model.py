@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from softllama import kernels, vocab
 from softllama import mixture as mx
+from softllama import trial as trials
 from softllama.calibration import Calibration, calibrate, fill, per_layer_scale, widths
 from softllama.distribution import Distribution
 from softllama.embeddings import LowRank, Table
@@ -24,6 +25,7 @@ from softllama.llama.tokenizer import Tokenizer
 from softllama.llama.weights import Weights
 from softllama.mixture import Mixture
 from softllama.session import Session
+from softllama.trial import Trial
 
 if TYPE_CHECKING:
     from softllama.decode import Step
@@ -44,6 +46,7 @@ def load(
     threads: int | None = None,
     lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None = None,
     rpc: Sequence[str] = (),
+    trial: bool | None = None,
 ) -> Model:
     """Load a GGUF model: a path, or a name as for -m ("user/repo:Q4_K_M", "ollama:name"). None: the bundled one.
 
@@ -52,11 +55,13 @@ def load(
     n_ctx: positions a session has room for; None for the model's own context, at most 4096. gpu_layers: None for all
     where llama.cpp was built with a GPU back end, else none. threads: None for the physical cores (one for a
     model under 16 MB, which more would slow down). lora: path of an adapter, (path, scale), or several. rpc: workers
-    ("host:port") whose devices are used as well; they stay known to llama.cpp until the process ends.
+    ("host:port") whose devices are used as well; they stay known to llama.cpp until the process ends. trial: a file that
+    this build of llama.cpp has not had before is first loaded in a child process, as llama.cpp ends the process on some
+    that are damaged; False leaves that out (SOFTLLAMA_TRIAL=off, too), True does it again.
 
     Raises ModelError, with the reason, for a file that cannot be loaded or a model that cannot take mixtures.
     """
-    return Model(path, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=lora, rpc=rpc)
+    return Model(path, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=lora, rpc=rpc, trial=trial)
 
 
 class Model:
@@ -71,6 +76,7 @@ class Model:
         threads: int | None = None,
         lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None = None,
         rpc: Sequence[str] = (),
+        trial: bool | None = None,
     ) -> None:
         from softllama import hub
 
@@ -84,7 +90,14 @@ class Model:
             from softllama.llama.rpc import add_workers
 
             add_workers(rpc)
-        self._weights = Weights(file, gpu_layers=gpu_layers, lora=_adapters(lora))
+        adapters = _adapters(lora)
+        self.trial: Trial | None = None  # of this load
+
+        def before(weights: Weights) -> None:
+            settings: dict[str, Any] = {"gpu_layers": gpu_layers, "threads": threads, "lora": adapters, "rpc": rpc}
+            self.trial = trials.of(weights, **settings, asked=trial)
+
+        self._weights = Weights(file, gpu_layers=gpu_layers, lora=adapters, before=before)
         self.tokenizer = Tokenizer(self._weights)
         w = self._weights
         lora_rows = [LowRank(a.a, a.b, a.factor) for a in w.lora if a.a is not None and a.b is not None]
@@ -92,7 +105,11 @@ class Model:
         self._per_layer = None if w.per_layer is None else (Table(w.per_layer), per_layer_scale(w))
         self.threads = threads or (1 if self._weights.n_bytes < SMALL else physical_cores())
         self.calibration: Calibration = calibrate(
-            w, self.table, self._per_layer[0] if self._per_layer else None, self.threads
+            w,
+            self.table,
+            self._per_layer[0] if self._per_layer else None,
+            self.threads,
+            self.trial.calibration if self.trial else None,
         )
         self.n_ctx_given = n_ctx
         self.n_ctx_limit = n_ctx or self._weights.n_ctx_train or N_CTX_DEFAULT

@@ -43,6 +43,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in [n for n in os.environ if n.startswith("SOFTLLAMA_") and n not in KEPT]:
             m.delenv(name)
         m.setenv("SOFTLLAMA_CACHE", str(folder))
+        m.setenv("SOFTLLAMA_TRIAL", "off")  # half a second for each file; test_trial.py has it on
         m.setenv("SOFTLLAMA_CONFIG", str(folder / "no-config.ini"))
         m.setenv("SOFTLLAMA_STATE", str(tmp_path_factory.mktemp("state")))
         yield folder

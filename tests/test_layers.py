@@ -13,9 +13,9 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "softllama"
 
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
-    0: {"errors", "mixture", "prompt", "cache", "files"},
+    0: {"errors", "mixture", "prompt", "cache", "files", "child"},
     1: {"kernels", "overlay", "distribution", "policy", "extract", "stats", "report", "_shim"},
-    2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking", "hub"},
+    2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking", "hub", "trial"},
     3: {
         "session",
         "branch",

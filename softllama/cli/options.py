@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from softllama.model import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
+NOTICEABLE = 3  # seconds that are worth a line
 
 
 class SharedOption(click.Option):
@@ -122,6 +123,8 @@ def load_model(
             note(f"mixtures: by {loaded.calibration.sentence}")
         if loaded.diffusion:
             note("diffusion model: it is asked what it expects in a masked position behind the prompt")
+        if loaded.trial is not None and loaded.trial.seconds > NOTICEABLE:
+            note(f"first use of this file here: tried in a child process before, for {loaded.trial.seconds:.0f} s")
         note(f"device: {loaded.device}, {loaded.threads} thread{'s'[: loaded.threads > 1]}: {loaded.device_reason}")
     return loaded
 

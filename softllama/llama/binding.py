@@ -29,10 +29,13 @@ VERSION: str = llama_cpp.__version__
 
 _WARN, _ERROR, _CONT = 3, 4, 5  # enum ggml_log_level
 _log: collections.deque[tuple[int, str]] = collections.deque(maxlen=200)
+_echo = False
 
 
 @api.llama_log_callback  # type: ignore[untyped-decorator]
 def _keep(level: int, text: bytes, _: object) -> None:
+    if _echo:
+        os.write(2, text)
     if level == _CONT and _log:
         last, line = _log.pop()
         _log.append((last, line + text.decode("utf-8", "replace")))
@@ -47,6 +50,12 @@ api.llama_backend_init()
 def clear_log() -> None:
     """Forget what llama.cpp has said so far."""
     _log.clear()
+
+
+def echo_log() -> None:
+    """From now on, also write everything that llama.cpp says to stderr: for a child process whose parent reads that."""
+    global _echo
+    _echo = True
 
 
 def last_error() -> str:
@@ -64,7 +73,8 @@ def last_error() -> str:
 def exit_on_abort() -> None:
     """Make llama.cpp's abort end this process with a sentence and exit code 1. For the command line, once at start.
 
-    Everything is checked before llama.cpp is called, so this is for what nobody foresaw.
+    A file's first load is tried in a child process (softllama.trial), so this is for what comes later: an RPC worker that
+    goes away, a batch of a shape that was not tried.
     """
     lib.ggml_set_abort_callback.restype = ctypes.c_void_p
     lib.ggml_set_abort_callback(_on_abort)
@@ -73,7 +83,7 @@ def exit_on_abort() -> None:
 @ctypes.CFUNCTYPE(None, ctypes.c_char_p)  # type: ignore[untyped-decorator]
 def _on_abort(message: bytes) -> None:
     cause = message.decode("utf-8", "replace").strip().rpartition("/")[2]
-    os.write(2, f"Error: llama.cpp stopped: {cause}\nHint: the model file may be damaged\n".encode())
+    os.write(2, f"Error: llama.cpp stopped: {cause}\nHint: softllama doctor -m FILE may tell more\n".encode())
     os._exit(1)
 
 

@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -217,7 +218,8 @@ class Lora:
 
 
 class Weights:
-    """A loaded model. gpu_layers: None for all where this build has a GPU, 0 for none.
+    """A loaded model. gpu_layers: None for all where this build has a GPU, 0 for none. before: is called with what the
+    header tells, before llama.cpp opens the file.
 
     Raises ModelError with llama.cpp's cause for a file that does not load, and for those that cannot take mixtures.
     """
@@ -228,6 +230,7 @@ class Weights:
         *,
         gpu_layers: int | None = None,
         lora: list[tuple[str, float]] | None = None,
+        before: Callable[[Weights], None] | None = None,
     ) -> None:
         self.header = header.read(path)
         self.table = find_table(self.header)
@@ -257,6 +260,8 @@ class Weights:
             else:
                 self.device_reason = "this build of llama.cpp has no GPU back end"
 
+        if before is not None:
+            before(self)
         params = api.llama_model_default_params()
         params.n_gpu_layers = self.gpu_layers
         if binding.amx() and hasattr(params, "use_extra_bufts"):
