@@ -93,6 +93,15 @@ def test_what_fuzzing_found_is_refused(
     assert len(e.value.message) < forked.SENTENCE
 
 
+def test_a_byte_token_whose_number_is_none_is_no_byte_token(tmp_path: Path) -> None:
+    data = tiny.write_model(tmp_path / "m.gguf", tokenizer="spm").read_bytes()
+    (tmp_path / "m.gguf").write_bytes(data.replace(b"<0xE4>", b"<0x=4>"))
+    with sl.load(tmp_path / "m.gguf", threads=1) as model:
+        assert model.detokenize(model.tokenize("The dog")).strip() == "The dog"
+        with pytest.raises(sl.PromptError, match="cannot encode '中'"):  # E4 B8 AD
+            model.tokenize("中")
+
+
 def test_a_tokenizer_that_would_not_end_is_refused(tmp_path: Path) -> None:
     """RWKV's, with the token "sums" but none for the byte "s": llama.cpp would fill the memory with token 0."""
     data = (forked.BUNDLED / "sums-soft.gguf").read_bytes()

@@ -6,6 +6,7 @@ Knows one vocabulary. Does not know prompts or mixtures.
 from __future__ import annotations
 
 import ctypes
+import re
 from functools import cached_property
 
 from softllama.errors import PromptError
@@ -148,8 +149,8 @@ class Tokenizer:
         found: set[int] = set()
         for token in range(self.n_vocab):
             t: bytes = api.llama_vocab_get_text(self._vocab, token) or b""
-            if len(t) == 6 and t.startswith(b"<0x") and t.endswith(b">"):
-                found.add(int(t[3:5], 16))
+            if m := re.fullmatch(rb"<0x([0-9A-Fa-f]{2})>", t):
+                found.add(int(m[1], 16))
                 if len(found) == 256:
                     break
         return frozenset(found)
