@@ -163,6 +163,11 @@ class Model:
         return self._weights.diffusion
 
     @property
+    def no_hidden(self) -> str | None:
+        """Why this model's hidden states cannot be fed back, or None if they can."""
+        return self._weights.no_hidden
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """The file's metadata, arrays left out."""
         return dict(self._weights.header.metadata)

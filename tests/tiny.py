@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 PLAIN_TYPES = ("F32", "F16", "BF16")
-SMALL_BLOCKS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL")  # blocks of 32
-LARGE_BLOCKS = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ3_S", "IQ4_XS", "TQ1_0", "TQ2_0")  # blocks of 256
-TABLE_TYPES = PLAIN_TYPES + SMALL_BLOCKS + LARGE_BLOCKS
+SMALL_BLOCKS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "MXFP4", "NVFP4", "Q2_0")  # blocks of 32 or 64
+LARGE_BLOCKS = (  # blocks of 256, or 128
+    "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS",
+    "TQ1_0", "TQ2_0", "Q1_0",
+)  # fmt: skip
+TABLE_TYPES = PLAIN_TYPES + SMALL_BLOCKS + LARGE_BLOCKS  # all that ggml can read
+NO_TABLES = ("Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64")  # of which it can look up no rows
+NEWER = {"NVFP4": 40, "Q1_0": 41, "Q2_0": 42}  # that the gguf package may not know yet
 
 WORDS = ("dog", "cat", "ball", "bone", "the", "The", "says", "sees", "and", "woof", "meow", "a", "b")
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # gguf.TokenType
@@ -306,22 +312,53 @@ ARCHS: dict[str, Arch] = {
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
+def type_of(name: str) -> Any:
+    """The gguf package's member for a tensor type, or what can stand in for it."""
+    if name in gguf.GGMLQuantizationType.__members__:
+        return gguf.GGMLQuantizationType[name]
+    from softllama.llama.binding import table_type
+
+    member = IntEnum("Newer", {name: NEWER[name]})[name]  # type: ignore[misc]
+    t = table_type(member)
+    gguf.GGML_QUANT_SIZES[member] = (t.block, t.block_bytes)
+    return member
+
+
 def quantize(values: NDArray[np.float32], ggml_type: str) -> NDArray[Any]:
-    """(rows, n) float32 as ggml's own quantizer writes it: uint8 (rows, bytes), or the values themselves for F32."""
+    """(rows, n) float32 as ggml's own quantizer writes it: uint8 (rows, bytes), or the values themselves for F32.
+
+    Zeros for types that are no table's.
+    """
     if ggml_type == "F32":
         return values
     from softllama.llama.binding import lib
 
-    number = gguf.GGMLQuantizationType[ggml_type].value
-    block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(number)]
+    number = type_of(ggml_type)
+    block, size = gguf.GGML_QUANT_SIZES[number]
     rows, n = values.shape
-    out = np.empty((rows, n // block * size), dtype=np.uint8)
+    out = np.zeros((rows, n // block * size), dtype=np.uint8)
+    if ggml_type in NO_TABLES:
+        return out
+    if ggml_type.startswith(("IQ1", "IQ2")):
+        return _any_blocks(ggml_type, out.reshape(-1, size)).reshape(out.shape)
     values = np.ascontiguousarray(values, dtype=np.float32)
     f = lib.ggml_quantize_chunk
     f.restype = ctypes.c_size_t
     f.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
     assert f(number, values.ctypes.data, out.ctypes.data, 0, rows, n, None) == out.nbytes
     return out
+
+
+def _any_blocks(ggml_type: str, blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Blocks of random bits (all are valid) with scales that give values about 1; ggml's quantizer takes 20 s to start."""
+    rng = np.random.default_rng(len(blocks))
+    blocks[:] = rng.integers(0, 256, blocks.shape, dtype=np.uint8)
+    if ggml_type == "IQ1_M":  # the scale in F16 is spread over the highest four bits of the last four words
+        blocks[:, -1] = blocks[:, -1] & 0x0F | 0x20
+    else:
+        scale = (0.06 if ggml_type == "IQ1_S" else 0.01) * rng.uniform(0.5, 1.5, len(blocks))
+        blocks[:, :2] = scale.astype(np.float16)[:, None].view(np.uint8)
+    return blocks
 
 
 def _add_value(w: gguf.GGUFWriter, key: str, value: Any) -> None:
@@ -355,7 +392,7 @@ def _add_vocab(w: gguf.GGUFWriter, v: Vocab, given: Collection[str] = ()) -> Non
 
 
 def _add_tensor(w: gguf.GGUFWriter, name: str, data: NDArray[Any], ggml_type: str = "F32") -> None:
-    raw = None if data.dtype in (np.float32, np.int32) else gguf.GGMLQuantizationType[ggml_type]
+    raw = None if data.dtype in (np.float32, np.int32) else type_of(ggml_type)
     w.add_tensor(name, data, raw_dtype=raw)
 
 
@@ -387,7 +424,7 @@ def write_model(
     name = spec.name or arch
     vocab = VOCABS[tokenizer]()
     n_vocab = len(vocab.tokens) or N_VOCAB_NONE
-    s = Shape(n_embd or (256 if table_type in LARGE_BLOCKS else 64), n_vocab, n_layer, seed)
+    s = Shape(n_embd or (256 if table_type in (*LARGE_BLOCKS, "Q8_K") else 64), n_vocab, n_layer, seed)
     s.n_ctx = n_ctx
     table = s.w(n_vocab, s.n_embd, scale=0.5)
     tensors: Tensors = spec.tensors(s)

@@ -70,6 +70,8 @@ class Context:
         n_seq_limit = api.llama_max_parallel_sequences()
         if not 1 <= n_seq <= n_seq_limit:
             raise UsageError(f"a context holds 1 to {n_seq_limit} sequences, not {n_seq}")
+        if embeddings and weights.no_hidden:
+            raise ContextError(f"{weights.header.arch} gives no hidden states to feed: {weights.no_hidden}")
         self.weights = weights
         self.threads = threads or binding.physical_cores()
         self.n_batch = max(n_batch, n_seq)
@@ -93,6 +95,8 @@ class Context:
         params.embeddings = embeddings
         params.offload_kqv = params.op_offload = weights.on_gpu
         params.no_perf = True
+        if weights.no_flash:
+            params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         widths = [width for _, width in nodes] or [weights.n_embd_inp]
         # what `decode` feeds, filled by the caller: (n_batch, n_embd) in a buffer that llama.cpp or the overlay reads
         self.rows, *beside = (np.zeros((self.n_batch, width), dtype=np.float32) for width in widths)
@@ -126,6 +130,8 @@ class Context:
         self.n_seq = n_seq
         self._free = list(range(n_seq))[::-1]
         self._lock = threading.RLock()
+        self._parts: list[NDArray[np.float32]] | None = None  # hidden states of a batch that went through in parts
+        self._embeddings = embeddings
         self.evaluated = 0  # positions evaluated so far
         self.calls = 0  # of llama_decode that evaluated them
         self._moved: NDArray[np.intp] | None = None  # where the last batch's rows went, if they were put in order
@@ -221,6 +227,9 @@ class Context:
         if not 1 <= n <= self.n_batch:
             raise ContextError(f"a batch holds 1 to {self.n_batch} positions, not {n}")
         with self._lock:
+            if self.weights.alone and len(set(seqs)) > 1:
+                return self._apart(seqs, positions, want, tokens)
+            self._parts = None
             if tokens is None and self._overlay is not None and not _in_order(seqs):
                 return self._decode_sorted(np.asarray(seqs), np.asarray(positions), np.asarray(want, dtype=np.bool_))
             batch = self._batch
@@ -248,6 +257,8 @@ class Context:
             if self.weights.positions_per_row == 4:  # section-major: time, height, width as for text, then 0
                 p[n : 2 * n] = p[2 * n : 3 * n] = p[:n]
                 p[3 * n : 4 * n] = 0
+            if self.weights.always_output and not wanted:
+                self._want[n - 1] = 1  # evaluated, and not returned
             binding.clear_log()
             if self._overlay is not None:
                 self._overlay.arm(n if tokens is None else 0)
@@ -292,6 +303,26 @@ class Context:
         self._moved = np.argsort(order) if len(groups) == 1 else np.array([], dtype=np.intp)
         return out
 
+    def _apart(self, seqs: Any, positions: Any, want: Any, tokens: Any) -> NDArray[np.float32]:
+        """`decode`, one sequence after the other. Nothing is taken back if one of them fails."""
+        which = np.asarray(seqs)
+        place, positions = np.asarray(want, dtype=np.bool_), np.asarray(positions)
+        buffers, n_vocab = (self.rows, *self.beside, self.carriers), self.weights.n_vocab
+        given = [b[: len(which)].copy() for b in buffers]
+        out = np.empty((len(which), n_vocab), dtype=np.float32)
+        hidden: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(which)
+        for seq in dict.fromkeys(which.tolist()):
+            at = np.flatnonzero(which == seq)
+            for b, g in zip(buffers, given, strict=True):
+                b[: len(at)] = g[at]
+            ids = None if tokens is None else np.asarray(tokens)[at]
+            out[at[place[at]]] = self.decode(which[at], positions[at], place[at], ids)
+            if self._embeddings:
+                for i, j in enumerate(at):
+                    hidden[j] = self.hidden(i)
+        self._parts = hidden if self._embeddings else None
+        return out[place]
+
     def hidden(self, i: int) -> NDArray[np.float32]:
         """The last hidden state, after the final norm, of position i of the last batch (-1: its last): (n_embd,), a copy."""
         with self._lock:
@@ -299,6 +330,8 @@ class Context:
                 if not len(self._moved):
                     raise ContextError("no hidden states are kept of sequences that were fed different numbers of rows")
                 i = int(self._moved[i])
+            if self._parts is not None:
+                return self._parts[i]
             pointer = api.llama_get_embeddings_ith(self.pointer, i)
             if not pointer:
                 raise ContextError("llama.cpp gives no hidden states for this model")

@@ -53,6 +53,7 @@ class Readout:
         self._instead: NDArray[np.float32] | None = None
         self._last = -1
         self._error = ""
+        self._verified = False
         watch = api.ggml_backend_sched_eval_callback(self._watch)
         self._most = 64
         self._context = model.context(n_ctx + self._most, 2, n_outputs=self._most, n_batch=512, watch=watch)
@@ -115,7 +116,22 @@ class Readout:
             # of the last layer, llama.cpp computes only the rows whose logits are wanted
             index = places if len(rows) == n else [order.index(p) for p in places]
             out[layer] = rows[index]
-        return out, logits[[order.index(p) for p in places]]
+        own = logits[[order.index(p) for p in places]]
+        if not self._verified:
+            self._verify(out[-1], own)
+        return out, own
+
+    def _verify(self, last: NDArray[np.float32], own: NDArray[np.float32]) -> None:
+        """Does the last layer's readout give the model's own logits? Not where its head looks at several layers."""
+        read = self.read(last)
+        # some architectures rule tokens out by -inf or -FLT_MAX, and chameleon in a batch's first row only
+        finite = (np.abs(own) < 1e30) & (np.abs(read) < 1e30)
+        if not np.abs(read - own)[finite].max() <= 1e-2 * np.abs(own[finite]).max():
+            raise ContextError(
+                f"the layers of {self._model.arch} cannot be read: the last one is not all that its output is made of",
+                "leave out --layers",
+            )
+        self._verified = True
 
     def read(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (k, n_vocab) of states (k, n_embd), by the model's own norm and head."""

@@ -46,6 +46,11 @@ _NOPE = {"glm5-next"}  # no rotation, and a file that says so
 _NO_FLOATS = "ffn_gate_tid2eid"  # a table of expert numbers; every other tensor is multiplied with
 ALIGNMENT = 32  # of tensors in memory, and so of the first in a file that is mapped
 _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
+# Measured in 0.3.36, and gone around in context.py:
+_ALONE = {"plamo2"}  # sequences beside each other in a batch get each other's numbers
+_NO_FLASH = {"plm"}  # llama.cpp aborts with flash attention
+_ALWAYS_OUTPUT = {"chameleon"}  # and here on a batch whose logits nobody asks for
+_NO_HIDDEN = {"lfm2", "lfm2moe"}  # the logits change when hidden states are asked for
 
 
 def refusal(h: Header) -> str | None:
@@ -292,12 +297,22 @@ class Weights:
         self.substitutes = self._substitutes()
         mrope = (api.LLAMA_ROPE_TYPE_MROPE, api.LLAMA_ROPE_TYPE_IMROPE)
         self.positions_per_row = 4 if api.llama_model_rope_type(pointer) in mrope else 1
+        self.alone, self.no_flash = self.header.arch in _ALONE, self.header.arch in _NO_FLASH
+        self.always_output = self.header.arch in _ALWAYS_OUTPUT
+        self.no_hidden = self._hidden_refusal()
         if self.n_embd_inp < self.n_embd or self.n_vocab != self.table.shape[1]:
             raise ModelError(
                 f"{self.header.path.name} ({self.header.arch}) cannot take mixtures: its table is "
                 f"{self.table.shape[:2]}, and llama.cpp expects ({self.n_embd_inp}, {self.n_vocab})"
             )
         self.lora = tuple(self._load_lora(p, s) for p, s in lora or ())
+
+    def _hidden_refusal(self) -> str | None:
+        """Why hidden states cannot be had, as the end of a sentence; llama.cpp would end the process for some."""
+        if self.header.arch in _NO_HIDDEN:
+            return "llama.cpp gives other logits beside hidden states"
+        n = api.llama_model_n_embd_out(self.pointer) if hasattr(api, "llama_model_n_embd_out") else self.n_embd
+        return f"its hidden states are {n} numbers long, and its embeddings {self.n_embd}" if n != self.n_embd else None
 
     def _check_vocabulary(self) -> None:
         """Once per file: what llama.cpp would end the process for, and what takes a moment to find out."""
