@@ -77,6 +77,11 @@ FOUND: list[tuple[str, str, Callable[[bytes], bytes], str]] = [  # what fuzzing 
     ("a text for a count", "split", lambda d: edited(d, "split.no", 8, b"x"), "split.no is of another type"),
     ("a number for the kind", "adapter", lambda d: edited(d, "adapter.type", 4, bytes(4)), "adapter.type is of another"),
     ("integers for an adapter", "adapter", lambda d: retyped(d, "blk.0.attn_q.weight.lora_b", 25), "does not hold floats"),
+    (
+        "a long architecture with no layers", "llama",
+        lambda d: edited(edited(d, "general.architecture", 8, b"x" * 99_999), "x" * 99_999 + ".block_count", 4, bytes(4)),
+        "xxx.block_count = 0",
+    ),
     ("a long architecture", "llama", lambda d: edited(d, "general.architecture", 8, b"x" * 99_999), "xxx…"),
 ]  # fmt: skip
 

@@ -161,8 +161,8 @@ def damage(h: Header) -> str | None:
         bad["attention.indexer.key_length"] = number("attention.indexer.key_length", 64) % 64 != 0
         ratios = header.integers(h.path, f"{h.arch}.attention.compress_ratios")
         if ratios and not {4, 128} <= set(ratios):
-            return f"{h.arch}.attention.compress_ratios = {ratios}, without 4 or without 128"
-    return next((f"{h.arch}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
+            return f"{h.arch}.attention.compress_ratios = {str(ratios)[:60]}, without 4 or without 128"
+    return next((f"{h.arch[:60]}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
 
 
 def find_table(h: Header) -> Tensor:
