@@ -78,11 +78,29 @@ def apart(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 def measure(model: sl.Model) -> Row:
     """Numbers of a model that takes mixtures."""
     rng = np.random.default_rng(1)
+    if model.diffusion:
+        return _whole(model, [int(i) for i in rng.integers(0, 300, 8)])
     ids = [int(i) for i in rng.integers(0, min(model.n_vocab, 300), 24)]
     truth = feed(model, ids, lambda i: False)
     row: Row = {"finite": bool(np.isfinite(truth).all()), "largest": float(np.abs(truth).max())}
     row["difference"] = max(apart(feed(model, ids, mixed), truth) for mixed in PLACES.values())
     return row | _sequences(model, ids) | _branches(model, ids) | _insides(model, ids)
+
+
+def _whole(model: sl.Model, ids: Sequence[int]) -> Row:
+    """A diffusion model reads whole sequences only: one of 8 and eight of 1, and the probe's way through it."""
+    row: Row = {"difference": 0.0, "again": 0.0, "side": 0.0, "finite": True, "no sequences": "probes only"}
+    with closing(model.context_without_order(64, n_batch=8, n_outputs=8)) as c:
+        for part in (ids, *([i] for i in ids)):
+            n = len(part)
+            truth = c.decode([0] * n, range(n), [True] * n, part)
+            model.fill_rows(c, [sl.Mixture.one_hot(i) for i in part])
+            row["difference"] = max(row["difference"], apart(c.decode([0] * n, range(n), [True] * n), truth))
+            row["finite"] &= bool(np.isfinite(truth).all())
+    half = sl.Mixture([40, 41], [0.5, 0.5])
+    ends = [b.next.logits for b in branch.run(model, ids[:3], [[m, 9] for m in (40, 41, half)])]
+    row["moves"] = min(apart(a, b) for i, a in enumerate(ends) for b in ends[:i])
+    return row
 
 
 def _sequences(model: sl.Model, ids: Sequence[int]) -> Row:
@@ -178,10 +196,6 @@ def attempt(path: Path) -> Row:
                 "recurrent": model.recurrent,
             }
             row |= {"carrier": getattr(c, "carrier", ""), "mrope": model._weights.positions_per_row == 4}
-            if (
-                model.diffusion
-            ):  # no sequence to go on with: as its calibration found, which is tokens and rows in one batch
-                return row | {"probe only": True, "difference": c.difference}
             return row | measure(model)
     except sl.SoftLlamaError as e:
         return {"refused": e.message.replace(str(path), path.name).replace(str(path.parent), ""), "hint": e.hint}
@@ -223,6 +237,7 @@ def run(names: Sequence[str]) -> Iterator[Row]:
     rest = list(names)
     with tempfile.TemporaryDirectory() as folder:
         settings = {"SOFTLLAMA_CACHE": folder, "GGML_NO_BACKTRACE": "1", "OMP_NUM_THREADS": "1"}
+        settings["SOFTLLAMA_TRIAL"] = "off"  # the child here is the trial
         while rest:
             call = [sys.executable, __file__, "--child", folder, *rest]
             with subprocess.Popen(
@@ -259,8 +274,7 @@ def cells(row: Row) -> list[str]:
     notes = [text for key, text in (("recurrent", "recurrent or hybrid"), ("mrope", "M-RoPE")) if row[key]]
     if row["carrier"] not in ("", "any"):
         notes.append(f"the heaviest token decides {row['carrier']}")
-    if "probe only" in row:
-        notes.append("diffusion: probe only")
+    notes += [row["no sequences"]] if "no sequences" in row else []
     notes += [f"no {key}: {why}" for key in ("hidden states", "layers") if (why := row.get(f"no {key}"))]
     return [row["how"], row["multiplier"], f"{row['difference']:.2g}", "; ".join(notes)]
 
@@ -275,7 +289,7 @@ def summary(rows: Sequence[Row]) -> str:
     """What the tables show, in sentences."""
     fed = [r for r in rows if "difference" in r]
     archs = len({tiny_more.arch_of(r["name"]) for r in fed})
-    most = {k: max(r.get(k, 0) for r in fed) for k in ("difference", "again", "side")}
+    most = {k: max(r[k] for r in fed) for k in ("difference", "again", "side")}
     return (
         f"Measured with llama-cpp-python {binding.VERSION} on the CPU: {len(fed)} models of {archs} architectures take "
         f"mixtures; the largest difference of any logit between a token and a mixture of it alone is "

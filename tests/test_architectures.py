@@ -25,17 +25,22 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import architectures
 
 ENCODER, DRAFT = "it is an encoder", "it is a draft head"
-DIFFUSION = ("dream", "llada", "llada-moe", "rnd1")  # probe only, seen by tests/test_overlay.py
+DIFFUSION = ("dream", "llada", "llada-moe", "rnd1")  # probed only
 REFUSED = {
     **dict.fromkeys(tiny_more.REFUSED, ENCODER), **dict.fromkeys(("dflash", "eagle3", "gemma4-assistant"), DRAFT),
     "clip": "image or audio projector",
     "gptj": "unsupported model architecture", "pockettts": "turns codes into sound", "t5": "encoder-decoder",
     "wavtokenizer-dec": "turns codes into sound",
 }  # fmt: skip
+BY_HEAVIEST = {"deepseek4+hashed": "experts", "graniteswitch": "adapter", "qwen4exp": "n-grams"}
+OVERLAY = {
+    **dict.fromkeys(("cogvlm", "deepseek4+hashed", "deepseek4+vision", "glm4", "glm4moe"), "overlay on embd"),
+    **dict.fromkeys(("gemma3n", "gemma4+per-layer"), "overlay on embd, inp_per_layer_selected"),
+    "graniteswitch": "overlay on inp_embd", "qwen4exp": "overlay on model.input_embed",
+}  # fmt: skip
 MULTIPLIERS = {
     "gemma3": "sqrt(n_embd)", "gemma3+full": "sqrt(n_embd)", "gemma4": "sqrt(n_embd)",
-    "granite+deepstack": "embedding_scale", "granite_swa+deepstack": "embedding_scale",
-    "graniteswitch": "embedding_scale",
+    **dict.fromkeys(("granite+deepstack", "granite_swa+deepstack", "graniteswitch"), "embedding_scale"),
 }  # fmt: skip
 DEEPSEEK4 = ("deepseek4", "deepseek4+hashed", "deepseek4+vision")
 WIDER = "256 numbers long, and its embeddings 64"
@@ -43,12 +48,14 @@ NO_HIDDEN = {"lfm2": "other logits", "lfm2moe": "other logits", **dict.fromkeys(
 UNNAMED = (*DEEPSEEK4, "plamo2", "qwen4exp", "step35")
 NO_LAYERS = {
     **dict.fromkeys(UNNAMED, "does not name the layers"), "nemotron_h": "names only some", "nemotron_h_moe": "names only some",
-    **dict.fromkeys(("gemma3n", "glm5-next", "hy_v4"), "has 8 rows, not 2"), "kimi-k3": "not all that its output is made of",
+    **dict.fromkeys(("gemma3n", "glm5-next", "hy_v4"), "has 8 rows, not 2"),
+    "kimi-k3": "not all that its output is made of",
 }  # fmt: skip
 pytestmark = pytest.mark.skipif(
     not hasattr(binding.lib, "llama_model_init_from_user"), reason="this llama.cpp does not say which tensors it needs"
 )
-FED = [n for n in architectures.ARCHITECTURES if n not in REFUSED and n not in DIFFUSION]
+FED = [n for n in architectures.ARCHITECTURES if n not in REFUSED]
+ORDERED = [n for n in FED if n not in DIFFUSION]
 Rows = dict[str, dict[str, Any]]
 
 
@@ -76,12 +83,14 @@ def test_a_one_hot_mixture_is_its_token(name: str, rows: Rows) -> None:
     """In batches of 1 and 8, at the start, in the middle and at the end; and the model listens to its input."""
     row = rows[name]
     assert row.get("difference") == 0, row
+    assert row["how"] == OVERLAY.get(name, "embedding batch")
+    assert BY_HEAVIEST.get(name, "") in row["carrier"]
     assert row["multiplier"] == MULTIPLIERS.get(name, "1")
     assert row["finite"]
     assert row["moves"] > 1e-3
 
 
-@pytest.mark.parametrize("name", FED)
+@pytest.mark.parametrize("name", ORDERED)
 def test_ways_to_the_same_sequence_agree(name: str, rows: Rows) -> None:
     """Forks, cuts and copied states, to the bit; other batches, up to rounding."""
     row = rows[name]
@@ -91,7 +100,7 @@ def test_ways_to_the_same_sequence_agree(name: str, rows: Rows) -> None:
     assert row["company"] <= 5e-3
 
 
-@pytest.mark.parametrize("name", FED)
+@pytest.mark.parametrize("name", ORDERED)
 def test_hidden_states_and_layers_are_right_or_refused(name: str, rows: Rows) -> None:
     row = rows[name]
     if name in NO_HIDDEN:
@@ -104,12 +113,6 @@ def test_hidden_states_and_layers_are_right_or_refused(name: str, rows: Rows) ->
         assert NO_LAYERS[name] in row["no layers"]
     else:
         assert row["layers"] <= 1e-4, row
-
-
-@pytest.mark.parametrize("name", DIFFUSION)
-def test_a_diffusion_model_is_probed_only(name: str, rows: Rows) -> None:
-    assert rows[name]["probe only"]
-    assert rows[name]["difference"] == 0
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -324,7 +324,7 @@ def test_policies_run(special: Callable[..., sl.Model], name: str, policy: str) 
 def test_hidden_states_of_another_width_are_refused(special: Callable[..., sl.Model], name: str) -> None:
     """llama.cpp would end the process."""
     model = special(name)
-    with pytest.raises(sl.UsageError, match=f"hidden states are {4 * model.n_embd} numbers long"):
+    with pytest.raises(sl.UsageError, match=f"hidden states are {4 * model.n_embd} numbers"):
         model.generate([40, 7], policy="hidden:where=everywhere", max_tokens=3)
 
 

@@ -78,6 +78,7 @@ WKV: Keys = {
     "attention.iclr_lora_rank": 8, "attention.value_residual_mix_lora_rank": 8, "attention.gate_lora_rank": 8,
     "attention.head_count": 0, "attention.head_count_kv": 0,  # heads of less than 64 are read past their end
 }  # fmt: skip
+MASK: Keys = {"tokenizer.ggml.mask_token_id": 3}
 SCALES: Keys = {"embedding_scale": 12.0, "residual_scale": 0.22, "logit_scale": 2.0, "attention.scale": 0.3}
 
 
@@ -142,7 +143,7 @@ RECIPES: dict[str, Recipe] = {
     "deepseek4": _(DS4, {"hash_layer_count": 0}, n_layer=4, without="exp_probs_b_vl"),
     "deepseek4+hashed": _(DS4, {"hash_layer_count": 2}, n_layer=4, without="exp_probs_b_vl"),
     "deepseek4+vision": _(DS4, {"hash_layer_count": 0}, n_layer=4),
-    "dream": _(),
+    "dream": _(MASK),
     "ernie4_5": _(),
     "ernie4_5-moe": _(MOE, {"interleave_moe_layer_step": 1}),
     "exaone": _(),
@@ -197,8 +198,8 @@ RECIPES: dict[str, Recipe] = {
     "laguna": _(MOE, WINDOW),
     "lfm2": _({"shortconv.l_cache": 3}, SECOND),
     "lfm2moe": _(MOE, {"shortconv.l_cache": 3}, SECOND),
-    "llada": _(),
-    "llada-moe": _(MOE),
+    "llada": _(MASK),
+    "llada-moe": _(MOE, MASK),
     "llama": _(),
     "llama+experts": _(MOE),
     "llama+tied": _(without=r"^output\.weight"),
@@ -258,7 +259,7 @@ RECIPES: dict[str, Recipe] = {
         "ple.head_offsets": (0, 50, 100, 150), "ple.head_vocab_sizes": (50, 50, 50, 50)}),
     "qwen3tts": _(SECTIONS, n_vocab=3072),
     "refact": _(MHA),
-    "rnd1": _(MOE),
+    "rnd1": _(MOE, MASK),
     "rwkv6": _(WKV),
     "rwkv6qwen2": _(WKV, {"token_shift_count": 1}, without=r"time_mix_first"),
     "rwkv7": _(WKV),

@@ -71,16 +71,12 @@ class Context:
         if not 1 <= n_seq <= n_seq_limit:
             raise UsageError(f"a context holds 1 to {n_seq_limit} sequences, not {n_seq}")
         if embeddings and weights.no_hidden:
-            raise ContextError(f"{weights.header.arch} gives no hidden states to feed: {weights.no_hidden}")
+            raise ContextError(
+                f"{weights.header.arch} gives no hidden states to feed: {weights.no_hidden}", "use another policy"
+            )
         self.weights = weights
         self.threads = threads or binding.physical_cores()
         self.n_batch = max(n_batch, n_seq)
-        if embeddings and weights.n_embd_out != weights.n_embd:  # it would read behind the end of the states
-            raise ContextError(
-                f"llama.cpp gives hidden states of {weights.n_embd_out} numbers for {weights.header.arch}, whose embeddings "
-                f"have {weights.n_embd}",
-                "use a policy that does not feed hidden states",
-            )
         # llama.cpp keeps an output for every position when it is to give hidden states
         self._all_outputs = all_outputs
         self.n_outputs = self.n_batch if embeddings or all_outputs else min(n_outputs or n_seq, self.n_batch)
@@ -257,8 +253,6 @@ class Context:
             if self.weights.positions_per_row == 4:  # section-major: time, height, width as for text, then 0
                 p[n : 2 * n] = p[2 * n : 3 * n] = p[:n]
                 p[3 * n : 4 * n] = 0
-            if self.weights.always_output and not wanted:
-                self._want[n - 1] = 1  # evaluated, and not returned
             binding.clear_log()
             if self._overlay is not None:
                 self._overlay.arm(n if tokens is None else 0)

@@ -49,7 +49,6 @@ _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
 # Measured in 0.3.36, and gone around in context.py:
 _ALONE = {"plamo2"}  # sequences beside each other in a batch get each other's numbers
 _NO_FLASH = {"plm"}  # llama.cpp aborts with flash attention
-_ALWAYS_OUTPUT = {"chameleon"}  # and here on a batch whose logits nobody asks for
 _NO_HIDDEN = {"lfm2", "lfm2moe"}  # the logits change when hidden states are asked for
 
 
@@ -285,8 +284,6 @@ class Weights:
         self.n_vocab: int = api.llama_vocab_n_tokens(self.vocab)
         self.n_embd: int = self.table.shape[0]
         self.n_embd_inp: int = api.llama_model_n_embd_inp(pointer)
-        width = getattr(api, "llama_model_n_embd_out", None)  # of hidden states
-        self.n_embd_out: int = width(pointer) if width else self.n_embd
         self.n_ctx_train: int = api.llama_model_n_ctx_train(pointer)
         positions = self.header.tensors.get("position_embd.weight")
         self.n_positions = positions.shape[1] if positions else None  # learned ones; llama.cpp aborts beyond them
@@ -298,7 +295,6 @@ class Weights:
         mrope = (api.LLAMA_ROPE_TYPE_MROPE, api.LLAMA_ROPE_TYPE_IMROPE)
         self.positions_per_row = 4 if api.llama_model_rope_type(pointer) in mrope else 1
         self.alone, self.no_flash = self.header.arch in _ALONE, self.header.arch in _NO_FLASH
-        self.always_output = self.header.arch in _ALWAYS_OUTPUT
         self.no_hidden = self._hidden_refusal()
         if self.n_embd_inp < self.n_embd or self.n_vocab != self.table.shape[1]:
             raise ModelError(
