@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import math
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from softllama.errors import SoftLlamaError
 
@@ -46,3 +48,24 @@ def unwritable(path: str | os.PathLike[str], e: OSError, hint: str) -> SoftLlama
     }  # fmt: skip
     kept = " (what was there before is as it was)" if e.errno in full and Path(path).exists() else ""
     return SoftLlamaError(f"cannot write {os.fspath(path)!r}: {e.strerror or e}{kept}", full.get(e.errno or 0, hint))
+
+
+def from_json(text: str | bytes) -> Any:
+    """The value of a JSON text in which every number is one: NaN and infinity, which Python reads, are none.
+
+    Raises ValueError for everything else, also for what is nested too deeply or does not fit into a float.
+    """
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"it holds {name}")
+
+    def real(digits: str) -> float:
+        value = float(digits)
+        if not math.isfinite(value):
+            raise ValueError(f"it holds {digits[:30]}")
+        return value
+
+    try:
+        return json.loads(text, parse_constant=refuse, parse_float=real)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

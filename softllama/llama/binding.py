@@ -100,7 +100,7 @@ def last_error() -> str:
         text = re.sub(r"^error loading model(?: \w+)?: ", "", text)
         text = re.sub(r"^[a-z]+(_[a-z]+)+: ", "", text)  # the function that threw it
         if text:
-            return text
+            return text if len(text) < 300 else text[:300] + "…"  # it quotes the file
     return "it gave no reason"
 
 
@@ -219,6 +219,15 @@ def table_type(ggml_type: int) -> TableType:
     if not t.type_size or (not t.to_float and ggml_type != api.GGML_TYPE_F32):
         raise ModelError(f"llama.cpp cannot turn the tensor type {name or ggml_type} into floats")
     return TableType(name.upper(), t.blck_size, t.type_size, t.to_float or 0)
+
+
+@cache
+def has_floats(ggml_type: int) -> bool:
+    """Can ggml turn a tensor of this type into floats?"""
+    try:
+        return bool(table_type(ggml_type))
+    except ModelError:
+        return False
 
 
 # ---- devices and threads -------------------------------------------------------------------------------------------

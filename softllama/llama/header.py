@@ -53,6 +53,10 @@ _SCALARS: dict[int, Any] = {  # enum gguf_type
     6: ctypes.c_float, 7: ctypes.c_bool, 10: ctypes.c_uint64, 11: ctypes.c_int64, 12: ctypes.c_double,
 }  # fmt: skip
 _STRING, _ARRAY = 8, 9
+_TYPED = {  # keys that llama.cpp reads without asking what type they have: it ends the process if it is another
+    "general.architecture": _STRING, "general.type": _STRING, "adapter.type": _STRING, "adapter.lora.alpha": 6,
+    "split.no": 2, "split.count": 2,
+}  # fmt: skip
 _INTEGERS = {0, 1, 2, 3, 4, 5, 10, 11}
 
 
@@ -210,6 +214,8 @@ def read_one(path: Path) -> Parts:
         for i in range(_n_kv(ctx)):
             kind = _kv_type(ctx, i)
             key = _key(ctx, i).decode("utf-8", "replace")
+            if _TYPED.get(key, kind) != kind:
+                raise ModelError(f"{path} is damaged: {key} is of another type than it must be", "fetch the file again")
             if kind == _STRING:
                 metadata[key] = _val_str(ctx, i).decode("utf-8", "replace")
             elif kind == _ARRAY:

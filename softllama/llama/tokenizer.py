@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import re
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -16,7 +17,7 @@ from softllama.llama.weights import Weights
 
 _ATTR_UNKNOWN = 1
 _ATTR_SPECIAL = 1 | 8 | 16  # unknown, control, user-defined
-_TYPE_NONE, _TYPE_SPM, _TYPE_BPE, _TYPE_PLAMO2 = 0, 1, 2, 6
+_TYPE_NONE, _TYPE_SPM, _TYPE_BPE, _TYPE_RWKV, _TYPE_PLAMO2 = 0, 1, 2, 5, 6
 _NULL = -1
 
 
@@ -113,13 +114,31 @@ class Tokenizer:
         return b"".join(self.piece(i) for i in ids).decode("utf-8", "replace")
 
     def _call(self, data: bytes, special: bool) -> list[int]:
+        if self._endless:
+            raise PromptError(
+                "this model's vocabulary cannot encode text: single bytes are missing", "write token ids: #12"
+            )
         n_max = len(data) + 8
         out = (ctypes.c_int32 * n_max)()
         n = api.llama_tokenize(self._vocab, data, len(data), out, n_max, False, special)
         if n < 0:
             out = (ctypes.c_int32 * -n)()
             n = api.llama_tokenize(self._vocab, data, len(data), out, -n, False, special)
-        return list(out[: max(n, 0)])
+        ids = list(out[: max(n, 0)])
+        if ids and not 0 <= min(ids) <= max(ids) < self.n_vocab:  # the vocabulary's own ids may be wrong
+            raise PromptError(
+                f"this model's vocabulary cannot encode a part of {data[:60].decode('utf-8', 'replace')!r}",
+                "use other characters",
+            )
+        return ids
+
+    @cached_property
+    def _endless(self) -> bool:
+        """Would llama.cpp not come to an end? Its RWKV tokenizer stands still where a token begins and none is found."""
+        if self._type != _TYPE_RWKV:
+            return False
+        pieces = {self.piece(i) for i in range(self.n_vocab)}
+        return any(p[:1] not in pieces for p in pieces if p)
 
     @cached_property
     def _adds_space(self) -> bool:
@@ -159,8 +178,8 @@ class Tokenizer:
         found: set[int] = set()
         for token in range(self.n_vocab):
             t: bytes = api.llama_vocab_get_text(self._vocab, token) or b""
-            if len(t) == 6 and t.startswith(b"<0x") and t.endswith(b">"):
-                found.add(int(t[3:5], 16))
+            if m := re.fullmatch(rb"<0x([0-9A-Fa-f]{2})>", t):
+                found.add(int(m[1], 16))
                 if len(found) == 256:
                     break
         return frozenset(found)

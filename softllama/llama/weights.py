@@ -41,6 +41,15 @@ _BY_ID = {
 }
 _DRAFT = {"eagle3", "dflash", "gemma4-assistant"}
 _VOCODERS = {"wavtokenizer-dec", "pockettts"}
+_SIZES = (  # each is a side of some tensor, or a part of one
+    "embedding_length", "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
+    "attention.key_length_swa", "attention.value_length_swa", "attention.key_length_mla", "attention.value_length_mla",
+    "attention.kv_lora_rank", "attention.q_lora_rank", "ssm.conv_kernel", "ssm.inner_size", "ssm.state_size",
+    "ssm.time_step_rank", "ssm.group_count", "wkv.head_size", "shortconv.l_cache",
+)  # fmt: skip
+_NOPE = {"glm5-next"}  # no rotation, and a file that says so
+_NO_FLOATS = "ffn_gate_tid2eid"  # a table of expert numbers; every other tensor is multiplied with
+ALIGNMENT = 32  # of tensors in memory, and so of the first in a file that is mapped
 _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
 # Measured in 0.3.36, and gone around in context.py:
 _ALONE = {"plamo2"}  # sequences beside each other in a batch get each other's numbers
@@ -127,16 +136,27 @@ def damage(h: Header) -> str | None:
         return value if isinstance(value, int | float) else default
 
     layers, experts, used = number("block_count", 1), number("expert_count", 0), number("expert_used_count", 0)
+    groups = number("expert_group_count", 0)
     used_given = h.get("{arch}.expert_used_count", 0)  # an array in some models
-    heads, rotary = number("attention.head_count", 0), number("rope.dimension_count", 0)
+    heads, rotary_given = number("attention.head_count", 0), h.get("{arch}.rope.dimension_count")
+    rotary = number("rope.dimension_count", 0)
     head = number("attention.key_length", number("embedding_length", 0) // heads if heads > 0 else math.inf)
+    # nothing is larger than what it describes: memory is set aside by these numbers, before anything is compared
+    longest = max((max(t.shape) for t in h.tensors.values()), default=math.inf)
     bad = {
+        **{key: number(key, 0) > longest for key in _SIZES},
+        "vocab_size": "tokenizer.ggml.tokens" not in h.metadata and number("vocab_size", 0) > longest,
         "block_count": not 1 <= layers <= 512,
         "nextn_predict_layers": number("nextn_predict_layers", 0) > layers,
         # llama.cpp itself forgets a single expert of the Hunyuan models
         "expert_count": experts > 1024 or (experts > h.arch.startswith("hunyuan") and used_given == 0),
         "expert_used_count": used > experts,
-        "rope.dimension_count": rotary % 2 != 0 or (heads > 0 and rotary > head),
+        "expert_group_count": groups > 0 and (groups >= experts or experts % groups != 0),
+        "expert_group_used_count": groups > 1 and not 0 < number("expert_group_used_count", 0) < groups,
+        # 0 turns nothing, and llama.cpp does not come to an end, where an architecture turns at all
+        "rope.dimension_count": rotary % 2 != 0
+        or (heads > 0 and rotary > head)
+        or (rotary_given == 0 and h.arch not in _NOPE),
         "attention.layer_norm_rms_epsilon": not 0 <= number("attention.layer_norm_rms_epsilon", 0) < math.inf,
         "attention.layer_norm_epsilon": not 0 <= number("attention.layer_norm_epsilon", 0) < math.inf,
     }
@@ -145,8 +165,8 @@ def damage(h: Header) -> str | None:
         bad["attention.indexer.key_length"] = number("attention.indexer.key_length", 64) % 64 != 0
         ratios = header.integers(h.path, f"{h.arch}.attention.compress_ratios")
         if ratios and not {4, 128} <= set(ratios):
-            return f"{h.arch}.attention.compress_ratios = {ratios}, without 4 or without 128"
-    return next((f"{h.arch}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
+            return f"{h.arch}.attention.compress_ratios = {str(ratios)[:60]}, without 4 or without 128"
+    return next((f"{h.arch[:60]}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
 
 
 def find_table(h: Header) -> Tensor:
@@ -167,6 +187,7 @@ def find_table(h: Header) -> Tensor:
         what = "a vocabulary without weights" if not h.tensors else "no token_embd.weight tensor"
         raise ModelError(f"{h.path} holds {what}", "name a complete model")
     t = binding.table_type(table.ggml_type)
+    check_tensors(h)
     n_embd, n_vocab = table.shape[:2]
     if (
         table.shape[2:] not in ((), (1, 1))
@@ -175,6 +196,22 @@ def find_table(h: Header) -> Tensor:
     ):
         raise ModelError(f"{h.path}: {table.name} has the shape {table.shape}, which does not fit its type {t.name}")
     return table
+
+
+def check_tensors(h: Header) -> None:
+    """Raise ModelError for tensors at which llama.cpp would end the process."""
+    for t in h.tensors.values():
+        if _NO_FLOATS not in t.name and not binding.has_floats(t.ggml_type):
+            raise ModelError(
+                f"{h.path} is damaged: its tensor {t.name[:60]!r} does not hold floats", "fetch the file again"
+            )
+    for file in h.files:
+        first = min((t.offset for t in h.tensors.values() if t.path == file), default=0)
+        if first % ALIGNMENT:
+            raise ModelError(
+                f"{file} is damaged: its tensors begin at byte {first:,}, which is no multiple of {ALIGNMENT}",
+                "fetch the file again",
+            )
 
 
 @dataclass(frozen=True)
@@ -306,7 +343,7 @@ class Weights:
             return
         if (text := header.twice_in_vocabulary(self.header.path)) is not None:
             raise ModelError(
-                f"{self.header.path} is damaged: its vocabulary lists {text!r} twice", "fetch the file again"
+                f"{self.header.path} is damaged: its vocabulary lists {text[:60]!r} twice", "fetch the file again"
             )
         cache.store("vocabulary", key, True)
 
@@ -323,8 +360,9 @@ class Weights:
         h = header.read(path)
         if h.kind != "adapter":
             raise ModelError(
-                f"{h.path} is not a LoRA adapter (general.type is {h.kind!r})", "-m names models, --lora adapters"
+                f"{h.path} is not a LoRA adapter (general.type is {h.kind[:60]!r})", "-m names models, --lora adapters"
             )
+        check_tensors(h)
         self._check_embedding(h)
         binding.clear_log()
         pointer = api.llama_adapter_lora_init(self.loaded.held.pointer, os.fsencode(h.path))
