@@ -263,10 +263,15 @@ int softmix_tail(const float *logits, int64_t n, double temperature, float max, 
     const softmix_scan *scan = softmix_scanner(isa);
     /* tokens of less than mass/n each are left out together, whatever their order */
     const double far = ceil(-log(mass / (double)n) * SOFTMIX_PER_NAT) + 1.0;
-    scan->bins(logits, n, max, inv_t, far < 1.0 ? 1 : far < SOFTMIX_BINS - 1 ? (int)far : SOFTMIX_BINS - 1, bins);
+    const int from = far < 1.0 ? 1 : far < SOFTMIX_BINS - 1 ? (int)far : SOFTMIX_BINS - 1;
+    scan->bins(logits, n, max, inv_t, from, bins);
     int last = SOFTMIX_BINS - 1;
     double sum = 0.0;
     for (int l = 0; l < LANES; l++) sum += bins[SOFTMIX_BINS + l];
+    if (from == SOFTMIX_BINS - 1) { /* a bin like the others: together, its tokens may be more than so small a mass */
+        bins[from] = sum;
+        sum = 0.0;
+    }
     for (; last > 0 && sum + bins[last] <= mass; last--) sum += bins[last];
     *count = scan->pick(logits, n, least_of_bin(max, inv_t, last), ids);
     below[0] = sum;

@@ -104,7 +104,8 @@ int softmix_sample(const float *logits, int64_t n, double temperature, float max
 /* Entropy of softmax(logits / temperature) in nats: -sum p ln p. */
 int softmix_entropy(const float *logits, int64_t n, float temperature, double *out, int isa);
 
-/* KL(p || q) = sum p ln(p/q) in nats, p = softmax(a), q = softmax(b); +inf where q lacks mass that p has.
+/* KL(p || q) = sum p ln(p/q) in nats, p = softmax(a), q = softmax(b); +inf where q lacks mass that p has. Here and in JS
+ * the largest logit, times 1e-16, is the error: logits of 1e15 and more say nothing.
  *   ln   (2) ln sum e^a and ln sum e^b, where they are known (the logits are then not checked); or NULL */
 int softmix_kl(const float *a, const float *b, int64_t n, const double *ln, double *out, int isa);
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from softllama import trace_load
 from softllama.errors import PromptError, SoftLlamaError
-from softllama.files import replacing
+from softllama.files import from_json, replacing
 from softllama.messages import ASSISTANT, COUNTS, USER, Message, Mix
 from softllama.settings import Settings
 
@@ -169,10 +169,10 @@ def read(path: str | os.PathLike[str]) -> Any:
     """The JSON in a file. Raises SoftLlamaError where there is none."""
     p = Path(path).expanduser()
     try:
-        return json.loads(p.read_bytes())
+        return from_json(p.read_bytes())
     except OSError as e:
         raise SoftLlamaError(f"cannot read {str(p)!r}: {e.strerror or e}", "check the path") from None
-    except (ValueError, RecursionError) as e:
+    except ValueError as e:
         raise SoftLlamaError(f"{str(p)!r} is not a conversation: it is not JSON ({e})", _HINT) from None
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import warnings
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -125,8 +126,10 @@ def rule(given: str | re.Pattern[str] | Rule) -> Rule:
             names = f"use one of {', '.join(RULES)}, or a regular expression"
             raise UsageError(f"{given!r} is no way to extract an answer", f"did you mean {near[0]}?" if near else names)
         try:
-            given = re.compile(given)
-        except re.error as e:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what an expression may mean in a Python to come
+                given = re.compile(given)
+        except (re.error, OverflowError, RecursionError) as e:
             raise UsageError(f"the regular expression {given!r} is wrong: {e}", 'such as "answer: (.*)"') from None
     if isinstance(given, re.Pattern):
         return _last_match(given)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama._shim import ffi, lib
-from softllama.errors import MixtureError, ModelError, SoftLlamaError, UsageError
+from softllama.errors import MixtureError, ModelError, NotFiniteError, SoftLlamaError, UsageError
 
 F32 = NDArray[np.float32]
 T = TypeVar("T")
@@ -84,8 +84,12 @@ def _vector(name: str, a: Any) -> F32:
 
 def _temperature(t: float) -> float:
     """A positive, finite temperature that float32 can hold: one below or above is as good as its smallest or largest."""
-    if not 0 < t < np.inf:
-        raise SoftLlamaError(f"the temperature must be a positive number, not {t}")
+    try:
+        positive = 0 < t < np.inf
+    except TypeError:
+        positive = False
+    if not positive:
+        raise SoftLlamaError(f"the temperature must be a positive number, not {t!r}")
     return min(max(float(t), float(np.finfo(np.float32).tiny)), float(np.finfo(np.float32).max))
 
 
@@ -95,9 +99,9 @@ def _fail(rc: int, function: str, a: NDArray[Any], b: NDArray[Any] | None = None
         raise SoftLlamaError(f"softmix_{function}: argument {rc} is not allowed")
     i = -rc - 1
     if np.isneginf(a).all() or (b is not None and np.isneginf(b).all()):
-        raise SoftLlamaError("the logits are all -inf: no probability is left for any token")
+        raise NotFiniteError("the logits are all -inf: no probability is left for any token")
     value = a[i] if b is None or not a[i] < np.inf else b[i]
-    raise SoftLlamaError(f"element {i} is {value}: logits must be numbers or -inf", "the model may be damaged")
+    raise NotFiniteError(f"element {i} is {value}: logits must be numbers or -inf", "the model may be damaged")
 
 
 def mix(rows: Rows, offsets: Any, ids: Any, weights: Any, out: F32, scale: float = 1.0, threads: int = 1) -> None:
@@ -223,6 +227,16 @@ def _mix_many(rows: Rows, ids: NDArray[Any], weights: F32, out: F32, scale: floa
 
 _pool: ThreadPoolExecutor | None = None
 _pool_lock = threading.Lock()
+
+
+def _no_pool() -> None:
+    """A forked child has the pool's object, and none of its threads."""
+    global _pool, _pool_lock
+    _pool, _pool_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_no_pool)
 
 
 def _share(work: Any, threads: int) -> None:

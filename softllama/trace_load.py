@@ -14,6 +14,7 @@ import numpy as np
 
 from softllama.decode import FORCED, HARD, SOFT, Step
 from softllama.errors import SoftLlamaError
+from softllama.files import from_json
 from softllama.mixture import Mixture
 from softllama.trace import FORMAT, Trace
 
@@ -128,10 +129,7 @@ def _build(
 
 
 def _parse(line: bytes) -> Any:
-    def refuse(name: str) -> None:
-        raise ValueError(f"it holds {name}")
-
-    return json.loads(line.decode("utf-8", "surrogatepass"), parse_constant=refuse)
+    return from_json(line.decode("utf-8", "surrogatepass"))
 
 
 def _header(record: Any) -> dict[str, Any]:

@@ -556,3 +556,14 @@ def test_strings_that_leave_the_buffer() -> None:
     for n, pos in ((-1, 0), (1, -1), (1, 99)):
         with pytest.raises(SoftLlamaError):
             kernels.skip_strings(data, n, pos)
+
+
+def test_a_mass_below_what_bins_tell_apart_leaves_nothing_out() -> None:
+    """Found by scripts/fuzz_shim: the farthest bin, beyond 128 nats, was counted as gone and kept all the same."""
+    logits = np.array([0, -130, -140, -200, -np.inf], dtype=np.float32)
+    ids, gone, _ = kernels.tail(logits, 0.0, 1e-300)
+    assert ids.tolist() == [0, 1, 2, 3, 4]
+    assert gone == 0
+    ids, gone, _ = kernels.tail(logits, 0.0, 1e-20)
+    assert ids.tolist() == [0]
+    assert gone == pytest.approx(np.exp(-130) + np.exp(-140), rel=1e-6)

@@ -10,13 +10,13 @@ ARC's {"choices": {"text": [...], "label": [...]}, "answerKey": "B"} is read as 
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from softllama import extract
 from softllama.errors import SoftLlamaError, UsageError
+from softllama.files import from_json
 
 LETTERS = "ABCDEFGHIJ"
 FORM = 'each line is {"question": "...", "answer": "..."}, with "choices": [...] for multiple choice'
@@ -103,7 +103,7 @@ def load(path: str | Path, limit: int | None = None) -> Dataset:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = from_json(line)
         except ValueError as e:
             raise SoftLlamaError(f"{p.name}, line {n}: not JSON ({e})", FORM) from None
         try:

@@ -8,6 +8,7 @@ once. Knows no model.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from softllama.errors import SoftLlamaError
-from softllama.files import replacing
+from softllama.files import from_json, replacing, unwritable
 
 FORMAT = 1
 
@@ -106,9 +107,20 @@ class ResultsFile:
 
     def _append(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-        while line:
-            line = line[os.write(self._fd, line) :]
-        os.fsync(self._fd)
+        before = os.fstat(self._fd).st_size
+        try:
+            while line:
+                line = line[os.write(self._fd, line) :]
+            os.fsync(self._fd)
+        except OSError as e:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, before)  # half a line would be dropped at the next start in any case
+            error = unwritable(self.path, e, "-o names another file")
+            n = len(getattr(self, "done", ()))
+            raise SoftLlamaError(
+                f"cannot write {str(self.path)!r}: {e.strerror or e}; the {n} results before are there",
+                f"{error.hint}, then start again: it goes on there",
+            ) from None
 
     def sort(self, arms: Sequence[str]) -> None:
         """Put the lines into the order of problems and arms. Atomic: the file is the old one or the new one."""
@@ -144,23 +156,46 @@ def read(path: str | Path) -> tuple[dict[str, Any], list[Result]]:
 
 
 def _read(data: bytes, path: Path) -> tuple[dict[str, Any], list[Result]]:
-    names = [f.name for f in fields(Result)]
     results: dict[tuple[int, str], Result] = {}
     header: dict[str, Any] = {}
     for n, line in enumerate(data.splitlines(), 1):
         try:
-            record = json.loads(line)
+            record = from_json(line)
             if n == 1:
-                if record["kind"] != "eval" or record["format"] != FORMAT:
-                    raise ValueError
-                header = record
+                header = _header(record)
             else:
-                r = Result(**{k: record[k] for k in names})
+                r = _result(record)
                 results.setdefault(r.key, r)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise SoftLlamaError(
                 f"{path.name}, line {n}: this is no file of results", "-o names another file"
             ) from None
     if not header:
         raise SoftLlamaError(f"{path.name} holds no results")
     return header, list(results.values())
+
+
+def _header(record: Any) -> dict[str, Any]:
+    """A header with all that a report is made from. Raises one of a few errors for another."""
+    if record["kind"] != "eval" or record["format"] != FORMAT:
+        raise ValueError
+    names = [name for name, _ in record["arms"]]
+    texts = [record["model"]["name"], record["data"]["name"], *names]
+    info = record.get("info", {})
+    whole = isinstance(info.get("problems", 0), int) and isinstance(info.get("manifest", {}), dict)
+    if not whole or not names or len({*names}) < len(names) or not all(isinstance(x, str) for x in texts):
+        raise ValueError
+    return {**record, "settings": record["settings"]}
+
+
+def _result(record: Any) -> Result:
+    values = {f.name: record[f.name] for f in fields(Result)}
+    for f in fields(Result):
+        v = values[f.name]
+        ok = {
+            "int": type(v) is int and 0 <= v < 2**63, "str": isinstance(v, str), "bool": isinstance(v, bool),
+            "str | None": v is None or isinstance(v, str), "float": type(v) in (int, float) and 0 <= v < 1e18,
+        }  # fmt: skip
+        if not ok[str(f.type)]:
+            raise ValueError
+    return Result(**values)

@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,7 @@ os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # or ggml starts a debugger whe
 import llama_cpp
 from llama_cpp import llama_cpp as _api
 
+from softllama import faults
 from softllama.errors import ModelError, SoftLlamaError
 
 api: Any = _api  # functions, structs and constants of llama.h
@@ -29,7 +31,16 @@ lib: Any = _api._lib  # libllama; the dynamic linker finds the symbols of libggm
 VERSION: str = llama_cpp.__version__
 
 _WARN, _ERROR, _CONT = 3, 4, 5  # enum ggml_log_level
-_log: collections.deque[tuple[int, str]] = collections.deque(maxlen=200)
+
+
+class _Log(threading.local):
+    """What llama.cpp said in this thread, so that the cause of one thread's failure is not taken for another's."""
+
+    def __init__(self) -> None:
+        self.lines: collections.deque[tuple[int, str]] = collections.deque(maxlen=200)
+
+
+_log = _Log()
 _echo = False
 _heard: list[str] | None = None
 
@@ -40,11 +51,12 @@ def _keep(level: int, text: bytes, _: object) -> None:
         os.write(2, text)
     if _heard is not None:
         _heard.append(text.decode("utf-8", "replace"))
-    if level == _CONT and _log:
-        last, line = _log.pop()
-        _log.append((last, line + text.decode("utf-8", "replace")))
+    log = _log.lines
+    if level == _CONT and log:
+        last, line = log.pop()
+        log.append((last, line + text.decode("utf-8", "replace")))
     elif level in (_WARN, _ERROR):
-        _log.append((level, text.decode("utf-8", "replace")))
+        log.append((level, text.decode("utf-8", "replace")))
 
 
 api.llama_log_set(_keep, None)
@@ -53,7 +65,7 @@ api.llama_backend_init()
 
 def clear_log() -> None:
     """Forget what llama.cpp has said so far."""
-    _log.clear()
+    _log.lines.clear()
 
 
 def echo_log() -> None:
@@ -82,14 +94,45 @@ def buffers(said: Sequence[str]) -> int:
 
 def last_error() -> str:
     """The cause of the last failure in llama.cpp's words: the first error since clear_log(), without its prefix."""
-    errors = [text.strip() for level, text in _log if level == _ERROR]
+    errors = [text.strip() for level, text in _log.lines if level == _ERROR]
     for text in errors:
         text = re.sub(r"^[A-Za-z_:~<>]+: ", "", text)
         text = re.sub(r"^error loading model(?: \w+)?: ", "", text)
         text = re.sub(r"^[a-z]+(_[a-z]+)+: ", "", text)  # the function that threw it
         if text:
-            return text
+            return text if len(text) < 300 else text[:300] + "…"  # it quotes the file
     return "it gave no reason"
+
+
+class Held:
+    """Something of llama.cpp's that is given back once: by `free`, with its owner, or when Python ends.
+
+    pointer: None afterwards. lock: is held while it is used. after: what must not be given back before. among: where all
+    that there are of its kind are listed.
+    """
+
+    def __init__(
+        self, pointer: Any, function: Any, lock: Any, after: object = None, among: set[Held] | None = None
+    ) -> None:
+        self.pointer = pointer
+        self._function, self._lock, self._after = function, lock, after
+        self._among = set() if among is None else among
+        self._among.add(self)
+
+    def free(self) -> None:
+        """Safe to call twice. Not done in a forked child, where llama.cpp's threads are gone and may hold locks, nor
+        when Python ends while a thread goes on computing: the memory goes with the process then.
+        """
+        if faults.forked() or not self._lock.acquire(timeout=60):
+            return
+        try:
+            pointer, self.pointer = self.pointer, None
+            if pointer is not None:
+                self._function(pointer)
+            self._after = None
+            self._among.discard(self)
+        finally:
+            self._lock.release()
 
 
 def exit_on_abort() -> None:
@@ -176,6 +219,15 @@ def table_type(ggml_type: int) -> TableType:
     if not t.type_size or (not t.to_float and ggml_type != api.GGML_TYPE_F32):
         raise ModelError(f"llama.cpp cannot turn the tensor type {name or ggml_type} into floats")
     return TableType(name.upper(), t.blck_size, t.type_size, t.to_float or 0)
+
+
+@cache
+def has_floats(ggml_type: int) -> bool:
+    """Can ggml turn a tensor of this type into floats?"""
+    try:
+        return bool(table_type(ggml_type))
+    except ModelError:
+        return False
 
 
 # ---- devices and threads -------------------------------------------------------------------------------------------

@@ -5,7 +5,10 @@ Knows one vocabulary. Does not know prompts or mixtures.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import re
+from collections.abc import Iterator
 from functools import cached_property
 
 from softllama.errors import PromptError
@@ -14,7 +17,7 @@ from softllama.llama.weights import Weights
 
 _ATTR_UNKNOWN = 1
 _ATTR_SPECIAL = 1 | 8 | 16  # unknown, control, user-defined
-_TYPE_NONE, _TYPE_SPM, _TYPE_BPE, _TYPE_PLAMO2 = 0, 1, 2, 6
+_TYPE_NONE, _TYPE_SPM, _TYPE_BPE, _TYPE_RWKV, _TYPE_PLAMO2 = 0, 1, 2, 5, 6
 _NULL = -1
 
 
@@ -31,8 +34,15 @@ class Tokenizer:
         self.eot = self._id(api.llama_vocab_eot(self._vocab))
         self.mask = self._id(api.llama_vocab_mask(self._vocab)) if hasattr(api, "llama_vocab_mask") else None
         self.add_bos = bool(api.llama_vocab_get_add_bos(self._vocab)) and self.bos is not None
-        self._buffer = ctypes.create_string_buffer(256)
         self._pieces: dict[int, bytes] = {}
+        self._ends: dict[int, bool] = {}
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """The vocabulary, which goes with the model. Raises ModelError where that is closed."""
+        with self._weights.lock:
+            self._weights.check()
+            yield
 
     @property
     def kind(self) -> str:
@@ -53,7 +63,10 @@ class Tokenizer:
 
     def is_eog(self, token: int) -> bool:
         """Does this token end a generation (end of text, of turn, ...)?"""
-        return bool(api.llama_vocab_is_eog(self._vocab, token))
+        if (known := self._ends.get(token)) is None:
+            with self._held():
+                known = self._ends[token] = bool(api.llama_vocab_is_eog(self._vocab, token))
+        return known
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token stands for; part of a character for some. Control tokens give their own text."""
@@ -63,11 +76,13 @@ class Tokenizer:
             raise PromptError(f"token id {token} is outside the vocabulary of {self.n_vocab}")
         if self._type == _TYPE_NONE:
             return f"#{token}".encode()
-        n = api.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, True)
-        if n < 0:
-            self._buffer = ctypes.create_string_buffer(-n)
-            n = api.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, True)
-        self._pieces[token] = self._buffer.raw[:n]
+        with self._held():
+            buffer = ctypes.create_string_buffer(256)
+            n = api.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+            if n < 0:
+                buffer = ctypes.create_string_buffer(-n)
+                n = api.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+        self._pieces[token] = buffer.raw[:n]
         return self._pieces[token]
 
     def tokenize(self, text: str, *, special: bool = True, lead: bool = True) -> list[int]:
@@ -83,14 +98,15 @@ class Tokenizer:
         if self._type == _TYPE_NONE:
             raise PromptError("this model has no tokenizer", "write token ids: #12")
         data = self._bytes(text)
-        self._check_bytes(text, special)
-        if lead or not self._adds_space:
-            ids = self._call(data, special)
-        elif text.startswith(" ") and not text.startswith("  "):
-            ids = self._call(data[1:], special) if len(data) > 1 else self._after_sentinel(data, special)
-        else:
-            ids = self._after_sentinel(data, special)
-        self._check_round_trip(text, data, ids)
+        with self._held():
+            self._check_bytes(text, special)
+            if lead or not self._adds_space:
+                ids = self._call(data, special)
+            elif text.startswith(" ") and not text.startswith("  "):
+                ids = self._call(data[1:], special) if len(data) > 1 else self._after_sentinel(data, special)
+            else:
+                ids = self._after_sentinel(data, special)
+            self._check_round_trip(text, data, ids)
         return ids
 
     def detokenize(self, ids: list[int]) -> str:
@@ -98,13 +114,31 @@ class Tokenizer:
         return b"".join(self.piece(i) for i in ids).decode("utf-8", "replace")
 
     def _call(self, data: bytes, special: bool) -> list[int]:
+        if self._endless:
+            raise PromptError(
+                "this model's vocabulary cannot encode text: single bytes are missing", "write token ids: #12"
+            )
         n_max = len(data) + 8
         out = (ctypes.c_int32 * n_max)()
         n = api.llama_tokenize(self._vocab, data, len(data), out, n_max, False, special)
         if n < 0:
             out = (ctypes.c_int32 * -n)()
             n = api.llama_tokenize(self._vocab, data, len(data), out, -n, False, special)
-        return list(out[: max(n, 0)])
+        ids = list(out[: max(n, 0)])
+        if ids and not 0 <= min(ids) <= max(ids) < self.n_vocab:  # the vocabulary's own ids may be wrong
+            raise PromptError(
+                f"this model's vocabulary cannot encode a part of {data[:60].decode('utf-8', 'replace')!r}",
+                "use other characters",
+            )
+        return ids
+
+    @cached_property
+    def _endless(self) -> bool:
+        """Would llama.cpp not come to an end? Its RWKV tokenizer stands still where a token begins and none is found."""
+        if self._type != _TYPE_RWKV:
+            return False
+        pieces = {self.piece(i) for i in range(self.n_vocab)}
+        return any(p[:1] not in pieces for p in pieces if p)
 
     @cached_property
     def _adds_space(self) -> bool:
@@ -144,8 +178,8 @@ class Tokenizer:
         found: set[int] = set()
         for token in range(self.n_vocab):
             t: bytes = api.llama_vocab_get_text(self._vocab, token) or b""
-            if len(t) == 6 and t.startswith(b"<0x") and t.endswith(b">"):
-                found.add(int(t[3:5], 16))
+            if m := re.fullmatch(rb"<0x([0-9A-Fa-f]{2})>", t):
+                found.add(int(m[1], 16))
                 if len(found) == 256:
                     break
         return frozenset(found)

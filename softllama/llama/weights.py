@@ -9,18 +9,23 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from softllama import cache
+from softllama import cache, faults
 from softllama.errors import ModelError, UsageError
 from softllama.llama import binding, header
-from softllama.llama.binding import api
+from softllama.llama.binding import Held, api
 from softllama.llama.header import Header, Tensor
+
+FORKED = "this process was forked from one that had used a model, and llama.cpp's threads do not survive that"
+HOW_TO_FORK = "start it with multiprocessing.get_context('spawn'), or load no model before"
 
 _ENCODERS = {
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
@@ -36,6 +41,15 @@ _BY_ID = {
 }
 _DRAFT = {"eagle3", "dflash", "gemma4-assistant"}
 _VOCODERS = {"wavtokenizer-dec", "pockettts"}
+_SIZES = (  # each is a side of some tensor, or a part of one
+    "embedding_length", "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
+    "attention.key_length_swa", "attention.value_length_swa", "attention.key_length_mla", "attention.value_length_mla",
+    "attention.kv_lora_rank", "attention.q_lora_rank", "ssm.conv_kernel", "ssm.inner_size", "ssm.state_size",
+    "ssm.time_step_rank", "ssm.group_count", "wkv.head_size", "shortconv.l_cache",
+)  # fmt: skip
+_NOPE = {"glm5-next"}  # no rotation, and a file that says so
+_NO_FLOATS = "ffn_gate_tid2eid"  # a table of expert numbers; every other tensor is multiplied with
+ALIGNMENT = 32  # of tensors in memory, and so of the first in a file that is mapped
 _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
 # Measured in 0.3.36, and gone around in context.py:
 _ALONE = {"plamo2"}  # sequences beside each other in a batch get each other's numbers
@@ -122,16 +136,27 @@ def damage(h: Header) -> str | None:
         return value if isinstance(value, int | float) else default
 
     layers, experts, used = number("block_count", 1), number("expert_count", 0), number("expert_used_count", 0)
+    groups = number("expert_group_count", 0)
     used_given = h.get("{arch}.expert_used_count", 0)  # an array in some models
-    heads, rotary = number("attention.head_count", 0), number("rope.dimension_count", 0)
+    heads, rotary_given = number("attention.head_count", 0), h.get("{arch}.rope.dimension_count")
+    rotary = number("rope.dimension_count", 0)
     head = number("attention.key_length", number("embedding_length", 0) // heads if heads > 0 else math.inf)
+    # nothing is larger than what it describes: memory is set aside by these numbers, before anything is compared
+    longest = max((max(t.shape) for t in h.tensors.values()), default=math.inf)
     bad = {
+        **{key: number(key, 0) > longest for key in _SIZES},
+        "vocab_size": "tokenizer.ggml.tokens" not in h.metadata and number("vocab_size", 0) > longest,
         "block_count": not 1 <= layers <= 512,
         "nextn_predict_layers": number("nextn_predict_layers", 0) > layers,
         # llama.cpp itself forgets a single expert of the Hunyuan models
         "expert_count": experts > 1024 or (experts > h.arch.startswith("hunyuan") and used_given == 0),
         "expert_used_count": used > experts,
-        "rope.dimension_count": rotary % 2 != 0 or (heads > 0 and rotary > head),
+        "expert_group_count": groups > 0 and (groups >= experts or experts % groups != 0),
+        "expert_group_used_count": groups > 1 and not 0 < number("expert_group_used_count", 0) < groups,
+        # 0 turns nothing, and llama.cpp does not come to an end, where an architecture turns at all
+        "rope.dimension_count": rotary % 2 != 0
+        or (heads > 0 and rotary > head)
+        or (rotary_given == 0 and h.arch not in _NOPE),
         "attention.layer_norm_rms_epsilon": not 0 <= number("attention.layer_norm_rms_epsilon", 0) < math.inf,
         "attention.layer_norm_epsilon": not 0 <= number("attention.layer_norm_epsilon", 0) < math.inf,
     }
@@ -140,8 +165,8 @@ def damage(h: Header) -> str | None:
         bad["attention.indexer.key_length"] = number("attention.indexer.key_length", 64) % 64 != 0
         ratios = header.integers(h.path, f"{h.arch}.attention.compress_ratios")
         if ratios and not {4, 128} <= set(ratios):
-            return f"{h.arch}.attention.compress_ratios = {ratios}, without 4 or without 128"
-    return next((f"{h.arch}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
+            return f"{h.arch}.attention.compress_ratios = {str(ratios)[:60]}, without 4 or without 128"
+    return next((f"{h.arch[:60]}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
 
 
 def find_table(h: Header) -> Tensor:
@@ -162,6 +187,7 @@ def find_table(h: Header) -> Tensor:
         what = "a vocabulary without weights" if not h.tensors else "no token_embd.weight tensor"
         raise ModelError(f"{h.path} holds {what}", "name a complete model")
     t = binding.table_type(table.ggml_type)
+    check_tensors(h)
     n_embd, n_vocab = table.shape[:2]
     if (
         table.shape[2:] not in ((), (1, 1))
@@ -170,6 +196,22 @@ def find_table(h: Header) -> Tensor:
     ):
         raise ModelError(f"{h.path}: {table.name} has the shape {table.shape}, which does not fit its type {t.name}")
     return table
+
+
+def check_tensors(h: Header) -> None:
+    """Raise ModelError for tensors at which llama.cpp would end the process."""
+    for t in h.tensors.values():
+        if _NO_FLOATS not in t.name and not binding.has_floats(t.ggml_type):
+            raise ModelError(
+                f"{h.path} is damaged: its tensor {t.name[:60]!r} does not hold floats", "fetch the file again"
+            )
+    for file in h.files:
+        first = min((t.offset for t in h.tensors.values() if t.path == file), default=0)
+        if first % ALIGNMENT:
+            raise ModelError(
+                f"{file} is damaged: its tensors begin at byte {first:,}, which is no multiple of {ALIGNMENT}",
+                "fetch the file again",
+            )
 
 
 @dataclass(frozen=True)
@@ -182,6 +224,16 @@ class Lora:
     a: Tensor | None = None  # what it adds to the embedding table: (rank, n_vocab) and
     b: Tensor | None = None  # (rank, n_embd); the row of token i grows by factor * b @ a[i]
     factor: float = 0.0
+
+
+class Loaded:
+    """llama.cpp's model, given back when nobody has this any more. Contexts do: whichever of a model and its contexts the
+    garbage collector takes first, llama.cpp's contexts go before its model.
+    """
+
+    def __init__(self, pointer: Any, lock: Any) -> None:
+        self.held = Held(pointer, api.llama_model_free, lock)
+        weakref.finalize(self, self.held.free)
 
 
 class Weights:
@@ -199,6 +251,8 @@ class Weights:
         lora: list[tuple[str, float]] | None = None,
         before: Callable[[Weights], None] | None = None,
     ) -> None:
+        if faults.forked():
+            raise ModelError(FORKED, HOW_TO_FORK)
         self.header = header.read(path)
         self.table = find_table(self.header)
         self._check_vocabulary()
@@ -234,14 +288,19 @@ class Weights:
         if binding.amx() and hasattr(params, "use_extra_bufts"):
             params.use_extra_bufts = False  # keeps the weights out of the AMX buffer, whose matrix product may crash
         binding.clear_log()
-        pointer = api.llama_model_load_from_file(os.fsencode(self.header.path), params)
+        with faults.deferred() as interrupted:
+            progress = api.llama_progress_callback(lambda share, _: not interrupted())
+            params.progress_callback = progress  # which is False where it shall stop
+            pointer = api.llama_model_load_from_file(os.fsencode(self.header.path), params)
         if not pointer:
             raise ModelError(
                 f"llama.cpp cannot load {self.header.path}: {binding.last_error()}",
                 "the file may be damaged, or need a newer llama-cpp-python",
             )
-        self.pointer = pointer
-        self._finalizer = weakref.finalize(self, api.llama_model_free, pointer)
+        self.lock = threading.RLock()  # over what uses the model itself, such as its vocabulary
+        self.loaded = Loaded(pointer, self.lock)
+        self.contexts: set[Held] = set()  # llama.cpp's, to be freed before it
+        self._closed = False
         self.vocab = api.llama_model_get_vocab(pointer)
         self.n_bytes = sum(t.size for t in self.header.tensors.values())
         self.n_vocab: int = api.llama_vocab_n_tokens(self.vocab)
@@ -270,7 +329,11 @@ class Weights:
         """Why hidden states cannot be had, as the end of a sentence; llama.cpp would end the process for some."""
         if self.header.arch in _NO_HIDDEN:
             return "llama.cpp gives other logits beside hidden states"
-        n = api.llama_model_n_embd_out(self.pointer) if hasattr(api, "llama_model_n_embd_out") else self.n_embd
+        n = (
+            api.llama_model_n_embd_out(self.loaded.held.pointer)
+            if hasattr(api, "llama_model_n_embd_out")
+            else self.n_embd
+        )
         return f"its hidden states are {n} numbers long, and its embeddings {self.n_embd}" if n != self.n_embd else None
 
     def _check_vocabulary(self) -> None:
@@ -280,7 +343,7 @@ class Weights:
             return
         if (text := header.twice_in_vocabulary(self.header.path)) is not None:
             raise ModelError(
-                f"{self.header.path} is damaged: its vocabulary lists {text!r} twice", "fetch the file again"
+                f"{self.header.path} is damaged: its vocabulary lists {text[:60]!r} twice", "fetch the file again"
             )
         cache.store("vocabulary", key, True)
 
@@ -297,11 +360,12 @@ class Weights:
         h = header.read(path)
         if h.kind != "adapter":
             raise ModelError(
-                f"{h.path} is not a LoRA adapter (general.type is {h.kind!r})", "-m names models, --lora adapters"
+                f"{h.path} is not a LoRA adapter (general.type is {h.kind[:60]!r})", "-m names models, --lora adapters"
             )
+        check_tensors(h)
         self._check_embedding(h)
         binding.clear_log()
-        pointer = api.llama_adapter_lora_init(self.pointer, os.fsencode(h.path))
+        pointer = api.llama_adapter_lora_init(self.loaded.held.pointer, os.fsencode(h.path))
         if not pointer:
             raise ModelError(
                 f"llama.cpp cannot load the adapter {h.path}: {binding.last_error()}", "it must fit the model"
@@ -330,6 +394,36 @@ class Weights:
         for name in changed:
             binding.table_type(h.tensors[name].ggml_type)
 
+    @property
+    def closed(self) -> bool:
+        return self._closed or self.loaded.held.pointer is None
+
+    def check(self) -> None:
+        """Raise ModelError where the model is closed, or belongs to the process that this one was forked from."""
+        if self.closed:
+            raise ModelError(f"the model {self.header.path.name} is closed", "load it again")
+        if faults.forked():
+            raise ModelError(FORKED, HOW_TO_FORK)
+
+    def check_files(self, *, same: bool = False) -> None:
+        """Raise ModelError where a file of the model is another one than at its loading.
+
+        llama.cpp and the table read a file through mappings of their own. One that was deleted, or replaced by another,
+        stays as it was for whoever has it open; `same` refuses that too, for a time when not all have it open yet.
+        """
+        if (changed := self.header.changed(same=same)) is not None:
+            raise ModelError(f"{changed} has changed on the disk since it was loaded", "load it again")
+
     def close(self) -> None:
-        """Free the memory. Contexts must be closed first."""
-        self._finalizer()
+        """Free the memory: that of the contexts, for which it waits while they compute, and then the model's."""
+        if faults.forked():
+            return
+        while True:
+            with self.lock:  # contexts are made under it
+                self._closed = True
+                left = list(self.contexts)
+                if not left:
+                    self.loaded.held.free()
+                    return
+            for context in left:  # not under it: a session's fork takes the locks in the other order
+                context.free()

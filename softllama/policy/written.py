@@ -19,6 +19,7 @@ from softllama.policy.method import METHODS, Method, Setting, unknown
 
 _FORM = 'write a name and settings, such as "soft_thinking:n=10,tau=0.01"'
 _NAME = re.compile(r"([^:(=,)]*)(?::(.*)|\((.*)\))?", re.DOTALL)
+MAX_DEPTH = 20
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -48,6 +49,12 @@ def parse(text: str) -> Policy:
     """
     if not isinstance(text, str):
         raise UsageError(f"a policy is written as text, not {type(text).__name__}", _FORM)
+    return _parse(text, 0)
+
+
+def _parse(text: str, depth: int) -> Policy:
+    if depth > MAX_DEPTH:
+        raise UsageError(f"more than {MAX_DEPTH} policies inside each other", _FORM)
     match = _NAME.fullmatch(text.strip())
     name = match[1].strip() if match else ""
     if not match or not name:
@@ -65,7 +72,7 @@ def parse(text: str) -> Policy:
             raise unknown(f"{name} has no parameter {key!r}", key, m.settings)
         if key in values:
             raise UsageError(f"{key} is given twice in {text!r}")
-        values[key] = _value(m.settings[key], value)
+        values[key] = _value(m.settings[key], value, depth)
     return m.factory(**values)
 
 
@@ -92,10 +99,10 @@ def _items(body: str, text: str) -> list[str]:
     return [*items, body[start:]]
 
 
-def _value(setting: Setting, text: str) -> Any:
+def _value(setting: Setting, text: str, depth: int) -> Any:
     """The value of one setting; its range is checked where the policy is made."""
     if setting.kind is Policy:
-        return parse(text)
+        return _parse(text, depth + 1)
     if get_origin(setting.kind) is not None:
         return text
     try:
