@@ -208,13 +208,15 @@ def _devices() -> Iterable[Finding]:
 
 
 def _memory() -> Iterable[Finding]:
-    free, total = system.free_memory()
+    from softllama.llama import room
+
+    free, total = room.available(), system.all_memory()
     facts = {"free": free, "total": total}
-    if not total:
+    if free is None:
         yield Finding("machine", "memory", NOTE, "the system does not tell how much memory is free", "", facts)
         return
     little = free < LITTLE_MEMORY
-    yield Finding("machine", "memory", NOTE if little else OK, f"{size(free)} of {size(total)} free",
+    yield Finding("machine", "memory", NOTE if little else OK, f"{size(free)} free, of the machine's {size(total)}",
                   "close other programs, or use a small model" if little else "", facts)  # fmt: skip
 
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import bench, system, thinking
+from softllama import bench, thinking
 from softllama.calibration import GPU_TOLERANCE
 from softllama.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.embeddings import Table
 from softllama.errors import ModelError, SoftLlamaError
-from softllama.llama import binding, plain
+from softllama.llama import binding, plain, room
 from softllama.llama.context import Context
 from softllama.mixture import Mixture
 from softllama.system import size
@@ -282,7 +282,7 @@ def memory(m: Model) -> Iterable[Finding]:
         return
     short = _set_aside(m, max(256, m.n_ctx // 2))
     whole = _set_aside(m, m.n_ctx)
-    free, _ = system.free_memory()
+    free = room.available()
     weights = m._weights.n_bytes
     facts: dict[str, Any] = {"n_ctx": m.n_ctx, "bytes": whole, "weights": weights, "free": free}
     text = f"{size(whole)} for {m.n_ctx:,} positions, beside {size(weights)} of weights"
@@ -291,7 +291,7 @@ def memory(m: Model) -> Iterable[Finding]:
         each = max(0.0, (whole - short) / (m.n_ctx - m.n_ctx // 2))
         facts["whole_context"] = whole + each * (full - m.n_ctx)
         text += f"; its whole context of {full:,} would take about {size(facts['whole_context'])}"
-    if not m._weights.on_gpu and free and weights > free:
+    if not m._weights.on_gpu and free is not None and weights > free:
         yield _finding("memory", NOTE, f"{text}; {size(free)} are free, so weights are read from the disk again and again",
                        "a smaller quantization is much faster", **facts)  # fmt: skip
         return

@@ -1,4 +1,4 @@
-"""What the machine has: memory, the processor's instructions, GPUs, folders that can be written; and how bytes are written.
+"""What the machine has: the processor's instructions, GPUs, folders that can be written; and how bytes are written.
 Knows no llama.cpp.
 """
 
@@ -7,19 +7,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-
-CGROUPS = (  # limit and use, of version 2 and of version 1
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        "/sys/fs/cgroup/memory/memory.stat",
-    ),
-)
 
 
 def size(n: float) -> str:
@@ -30,43 +20,11 @@ def size(n: float) -> str:
     return f"{n:.0f} B"
 
 
-def free_memory() -> tuple[int, int]:
-    """Bytes that can still be taken, and all; what a container may have counts. (0, 0) where the system does not tell."""
-    free = total = 0
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name == "MemTotal":
-                total = int(value.split()[0]) * 1024
-            elif name == "MemAvailable":
-                free = int(value.split()[0]) * 1024
-    if sys.platform == "darwin":
-        total, free = _mac_memory()
-    for limit, used, stat in CGROUPS:
-        with contextlib.suppress(OSError, ValueError):
-            most, now = int(Path(limit).read_text()), int(Path(used).read_text())
-            if 0 < most < total:  # the files that are cached in memory give way
-                total, free = most, min(free, max(0, most - now + _cached(Path(stat))))
-    return free, total
-
-
-def _cached(stat: Path) -> int:
-    for line in stat.read_text().splitlines():
-        name, _, value = line.partition(" ")
-        if name in ("inactive_file", "total_inactive_file"):
-            return int(value)
+def all_memory() -> int:
+    """Bytes of the machine's memory; 0 where the system does not tell. What of it is free: softllama.llama.room."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return 0
-
-
-def _mac_memory() -> tuple[int, int]:
-    """All, and what is free, inactive or speculative."""
-    with contextlib.suppress(OSError, ValueError, IndexError, subprocess.SubprocessError):
-        total = int(subprocess.run(["sysctl", "-n", "hw.memsize"], capture_output=True, text=True, check=True).stdout)
-        lines = subprocess.run(["vm_stat"], capture_output=True, text=True, check=True).stdout.splitlines()
-        size = int(lines[0].partition("page size of ")[2].split()[0])
-        counts = {k: int(v.strip(" .")) for k, _, v in (x.partition(":") for x in lines[1:]) if v.strip(" .").isdigit()}
-        return total, size * sum(counts.get(f"Pages {k}", 0) for k in ("free", "inactive", "speculative"))
-    return 0, 0
 
 
 def cpu_flags() -> frozenset[str]:

@@ -19,7 +19,7 @@ import softllama as sl
 from softllama import checkup, child, doctor, kernels, measured, render, render_doctor, system
 from softllama.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.embeddings import Table
-from softllama.llama import binding
+from softllama.llama import binding, room
 from softllama.model import Model
 
 from . import tiny, tiny_special
@@ -177,20 +177,22 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert "only 1 MB free" in list(checkup._folders())[2].text
 
 
-def test_memory_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "max").write_text("1000000000\n")
-    (tmp_path / "now").write_text("700000000\n")
-    (tmp_path / "stat").write_text("anon 1\ninactive_file 100000000\n")
-    monkeypatch.setattr(system, "CGROUPS", [tuple(str(tmp_path / n) for n in ("max", "now", "stat"))])
-    if sys.platform == "linux":
-        assert system.free_memory() == (400_000_000, 1_000_000_000)
+def test_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert system.all_memory() > 1 << 28
+    for free, state, said in ((10**10, OK, "10 GB free"), (4 * 10**8, NOTE, "400 MB free"), (None, NOTE, "not tell")):
+        monkeypatch.setattr(room, "available", lambda free=free: free)
         (f,) = checkup._memory()
-        assert (f.state, f.text) == (NOTE, "400 MB of 1 GB free")
-        (tmp_path / "max").write_text("max\n")
-        assert system.free_memory()[1] > 1_000_000_000
-    monkeypatch.setattr(system, "free_memory", lambda: (0, 0))
-    (f,) = checkup._memory()
-    assert "does not tell" in f.text
+        assert f.state == state
+        assert said in f.text
+
+
+def test_a_model_that_is_larger_than_the_memory(load: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    (f,) = measured.memory(load("llama"))
+    assert f.state == OK
+    monkeypatch.setattr(room, "available", lambda: 1000)
+    (f,) = measured.memory(load("llama"))
+    assert f.state == NOTE
+    assert "1 kB are free, so weights are read from the disk again and again" in f.text
 
 
 # ---- a model
