@@ -156,7 +156,7 @@ def _fail_mix(rc: int, rows: Rows, ids: NDArray[Any], weights: F32) -> None:
     if not np.isfinite(weights[i]):
         raise SoftLlamaError(f"the weight of token {ids[i]} is {weights[i]}")
     if _finite(rows, int(ids[i])):
-        raise MixtureError("the mixture is too large for float32", "use smaller weights")
+        raise MixtureError("the mixture overflows float32", "use smaller weights")
     raise ModelError(
         f"row {ids[i]} of the embedding table holds a number that is not finite",
         "the model file is damaged: softllama doctor -m FILE counts such rows",

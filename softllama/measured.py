@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import time
 from collections.abc import Iterable
 from contextlib import closing
@@ -254,8 +255,10 @@ def speed(m: Model) -> Iterable[Finding]:
         mix = min(mix, clock() - start)
     rates: dict[str, Any] = {p: 1 / s for p, s in soft.items()}
     others = ", ".join(f"{p.partition(':')[0]} {_rate(r)}" for p, r in rates.items())
-    yield _finding("speed", OK, f"{_rate(1 / step)} tokens/s greedy in llama.cpp itself; with softllama {others}",
-                   greedy=1 / step, **rates)  # fmt: skip
+    load = os.getloadavg()[0]
+    busy = f"; the machine is busy (load {load:.1f}), so it can do more" if load > 1 + binding.physical_cores() else ""
+    yield _finding("speed", OK, f"{_rate(1 / step)} tokens/s greedy in llama.cpp itself; with softllama {others}{busy}",
+                   greedy=1 / step, load=load, **rates)  # fmt: skip
     share = 100 * mix / step
     yield _finding("mixing", OK, f"the whole vocabulary takes {1000 * mix:.3g} ms, {share:.2g} % of a step of "
                    f"{1000 * step:.3g} ms", seconds=mix, step=step)  # fmt: skip
