@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-from softllama import errors, faults
+from softllama import errors
 from softllama.errors import SoftLlamaError
 
 Send = Callable[[dict[str, Any]], None]
@@ -78,6 +78,8 @@ def messages(
     process: subprocess.Popen[bytes] | None = None
     try:
         try:
+            from softllama import faults  # here, as the C module is not needed where only help is asked for
+
             with faults.deferred():  # or an interrupt here would leave a child that nobody knows
                 process = subprocess.Popen(
                     [sys.executable, *_flags(), "-c", _START],

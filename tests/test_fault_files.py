@@ -208,7 +208,8 @@ def result(n: int, text: str = "x" * 50) -> Result:
 
 def test_results_on_a_full_disk_keep_every_line_and_go_on_later(tmp_path: Path) -> None:
     path, told = tmp_path / "r.jsonl", ""
-    with small_files(2000), ResultsFile(path, {"model": "m"}) as f:
+    header = {"settings": {}, "model": {"name": "m"}, "data": {"name": "d"}, "arms": [["greedy", "greedy"]]}
+    with small_files(2000), ResultsFile(path, header) as f:
         for n in range(100):
             try:
                 f.add(result(n))
@@ -220,7 +221,7 @@ def test_results_on_a_full_disk_keep_every_line_and_go_on_later(tmp_path: Path) 
     assert path.read_bytes().endswith(b"\n")
     assert f"the {kept} results before are there" in told
     assert "it goes on there" in told
-    with ResultsFile(path, {"model": "m"}) as f:
+    with ResultsFile(path, header) as f:
         assert sorted(f.done) == [(n, "greedy") for n in range(kept)]
         f.add(result(kept))
     assert len(path.read_text().splitlines()) == kept + 2
