@@ -78,9 +78,7 @@ def messages(
     process: subprocess.Popen[bytes] | None = None
     try:
         try:
-            from softllama import faults  # here, as the C module is not needed where only help is asked for
-
-            with faults.deferred():  # or an interrupt here would leave a child that nobody knows
+            with _deferred():  # or an interrupt here would leave a child that nobody knows
                 process = subprocess.Popen(
                     [sys.executable, *_flags(), "-c", _START],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
@@ -98,6 +96,15 @@ def messages(
                 if pipe is not None:
                     with contextlib.suppress(OSError):
                         pipe.close()
+
+
+def _deferred() -> contextlib.AbstractContextManager[object]:
+    """faults.deferred, if the C module can be loaded: where it cannot, a child is to find that out."""
+    try:
+        from softllama import faults
+    except ImportError:
+        return contextlib.nullcontext()
+    return faults.deferred()
 
 
 def _flags() -> list[str]:

@@ -113,6 +113,17 @@ def test_a_c_module_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> No
     assert "install softllama again" in last.advice
 
 
+def test_whoever_asks_needs_no_c_module() -> None:
+    code = (
+        "import sys; sys.modules['softllama._shim'] = None\n"
+        "from softllama import doctor; print(doctor.examine('/no/such.gguf').findings[-1].text)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("there is no file /no/such.gguf\n", "")
+
+
 def test_a_llama_cpp_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binding, "VERSION", "0.3.9")
     (f,) = checkup._llama()
