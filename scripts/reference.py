@@ -36,7 +36,8 @@ model = user/repo:Q4_K_M
 max-tokens = 200
 ```
 
-Variables beside the options: `SOFTLLAMA_MODELS` (folders to look for models in), `SOFTLLAMA_CACHE`, `SOFTLLAMA_CONFIG`.
+Variables beside the options: `SOFTLLAMA_MODELS` (folders to look for models in), `SOFTLLAMA_CACHE`, `SOFTLLAMA_CONFIG`,
+`SOFTLLAMA_TRIAL` (`off`: do not try a file's first load in a child process; a number: its limit in seconds).
 """
 
 

@@ -1,5 +1,15 @@
-"""python -m softllama"""
+"""python -m softllama, and the command softllama"""
 
-from softllama.cli import main
+import signal
 
-main()
+
+def main() -> None:
+    """The command line. Ctrl-C ends it silently until that is loaded, which then says what to do with it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from softllama.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

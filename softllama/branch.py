@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from softllama import blame
 from softllama.distribution import Distribution
-from softllama.errors import ContextError, PromptError, UsageError
+from softllama.errors import ContextError, NotFiniteError, PromptError, UsageError
 from softllama.llama.context import N_BATCH, Context
 from softllama.llama.readout import fill
 from softllama.mixture import Mixture
@@ -42,15 +43,16 @@ def run(
     steps: int = 0,
     continued: int | None = None,
     n_ctx: int | None = None,
+    names: Sequence[str] = (),
 ) -> list[Branch]:
     """Feed each tail after the prefix. The first `continued` (None: all) go on greedily for up to `steps` tokens.
 
     All tails have the same length and hold at least one item. Tails that hold the same, a one-hot mixture being its
     token, are evaluated once: where a row lies in a batch and in the memory changes its rounding (by about 1e-6, and
-    1e-2 where batches are of different sizes), and equal inputs must have equal outputs to the bit. For the same reason
+    up to 0.4 where batches are of different sizes), and equal inputs must have equal outputs to the bit. For the same reason
     all batches have the same size. A vector (n_embd,) is fed as it is, in
     the table's scale: controls need inputs that are no mixture. n_ctx: positions that one sequence may use; None for the
-    model's own limit.
+    model's own limit. names: of the endings, for errors.
 
     Raises PromptError where prefix, tail and steps are longer than the context.
     """
@@ -61,7 +63,12 @@ def run(
         firsts.setdefault(key, tail)
     place = {key: i for i, key in enumerate(firsts)}
     which = [place[key] for key in keys]
-    branches = _run(model, prefix, list(firsts.values()), steps, len(set(which[:n_continued])), n_ctx)
+    try:
+        branches = _run(model, prefix, list(firsts.values()), steps, len(set(which[:n_continued])), n_ctx)
+    except NotFiniteError as e:
+        at = which.index(e.index or 0)
+        name = names[at] if names else f"ending {at}"
+        raise blame.explained(model, e, f"after the prompt with {name}", [*prefix, *tails[at]]) from None
     return [branches[j] if i < n_continued else Branch(branches[j].next) for i, j in enumerate(which)]
 
 
@@ -117,7 +124,7 @@ def _run(
             logits = _feed_tails(model, context, len(prefix), part)[:n]
             n = max(0, min(n, continued - start))
             texts = _continue(model, context, logits, n, len(prefix) + length, steps)
-            results += [Branch(d, ids) for d, ids in zip(model.after_each(logits), texts, strict=True)]
+            results += [Branch(d, ids) for d, ids in zip(_each(model, logits, start), texts, strict=True)]
         return results
     finally:
         context.close()
@@ -144,10 +151,19 @@ def _run_masked(model: Model, prefix: Sequence[int], tails: Sequence[Sequence[It
             fill(model, context, [x for row in part for x in row])
             seqs, positions = np.repeat(np.arange(at_once), n), np.tile(np.arange(n), at_once)
             logits = context.decode(seqs, positions, positions == at)
-            results += [Branch(d) for d in model.after_each(logits)]
+            results += [Branch(d) for d in _each(model, logits, start)]
         return results[: len(rows)]
     finally:
         context.close()
+
+
+def _each(model: Model, logits: NDArray[np.float32], start: int) -> list[Distribution]:
+    """The distributions of endings `start` and those that follow; an error has the ending's number."""
+    try:
+        return model.after_each(logits)
+    except NotFiniteError as e:
+        e.index = start + (e.index or 0)
+        raise
 
 
 def _feed_prefix(context: Context, prefix: Sequence[int]) -> None:

@@ -75,24 +75,29 @@ def messages(
     files that it maps left out; only looked at where the system tells (Linux).
     Raises the SoftLlamaError that the function raised, or DiedError. The child is gone when this ends, however it ends.
     """
+    process: subprocess.Popen[bytes] | None = None
     try:
-        process = subprocess.Popen(
-            [sys.executable, *_flags(), "-c", _START],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-            env={**os.environ, "GGML_NO_BACKTRACE": "1"},
-        )  # fmt: skip
-    except OSError as e:
-        raise DiedError(f"{sys.executable} cannot be started: {e.strerror}", blame=False) from None
-    try:
+        try:
+            from softllama import faults  # here, as the C module is not needed where only help is asked for
+
+            with faults.deferred():  # or an interrupt here would leave a child that nobody knows
+                process = subprocess.Popen(
+                    [sys.executable, *_flags(), "-c", _START],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+                    env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+                )  # fmt: skip
+        except OSError as e:
+            raise DiedError(f"{sys.executable} cannot be started: {e.strerror}", blame=False) from None
         yield from _listen(process, {"path": [str(p) for p in sys.path], "call": function, "with": arguments},
                            seconds, memory)  # fmt: skip
     finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
 
 
 def _flags() -> list[str]:

@@ -5,13 +5,15 @@ Knows no terminal: the repl, a server or a notebook drives it. Softllama's one m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from softllama import chatfile, generate, messages, policy, thinking
+from softllama import chatfile, checks, generate, messages, policy, thinking, vocab
 from softllama.decode import Generation, Step
 from softllama.distribution import Distribution
 from softllama.errors import ContextError, UsageError
@@ -64,7 +66,7 @@ class Conversation:
             raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed!r}")
         model.check_order()
         self.model = model
-        self.system = system
+        self.system = vocab.check_text(system, "system message")
         self.settings = Settings(**settings)
         self.template_source = template
         self.template = messages.template_of(model, template)
@@ -74,8 +76,9 @@ class Conversation:
         self.answers = 0  # answers made so far, those taken back included: the next one's seed is seed + answers
         self.left_out = 0
         self.changed = changed or (lambda: None)
-        self.memory = Memory(model, n_ctx or model.n_ctx)
+        self.memory = Memory(model, checks.whole_or_none("n_ctx", n_ctx, 1) or model.n_ctx)
         self._tags: dict[str | None, thinking.Tags | None] = {}
+        self._answering = threading.Lock()
         if self.settings.think == "on" and self.tags is None:
             raise generate.no_tags(model)
 
@@ -134,37 +137,40 @@ class Conversation:
         Ctrl-C stops the answer and keeps what there is. Where the message cannot be sent at all (PromptError,
         MixtureError, ContextError, UsageError), everything stays as it was.
         """
-        if self.waiting:
-            raise UsageError("the last message has no answer yet", "regen answers it, undo takes it back")
-        if not text:
-            raise UsageError("an empty message says nothing", "write something")
-        said = [*self.messages, messages.user(text, self.mixes)]
-        prompt, left_out = self._fit(said)
-        g = self._ready(prompt, self.settings, self.seed + self.answers)
-        self.messages, self.left_out = said, left_out
-        self.changed()
-        return self._answer(g, prompt, each)
+        with self._alone():
+            if self.waiting:
+                raise UsageError("the last message has no answer yet", "regen answers it, undo takes it back")
+            if not vocab.check_text(text, "message"):
+                raise UsageError("an empty message says nothing", "write something")
+            said = [*self.messages, messages.user(text, self.mixes)]
+            prompt, left_out = self._fit(said)
+            g = self._ready(prompt, self.settings, self.seed + self.answers)
+            self.messages, self.left_out = said, left_out
+            self.changed()
+            return self._answer(g, prompt, each)
 
     def regen(self, each: Each | None = None) -> Trace:
         """Answer the last message again, with the next seed; the answer it had is replaced when the new one is there."""
-        before, said = self.messages, self._asked()
-        prompt, left_out = self._fit(said)
-        g = self._ready(prompt, self.settings, self.seed + self.answers)
-        self.messages, self.left_out = said, left_out
-        try:
-            return self._answer(g, prompt, each)
-        except BaseException:
-            self.messages = before
-            raise
+        with self._alone():
+            before, said = self.messages, self._asked()
+            prompt, left_out = self._fit(said)
+            g = self._ready(prompt, self.settings, self.seed + self.answers)
+            self.messages, self.left_out = said, left_out
+            try:
+                return self._answer(g, prompt, each)
+            except BaseException:
+                self.messages = before
+                raise
 
     def compare(self, other: Policy | str, each: Each | None = None) -> Trace:
         """The last message answered with another policy and the same seed. The conversation stays as it is."""
         chosen = policy.parse(other) if isinstance(other, str) else policy.as_policy(other)
         last = self.last
         seed = self.seed + self.answers if last is None else int(last.made.get("seed", self.seed))
-        prompt = self._fit(self._asked())[0]
-        g = self._ready(prompt, replace(self.settings, policy=chosen), seed)
-        return generate.collect(self.model, g, self.memory.generate(g, prompt.stable), each)
+        with self._alone():
+            prompt = self._fit(self._asked())[0]
+            g = self._ready(prompt, replace(self.settings, policy=chosen), seed)
+            return generate.collect(self.model, g, self.memory.generate(g, prompt.stable), each)
 
     def undo(self) -> Message:
         """Take back the last message and its answer; returns the message."""
@@ -225,6 +231,15 @@ class Conversation:
         return resolved
 
     # ---- inside
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._answering.acquire(blocking=False):
+            raise UsageError("a message of this conversation is being answered", "wait for it, or start another one")
+        try:
+            yield
+        finally:
+            self._answering.release()
 
     def check(self) -> None:
         """Raise what the next answer would, were its prompt not fit for the model."""

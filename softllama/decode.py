@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from softllama import blame, checks
 from softllama.distribution import FEW, Distribution
-from softllama.errors import ContextError, UsageError
+from softllama.errors import ContextError, NotFiniteError, UsageError
 from softllama.llama.context import Context
 from softllama.mixture import Mixture
 from softllama.policy import Decision, Moment, Policy, as_policy
@@ -77,6 +78,8 @@ class Limits:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        checks.whole("max_tokens", self.max_tokens)
+        checks.whole_or_none("think_budget", self.think_budget)
         if self.max_tokens < 0:
             raise UsageError(f"max_tokens must be 0 or more, not {self.max_tokens}")
         if self.think_budget is not None and self.think_budget < 0:
@@ -91,6 +94,7 @@ class Generation:
 
     thinking: does the prompt end inside a thinking block? everywhere: a raw prompt, whose whole output the policy acts on.
     eog: does an end-of-generation token end it (not so for a replay, which ends where the record does)?
+    keep: are all steps kept, for a record? A mixture may hold the whole vocabulary. Without, `steps` has the last one only.
     stop_reason is "" while it runs.
     """
 
@@ -104,6 +108,7 @@ class Generation:
     everywhere: bool = True
     label: object = None
     eog: bool = True
+    keep: bool = True
     steps: list[Step] = field(default_factory=list)
     stop_reason: str = ""
     evaluated: int = 0  # positions that the model evaluated for it
@@ -127,7 +132,7 @@ class Generation:
             answer_prefix=encoded(m, "The final answer is") if tags else (),
             hard_only=frozenset(),
         )
-        self.n_thinking = 0
+        self.n_steps = self.n_thinking = 0
         self.began_thinking = self.thinking
         self.started = time.perf_counter()
         self._forced: deque[int] = deque()
@@ -144,7 +149,7 @@ class Generation:
     @property
     def position(self) -> int:
         """Positions fed so far, the prompt included."""
-        return len(self.prompt) + len(self.steps)
+        return len(self.prompt) + self.n_steps
 
     def advance(self, d: Distribution) -> Step | None:
         """Decide one position. None, with `stop_reason` set, where the sequence ends without another."""
@@ -219,11 +224,14 @@ class Generation:
         stream = self._block if inside else self._answer
         text = stream.push(piece)
         step = Step(
-            len(self.steps), self.position, mode, inside, token, text, decision.mixture, d.entropy(),
+            self.n_steps, self.position, mode, inside, token, text, decision.mixture, d.entropy(),
             d.top_probs(TOP), decision.why, decision.left_out, decision.noise, decision.hidden,
             time.perf_counter() - self.started, d.logp(token),
         )  # fmt: skip
+        if not self.keep:
+            self.steps.clear()
         self.steps.append(step)
+        self.n_steps += 1
         self.moment.advance(token)
         if inside:
             # a readout that completes the closing tag ends the block, however it was split into tokens
@@ -239,7 +247,7 @@ class Generation:
             self.stop_reason = f"{STOP_STRING} {self._answer.stopped!r}"
         if decision.stop:
             self.stop_reason = decision.stop
-        elif not self.done and len(self.steps) >= self.limits.max_tokens:
+        elif not self.done and self.n_steps >= self.limits.max_tokens:
             self.stop_reason = "max tokens"
         return step
 
@@ -250,7 +258,7 @@ class Generation:
         n = len(self.tags.open_ids)
         if token != self.tags.open_ids[-1]:
             return False
-        said = [s.token for s in self.steps]
+        said = self.moment.readouts
         before = self.model.detokenize(said[:-n])
         return tuple(said[-n:]) == self.tags.open_ids and not before.strip()
 
@@ -332,7 +340,11 @@ def run(
                 seqs = list(fed)
                 fill(model, context, [(active[s], fed[s], vectors.get(s)) for s in seqs])
                 logits = context.decode(seqs, [fed[s].position for s in seqs], [True] * len(seqs))
-                for i, (s, after) in enumerate(zip(seqs, model.after_each(logits), strict=True)):
+                try:
+                    nexts = model.after_each(logits)
+                except NotFiniteError as e:
+                    raise no_numbers(model, active[seqs[e.index or 0]], e) from None
+                for i, (s, after) in enumerate(zip(seqs, nexts, strict=True)):
                     active[s].evaluated += 1
                     pending[s] = after
                     if hidden:
@@ -341,7 +353,7 @@ def run(
         for g in active.values():
             g.finish("interrupted")
         if cost is not None:
-            cost.tokens += sum(len(g.steps) for g in generations)
+            cost.tokens += sum(g.n_steps for g in generations)
             cost.evaluated += context.evaluated
             cost.calls += context.calls
             cost.seconds += time.perf_counter() - began
@@ -375,7 +387,11 @@ class _Prompts:
             if self._after is not None:
                 self._context.cut(self._home, 0)
             logits = prompt_logits(self._model, self._context, self._home if again else seq, g.prompt)
-            after = self._model.distribution(logits), self._context.hidden(-1) if self._hidden else None
+            try:
+                d = self._model.distribution(logits)
+            except NotFiniteError as e:
+                raise no_numbers(self._model, g, e) from None
+            after = d, self._context.hidden(-1) if self._hidden else None
             g.evaluated += len(g.prompt)
             self._kept, self._after = g.prompt, after if again else None
             if not again:
@@ -383,6 +399,16 @@ class _Prompts:
         assert self._after is not None
         self._context.copy(self._home, seq)
         return self._after
+
+
+def no_numbers(model: Model, g: Generation, e: NotFiniteError) -> NotFiniteError:
+    """The error for a generation whose last step led to logits that are no numbers."""
+    left = [None] * (g.n_steps - len(g.steps))  # steps that were not kept
+    fed = [None if s.noise or s.hidden else s.mixture for s in g.steps]
+    what = f"step {g.steps[-1].index} of the generation" if g.steps else "the prompt"
+    name = "" if g.label is None else f" of {g.label}" if isinstance(g.label, str) else f" of sample {g.label}"
+    where = f"after {what}{name} (seed {g.seed}, position {g.position - 1})"
+    return blame.explained(model, e, where, [*g.prompt, *left, *fed])
 
 
 def prompt_logits(model: Model, context: Context, seq: int, prompt: Sequence[int | Mixture], at: int = 0) -> Vector:
@@ -414,6 +440,10 @@ def fill(
             continue
         target = context.rows[row, : model.n_embd]
         if s.hidden and h is not None:
+            if not 0 < np.linalg.norm(h) < np.inf:
+                raise no_numbers(
+                    model, g, NotFiniteError("the last hidden state is no direction: its norm is 0 or no number")
+                )
             target[:] = scale * np.float32(model.table.mean_norm) * h / np.linalg.norm(h)
         if s.noise:
             target += scale * np.float32(s.noise * model.table.rms) * g.embedding_noise(s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from softllama import kernels
-from softllama.errors import SoftLlamaError
+from softllama import checks, kernels
+from softllama.errors import SoftLlamaError, UsageError
 from softllama.mixture import Mixture
 
 FEW = 5  # likeliest tokens that are found at once where a model made the logits: as many as a step's record has
@@ -119,7 +119,7 @@ class Distribution:
 
     def top(self, k: int = 10) -> list[Token]:
         """The k most probable tokens, most probable first."""
-        if k < 1:
+        if checks.whole("k", k) < 1:
             raise SoftLlamaError(f"top needs k >= 1, not {k}")
         return [Token(i, p, self.spell(i) if self.spell else "") for i, p in self.top_probs(k)]
 
@@ -134,7 +134,7 @@ class Distribution:
         return self._peak[0]
 
     def __getitem__(self, token_id: int) -> Token:
-        i = int(token_id)
+        i = checks.whole("a token id", token_id)
         if not 0 <= i < len(self.logits):
             raise SoftLlamaError(f"token id {i} is outside the vocabulary of {len(self.logits)}")
         p = float(self.probs_of(self.logits[i : i + 1])[0])
@@ -142,6 +142,8 @@ class Distribution:
 
     def logp(self, token_id: int) -> float:
         """ln p of one id: exact where p itself is too small for float32; -inf where the logit is."""
+        if type(token_id) is not int:  # numpy's, or none at all
+            token_id = checks.whole("a token id", token_id)
         if not 0 <= token_id < len(self.logits):
             raise SoftLlamaError(f"token id {token_id} is outside the vocabulary of {len(self.logits)}")
         return float(self.logits[token_id]) - float(self.logits[self.argmax]) - math.log(self.sums()[0])
@@ -156,14 +158,16 @@ class Distribution:
 
     def js(self, other: Distribution) -> float:
         """Jensen-Shannon divergence in nats, 0 to ln 2: (KL(p‖m) + KL(q‖m))/2 with m = (p+q)/2 (Lin 1991)."""
-        return kernels.js(self.logits, other.logits, (self.ln_total, other.ln_total))
+        return kernels.js(self.logits, _logits(other), (self.ln_total, other.ln_total))
 
     def kl(self, other: Distribution) -> float:
         """KL(self ‖ other) = Σ p ln(p/q) in nats; inf where `other` lacks mass that self has."""
-        return kernels.kl(self.logits, other.logits, (self.ln_total, other.ln_total))
+        return kernels.kl(self.logits, _logits(other), (self.ln_total, other.ln_total))
 
     def sample(self, rng: np.random.Generator, temperature: float = 1.0) -> int:
         """One id drawn from softmax(logits / temperature), by inversion of the cumulative sum."""
+        if not callable(getattr(rng, "random", None)):
+            raise UsageError(f"sample needs a numpy Generator, not {type(rng).__name__}", "numpy.random.default_rng(0)")
         return kernels.sample(self.logits, self.highest, rng.random(), temperature)
 
     def to_mixture(self, n: int | None = None, mass: float = 1.0) -> Mixture:
@@ -188,12 +192,23 @@ class Distribution:
         )
 
 
+def _logits(d: Distribution) -> NDArray[np.float32]:
+    if not isinstance(d, Distribution):
+        raise UsageError(f"a Distribution can be compared with another, not with {type(d).__name__}")
+    return d.logits
+
+
 def average(distributions: list[Distribution], weights: ArrayLike) -> Distribution:
     """Σ wᵢ pᵢ, the distribution of first choosing i with probability wᵢ, then drawing from pᵢ.
 
     weights: (k,), non-negative, not all 0; taken as ratios. Computed in double.
     """
-    w = np.asarray(weights, dtype=np.float64)
+    if not isinstance(distributions, Sequence) or not all(isinstance(d, Distribution) for d in distributions):
+        raise UsageError(f"average takes a list of Distributions, not {type(distributions).__name__}")
+    try:
+        w = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UsageError(f"weights must be numbers, not {weights!r}") from None
     if w.shape != (len(distributions),) or not len(w) or not np.isfinite(w).all() or w.min() < 0 or not w.sum() > 0:
         raise SoftLlamaError(f"{len(distributions)} distributions cannot be averaged with the weights {w.tolist()}")
     if len(sizes := {len(d) for d in distributions}) > 1:

@@ -117,6 +117,10 @@ class Table:
         self.mix([Mixture.one_hot(i) for i in ids], out)
         return out
 
+    def damaged(self, threads: int = 1) -> NDArray[np.int64]:
+        """Ids of the rows that hold a number that is not finite: (k,). Reads the whole table."""
+        return kernels.damaged_rows(self._rows, threads)
+
     @cached_property
     def _norms(self) -> tuple[float, float]:
         """Mean row norm and root mean square of the entries. Reads the whole table once; remembered per file."""

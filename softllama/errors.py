@@ -28,6 +28,12 @@ class PromptError(SoftLlamaError):
     exit_code = 2
 
 
+class NotFiniteError(SoftLlamaError):
+    """Logits or states that are no numbers (NaN, infinite). index: of which input, where there were several."""
+
+    index: int | None = None
+
+
 class UsageError(SoftLlamaError):
     """An option or argument outside what is allowed."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,20 +26,28 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
     try:
         if p.exists() and not p.is_file():
             raise SoftLlamaError(f"cannot write {str(p)!r}: it is not a file", "name another file")
-        fd, name = tempfile.mkstemp(dir=p.parent, prefix=f".{p.name[:100]}-")
+        name = p.with_name(f".{p.name[:100]}-{secrets.token_hex(6)}")
         try:
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
             with os.fdopen(fd, "wb") as f:
                 yield f
-            if not private:  # mkstemp's files are for their owner alone, which a new file should not be
-                umask = os.umask(0)
-                os.umask(umask)
-                Path(name).chmod(0o666 & ~umask)
-            Path(name).replace(p)
+            name.replace(p)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                name.unlink(missing_ok=True)
             raise
     except OSError as e:
-        raise SoftLlamaError(f"cannot write {str(p)!r}: {e.strerror or e}", "name another file") from None
+        raise unwritable(p, e, "name another file") from None
+
+
+def unwritable(path: str | os.PathLike[str], e: OSError, hint: str) -> SoftLlamaError:
+    """The error for a file that cannot be written. hint: what to do unless the disk is full."""
+    full = {
+        errno.ENOSPC: "make room on the disk", errno.EDQUOT: "make room within your quota",
+        errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    }  # fmt: skip
+    kept = " (what was there before is as it was)" if e.errno in full and Path(path).exists() else ""
+    return SoftLlamaError(f"cannot write {os.fspath(path)!r}: {e.strerror or e}{kept}", full.get(e.errno or 0, hint))
 
 
 def from_json(text: str | bytes) -> Any:

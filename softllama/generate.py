@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from softllama import decode, manifest, policy, thinking, vocab
+from softllama import checks, decode, manifest, policy, thinking, vocab
 from softllama import mixture as mx
 from softllama import prompt as prompts
 from softllama.decode import Generation, Limits, Step
@@ -51,11 +52,32 @@ class Options:
     normalize: bool = False
 
 
+def options_of(given: Mapping[str, Any]) -> Options:
+    """Options by name. Raises UsageError for one that there is not, with the closest."""
+    known = [f.name for f in fields(Options)]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise UsageError(
+                f"there is no option {name!r}", f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+            )
+    return Options(**given)
+
+
 def prepare(
     model: Model, prompt: Prompt | Sequence[Mapping[str, str]], options: Options, label: object = None
 ) -> Generation:
     """A generation that is ready to run. prompt: text, with places for `mix`; ids and mixtures; or chat messages."""
     model.check_order()
+    if not isinstance(prompt, str | Sequence | np.ndarray):
+        raise PromptError(f"a prompt is text, token ids and mixtures, or messages, not {type(prompt).__name__}")
+    for name in ("think_tags", "system", "split"):
+        if not isinstance(value := getattr(options, name), str | None):
+            raise UsageError(f"{name} must be text, not {value!r}")
+    if not isinstance(options.template, ChatTemplate | None):
+        raise UsageError(
+            f"template must be a ChatTemplate, not {type(options.template).__name__}", "model.chat_template"
+        )
     if options.think not in thinking.MODES:
         raise UsageError(f"think = {options.think!r} is not allowed", f"use one of {', '.join(thinking.MODES)}")
     tags = thinking.written(model, options.think_tags) if options.think_tags else thinking.find(model)
@@ -105,8 +127,11 @@ def assemble(
         chosen = replace(chosen, answer=_policy(options.answer))
     if chosen.name == "hidden" and model.no_hidden:
         raise UsageError(f"the policy hidden does not work with {model.arch}: {model.no_hidden}", "use another policy")
+    if not isinstance(options.stop, Sequence):
+        raise UsageError(f"a stop string must be some text, not {options.stop!r}")
     stop = (options.stop,) if isinstance(options.stop, str) else tuple(options.stop)
     limits = Limits(options.max_tokens, options.think_budget, stop)
+    checks.whole_or_none("seed", options.seed)
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {options.seed}")
     seed = secrets.randbits(32) if options.seed is None else int(options.seed)
@@ -130,9 +155,12 @@ def stream(model: Model, prompt: Prompt | Sequence[Mapping[str, str]], **options
     asks for thinking in plain text. think_budget: steps after which the block is closed. think_tags: "<open>,</close>",
     if not the model's own.
 
+    Nothing is kept of a step that was given out, so a stream may be as long as the context allows.
+
     Raises UsageError, PromptError, MixtureError, ModelError, ContextError.
     """
-    g = prepare(model, prompt, Options(**options))
+    g = prepare(model, prompt, options_of(options))
+    g.keep = False
     for _, step in decode.run(model, [g], n_ctx=model.n_ctx_given):
         yield step
 
@@ -142,7 +170,7 @@ def generate(model: Model, prompt: Prompt | Sequence[Mapping[str, str]], **optio
 
     Ctrl-C ends the generation, not the program: the trace has what there is, and "interrupted" as its stop_reason.
     """
-    g = prepare(model, prompt, Options(**options))
+    g = prepare(model, prompt, options_of(options))
     return collect(model, g, decode.run(model, [g], n_ctx=model.n_ctx_given))
 
 
@@ -215,7 +243,10 @@ def _messages(prompt: Any, options: Options) -> list[dict[str, str]] | None:
             return None
         system = [{"role": "system", "content": options.system}] if options.system else []
         return [*system, {"role": "user", "content": prompt}]
-    if prompt and isinstance(prompt[0], Mapping):
+    if len(prompt) and isinstance(prompt[0], Mapping):
+        for m in prompt:
+            if not isinstance(m, Mapping) or not all(isinstance(m.get(k), str) for k in ("role", "content")):
+                raise PromptError(f"a message has a role and a content, both text, not {m!r}")
         return [dict(m) for m in prompt]
     return None
 
@@ -287,6 +318,8 @@ def _mixes(options: Options) -> tuple[list[Any], list[str]]:
     elif isinstance(mix, Mapping):
         pairs = list(mix.items())
     else:
+        if not isinstance(mix, Sequence):
+            raise MixtureError(f"a mixture is text or a Mixture, not {type(mix).__name__}")
         pairs = [("", m) for m in mix]
     read = {"signed": options.signed, "normalize": options.normalize}
     specs = [m if isinstance(m, Mixture) else mx.parse(m, **read) for _, m in pairs]

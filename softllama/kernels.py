@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama._shim import ffi, lib
-from softllama.errors import SoftLlamaError, UsageError
+from softllama.errors import MixtureError, ModelError, NotFiniteError, SoftLlamaError, UsageError
 
 F32 = NDArray[np.float32]
 T = TypeVar("T")
@@ -84,8 +84,12 @@ def _vector(name: str, a: Any) -> F32:
 
 def _temperature(t: float) -> float:
     """A positive, finite temperature that float32 can hold: one below or above is as good as its smallest or largest."""
-    if not 0 < t < np.inf:
-        raise SoftLlamaError(f"the temperature must be a positive number, not {t}")
+    try:
+        positive = 0 < t < np.inf
+    except TypeError:
+        positive = False
+    if not positive:
+        raise SoftLlamaError(f"the temperature must be a positive number, not {t!r}")
     return min(max(float(t), float(np.finfo(np.float32).tiny)), float(np.finfo(np.float32).max))
 
 
@@ -95,9 +99,9 @@ def _fail(rc: int, function: str, a: NDArray[Any], b: NDArray[Any] | None = None
         raise SoftLlamaError(f"softmix_{function}: argument {rc} is not allowed")
     i = -rc - 1
     if np.isneginf(a).all() or (b is not None and np.isneginf(b).all()):
-        raise SoftLlamaError("the logits are all -inf: no probability is left for any token")
+        raise NotFiniteError("the logits are all -inf: no probability is left for any token")
     value = a[i] if b is None or not a[i] < np.inf else b[i]
-    raise SoftLlamaError(f"element {i} is {value}: logits must be numbers or -inf", "the model may be damaged")
+    raise NotFiniteError(f"element {i} is {value}: logits must be numbers or -inf", "the model may be damaged")
 
 
 def mix(rows: Rows, offsets: Any, ids: Any, weights: Any, out: F32, scale: float = 1.0, threads: int = 1) -> None:
@@ -108,7 +112,8 @@ def mix(rows: Rows, offsets: Any, ids: Any, weights: Any, out: F32, scale: float
     float32, 32 rows at a time, and those sums in double. threads: shared by mixtures of more than 1,024 rows; the
     results do not depend on it.
 
-    Raises SoftLlamaError for an id outside the table, a weight or a row of the table that is not finite.
+    Raises SoftLlamaError for an id outside the table or a weight that is not finite, ModelError for a row of the table
+    that is not, MixtureError for a sum that float32 cannot hold.
     """
     offsets = np.ascontiguousarray(offsets, dtype=np.int64)
     ids = np.ascontiguousarray(ids, dtype=np.int32)
@@ -150,10 +155,39 @@ def _fail_mix(rc: int, rows: Rows, ids: NDArray[Any], weights: F32) -> None:
         raise SoftLlamaError(f"token id {ids[i]} is outside the vocabulary of {len(rows.data)}")
     if not np.isfinite(weights[i]):
         raise SoftLlamaError(f"the weight of token {ids[i]} is {weights[i]}")
-    raise SoftLlamaError(
-        f"row {ids[i]} of the embedding table holds a number that is not finite, or its mixture overflows",
-        "the model file may be damaged",
+    if _finite(rows, int(ids[i])):
+        raise MixtureError("the mixture overflows float32", "use smaller weights")
+    raise ModelError(
+        f"row {ids[i]} of the embedding table holds a number that is not finite",
+        "the model file is damaged: softllama doctor -m FILE counts such rows",
     )
+
+
+def _finite(rows: Rows, i: int) -> bool:
+    """Does row i hold finite numbers only?"""
+    offsets, ids, weights = ffi.new("int64_t[]", [0, 1]), ffi.new("int32_t *", i), ffi.new("float *", 1.0)
+    out = ffi.new("float[]", rows.n_embd)
+    return not lib.softmix_mix(*rows.table, offsets, 1, ids, weights, 1.0, out, rows.n_embd, -1, isa())
+
+
+def damaged_rows(rows: Rows, threads: int = 1) -> NDArray[np.int64]:
+    """Ids of the rows that hold NaN or infinity: (k,). Reads the whole table, as fast as a mixture of all rows."""
+    start, n_rows, row_bytes, n_embd, *rest = rows.table
+    table, ones = ffi.cast("char *", start), np.ones(CHUNK, dtype=np.float32)
+    w, todo, found = _pointer("float[]", ones), iter(range(0, n_rows, CHUNK)), list[int]()
+
+    def work() -> None:
+        total = ffi.new("double[]", n_embd)
+        for at in todo:
+            k = min(CHUNK, n_rows - at)
+            if lib.softmix_add(
+                table + at * row_bytes, k, row_bytes, n_embd, *rest, ffi.NULL, w, k, total, rows.type, isa()
+            ):
+                found.extend(i for i in range(at, at + k) if not _finite(rows, i))
+            ffi.memmove(total, bytes(8 * n_embd), 8 * n_embd)
+
+    _share(work, threads)
+    return np.array(sorted(found), dtype=np.int64)
 
 
 def _mix_many(rows: Rows, ids: NDArray[Any], weights: F32, out: F32, scale: float, threads: int) -> None:
@@ -193,6 +227,16 @@ def _mix_many(rows: Rows, ids: NDArray[Any], weights: F32, out: F32, scale: floa
 
 _pool: ThreadPoolExecutor | None = None
 _pool_lock = threading.Lock()
+
+
+def _no_pool() -> None:
+    """A forked child has the pool's object, and none of its threads."""
+    global _pool, _pool_lock
+    _pool, _pool_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_no_pool)
 
 
 def _share(work: Any, threads: int) -> None:

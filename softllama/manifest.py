@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 import platform
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import softllama
-from softllama import cache
 from softllama.llama import binding
 
 if TYPE_CHECKING:
@@ -21,8 +19,7 @@ if TYPE_CHECKING:
 def build(
     model: Model, arguments: dict[str, Any], *, n_ctx: int | None = None, seed: int | None = None
 ) -> dict[str, Any]:
-    """Everything needed to make a result again. `sha256` covers the model's files; it is remembered per file."""
-    files = [Path(f) for f in model.files]
+    """Everything needed to make a result again. `sha256` is Model.sha256."""
     return {
         "softllama": softllama.__version__,
         "llama_cpp": binding.build(),
@@ -33,8 +30,8 @@ def build(
         "model": {
             "name": model.name,
             "path": model.path,
-            "bytes": sum(f.stat().st_size for f in files),
-            "sha256": cache.file_hash(files),
+            "bytes": model.file_bytes,
+            "sha256": model.sha256,
             "architecture": model.arch,
             "table": model.table.quantization,
             "n_vocab": model.n_vocab,

@@ -16,6 +16,7 @@ import numpy as np
 from softllama import decode
 from softllama.decode import Generation, Step
 from softllama.distribution import Distribution
+from softllama.errors import NotFiniteError
 from softllama.llama.context import Context
 from softllama.mixture import Mixture
 
@@ -61,7 +62,7 @@ class Memory:
         model, hidden = self._model, g.policy.name == "hidden"
         context = self._open(hidden)
         before = context.evaluated
-        d = model.distribution(self._feed(context, g.prompt, stable))
+        d = self._after(g, self._feed(context, g.prompt, stable))
         vector = context.hidden(-1) if hidden else None
         g.evaluated += context.evaluated - before
         g.prompt_seconds = time.perf_counter() - g.started
@@ -81,8 +82,15 @@ class Memory:
             logits = context.decode([0], [step.position], [True])
             self.held.append(_held(step))
             g.evaluated += 1
-            d = model.distribution(logits[0])
+            d = self._after(g, logits[0])
             vector = context.hidden(0) if hidden else None
+
+    def _after(self, g: Generation, logits: np.ndarray[tuple[int], np.dtype[np.float32]]) -> Distribution:
+        try:
+            return self._model.distribution(logits)
+        except NotFiniteError as e:
+            self.held, self._states = [], []  # states that were computed on the way are no numbers, either
+            raise decode.no_numbers(self._model, g, e) from None
 
     def clear(self) -> None:
         """Forget everything, and free the memory."""

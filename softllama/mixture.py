@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from softllama import checks
 from softllama.errors import MixtureError
 
 TOLERANCE = 1e-5  # of the sum of a probability vector's weights: what float32 leaves of a vector of 2^18 entries
@@ -89,6 +90,8 @@ class Mixture:
         Equal entries are taken in the order of their ids. Entries of 0 are left out.
         """
         p = _dense(probs)
+        checks.whole_or_none("n", n)
+        checks.number("mass", mass)
         if n is not None and n < 1:
             raise MixtureError(f"a mixture needs at least one token, not n = {n}")
         if not 0 < mass <= 1:
@@ -138,8 +141,12 @@ class Mixture:
 
 def blend(mixtures: Iterable[Mixture], weights: ArrayLike, *, signed: bool = False) -> Mixture:
     """The mixture of mixtures: Σ weights[j] · mixtures[j]. Equals mixing their embeddings, as mixing is linear."""
-    parts = list(mixtures)
-    w = np.asarray(weights, dtype=np.float64)
+    try:
+        parts, w = list(mixtures), np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError) as e:
+        raise MixtureError(f"blend takes mixtures and numbers: {e}") from None
+    if not all(isinstance(m, Mixture) for m in parts):
+        raise MixtureError("blend takes mixtures and numbers")
     if w.shape != (len(parts),) or not parts:
         raise MixtureError(f"{len(parts)} mixtures cannot be blended with weights of shape {w.shape}")
     ids = np.concatenate([m.ids for m in parts])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -11,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import kernels, vocab
+from softllama import cache, checks, kernels, vocab
 from softllama import mixture as mx
 from softllama import trial as trials
 from softllama.calibration import Calibration, calibrate, fill, per_layer_scale, widths
 from softllama.distribution import Distribution
 from softllama.embeddings import LowRank, Table
-from softllama.errors import ModelError, UsageError
+from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
+from softllama.llama import room
 from softllama.llama.binding import physical_cores
-from softllama.llama.context import Context
+from softllama.llama.context import N_BATCH, Context
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
 from softllama.llama.weights import Weights
@@ -65,7 +67,10 @@ def load(
 
 
 class Model:
-    """A loaded model; `load` makes one. A context manager; sessions must be closed before it is."""
+    """A loaded model; `load` makes one. A context manager; close() ends its sessions, too.
+
+    Threads may use it at the same time; a process that was forked from one that had used a model may not.
+    """
 
     def __init__(
         self,
@@ -80,6 +85,11 @@ class Model:
     ) -> None:
         from softllama import hub
 
+        checks.whole_or_none("n_ctx", n_ctx)
+        checks.whole_or_none("threads", threads)
+        checks.whole_or_none("gpu_layers", gpu_layers)
+        if isinstance(rpc, str) or not isinstance(rpc, Sequence) or any(not isinstance(w, str) for w in rpc):
+            raise UsageError(f"rpc must be a list of workers, not {rpc!r}", 'rpc=["10.0.0.2:50052"]')
         if n_ctx is not None and not 1 <= n_ctx <= 2**30:
             raise UsageError(f"n_ctx must be between 1 and 2^30, not {n_ctx}")
         if threads is not None and not 1 <= threads <= 1024:
@@ -90,6 +100,7 @@ class Model:
             from softllama.llama.rpc import add_workers
 
             add_workers(rpc)
+        self._sha256: str | None = None
         adapters = _adapters(lora)
         self.trial: Trial | None = None  # of this load
 
@@ -97,20 +108,23 @@ class Model:
             settings: dict[str, Any] = {"gpu_layers": gpu_layers, "threads": threads, "lora": adapters, "rpc": rpc}
             self.trial = trials.of(weights, **settings, asked=trial)
 
-        self._weights = Weights(file, gpu_layers=gpu_layers, lora=adapters, before=before)
-        self.tokenizer = Tokenizer(self._weights)
-        w = self._weights
-        lora_rows = [LowRank(a.a, a.b, a.factor) for a in w.lora if a.a is not None and a.b is not None]
-        self.table = Table(w.table, lora_rows, w.substitutes)
-        self._per_layer = None if w.per_layer is None else (Table(w.per_layer), per_layer_scale(w))
-        self.threads = threads or (1 if self._weights.n_bytes < SMALL else physical_cores())
-        self.calibration: Calibration = calibrate(
-            w,
-            self.table,
-            self._per_layer[0] if self._per_layer else None,
-            self.threads,
-            self.trial.calibration if self.trial else None,
-        )
+        try:
+            self._weights = w = Weights(file, gpu_layers=gpu_layers, lora=adapters, before=before)
+            self.tokenizer = Tokenizer(w)
+            lora_rows = [LowRank(a.a, a.b, a.factor) for a in w.lora if a.a is not None and a.b is not None]
+            self.table = Table(w.table, lora_rows, w.substitutes)
+            self._per_layer = None if w.per_layer is None else (Table(w.per_layer), per_layer_scale(w))
+            w.check_files(same=True)  # header, llama.cpp and table have each opened them by name
+            self.threads = threads or (1 if w.n_bytes < SMALL else physical_cores())
+            self.calibration: Calibration = calibrate(
+                w,
+                self.table,
+                self._per_layer[0] if self._per_layer else None,
+                self.threads,
+                self.trial.calibration if self.trial else None,
+            )
+        except OSError as e:  # a file that was there a moment ago
+            raise ModelError(f"cannot read {e.filename or file}: {e.strerror or e}", "check the path") from None
         self.n_ctx_given = n_ctx
         self.n_ctx_limit = n_ctx or self._weights.n_ctx_train or N_CTX_DEFAULT
         self.n_ctx = min(self.n_ctx_limit, n_ctx or N_CTX_DEFAULT)
@@ -136,6 +150,11 @@ class Model:
     def n_vocab(self) -> int:
         """Size of the vocabulary."""
         return self._weights.n_vocab
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return self._weights.n_bytes
 
     @property
     def n_embd(self) -> int:
@@ -182,6 +201,22 @@ class Model:
         """All files of the model."""
         return [str(f) for f in self._weights.header.files]
 
+    @property
+    def file_bytes(self) -> int:
+        """Size of all files together, when they were loaded."""
+        return sum(stamp[2] for stamp in self._weights.header.stamps)
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the files one after the other; remembered per file, as a large model takes seconds. None where it was not
+        taken in time: the files are gone from the disk, or are others by now.
+        """
+        header = self._weights.header
+        if self._sha256 is None and header.changed(same=True) is None:
+            with contextlib.suppress(OSError):
+                self._sha256 = cache.file_hash(header.files)
+        return self._sha256
+
     # ---- text and mixtures
 
     def tokenize(self, text: str, *, bos: bool = False, special: bool = True) -> list[int]:
@@ -196,11 +231,11 @@ class Model:
 
     def detokenize(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """The text of token ids; bytes that are not UTF-8 become U+FFFD."""
-        return self.tokenizer.detokenize([int(i) for i in ids])
+        return self.tokenizer.detokenize([checks.whole("a token id", i) for i in ids])
 
     def is_eog(self, token: int) -> bool:
         """Does this token end a generation?"""
-        return self.tokenizer.is_eog(token)
+        return self.tokenizer.is_eog(checks.whole("a token id", token))
 
     def mix(
         self, text: str, *, space: bool = True, split: str | None = None, signed: bool = False, normalize: bool = False
@@ -216,10 +251,14 @@ class Model:
 
     def embed(self, mixture: Mixture) -> NDArray[np.float32]:
         """Σ wᵢ E[i]: float32 (n_embd,), before the architecture's multiplier."""
+        if not isinstance(mixture, Mixture):
+            raise MixtureError(f"embed takes a Mixture, not {type(mixture).__name__}", 'model.mix("dog:0.5,cat:0.5")')
         return self.table.embed(mixture)
 
     def spell(self, token: int) -> str:
         """A token's text; U+FFFD for bytes that are only part of a character."""
+        if type(token) is not int:  # numpy's, or none at all
+            token = checks.whole("a token id", token)
         return self.tokenizer.piece(token).decode("utf-8", "replace")
 
     def distribution(self, logits: NDArray[np.float32]) -> Distribution:
@@ -234,7 +273,15 @@ class Model:
         """`after` of each row (n, n_vocab)."""
         if len(logits) == 1:
             return [self.after(logits[0])]
-        return kernels.each(lambda i: self.after(logits[i]), *logits.shape)
+
+        def one(i: int) -> Distribution:
+            try:
+                return self.after(logits[i])
+            except NotFiniteError as e:
+                e.index = i
+                raise
+
+        return kernels.each(one, *logits.shape)
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
@@ -257,7 +304,8 @@ class Model:
         per_layer = self._per_layer[0] if self._per_layer else None
         nodes = widths(self.calibration.nodes, self.table, per_layer)
         options.setdefault("all_outputs", self.calibration.all_outputs)
-        return Context(self._weights, n_ctx, n_seq, threads=self.threads, nodes=nodes, **options)
+        options.setdefault("threads", self.threads)
+        return Context(self._weights, n_ctx, n_seq, nodes=nodes, **options)
 
     def check_order(self) -> None:
         """Raise ModelError for a diffusion model, which does not go on from left to right."""
@@ -270,7 +318,10 @@ class Model:
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
-        context = self.context(self.n_ctx if n_ctx is None else n_ctx, FORKS_RECURRENT if self.recurrent else FORKS)
+        n_ctx = self.n_ctx if n_ctx is None else checks.whole("n_ctx", n_ctx)
+        if not self._weights.on_gpu and n_ctx > 0:  # first as if for one sequence, whose hint is the simpler one
+            room.check(self._weights.header, n_ctx, 1, min(n_ctx, N_BATCH), 1)
+        context = self.context(n_ctx, FORKS_RECURRENT if self.recurrent else FORKS)
         seq = context.take()
         assert seq is not None
         return Session(self, context, seq)
@@ -303,7 +354,7 @@ class Model:
         return generate(self, prompt, **options)
 
     def close(self) -> None:
-        """Free the memory."""
+        """Free the memory, that of sessions and other contexts as well. Safe to call twice."""
         self._weights.close()
 
     def __enter__(self) -> Model:
@@ -322,6 +373,8 @@ class Model:
 def _adapters(lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None) -> list[tuple[str, float]]:
     if lora is None:
         return []
+    if not isinstance(lora, str | os.PathLike | Sequence):
+        raise UsageError(f"an adapter is a path, or a path and its scale, not {lora!r}", 'lora=("adapter.gguf", 0.5)')
     if isinstance(lora, str | os.PathLike):
         return [(os.fspath(lora), 1.0)]
     if isinstance(lora, tuple) and len(lora) == 2 and isinstance(lora[1], int | float):

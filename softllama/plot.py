@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from softllama.errors import SoftLlamaError, UsageError
+from softllama.files import replacing
 from softllama.render import visible
 
 if TYPE_CHECKING:
@@ -45,10 +46,8 @@ def probe(r: ProbeResult, path: str | None = None) -> Any:
         _curves(r, figure)
     figure.suptitle(_title(r), fontsize=11)
     if path is not None:
-        try:
-            figure.savefig(path, dpi=150, metadata=None)
-        except OSError as e:
-            raise SoftLlamaError(f"cannot write {path!r}: {e.strerror}", "name another file with --plot") from None
+        with replacing(path) as f:
+            figure.savefig(f, format=Path(path).suffix[1:].lower(), dpi=150, metadata=None)
     return figure
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from softllama import branch, manifest, vocab
+from softllama import branch, checks, manifest, vocab
 from softllama import mixture as mx
 from softllama import prompt as prompts
-from softllama.distribution import Distribution, average
+from softllama.distribution import FEW, Distribution, average
 from softllama.errors import MixtureError, UsageError
 from softllama.mixture import Mixture
 from softllama.sweep import Sweep
@@ -198,6 +198,10 @@ def probe(
 
     Raises MixtureError, PromptError, ModelError (no chat template), ContextError, UsageError.
     """
+    checks.whole_or_none("sweep", sweep)
+    checks.whole("continue_", continue_)
+    checks.whole("n_top", n_top)
+    checks.whole_or_none("n_ctx", n_ctx)
     if sweep is not None and not 2 <= sweep <= MAX_SWEEP:
         raise UsageError(f"a sweep has 2 to {MAX_SWEEP} points, not {sweep}", "--sweep 21")
     if not 0 <= continue_ <= MAX_CONTINUE:
@@ -245,10 +249,17 @@ def probe(
     rest = Encoded(encoded.items[at:], encoded.spaces, encoded.leads)
     tails = [vocab.items_with(rest, fill) for fill in fills]
     n_baselines = len(combos)
-    results = branch.run(
-        model, encoded.items[:at], tails, steps=continue_, continued=1 + n_baselines, n_ctx=n_ctx or model.n_ctx_given
-    )
     labels = _distinct(["+".join(m.components[i].label for m, i in zip(mixtures, c, strict=True)) for c in combos])
+    names_of_tails = ["the mixture", *(f"{k} alone" for k in labels), *(f"the sweep's α = {a:g}" for a in alphas)]
+    results = branch.run(
+        model,
+        encoded.items[:at],
+        tails,
+        names=names_of_tails,
+        steps=continue_,
+        continued=1 + n_baselines,
+        n_ctx=n_ctx or model.n_ctx_given,
+    )
     weights = [math.prod(m.components[i].weight for m, i in zip(mixtures, c, strict=True)) for c in combos]
     baselines = {k: r.next for k, r in zip(labels, results[1 : 1 + n_baselines], strict=True)}
     texts = {}
@@ -263,12 +274,17 @@ def probe(
         "continue": continue_, "chat": chat, "system": system, "normalize": normalize, "signed": signed, "split": split,
         "top": n_top,
     }  # fmt: skip
-    return ProbeResult(
+    found = ProbeResult(
         prompt, mixtures, results[0].next, baselines, dict(zip(labels, weights, strict=True)),
         average(list(baselines.values()), weights) if min(weights) >= 0 and sum(weights) > 0 else None,
         covered, swept, texts, n_top, [model.spell(t) if t >= 0 else f"{{{parsed.places[~t]}}}" for t in encoded.items],
         lambda: manifest.build(model, arguments, n_ctx=n_ctx or model.n_ctx_given),
     )  # fmt: skip
+    for _, _, d in found.rows():  # the texts that are shown are known when the model is closed
+        d.top(n_top)
+    for d in swept.distributions if swept else ():
+        d.top(min(n_top, FEW))
+    return found
 
 
 def _as_list(

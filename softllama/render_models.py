@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from softllama.render import console, visible
+from softllama.system import size
 
 if TYPE_CHECKING:
     from softllama.hub.facts import Facts
@@ -49,14 +50,6 @@ class Download:
         self._progress.stop()
 
 
-def size(n: int) -> str:
-    """Bytes in three digits: 4.92 GB, 27.5 MB."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n >= 0.9995 * scale:
-            return f"{n / scale:.3g} {unit}"
-    return f"{n} B"
-
-
 def models(found: list[Facts]) -> RenderableType:
     """A line for each model; what is wrong with one stands below it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -83,7 +76,7 @@ def model_facts(f: Facts) -> Text:
         "architecture": f.architecture, "parameters": f"{f.parameters:,}", "quantization": f.quantization,
         "embedding table": f"{f.n_vocab:,} tokens x {f.n_embd:,}, {f.table}" if f.table else "none",
         "layers": str(f.n_layer), "context": f"{f.n_ctx:,} tokens", "takes mixtures": answer,
-        "chat template": "yes" if f.chat_template else "no", "thinking": f.thinking or "no tags in its chat template",
+        "chat template": "yes" if f.chat_template else "no", "thinking": f.thinking or "no known tags",
         "asks for policy": f.policy,
     }  # fmt: skip
     shown = Text(no_wrap=True, overflow="ignore")  # paths stay whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from softllama import cache, decode, policy
+from softllama import decode, policy
 from softllama.decode import Generation, Limits
 from softllama.distribution import Distribution
 from softllama.errors import ContextError, MixtureError, ModelError
@@ -50,12 +50,12 @@ def check_model(model: Model, trace: Trace) -> None:
     """Raise ModelError if the manifest of a trace names another model, by the hash of its files, or other adapters."""
     made = trace.manifest.get("model")
     made = made if isinstance(made, dict) else {}
-    recorded, found = made.get("sha256"), cache.file_hash([Path(f) for f in model.files])
+    recorded, found = made.get("sha256"), model.sha256
     hint = "name the model that made it with -m, or compare all the same with --any-model"
     if recorded is not None and recorded != found:
         raise ModelError(
             f"the trace was made with {_file(made.get('path'))} (sha256 {str(recorded)[:16]}…), and this is "
-            f"{_file(model.path)} (sha256 {found[:16]}…)",
+            f"{_file(model.path)} (sha256 {str(found)[:16]}…)",
             hint,
         )
     before, now = (_adapters(a) for a in (made.get("lora"), model.lora))

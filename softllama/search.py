@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from softllama import decode, generate, kernels, policy
+from softllama import checks, decode, generate, kernels, policy
 from softllama.decode import Cost, Generation, Step
 from softllama.distribution import Distribution
-from softllama.errors import UsageError
+from softllama.errors import NotFiniteError, UsageError
 from softllama.extract import Rule, rule
 from softllama.llama.context import Context
 from softllama.mixture import Mixture
@@ -141,9 +141,10 @@ def beam(
     for name in ("policy", "answer", "where", "seed"):
         if options.get(name) is not None:
             raise UsageError(f"beam search has no {name}", "it looks for the likeliest text; leave the option out")
+    checks.whole_or_none("n_ctx", n_ctx)
     settings = {"beams": beams, "length_penalty": length_penalty}
     rule = Policy(_follow, "beam", parameters=settings, given=settings)
-    first = generate.prepare(model, prompt, generate.Options(policy=rule, seed=0, **options))
+    first = generate.prepare(model, prompt, generate.options_of({**options, "policy": rule, "seed": 0}))
     cost, began = Cost(), time.perf_counter()
     ended = [_Beam(first, 0)] if first.done else _search(model, first, beams, length_penalty, n_ctx, cost)
     ended.sort(key=lambda b: -b.score(length_penalty))
@@ -174,7 +175,7 @@ def _search(model: Model, first: Generation, beams: int, penalty: float, n_ctx: 
     live = [_Beam(first, 0)]
     try:
         first.started = time.perf_counter()
-        live[0].next = model.distribution(decode.prompt_logits(model, context, 0, first.prompt))
+        live[0].next = _after(model, first, decode.prompt_logits(model, context, 0, first.prompt))
         first.evaluated = n_prompt
         first.prompt_seconds = time.perf_counter() - first.started
         while live:
@@ -196,7 +197,7 @@ def _search(model: Model, first: Generation, beams: int, penalty: float, n_ctx: 
                 logits = context.decode(seqs, [b.g.steps[-1].position for b in live], [True] * len(live))
                 for b, row in zip(live, logits, strict=True):
                     b.g.evaluated += 1
-                    b.next = model.distribution(row)
+                    b.next = _after(model, b.g, row)
     except KeyboardInterrupt:
         for b in live:
             b.g.finish("interrupted")
@@ -205,6 +206,13 @@ def _search(model: Model, first: Generation, beams: int, penalty: float, n_ctx: 
         cost.evaluated, cost.calls = context.evaluated, context.calls
         context.close()
     return ended
+
+
+def _after(model: Model, g: Generation, logits: Any) -> Distribution:
+    try:
+        return model.distribution(logits)
+    except NotFiniteError as e:
+        raise decode.no_numbers(model, g, e) from None
 
 
 def _expand(
@@ -410,12 +418,13 @@ def sample(
         raise UsageError(f"the number of samples must be between 1 and {MAX_SAMPLES:,}, not {n}")
     if isinstance(at_once, bool) or not isinstance(at_once, int) or at_once < 1:
         raise UsageError(f"at_once must be a whole number of 1 or more, not {at_once}")
-    seed = options.pop("seed", None)
+    checks.whole_or_none("n_ctx", n_ctx)
+    seed = checks.whole_or_none("seed", options.pop("seed", None))
     seed = secrets.randbits(32) if seed is None else seed
     if options.get("policy") is None:
         options["policy"] = policy.sample(temperature=0.7, top_k=40)
     made = [
-        generate.prepare(model, prompt, generate.Options(seed=s, **options), label=i)
+        generate.prepare(model, prompt, generate.options_of({**options, "seed": s}), label=i)
         for i, s in enumerate(seeds(seed, n))
     ]
     cost = Cost()

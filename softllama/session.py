@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from softllama import blame, checks, faults
 from softllama.distribution import Distribution
-from softllama.errors import ContextError, MixtureError
+from softllama.errors import ContextError, MixtureError, NotFiniteError
 from softllama.llama.context import Context
 from softllama.mixture import Mixture
 
@@ -20,7 +22,10 @@ Item: TypeAlias = "int | np.integer | Mixture"
 
 
 class Session:
-    """A sequence and its KV cache; `Model.session()` makes one. A context manager; close() frees the memory."""
+    """A sequence and its KV cache; `Model.session()` makes one. A context manager; close() frees the memory.
+
+    Threads may use sessions at the same time, and even the same one: a session and its forks take turns, call by call.
+    """
 
     def __init__(self, model: Model, context: Context, seq: int, history: list[int | Mixture] | None = None) -> None:
         self._model = model
@@ -55,47 +60,59 @@ class Session:
         if not row:
             raise MixtureError("feed needs at least one token or mixture")
         checked = [self._check(i) for i in row]
-        seq = self._open()
-        if self.position + len(checked) > self.n_ctx:
-            raise ContextError(
-                f"{self.position + len(checked)} positions do not fit into a context of {self.n_ctx}",
-                "--n-ctx (n_ctx=...) gives it more room",
-            )
-        try:
-            logits = self._run(seq, checked)
-        except BaseException:  # an interrupted or failed batch must not leave half of the items in the memory
-            if not self._context.closed:
-                self._rewind(self.position)
-            raise
-        self._history.extend(checked)
-        return self._model.after(logits)
+        self._open()
+        with self._context.held():
+            seq = self._open()  # another thread may have closed it
+            if self.position + len(checked) > self.n_ctx:
+                raise ContextError(
+                    f"{self.position + len(checked)} positions do not fit into a context of {self.n_ctx}",
+                    "--n-ctx (n_ctx=...) gives it more room",
+                )
+            try:
+                after = self._model.after(self._run(seq, checked))
+            except NotFiniteError as e:
+                before = list(self._history)
+                self._rewind(len(before))
+                where = f"after what was fed at position {len(before) + len(checked) - 1}"
+                raise blame.explained(self._model, e, where, [*before, *checked]) from None
+            except BaseException:  # an interrupted or failed batch must not leave half of the items in the memory
+                if not self._context.closed:
+                    self._rewind(self.position)
+                raise
+            self._history.extend(checked)
+            return after
 
     def fork(self) -> Session:
         """A second session that goes on from here; the prefix is shared, not computed again."""
-        seq = self._open()
-        context, target = self._context, self._context.take()
-        if target is None:  # no free sequence: a context of its own, with the state copied
-            state = context.state(seq)
-            context = self._model.context(self.n_ctx, context.n_seq)
-            target = context.take()
-            assert target is not None
-            context.restore(target, state)
-        else:
-            context.copy(seq, target)
-        return Session(self._model, context, target, list(self._history))
+        self._open()
+        with self._context.held():
+            seq = self._open()
+            context, target = self._context, self._context.take()
+            if target is None:  # no free sequence: a context of its own, with the state copied
+                state = context.state(seq)
+                context = self._model.context(self.n_ctx, context.n_seq)
+                target = context.take()
+                assert target is not None
+                context.restore(target, state)
+            else:
+                context.copy(seq, target)
+            return Session(self._model, context, target, list(self._history))
 
     def truncate(self, n: int) -> None:
         """Keep the first n positions. Recurrent and hybrid models, which cannot go back, read them again."""
         self._open()
-        if not 0 <= n <= self.position:
-            raise ContextError(f"cannot keep {n} of {self.position} positions")
-        self._rewind(n)
+        n = checks.whole("n", n)
+        with self._context.held():
+            if not 0 <= n <= self.position:
+                raise ContextError(f"cannot keep {n} of {self.position} positions")
+            self._rewind(n)
 
     def close(self) -> None:
         """Forget the sequence. Safe to call twice."""
-        if self._seq is not None:
-            self._context.release(self._seq)
-            self._seq = None
+        with self._context.lock if not faults.forked() else contextlib.nullcontext():
+            if self._seq is not None:
+                self._context.release(self._seq)
+                self._seq = None
 
     def _check(self, item: Item) -> int | Mixture:
         if isinstance(item, Mixture):

@@ -5,6 +5,7 @@ A model's tags are those of a known pair that its chat template or its vocabular
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,13 +61,17 @@ def find(model: Model, template: str | None = None) -> Tags | None:
     template: the source of one that is used in place of the model's.
     """
     template = str(model.metadata.get("tokenizer.chat_template") or "") if template is None else template
-    for open_, close in KNOWN:
-        if open_ in template and close in template:
-            return make(model, open_, close)
-    for open_, close in KNOWN:
-        if len(encoded(model, open_)) == len(encoded(model, close)) == 1:
-            return make(model, open_, close)
-    return None
+    found = known(template, lambda texts: {t for t in texts if len(encoded(model, t)) == 1})
+    return make(model, *found) if found else None
+
+
+def known(template: str, single: Callable[[Iterable[str]], set[str]]) -> tuple[str, str] | None:
+    """The first known pair that a template holds, else the first whose tags are tokens. single: which texts are."""
+    for pair in KNOWN:
+        if all(tag in template for tag in pair):
+            return pair
+    tokens = single({tag for pair in KNOWN for tag in pair})
+    return next((pair for pair in KNOWN if tokens.issuperset(pair)), None)
 
 
 def encoded(model: Model, text: str) -> tuple[int, ...]:

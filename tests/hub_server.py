@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Hub:
     wrong: set[str] = field(default_factory=set)  # files whose bytes are not those that were announced
     cut: list[int] = field(default_factory=list)
     ignore_range: bool = False
+    slow: float = 0.0  # seconds between a million bytes and the next
     status: int = 0  # answer everything with it
     requests: list[tuple[str, str, str, str]] = field(default_factory=list)  # method, path, Range, Authorization
 
@@ -113,7 +115,10 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.wfile.flush()
                 self.close_connection = True
                 return self.connection.shutdown(2)
-            self.wfile.write(rest)
+            step = len(rest) if not hub.slow else 1_000_000
+            for at in range(0, len(rest), max(1, step)):
+                self.wfile.write(rest[at : at + step])
+                time.sleep(hub.slow)
 
     return Handler
 

@@ -131,15 +131,18 @@ def result(problem: int, arm: str = "greedy", right: bool = True) -> Result:
     )
 
 
+HEADER = {"settings": {}, "model": {"name": "m"}, "data": {"name": "d"}, "arms": [["a", "greedy"], ["b", "full"]]}
+
+
 def test_a_half_written_line_is_dropped_and_the_rest_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    with ResultsFile(path, {"a": 1}) as f:
+    with ResultsFile(path, HEADER) as f:
         f.add(result(0))
         f.add(result(1))
     whole = path.read_bytes()
     for cut in range(len(whole.splitlines(keepends=True)[0]) + 1, len(whole)):
         path.write_bytes(whole[:cut])
-        with ResultsFile(path, {"a": 1}) as f:
+        with ResultsFile(path, HEADER) as f:
             kept = len(f.done)
             assert kept == whole[:cut].count(b"\n") - 1
             for i in range(2):
@@ -147,13 +150,13 @@ def test_a_half_written_line_is_dropped_and_the_rest_is_kept(tmp_path: Path) -> 
         assert path.read_bytes() == whole
     for cut in range(15):  # even the header may be half
         path.write_bytes(whole[:cut])
-        with ResultsFile(path, {"a": 1}) as f:
+        with ResultsFile(path, HEADER) as f:
             assert not f.done
 
 
 def test_results_are_sorted_and_never_counted_twice(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    with ResultsFile(path, {}) as f:
+    with ResultsFile(path, HEADER) as f:
         for i, arm in [(2, "b"), (0, "b"), (2, "a"), (0, "a"), (0, "a"), (1, "a")]:
             f.add(result(i, arm))
         f.sort(["a", "b"])
@@ -162,13 +165,13 @@ def test_results_are_sorted_and_never_counted_twice(tmp_path: Path) -> None:
 
 def test_results_of_something_else_are_not_continued(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    with ResultsFile(path, {"model": "x", "info": 1}) as f:
+    with ResultsFile(path, {**HEADER, "info": {"problems": 1}}) as f:
         with pytest.raises(SoftLlamaError, match="being written"):
-            ResultsFile(path, {"model": "x"})
+            ResultsFile(path, HEADER)
         f.add(result(0))
-    with pytest.raises(SoftLlamaError, match="model was 'x', is 'y'"):
-        ResultsFile(path, {"model": "y"})
-    with ResultsFile(path, {"model": "x", "info": 2}) as f:
+    with pytest.raises(SoftLlamaError, match=r"model was \{'name': 'm'\}, is \{'name': 'y'\}"):
+        ResultsFile(path, {**HEADER, "model": {"name": "y"}})
+    with ResultsFile(path, {**HEADER, "info": {"problems": 2}}) as f:
         assert len(f.done) == 1
     (tmp_path / "notes.txt").write_text("my notes\nand more")
     with pytest.raises(SoftLlamaError, match="no file of results"):

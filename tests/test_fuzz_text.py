@@ -481,9 +481,10 @@ def test_a_configuration_is_read_or_refused(
     path = tmp_path_factory.getbasetemp() / "fuzz.ini"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     monkeypatch.setenv("SOFTLLAMA_CONFIG", str(path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for command in (("policies", "greedy"), ("probe", "--mix", "dog:x"), ("run", "--policy", "no-such", "x")):
         code, _, err = cli(*command)
-        assert code in (0, 2)
+        assert code in (0, 1, 2)  # 1: the model that it names is not there
         assert code == 0 or re.search(r"^Error: .", err, re.MULTILINE) or "Usage" in err
 
 

@@ -20,7 +20,7 @@ from typing import IO, Any
 import pytest
 
 import softllama as sl
-from softllama import ModelError, SoftLlamaError, UsageError, hub
+from softllama import ModelError, SoftLlamaError, UsageError, hub, thinking
 from softllama.hub import facts, names, places, quants
 from softllama.llama import header, skim
 from tests import hub_server, tiny
@@ -380,6 +380,22 @@ def test_facts_of_a_model(home: Path, write: Write) -> None:
     assert f.n_bytes == file.stat().st_size
     with sl.load(file, threads=1) as model:
         assert (f.n_vocab, f.title) == (model.n_vocab, model.name)
+
+
+def test_tags_of_thinking_are_in_the_template_or_the_vocabulary(home: Path, write: Write) -> None:
+    """What the header tells is what a loaded model does."""
+    put(home / "Downloads/plain.gguf", write("llama"))
+    put(home / "Downloads/open.gguf", write("llama", chat_template="{{ messages }}<think>"))
+    put(home / "Downloads/seed.gguf", write("llama", chat_template="<seed:think></seed:think>{{ messages }}"))
+    found = {f.name: f for f in facts.listing()}
+    assert {n: found[n].thinking for n in ("plain", "open", "seed")} == {
+        "plain": "", "open": "", "seed": "<seed:think> </seed:think>",
+    }  # fmt: skip
+    for name in ("plain", "open", "seed", *(f"bundled:{n}" for n in ("words", "sums", "sums-soft"))):
+        with sl.load(found[name].files[0], threads=1) as model:
+            tags = thinking.find(model)
+        assert found[name].thinking == (f"{tags.open} {tags.close}" if tags else ""), name
+    assert found["bundled:sums"].thinking == "<think> </think>"
 
 
 def test_quantization_without_a_file_type(home: Path, write: Write) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from softllama import kernels
 from softllama._shim import lib
-from softllama.errors import SoftLlamaError
+from softllama.errors import MixtureError, ModelError, SoftLlamaError
 from softllama.kernels import Rows
 from tests import tiny
 
@@ -355,3 +355,29 @@ def test_large_mixtures_check_their_arguments() -> None:
     assert lib.softmix_add(*good[:6], NULL, at[1], N_ROWS + 1, *good[9:]) == 9  # more than there are, without ids
     ids[4] = N_ROWS
     assert lib.softmix_add(*good) == -5
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q4_K", "IQ4_XS"])
+def test_damaged_rows_are_found(kind: str, isa: str) -> None:
+    """The first row, those around a chunk's end, two side by side, the last; none in a sound table."""
+    rows, _ = table(kind, 256)
+    assert not len(kernels.damaged_rows(rows))
+    data = rows.data.copy()
+    bad = [0, 1023, 1024, 1500, 1501, N_ROWS - 1]
+    data[bad] = 0xFF  # NaN, as a float and as the scale of a block
+    damaged = Rows(data, rows.n_embd, rows.block, rows.to_float, rows.type)
+    for threads in (1, 2):
+        assert kernels.damaged_rows(damaged, threads).tolist() == bad
+    data[:] = 0xFF
+    assert len(kernels.damaged_rows(damaged)) == N_ROWS
+
+
+def test_a_damaged_row_and_a_large_mixture_are_different_errors() -> None:
+    values = np.full((2, 8), 3e38, dtype=np.float32)
+    rows = Rows(values.view(np.uint8), 8, 1, 0, 0)
+    with pytest.raises(MixtureError, match="the mixture overflows"):
+        mixed(rows, [0, 1], [1.0, 1.0])
+    values[1, 7] = np.inf
+    with pytest.raises(ModelError, match="row 1 of the embedding table") as e:
+        mixed(rows, [0, 1], [0.5, 0.5])
+    assert "softllama doctor -m FILE" in e.value.hint

@@ -13,11 +13,12 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "softllama"
 
 LEVELS = {  # a module imports, when it is loaded, only from its own level and from those below
-    0: {"errors", "mixture", "prompt", "cache", "files", "child"},
-    1: {"kernels", "overlay", "distribution", "policy", "extract", "stats", "report", "_shim"},
+    0: {"errors", "checks", "mixture", "prompt", "cache", "files", "system"},
+    1: {"kernels", "faults", "child", "overlay", "distribution", "policy", "extract", "stats", "report", "_shim"},
     2: {"llama", "embeddings", "calibration", "vocab", "bundled", "text", "thinking", "hub", "trial"},
     3: {
         "session",
+        "blame",
         "branch",
         "model",
         "manifest",
@@ -37,6 +38,9 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "evaluate",
         "study",
         "bench",
+        "doctor",
+        "checkup",
+        "measured",
     },
     4: {
         "render",
@@ -44,6 +48,7 @@ LEVELS = {  # a module imports, when it is loaded, only from its own level and f
         "render_chat",
         "render_report",
         "render_models",
+        "render_doctor",
         "page",
         "report_page",
         "svg",
@@ -61,8 +66,8 @@ HOMES = {  # library -> where alone it is imported
     "llama_cpp": {"llama"},
     "jinja2": {"llama"},
     "ctypes": {"llama"},
-    "softllama._shim": {"kernels", "overlay"},
-    "rich": {"render", "render_trace", "render_chat", "render_report", "render_models"},
+    "softllama._shim": {"kernels", "faults", "overlay"},
+    "rich": {"render", "render_trace", "render_chat", "render_report", "render_models", "render_doctor"},
     "huggingface_hub": {"hub"},
     "matplotlib": {"plot"},
     "click": {"cli"},
@@ -76,6 +81,9 @@ LIGHT = {
     "cli.config",
     "cli.options",
     "cli.models",
+    "cli.doctor",
+    "doctor",
+    "child",
     "cli.completion",
     "cli.probe",
 }

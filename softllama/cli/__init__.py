@@ -1,14 +1,18 @@
 """The command line: a click group that imports a command when it is called, and the one place where errors are printed.
 
-stdout is data, stderr is everything else. Exit codes: 0, 1 error, 2 usage, 130 interrupted.
+stdout is data, stderr is everything else. Exit codes: 0, 1 error, 2 usage, 130 interrupted, 143 by SIGTERM.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import importlib.metadata
 import os
+import signal
 import sys
+import threading
 from typing import Any, NoReturn
 
 import click
@@ -27,6 +31,7 @@ COMMANDS = {
     "models": "The models on this machine; show one, or fetch one.",
     "trace": "Look at the record of a generation, or feed it again.",
     "completion": "The script that completes commands, options, models and policies in your shell.",
+    "doctor": "Is softllama sound on this machine, and with this model?",
     "bench": "How fast a model runs here, beside llama.cpp alone.",
 }
 
@@ -104,35 +109,98 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         from softllama.cli import completion
 
         completion.install()
+    code = 1
+    try:
+        before = _signals({signal.SIGINT: signal.default_int_handler, signal.SIGTERM: None})
+        try:
+            code = _run(arguments)
+        finally:
+            _signals(before)  # __main__'s: what is left is to leave, and that may be cut short
+    except KeyboardInterrupt:
+        code = _interrupted()
+    sys.exit(code)
+
+
+def _signals(handlers: dict[int, Any]) -> dict[int, Any]:
+    """Set handlers, None to leave one as it is; returns those that there were."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    before = {s: signal.getsignal(s) for s in handlers}
+    for s, handler in handlers.items():
+        if handler is not None:
+            signal.signal(s, handler)
+    return before
+
+
+def _run(arguments: list[str] | None) -> int:
+    """Run a command; returns the exit code."""
+    streams = sys.stdout, sys.stderr
     try:
         cli.main(args=arguments, prog_name="softllama", standalone_mode=False)
         sys.stdout.flush()
     except SoftLlamaError as e:
-        fail(e.message, e.hint, e.exit_code)
+        return _failed(e.message, e.hint, e.exit_code)
     except click.exceptions.Exit as e:
-        sys.exit(e.exit_code)
+        return e.exit_code
+    except SystemExit as e:
+        # click and rich meet a reader that went away before we do; click puts something in its place
+        if sys.stdout is not streams[0] or isinstance(e.__context__, BrokenPipeError):
+            sys.stdout, sys.stderr = streams
+            _drop_stdout()
+            return 0
+        return e.code if isinstance(e.code, int) else int(e.code is not None)
     except click.ClickException as e:
         e.show()
-        sys.exit(e.exit_code)
+        return e.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+        return _interrupted()
     except BrokenPipeError:  # the reader went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _drop_stdout()
+        return 0
     except OSError as e:
-        fail(f"{e.strerror or e}" + (f": {e.filename!r}" if e.filename else ""), "", 1)
+        return _failed(_reason(e), "", 1)
     except MemoryError:
-        fail("out of memory", "use a smaller model or a smaller --n-ctx", 1)
-    sys.exit(0)
+        return _failed("out of memory", "use a smaller model or a smaller --n-ctx", 1)
+    except Exception as e:  # what Python makes of an interrupt while it imports
+        cause: BaseException | None = e
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        return _interrupted()
+    return 0
 
 
-def fail(message: str, hint: str, code: int) -> NoReturn:
-    """Print an error and leave."""
+def _reason(e: OSError) -> str:
+    if e.filename is not None:
+        return f"{e.strerror or e}: {e.filename!r}"
+    if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):  # files have their own sentences
+        return f"cannot write the output: {e.strerror}"
+    return e.strerror or str(e)
+
+
+def _interrupted() -> int:
+    faults = sys.modules.get("softllama.faults")  # not loaded before a model is
+    click.echo("interrupted", err=True)
+    return int(faults.exit_code()) if faults is not None else 130
+
+
+def _drop_stdout() -> None:
+    """Let nothing more be written there, not even at the end, when Python would tell of its failure."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _failed(message: str, hint: str, code: int) -> int:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        _drop_stdout()
     click.echo(f"Error: {message}", err=True)
     if hint:
         click.echo(f"Hint: {hint}", err=True)
-    sys.exit(code)
+    return code
 
 
 def note(text: Any) -> None:

@@ -94,7 +94,7 @@ def run(
     Every result is on the disk before the next problem begins. Started again, the command goes on where it was; what was
     asked is not asked again. `eval report FILE` builds the tables from the results.
     """
-    from softllama import evaluate, render_report
+    from softllama import evaluate, faults, render_report
 
     _check(html, as_json, as_csv)
     arms = evaluate.arms.parse_all(policies or ("greedy", "soft_thinking"))
@@ -105,6 +105,7 @@ def run(
 
         extract.rule(settings["extract"])
     loaded = load_model(model, n_ctx, gpu_layers, threads, lora, quiet)
+    faults.take_sigterm()  # as Ctrl-C: what is being asked is not a result
     path = Path(out) if out is not None else Path(f"{Path(data).stem}.{Path(loaded.path).stem}.results.jsonl")
     if not quiet:
         s = asked.filled(loaded, problems)

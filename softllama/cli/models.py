@@ -26,7 +26,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
     They are read where they lie: Hugging Face's cache, Ollama, LM Studio, llama.cpp's cache, the folder for downloads
     (or those of SOFTLLAMA_MODELS), and what comes with softllama. Only headers are read. "mixtures" says whether a
-    model can take them; "thinks" whether its chat template has a thinking block.
+    model can take them; "thinks" whether its chat template or vocabulary has the tags of a thinking block.
     """
     if ctx.invoked_subcommand is not None:
         return

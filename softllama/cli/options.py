@@ -96,9 +96,9 @@ def load_model(
     quiet: bool,
 ) -> Model:
     """Load what the options name, and say on stderr which model runs where and why."""
-    from softllama import bundled, hub
+    from softllama import bundled, faults, hub
     from softllama.cli import config, note, progress
-    from softllama.llama import binding
+    from softllama.llama import binding, room
     from softllama.model import load
 
     ctx = click.get_current_context(silent=True)
@@ -112,13 +112,20 @@ def load_model(
     except ModelError as e:
         raise ModelError(f"{e.message} (so says {where})" if where else e.message, e.hint) from None
     binding.exit_on_abort()
-    adapters = [_adapter(a) for a in lora]
+    faults.say_on_bus_error(
+        "Error: a file of the model, or another that was being read, was cut short on the disk while it was in use\n"
+        "Hint: fetch it again, and run the command again\n"
+    )
+    faults.flag_interrupts()
+    adapters = [adapter(a) for a in lora]
     loaded = load(file, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=adapters, rpc=rpc)
     if not quiet:
         if model is None:
             note(f"model: {bundled.DEFAULT}, which comes with softllama; -m FILE.gguf names another")
         elif where or str(file) != model:
             note(f"model: {loaded.path}" + (f", as {where} says" if where else ""))
+        if (larger := room.note(loaded.n_bytes)) is not None:
+            note(larger)
         if loaded.calibration.nodes:
             note(f"mixtures: by {loaded.calibration.sentence}")
         if loaded.diffusion:
@@ -137,7 +144,8 @@ def _workers(text: str | None) -> list[str]:
     return rpc.parse(text)
 
 
-def _adapter(text: str) -> tuple[str, float]:
+def adapter(text: str) -> tuple[str, float]:
+    """FILE or FILE:SCALE, as --lora takes it."""
     path, colon, scale = text.rpartition(":")
     if colon and path and not Path(text).exists():
         try:

@@ -8,6 +8,7 @@ once. Knows no model.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from softllama.errors import SoftLlamaError
-from softllama.files import from_json, replacing
+from softllama.files import from_json, replacing, unwritable
 
 FORMAT = 1
 
@@ -106,9 +107,20 @@ class ResultsFile:
 
     def _append(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-        while line:
-            line = line[os.write(self._fd, line) :]
-        os.fsync(self._fd)
+        before = os.fstat(self._fd).st_size
+        try:
+            while line:
+                line = line[os.write(self._fd, line) :]
+            os.fsync(self._fd)
+        except OSError as e:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, before)  # half a line would be dropped at the next start in any case
+            error = unwritable(self.path, e, "-o names another file")
+            n = len(getattr(self, "done", ()))
+            raise SoftLlamaError(
+                f"cannot write {str(self.path)!r}: {e.strerror or e}; the {n} results before are there",
+                f"{error.hint}, then start again: it goes on there",
+            ) from None
 
     def sort(self, arms: Sequence[str]) -> None:
         """Put the lines into the order of problems and arms. Atomic: the file is the old one or the new one."""

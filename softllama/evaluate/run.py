@@ -165,7 +165,7 @@ def _generated(model: Model, asked: Sequence[tuple[Problem, Arm]], s: Settings, 
         seed = problem_seed(s.seed, p.index)
         try:
             options = generate.Options(policy=a.policy, seed=seed, **s.options())
-            g = generate.prepare(model, p.asked(s.prompt), options)
+            g = generate.prepare(model, p.asked(s.prompt), options, f"problem {p.index}, {a.name}")
             if len(g.prompt) >= model.n_ctx_limit:
                 raise ContextError(
                     f"the prompt has {len(g.prompt):,} tokens, the context room for {model.n_ctx_limit:,}"

@@ -18,15 +18,15 @@ from softllama.hub.places import Found
 from softllama.llama import binding, header, skim, weights
 from softllama.llama.binding import api
 
-KIND = "header-2"  # of the cache's entries; counts up when the fields below change
+KIND = "header-3"  # of the cache's entries; counts up when the fields below change
 
 
 @dataclass(frozen=True)
 class Facts:
     """One model file. problem: why it cannot be read; refusal: why it cannot take mixtures; both "" where nothing is wrong.
 
-    note: what is special about how it takes them. thinking: the tags of a thinking block in its chat template, "" if there
-    are none. n_bytes: of all files together.
+    note: what is special about how it takes them. thinking: the tags of a thinking block in its chat template or
+    vocabulary, "" if there are none. n_bytes: of all files together.
     """
 
     name: str
@@ -113,7 +113,7 @@ def read(h: header.Header) -> dict[str, Any]:
             e.message.replace(f"{h.path} ", "").replace(f"{h.path.name} ({h.arch}) cannot take mixtures: ", ""),
         )
     template = str(h.get("tokenizer.chat_template") or "")
-    tags = next((f"{o} {c}" for o, c in thinking.KNOWN if o in template and c in template), "")
+    tags = thinking.known(template, lambda texts: skim.in_vocabulary(h, texts))
 
     def number(key: str) -> int:
         value = h.get(f"{{arch}}.{key}", 0)
@@ -134,7 +134,7 @@ def read(h: header.Header) -> dict[str, Any]:
         "n_ctx": number("context_length"),
         "parameters": sum(_count(t.shape) for t in h.tensors.values()),
         "chat_template": bool(template),
-        "thinking": tags,
+        "thinking": " ".join(tags) if tags else "",
         "policy": str(h.get("softllama.policy") or ""),
     }
 

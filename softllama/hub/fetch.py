@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from softllama.errors import ModelError
+from softllama.files import replacing
 from softllama.hub import places, quants
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def pull(repo: str, quant: str | None, *, progress: Progress | None = None, say:
             _link(snapshot / f.name, _blob(folder, f))
         ref = folder / "refs" / "main"
         ref.parent.mkdir(parents=True, exist_ok=True)
-        ref.write_text(commit)
+        with replacing(ref) as file:
+            file.write(commit.encode())
     return snapshot / chosen[0].name
 
 

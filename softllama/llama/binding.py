@@ -10,6 +10,8 @@ import platform
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,7 @@ os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # or ggml starts a debugger whe
 import llama_cpp
 from llama_cpp import llama_cpp as _api
 
+from softllama import faults
 from softllama.errors import ModelError, SoftLlamaError
 
 api: Any = _api  # functions, structs and constants of llama.h
@@ -28,19 +31,32 @@ lib: Any = _api._lib  # libllama; the dynamic linker finds the symbols of libggm
 VERSION: str = llama_cpp.__version__
 
 _WARN, _ERROR, _CONT = 3, 4, 5  # enum ggml_log_level
-_log: collections.deque[tuple[int, str]] = collections.deque(maxlen=200)
+
+
+class _Log(threading.local):
+    """What llama.cpp said in this thread, so that the cause of one thread's failure is not taken for another's."""
+
+    def __init__(self) -> None:
+        self.lines: collections.deque[tuple[int, str]] = collections.deque(maxlen=200)
+
+
+_log = _Log()
 _echo = False
+_heard: list[str] | None = None
 
 
 @api.llama_log_callback  # type: ignore[untyped-decorator]
 def _keep(level: int, text: bytes, _: object) -> None:
     if _echo:
         os.write(2, text)
-    if level == _CONT and _log:
-        last, line = _log.pop()
-        _log.append((last, line + text.decode("utf-8", "replace")))
+    if _heard is not None:
+        _heard.append(text.decode("utf-8", "replace"))
+    log = _log.lines
+    if level == _CONT and log:
+        last, line = log.pop()
+        log.append((last, line + text.decode("utf-8", "replace")))
     elif level in (_WARN, _ERROR):
-        _log.append((level, text.decode("utf-8", "replace")))
+        log.append((level, text.decode("utf-8", "replace")))
 
 
 api.llama_log_set(_keep, None)
@@ -49,7 +65,7 @@ api.llama_backend_init()
 
 def clear_log() -> None:
     """Forget what llama.cpp has said so far."""
-    _log.clear()
+    _log.lines.clear()
 
 
 def echo_log() -> None:
@@ -58,9 +74,27 @@ def echo_log() -> None:
     _echo = True
 
 
+@contextlib.contextmanager
+def heard() -> Iterator[list[str]]:
+    """Everything that llama.cpp says meanwhile, information included."""
+    global _heard
+    said: list[str] = []
+    _heard = said
+    try:
+        yield said
+    finally:
+        _heard = None
+
+
+def buffers(said: Sequence[str]) -> int:
+    """Bytes of the buffers that llama.cpp says it made, those of the weights left out."""
+    found = re.findall(r"(\S+) +buffer size = +([\d.]+) MiB", "".join(said))
+    return int(sum(float(n) for kind, n in found if kind != "model") * (1 << 20))
+
+
 def last_error() -> str:
     """The cause of the last failure in llama.cpp's words: the first error since clear_log(), without its prefix."""
-    errors = [text.strip() for level, text in _log if level == _ERROR]
+    errors = [text.strip() for level, text in _log.lines if level == _ERROR]
     for text in errors:
         text = re.sub(r"^[A-Za-z_:~<>]+: ", "", text)
         text = re.sub(r"^error loading model(?: \w+)?: ", "", text)
@@ -68,6 +102,37 @@ def last_error() -> str:
         if text:
             return text if len(text) < 300 else text[:300] + "…"  # it quotes the file
     return "it gave no reason"
+
+
+class Held:
+    """Something of llama.cpp's that is given back once: by `free`, with its owner, or when Python ends.
+
+    pointer: None afterwards. lock: is held while it is used. after: what must not be given back before. among: where all
+    that there are of its kind are listed.
+    """
+
+    def __init__(
+        self, pointer: Any, function: Any, lock: Any, after: object = None, among: set[Held] | None = None
+    ) -> None:
+        self.pointer = pointer
+        self._function, self._lock, self._after = function, lock, after
+        self._among = set() if among is None else among
+        self._among.add(self)
+
+    def free(self) -> None:
+        """Safe to call twice. Not done in a forked child, where llama.cpp's threads are gone and may hold locks, nor
+        when Python ends while a thread goes on computing: the memory goes with the process then.
+        """
+        if faults.forked() or not self._lock.acquire(timeout=60):
+            return
+        try:
+            pointer, self.pointer = self.pointer, None
+            if pointer is not None:
+                self._function(pointer)
+            self._after = None
+            self._among.discard(self)
+        finally:
+            self._lock.release()
 
 
 def exit_on_abort() -> None:
@@ -186,6 +251,50 @@ def gpus() -> tuple[str, ...]:
         if _dev_type(dev) in (_GPU, _GPU + 1):
             found.append(f"{_dev_name(dev).decode()} ({_dev_description(dev).decode().strip()})")
     return tuple(found)
+
+
+_dev_memory = _declare("ggml_backend_dev_memory", None, ctypes.c_void_p, *[ctypes.POINTER(ctypes.c_size_t)] * 2)
+_dev_reg = _declare("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)
+_reg_name = _declare("ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
+_KINDS = ("CPU", "GPU", "integrated GPU", "accelerator")  # ggml_backend_dev_type
+
+
+@dataclass(frozen=True)
+class Device:
+    """What llama.cpp can compute on. free, total: bytes of its memory, 0 where it does not tell."""
+
+    name: str
+    description: str
+    kind: str
+    back_end: str
+    free: int
+    total: int
+
+
+def devices() -> list[Device]:
+    """All devices of the back ends that this llama.cpp was built with."""
+    found = []
+    for dev in map(_dev_get, range(_dev_count())):
+        free, total, kind = ctypes.c_size_t(), ctypes.c_size_t(), _dev_type(dev)
+        _dev_memory(dev, free, total)
+        name, text, reg = (x.decode("utf-8", "replace").strip() for x in (
+            _dev_name(dev), _dev_description(dev), _reg_name(_dev_reg(dev))))  # fmt: skip
+        found.append(Device(name, text, _KINDS[kind] if kind < len(_KINDS) else "device", reg, free.value, total.value))
+    return found
+
+
+@cache
+def features() -> tuple[str, ...]:
+    """The processor features that this llama.cpp was built with: "AVX2", "AVX512", "NEON"."""
+    text = (api.llama_print_system_info() or b"").decode("utf-8", "replace")
+    return tuple(re.findall(r"(\w+) = 1", text))
+
+
+def ggml_version() -> str:
+    """ggml's own version, "" where the library does not tell it."""
+    with contextlib.suppress(AttributeError):
+        return str(_declare("ggml_version", ctypes.c_char_p)().decode())
+    return ""
 
 
 @cache

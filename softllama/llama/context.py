@@ -5,20 +5,22 @@ The only object that changes besides a chat's state. Everything that could make 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from softllama import checks, faults
 from softllama.errors import ContextError, UsageError
-from softllama.llama import binding
-from softllama.llama.binding import api
-from softllama.llama.weights import Weights
+from softllama.llama import binding, room
+from softllama.llama.binding import Held, api
+from softllama.llama.weights import FORKED, HOW_TO_FORK, Weights
 from softllama.overlay import FUNCTIONS, Overlay
 
 N_BATCH = 512  # positions that go to llama.cpp at once
@@ -46,7 +48,10 @@ class Context:
     asked for. watch: llama.cpp's evaluation callback (softllama.llama.readout). nodes: where rows cannot go through
     llama.cpp's embedding batch, the graph's nodes that they are written over, and their widths; the embedding comes first.
     all_outputs: llama.cpp gives the right logits only where it is asked for those of every position.
-    Raises ContextError where llama.cpp cannot make it, with the size it needs.
+
+    Threads may share it: each call takes `lock`, which is also to be held from the writing of `rows` to the `decode` that
+    reads them. Raises ContextError where the memory is not there, or llama.cpp cannot make it, with the size it needs;
+    ModelError where the model is closed or its file has changed.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Context:
         nodes: Sequence[tuple[str, int]] = (),
         all_outputs: bool = False,
     ) -> None:
+        n_ctx, n_seq = checks.whole("n_ctx", n_ctx), checks.whole("n_seq", n_seq)
         if n_ctx < 1:
             raise UsageError(f"a context needs room for at least one position, not n_ctx = {n_ctx}")
         if threads is not None and not 1 <= threads <= 1024:
@@ -70,11 +76,16 @@ class Context:
         n_seq_limit = api.llama_max_parallel_sequences()
         if not 1 <= n_seq <= n_seq_limit:
             raise UsageError(f"a context holds 1 to {n_seq_limit} sequences, not {n_seq}")
+        weights.check()
+        weights.check_files()
+        faults.computing()
         if embeddings and weights.no_hidden:
             raise ContextError(
                 f"{weights.header.arch} gives no hidden states to feed: {weights.no_hidden}", "use another policy"
             )
         self.weights = weights
+        self.lock = threading.RLock()
+        self._own: Held | None = None
         self.threads = threads or binding.physical_cores()
         self.n_batch = max(n_batch, n_seq)
         # llama.cpp keeps an output for every position when it is to give hidden states
@@ -91,6 +102,11 @@ class Context:
         params.embeddings = embeddings
         params.offload_kqv = params.op_offload = weights.on_gpu
         params.no_perf = True
+        if not weights.on_gpu:  # a GPU's driver says by itself what does not fit
+            room.check(weights.header, n_ctx, n_seq, self.n_batch, self.n_outputs)
+        if (flag := faults.flag_address()) and not weights.on_gpu:
+            params.abort_callback = ctypes.cast(flag, type(params.abort_callback))
+        self._stops = bool(flag)
         if weights.no_flash:
             params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         widths = [width for _, width in nodes] or [weights.n_embd_inp]
@@ -110,14 +126,17 @@ class Context:
         elif watch is not None:
             params.cb_eval = watch
         binding.clear_log()
-        pointer = api.llama_init_from_model(weights.pointer, params)
+        with weights.lock, faults.deferred():  # llama.cpp's log calls Python
+            weights.check()
+            pointer = api.llama_init_from_model(weights.loaded.held.pointer, params)
+            if pointer:
+                self._own = Held(pointer, api.llama_free, self.lock, weights.loaded, weights.contexts)
+                self._finalizer = weakref.finalize(self, self._own.free)
         if not pointer:
             raise ContextError(
                 f"llama.cpp cannot make a context of {n_ctx} positions: {binding.last_error()}",
                 f"try a smaller one, such as --n-ctx {max(256, n_ctx // 4)}",
             )
-        self.pointer = pointer
-        self._finalizer = weakref.finalize(self, api.llama_free, pointer)
         self.memory = api.llama_get_memory(pointer)
         self.n_ctx: int = min(api.llama_n_ctx(pointer), weights.n_positions or sys.maxsize)
         # llama.cpp takes no more at once than the n_ctx it was asked for, though it rounds the context up
@@ -125,7 +144,6 @@ class Context:
         self.n_outputs = min(self.n_outputs, self.n_batch)
         self.n_seq = n_seq
         self._free = list(range(n_seq))[::-1]
-        self._lock = threading.RLock()
         self._parts: list[NDArray[np.float32]] | None = None  # hidden states of a batch that went through in parts
         self._embeddings = embeddings
         self.evaluated = 0  # positions evaluated so far
@@ -162,35 +180,62 @@ class Context:
 
     def take(self) -> int | None:
         """A free sequence, or None."""
-        with self._lock:
+        with self._usable():
+            self._check()
             return self._free.pop() if self._free else None
 
     def release(self, seq: int) -> None:
-        """Forget a sequence and make it free."""
-        with self._lock:
-            if self._finalizer.alive:
+        """Forget a sequence and make it free. Safe after the context is closed."""
+        if faults.forked():
+            return
+        with self.lock:
+            if not self.closed:
                 api.llama_memory_seq_rm(self.memory, seq, -1, -1)
             self._free.append(seq)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """The lock. Raises ContextError where nothing can be done with this context any more."""
+        with self._usable():
+            self._check()
+            yield
+
+    def _usable(self) -> Any:
+        """The lock, to be taken by somebody who then calls _check again."""
+        self._check()  # before: in a forked child the lock may be held for ever
+        return self.lock
+
+    def _check(self) -> None:
+        if faults.forked():
+            raise ContextError(FORKED, HOW_TO_FORK)
+        if self.closed:
+            if self.weights.closed:
+                raise ContextError(f"the model {self.weights.header.path.name} is closed", "load it again")
+            raise ContextError("this context is closed", "make a new one")
+
     def copy(self, source: int, target: int) -> None:
         """Make `target` hold what `source` holds; the cells are shared until they differ."""
-        with self._lock:
+        with self._usable():
+            self._check()
             api.llama_memory_seq_rm(self.memory, target, -1, -1)
             api.llama_memory_seq_cp(self.memory, source, target, -1, -1)
 
     def cut(self, seq: int, n: int) -> bool:
         """Keep the first n positions. False where the memory cannot (recurrent models), which leaves it as it was."""
-        with self._lock:
+        with self._usable():
+            self._check()
             return bool(api.llama_memory_seq_rm(self.memory, seq, n, -1))
 
     def length(self, seq: int) -> int:
         """Positions that the memory holds of a sequence, half of an interrupted batch included."""
-        with self._lock:
+        with self._usable():
+            self._check()
             return int(api.llama_memory_seq_pos_max(self.memory, seq)) + 1
 
     def state(self, seq: int) -> bytes:
         """A sequence's whole state, for `restore` in a context of the same model."""
-        with self._lock:
+        with self._usable():
+            self._check()
             size = api.llama_state_seq_get_size(self.pointer, seq)
             buffer = (ctypes.c_uint8 * size)()
             n = api.llama_state_seq_get_data(self.pointer, buffer, size, seq)
@@ -198,7 +243,8 @@ class Context:
 
     def restore(self, seq: int, state: bytes) -> None:
         """Put a state into a sequence. Raises ContextError where it does not fit."""
-        with self._lock:
+        with self._usable():
+            self._check()
             buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
             if not api.llama_state_seq_set_data(self.pointer, buffer, len(state), seq):
                 raise ContextError(f"a state of {len(state):,} bytes does not fit into this context")
@@ -222,7 +268,8 @@ class Context:
         n = len(seqs)
         if not 1 <= n <= self.n_batch:
             raise ContextError(f"a batch holds 1 to {self.n_batch} positions, not {n}")
-        with self._lock:
+        with self._usable():
+            self._check()
             if self.weights.alone and len(set(seqs)) > 1:
                 return self._apart(seqs, positions, want, tokens)
             self._parts = None
@@ -256,7 +303,17 @@ class Context:
             binding.clear_log()
             if self._overlay is not None:
                 self._overlay.arm(n if tokens is None else 0)
-            rc = api.llama_decode(self.pointer, batch)
+            if self._stops:
+                faults.clear_flag()
+                with faults.call:
+                    rc = api.llama_decode(self.pointer, batch)
+            elif self._watch is None:
+                rc = api.llama_decode(self.pointer, batch)
+            else:
+                with faults.deferred():  # it calls Python
+                    rc = api.llama_decode(self.pointer, batch)
+            if rc == 2:  # in a thread that gets no signals itself
+                raise ContextError("the computation was stopped by a signal", "run it again")
             if rc == 1:
                 raise ContextError(
                     f"the context of {self.n_ctx} positions is full", "--n-ctx (n_ctx=...) gives it more room"
@@ -319,7 +376,8 @@ class Context:
 
     def hidden(self, i: int) -> NDArray[np.float32]:
         """The last hidden state, after the final norm, of position i of the last batch (-1: its last): (n_embd,), a copy."""
-        with self._lock:
+        with self._usable():
+            self._check()
             if self._moved is not None:
                 if not len(self._moved):
                     raise ContextError("no hidden states are kept of sequences that were fed different numbers of rows")
@@ -332,9 +390,17 @@ class Context:
             return np.array(np.ctypeslib.as_array(pointer, shape=(self.weights.n_embd,)))
 
     def close(self) -> None:
-        """Free the memory. Safe to call twice."""
-        self._finalizer()
+        """Free the memory, once a computation in another thread is done. Safe to call twice."""
+        if self._own is not None:
+            self._own.free()
+            if self.closed:
+                self._finalizer.detach()  # a callback less in which an interrupt could be lost
+
+    @property
+    def pointer(self) -> Any:
+        """llama.cpp's context, None once it is closed."""
+        return self._own.pointer if self._own is not None else None
 
     @property
     def closed(self) -> bool:
-        return not self._finalizer.alive
+        return self._own is None or self._own.pointer is None

@@ -82,7 +82,11 @@ class Tensor:
         """The matrix's rows in the file's mapping, read-only: (n_rows, row_bytes) uint8."""
         n_rows = self.shape[1]
         shape = (n_rows, self.size // n_rows)
-        return np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.offset, shape=shape)
+        try:
+            return np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.offset, shape=shape)
+        except (OSError, ValueError) as e:  # the file was there a moment ago
+            reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+            raise ModelError(f"cannot read {self.path}: {reason}", "load it again") from None
 
 
 Parts = tuple[dict[str, Any], dict[str, Tensor]]
@@ -96,6 +100,18 @@ class Header:
     metadata: dict[str, Any]
     tensors: dict[str, Tensor]
     files: tuple[Path, ...]
+    stamps: tuple[tuple[int, ...], ...] = ()  # of the files, from before they were read
+
+    def changed(self, *, same: bool = False) -> Path | None:
+        """A file that is shorter or newer than it was. same: or that is another file, or gone."""
+        for path, before in zip(self.files, self.stamps, strict=False):
+            try:
+                now = _stamp(path)
+            except OSError:
+                now = ()
+            if now != before and (same or now[:2] == before[:2]):
+                return path
+        return None
 
     def get(self, key: str, default: Any = None) -> Any:
         """A metadata value; `{arch}.` in the key stands for the architecture's name."""
@@ -119,6 +135,7 @@ def read(path: str | os.PathLike[str], one: Callable[[Path], Parts] | None = Non
     """
     first = check_path(path)
     one = one or read_one
+    stamps = [_stamp_of(first)]
     metadata, tensors = one(first)
     files = [first]
     count = metadata.get("split.count", 0)
@@ -132,9 +149,23 @@ def read(path: str | os.PathLike[str], one: Callable[[Path], Parts] | None = Non
         for other in names[1:]:
             if not other.is_file():
                 raise ModelError(f"{first.name} needs {count} files, and {other.name} is not beside it")
+            stamps.append(_stamp_of(other))
             tensors |= one(check_path(other))[1]
         files = names
-    return Header(first, metadata, tensors, tuple(files))
+    return Header(first, metadata, tensors, tuple(files), tuple(stamps))
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Which file this is (two numbers), and which state of it."""
+    s = path.stat()
+    return s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns
+
+
+def _stamp_of(path: Path) -> tuple[int, ...]:
+    try:
+        return _stamp(path)
+    except OSError as e:
+        raise ModelError(f"cannot read {str(path)!r}: {e.strerror}") from None
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
@@ -191,7 +222,7 @@ def read_one(path: Path) -> Parts:
                 metadata[key] = Array(_arr_n(ctx, i))
             elif kind in _SCALARS:
                 metadata[key] = _SCALARS[kind].from_address(_val_data(ctx, i)).value
-        size, base = path.stat().st_size, _data_offset(ctx)
+        size, base = _stamp_of(path)[2], _data_offset(ctx)
         tensors = {}
         for i in range(_n_tensors(ctx)):
             name = _tensor_name(ctx, i).decode("utf-8", "replace")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from softllama import faults
 from softllama.llama.binding import api
 from softllama.llama.context import Context
 
@@ -34,14 +35,16 @@ class Loop:
 
     def run(self, steps: int, clock: Clock = time.perf_counter) -> float:
         """Seconds that so many steps take."""
-        start = clock()
+        start, pointer = clock(), self.context.pointer
         for _ in range(steps):
             b = self.batch
             b.n_tokens = self.n
             for i, token in enumerate(self.tokens):
                 b.token[i], b.pos[i], b.n_seq_id[i], b.logits[i] = token, self.position, 1, 1
                 b.seq_id[i][0] = i
-            if api.llama_decode(self.context.pointer, b):
+            with faults.call:
+                failed = api.llama_decode(pointer, b)
+            if failed:
                 raise RuntimeError("llama_decode failed")
             self.position += 1
             self.tokens = [self._argmax(i) for i in range(self.n)]
@@ -53,7 +56,9 @@ class Loop:
         for i, (token, position, seq, want) in enumerate(items):
             b.token[i], b.pos[i], b.n_seq_id[i], b.logits[i] = token, position, 1, want
             b.seq_id[i][0] = seq
-        if api.llama_decode(self.context.pointer, b):
+        with faults.call:
+            failed = api.llama_decode(self.context.pointer, b)
+        if failed:
             raise RuntimeError("llama_decode failed")
 
     def _argmax(self, i: int) -> int:

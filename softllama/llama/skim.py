@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from softllama import kernels
 from softllama.llama import binding, header
-from softllama.llama.header import Array, Parts, Tensor
+from softllama.llama.header import Array, Header, Parts, Tensor
 
 _FORMATS = {
     0: "<B",
@@ -43,6 +44,17 @@ def read_one(path: Path) -> Parts:
             return _Cursor(data).header(path)
     except (_IrregularError, struct.error, ValueError, OSError, OverflowError):
         return header.read_one(path)
+
+
+def in_vocabulary(h: Header, texts: Iterable[str]) -> set[str]:
+    """Those of the texts that are tokens, as far as the header's bytes tell: a token there is its length and its text."""
+    end = min((t.offset for t in h.tensors.values() if t.path == h.path), default=None)
+    try:
+        with h.path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            end = len(data) if end is None else end
+            return {t for t in texts if data.find(struct.pack("<Q", len(t.encode())) + t.encode(), 0, end) >= 0}
+    except (ValueError, OSError):
+        return set()
 
 
 class _Cursor:

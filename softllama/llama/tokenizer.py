@@ -5,8 +5,10 @@ Knows one vocabulary. Does not know prompts or mixtures.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import re
+from collections.abc import Iterator
 from functools import cached_property
 
 from softllama.errors import PromptError
@@ -32,15 +34,39 @@ class Tokenizer:
         self.eot = self._id(api.llama_vocab_eot(self._vocab))
         self.mask = self._id(api.llama_vocab_mask(self._vocab)) if hasattr(api, "llama_vocab_mask") else None
         self.add_bos = bool(api.llama_vocab_get_add_bos(self._vocab)) and self.bos is not None
-        self._buffer = ctypes.create_string_buffer(256)
         self._pieces: dict[int, bytes] = {}
+        self._ends: dict[int, bool] = {}
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """The vocabulary, which goes with the model. Raises ModelError where that is closed."""
+        with self._weights.lock:
+            self._weights.check()
+            yield
+
+    @property
+    def kind(self) -> str:
+        """How it cuts text: "byte-level BPE", "SentencePiece", ..."""
+        names = (
+            "none",
+            "SentencePiece",
+            "byte-level BPE",
+            "WordPiece",
+            "Unigram",
+            "RWKV",
+            "PLaMo-2",
+        )  # llama_vocab_type
+        return names[self._type] if 0 <= self._type < len(names) else f"type {self._type}"
 
     def _id(self, token: int) -> int | None:
         return token if 0 <= token < self.n_vocab else None
 
     def is_eog(self, token: int) -> bool:
         """Does this token end a generation (end of text, of turn, ...)?"""
-        return bool(api.llama_vocab_is_eog(self._vocab, token))
+        if (known := self._ends.get(token)) is None:
+            with self._held():
+                known = self._ends[token] = bool(api.llama_vocab_is_eog(self._vocab, token))
+        return known
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token stands for; part of a character for some. Control tokens give their own text."""
@@ -50,11 +76,13 @@ class Tokenizer:
             raise PromptError(f"token id {token} is outside the vocabulary of {self.n_vocab}")
         if self._type == _TYPE_NONE:
             return f"#{token}".encode()
-        n = api.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, True)
-        if n < 0:
-            self._buffer = ctypes.create_string_buffer(-n)
-            n = api.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, True)
-        self._pieces[token] = self._buffer.raw[:n]
+        with self._held():
+            buffer = ctypes.create_string_buffer(256)
+            n = api.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+            if n < 0:
+                buffer = ctypes.create_string_buffer(-n)
+                n = api.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+        self._pieces[token] = buffer.raw[:n]
         return self._pieces[token]
 
     def tokenize(self, text: str, *, special: bool = True, lead: bool = True) -> list[int]:
@@ -70,14 +98,15 @@ class Tokenizer:
         if self._type == _TYPE_NONE:
             raise PromptError("this model has no tokenizer", "write token ids: #12")
         data = self._bytes(text)
-        self._check_bytes(text, special)
-        if lead or not self._adds_space:
-            ids = self._call(data, special)
-        elif text.startswith(" ") and not text.startswith("  "):
-            ids = self._call(data[1:], special) if len(data) > 1 else self._after_sentinel(data, special)
-        else:
-            ids = self._after_sentinel(data, special)
-        self._check_round_trip(text, data, ids)
+        with self._held():
+            self._check_bytes(text, special)
+            if lead or not self._adds_space:
+                ids = self._call(data, special)
+            elif text.startswith(" ") and not text.startswith("  "):
+                ids = self._call(data[1:], special) if len(data) > 1 else self._after_sentinel(data, special)
+            else:
+                ids = self._after_sentinel(data, special)
+            self._check_round_trip(text, data, ids)
         return ids
 
     def detokenize(self, ids: list[int]) -> str:

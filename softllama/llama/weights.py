@@ -9,18 +9,23 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from softllama import cache
+from softllama import cache, faults
 from softllama.errors import ModelError, UsageError
 from softllama.llama import binding, header
-from softllama.llama.binding import api
+from softllama.llama.binding import Held, api
 from softllama.llama.header import Header, Tensor
+
+FORKED = "this process was forked from one that had used a model, and llama.cpp's threads do not survive that"
+HOW_TO_FORK = "start it with multiprocessing.get_context('spawn'), or load no model before"
 
 _ENCODERS = {
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
@@ -221,6 +226,16 @@ class Lora:
     factor: float = 0.0
 
 
+class Loaded:
+    """llama.cpp's model, given back when nobody has this any more. Contexts do: whichever of a model and its contexts the
+    garbage collector takes first, llama.cpp's contexts go before its model.
+    """
+
+    def __init__(self, pointer: Any, lock: Any) -> None:
+        self.held = Held(pointer, api.llama_model_free, lock)
+        weakref.finalize(self, self.held.free)
+
+
 class Weights:
     """A loaded model. gpu_layers: None for all where this build has a GPU, 0 for none. before: is called with what the
     header tells, before llama.cpp opens the file.
@@ -236,6 +251,8 @@ class Weights:
         lora: list[tuple[str, float]] | None = None,
         before: Callable[[Weights], None] | None = None,
     ) -> None:
+        if faults.forked():
+            raise ModelError(FORKED, HOW_TO_FORK)
         self.header = header.read(path)
         self.table = find_table(self.header)
         self._check_vocabulary()
@@ -271,14 +288,19 @@ class Weights:
         if binding.amx() and hasattr(params, "use_extra_bufts"):
             params.use_extra_bufts = False  # keeps the weights out of the AMX buffer, whose matrix product may crash
         binding.clear_log()
-        pointer = api.llama_model_load_from_file(os.fsencode(self.header.path), params)
+        with faults.deferred() as interrupted:
+            progress = api.llama_progress_callback(lambda share, _: not interrupted())
+            params.progress_callback = progress  # which is False where it shall stop
+            pointer = api.llama_model_load_from_file(os.fsencode(self.header.path), params)
         if not pointer:
             raise ModelError(
                 f"llama.cpp cannot load {self.header.path}: {binding.last_error()}",
                 "the file may be damaged, or need a newer llama-cpp-python",
             )
-        self.pointer = pointer
-        self._finalizer = weakref.finalize(self, api.llama_model_free, pointer)
+        self.lock = threading.RLock()  # over what uses the model itself, such as its vocabulary
+        self.loaded = Loaded(pointer, self.lock)
+        self.contexts: set[Held] = set()  # llama.cpp's, to be freed before it
+        self._closed = False
         self.vocab = api.llama_model_get_vocab(pointer)
         self.n_bytes = sum(t.size for t in self.header.tensors.values())
         self.n_vocab: int = api.llama_vocab_n_tokens(self.vocab)
@@ -307,7 +329,11 @@ class Weights:
         """Why hidden states cannot be had, as the end of a sentence; llama.cpp would end the process for some."""
         if self.header.arch in _NO_HIDDEN:
             return "llama.cpp gives other logits beside hidden states"
-        n = api.llama_model_n_embd_out(self.pointer) if hasattr(api, "llama_model_n_embd_out") else self.n_embd
+        n = (
+            api.llama_model_n_embd_out(self.loaded.held.pointer)
+            if hasattr(api, "llama_model_n_embd_out")
+            else self.n_embd
+        )
         return f"its hidden states are {n} numbers long, and its embeddings {self.n_embd}" if n != self.n_embd else None
 
     def _check_vocabulary(self) -> None:
@@ -339,7 +365,7 @@ class Weights:
         check_tensors(h)
         self._check_embedding(h)
         binding.clear_log()
-        pointer = api.llama_adapter_lora_init(self.pointer, os.fsencode(h.path))
+        pointer = api.llama_adapter_lora_init(self.loaded.held.pointer, os.fsencode(h.path))
         if not pointer:
             raise ModelError(
                 f"llama.cpp cannot load the adapter {h.path}: {binding.last_error()}", "it must fit the model"
@@ -368,6 +394,36 @@ class Weights:
         for name in changed:
             binding.table_type(h.tensors[name].ggml_type)
 
+    @property
+    def closed(self) -> bool:
+        return self._closed or self.loaded.held.pointer is None
+
+    def check(self) -> None:
+        """Raise ModelError where the model is closed, or belongs to the process that this one was forked from."""
+        if self.closed:
+            raise ModelError(f"the model {self.header.path.name} is closed", "load it again")
+        if faults.forked():
+            raise ModelError(FORKED, HOW_TO_FORK)
+
+    def check_files(self, *, same: bool = False) -> None:
+        """Raise ModelError where a file of the model is another one than at its loading.
+
+        llama.cpp and the table read a file through mappings of their own. One that was deleted, or replaced by another,
+        stays as it was for whoever has it open; `same` refuses that too, for a time when not all have it open yet.
+        """
+        if (changed := self.header.changed(same=same)) is not None:
+            raise ModelError(f"{changed} has changed on the disk since it was loaded", "load it again")
+
     def close(self) -> None:
-        """Free the memory. Contexts must be closed first."""
-        self._finalizer()
+        """Free the memory: that of the contexts, for which it waits while they compute, and then the model's."""
+        if faults.forked():
+            return
+        while True:
+            with self.lock:  # contexts are made under it
+                self._closed = True
+                left = list(self.contexts)
+                if not left:
+                    self.loaded.held.free()
+                    return
+            for context in left:  # not under it: a session's fork takes the locks in the other order
+                context.free()

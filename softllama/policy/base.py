@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from softllama import checks
 from softllama.distribution import Distribution
 from softllama.errors import UsageError
 from softllama.mixture import Mixture
@@ -156,11 +157,41 @@ def as_policy(rule: Rule, *, where: Where = "everywhere", answer: Rule | None = 
     if where not in ("thinking", "everywhere"):
         raise UsageError(f"where = {where!r} is not allowed: it must be thinking or everywhere")
     return Policy(
-        rule,
+        _checked(rule),
         name or getattr(rule, "__name__", type(rule).__name__),
         where=where,
         answer=None if answer is None else as_policy(answer),
     )
+
+
+def _checked(rule: Rule) -> Rule:
+    """A user's rule, whose decisions are looked at before they are fed."""
+
+    def checked(distribution: Distribution, moment: Moment) -> Decision:
+        d = rule(distribution, moment)
+        if not isinstance(d, Decision):
+            return d  # Policy says what is wrong
+        n = len(distribution)
+        token = checks.whole("the token of a decision", d.token, 0, n - 1)
+        forced = tuple(checks.whole("a forced token", i, 0, n - 1) for i in _items(d.forced))
+        checks.number("the noise of a decision", d.noise, 0)
+        checks.number("what a decision left out", d.left_out, 0, 1)
+        if d.mode not in ("hard", "soft"):
+            raise UsageError(f"the mode of a decision is {d.mode!r}", "it is hard or soft, of what is fed")
+        if not isinstance(d.mixture, Mixture):
+            raise UsageError(f"the mixture of a decision is {type(d.mixture).__name__}, not a Mixture")
+        if not np.isfinite(d.mixture.weights).all():
+            raise UsageError(f"the mixture of a decision at step {moment.step} has weights that are no numbers")
+        for name in ("why", "stop"):
+            if not isinstance(getattr(d, name), str):
+                raise UsageError(f"the {name} of a decision must be text, not {getattr(d, name)!r}")
+        return d if token is d.token and forced is d.forced else replace(d, token=token, forced=forced)
+
+    return checked
+
+
+def _items(forced: Any) -> tuple[Any, ...]:
+    return forced if isinstance(forced, tuple) else tuple(forced) if isinstance(forced, list) else (forced,)
 
 
 def hard(token: int, why: str = "") -> Decision:

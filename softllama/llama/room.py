@@ -1,0 +1,205 @@
+"""How much memory a context will take, and how much there is. Knows a model's header and the system's own accounts.
+
+llama.cpp sets memory aside when a context is made. Where the system promises more than it has, as Linux does, the process
+is killed later, when the memory is used. So it is compared beforehand. The estimate is meant to be a little low: what
+cannot fit is refused, and what might is tried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from softllama.errors import ContextError
+from softllama.llama.header import Header
+
+F16, F32 = 2, 4  # bytes; the cells of a context hold F16
+IGNORED = 64 << 20  # bytes that are not worth asking the system about
+STEP = 256  # llama.cpp rounds a context up to a multiple of it
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a context takes. cells: keys and values of all positions. states: of recurrent layers, for each
+    sequence. outputs: logits that one batch may return. work: what a batch is computed in, as far as it grows with the
+    context.
+    """
+
+    cells: int
+    states: int
+    outputs: int
+    work: int
+
+    @property
+    def total(self) -> int:
+        return self.cells + self.states + self.outputs + self.work
+
+
+def need(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int) -> Need:
+    """What a context of n_ctx positions takes. Layers whose shapes are not understood count as nothing."""
+    per_position, per_sequence = _layers(h)
+    n_embd, n_vocab = _table(h)
+    cells = -(-n_ctx // STEP) * STEP
+    return Need(
+        cells * per_position,
+        n_seq * per_sequence,
+        n_outputs * n_vocab * F32,
+        # the mask of a batch has an F16 for each of its positions and each cell
+        (cells * n_batch * F16 if per_position else 0) + n_batch * n_embd * F32,
+    )
+
+
+def _layers(h: Header) -> tuple[int, int]:
+    """Bytes for each position, and for each sequence, over all layers."""
+
+    def number(key: str) -> int:
+        value = h.get(f"{{arch}}.{key}", 0)
+        return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
+
+    layers = number("block_count")
+    own = layers - number("attention.shared_kv_layers") - number("nextn_predict_layers")  # the others have no cells
+    position = sequence = 0
+    for i in range(max(0, own)):
+
+        def rows(name: str, i: int = i) -> int:
+            t = h.tensors.get(f"blk.{i}.{name}.weight")
+            return t.shape[1] if t is not None and len(t.shape) > 1 else 0
+
+        if k := rows("attn_k"):
+            position += F16 * (k + (rows("attn_v") or k))
+        elif qkv := rows("attn_qkv"):
+            position += F16 * max(0, qkv - number("embedding_length"))
+        elif latent := rows("attn_kv_a_mqa"):
+            position += F16 * latent
+        if number("ssm.inner_size") and any(n.startswith(f"blk.{i}.ssm") for n in h.tensors):
+            sequence += F32 * number("ssm.inner_size") * (number("ssm.state_size") + number("ssm.conv_kernel"))
+        elif number("wkv.head_size"):
+            sequence += F32 * number("embedding_length") * (number("wkv.head_size") + 2)
+    return position, sequence
+
+
+def _table(h: Header) -> tuple[int, int]:
+    t = h.tensors.get("token_embd.weight")
+    return t.shape[:2] if t is not None and len(t.shape) > 1 else (0, 0)  # type: ignore[return-value]
+
+
+def check(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int) -> None:
+    """Raise ContextError, with the sizes and what would fit, for a context that cannot be held in memory."""
+    n = need(h, n_ctx, n_seq, n_batch, n_outputs)
+    if n.total < IGNORED or (have := available()) is None or n.total <= have:
+        return
+    parts = {"positions": n.cells, "recurrent states": n.states, "logits": n.outputs, "work": n.work}
+    list_of = ", ".join(f"{written(size)} of {name}" for name, size in parts.items() if size > n.total // 100)
+    message = (
+        f"a context of {n_ctx:,} positions{f' for {n_seq} sequences' if n_seq > 1 else ''} needs {written(n.total)} of memory "
+        f"({list_of}), and {written(have)} are free"
+    )
+    fits = fitting(h, have, n_seq, n_batch, n_outputs) // n_seq
+    hint = f"--n-ctx {fits} (n_ctx={fits}) fits" if fits else "a smaller model needs less"
+    if n_seq > 1:
+        hint = (
+            f"{hint}; so do fewer samples, beams or streams at once"
+            if fits
+            else "fewer samples, beams or streams at once need less"
+        )
+    raise ContextError(message, hint)
+
+
+def fitting(h: Header, have: int, n_seq: int, n_batch: int, n_outputs: int) -> int:
+    """The positions that fit with a tenth of the memory left over, a multiple of 256; 0 if none do."""
+    fixed = need(h, 0, n_seq, n_batch, n_outputs).total
+    each = need(h, STEP, n_seq, n_batch, n_outputs).total - fixed
+    left = have - have // 10 - fixed
+    return STEP * (left // each) if each and left > 0 else 0
+
+
+def written(n: int) -> str:
+    """A size for people: "29.3 GB"."""
+    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{max(1, n // 1_000_000)} MB"
+
+
+# ---- what there is
+
+
+def available(proc: Path = Path("/proc"), sys_fs: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes that this process may still take, by the least of the system's, its control groups' and its own limits.
+
+    None where the system does not say.
+    """
+    found = [*_limits_of_process(proc)]
+    if sys.platform == "darwin":
+        found += _darwin()
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = (proc / "meminfo").read_text().splitlines()
+        found.append(1024 * int(next(x for x in lines if x.startswith("MemAvailable:")).split()[1]))
+    found += _groups(proc, sys_fs)
+    return max(0, min(found)) if found else None
+
+
+def _limits_of_process(proc: Path) -> Iterator[int]:
+    """What `ulimit -v` leaves."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            yield limit - int((proc / "self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def _groups(proc: Path, sys_fs: Path) -> Iterator[int]:
+    """What control groups leave, of this process's group and of those above it. Cached pages of files can be dropped."""
+    with contextlib.suppress(OSError):
+        for line in (proc / "self/cgroup").read_text().splitlines():
+            number, names, path = line.split(":", 2)
+            if number == "0" and not names:
+                root, files = sys_fs, ("memory.max", "memory.current", "inactive_file")
+            elif "memory" in names.split(","):
+                root, files = (
+                    sys_fs / "memory",
+                    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+                )
+            else:
+                continue
+            # in a container the path may be that of the host, and its own group the root of what is mounted
+            inside = root / path.strip("/")
+            for folder in dict.fromkeys([inside, *inside.parents, root]):
+                if folder == root or root in folder.parents:
+                    yield from _group(folder, *files)
+
+
+def _group(folder: Path, limit: str, usage: str, cached: str) -> Iterator[int]:
+    try:
+        most = int((folder / limit).read_text())  # "max" for none
+        used = int((folder / usage).read_text())
+        stat: Any = re.search(rf"^{cached} (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return
+    if most < 1 << 60:  # version 1 writes a large number for none
+        yield most - used + (int(stat[1]) if stat else 0)
+
+
+def _darwin() -> Iterator[int]:
+    """Free pages, and those that hold nothing but what can be read again."""
+    with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
+        text = subprocess.run(["vm_stat"], capture_output=True, text=True, check=True).stdout
+        size: Any = re.search(r"page size of (\d+) bytes", text)
+        kinds = re.findall(r"Pages (?:free|inactive|speculative|purgeable):\s+(\d+)", text)
+        if size and kinds:
+            yield int(size[1]) * sum(map(int, kinds))
+
+
+def note(n_bytes: int) -> str | None:
+    """A sentence for a model whose file is larger than the memory there is; None where it fits."""
+    have = available() if n_bytes >= IGNORED else None
+    if have is None or n_bytes <= have:
+        return None
+    return (
+        f"memory: the model's {written(n_bytes)} are more than the {written(have)} that are free, so parts of it are read "
+        "from the disk again and again"
+    )

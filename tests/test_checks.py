@@ -1,0 +1,158 @@
+"""Arguments that are no numbers, or none that is allowed, are sentences wherever a user meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import softllama as sl
+from softllama import checks
+from softllama.policy import Decision, Moment
+
+D = sl.Distribution([1.0, 2.0, 3.0])
+BAD = ("x", 1.5, None, True, float("nan"), [1])  # none of them is a whole number
+
+
+def test_a_whole_number_is_what_python_can_count_with() -> None:
+    assert checks.whole("n", np.int64(3)) == 3
+    assert checks.whole("n", 3, 3, 3) == 3
+    assert checks.whole_or_none("n", None) is None
+    for bad in ("3", 3.0, True, None, [3], 2, 4):
+        with pytest.raises(sl.UsageError, match="n must be a whole number from 3 to 3, not"):
+            checks.whole("n", bad, 3, 3)
+
+
+def test_a_number_is_finite_and_no_text() -> None:
+    assert checks.number("x", np.float32(0.5), 0, 1) == 0.5
+    assert checks.number("x", 1) == 1.0
+    for bad in ("0.5", True, None, float("nan"), float("inf"), -0.1, 10**400):
+        with pytest.raises(sl.UsageError, match="x must be a number of 0 or more, not"):
+            checks.number("x", bad, 0)
+
+
+LOADING: dict[str, Callable[[Any], Any]] = {
+    "n_ctx": lambda x: sl.load(n_ctx=x),
+    "threads": lambda x: sl.load(threads=x),
+    "gpu_layers": lambda x: sl.load(gpu_layers=x),
+}
+WITH_MODEL: dict[str, Callable[[sl.Model, Any], Any]] = {
+    "session": lambda m, x: m.session(x),
+    "context": lambda m, x: m.context(x),
+    "sequences": lambda m, x: m.context(64, x),
+    "max_tokens": lambda m, x: m.generate("The", max_tokens=x),
+    "think_budget": lambda m, x: m.generate("The", think_budget=x),
+    "seed": lambda m, x: m.generate("The", seed=x),
+    "sweep": lambda m, x: m.probe("The {}", mix="dog,cat", sweep=x),
+    "continue": lambda m, x: m.probe("The {}", mix="dog,cat", continue_=x),
+    "n_top": lambda m, x: m.probe("The {}", mix="dog,cat", n_top=x),
+    "probe n_ctx": lambda m, x: m.probe("The {}", mix="dog,cat", n_ctx=x),
+    "beams": lambda m, x: sl.search.beam(m, "The", beams=x),
+    "beam n_ctx": lambda m, x: sl.search.beam(m, "The", n_ctx=x, max_tokens=1),
+    "samples": lambda m, x: sl.search.self_consistency(m, "The", samples=x),
+    "sample seed": lambda m, x: sl.search.self_consistency(m, "The", samples=1, seed=x),
+    "at_once": lambda m, x: sl.search.self_consistency(m, "The", samples=1, at_once=x),
+    "best": lambda m, x: sl.search.best_of(m, "The", n=x),
+    "chat n_ctx": lambda m, x: sl.Conversation(m, n_ctx=x),
+    "chat seed": lambda m, x: sl.Conversation(m, seed=x),
+    "chat max_tokens": lambda m, x: sl.Conversation(m, max_tokens=x),
+    "truncate": lambda m, x: m.session(64).truncate(x),
+    "spell": lambda m, x: m.spell(x),
+    "is_eog": lambda m, x: m.is_eog(x),
+    "detokenize": lambda m, x: m.detokenize([x]),
+    "feed": lambda m, x: m.session(64).feed([x]),
+    "prompt": lambda m, x: m.generate([x]),
+}
+MAY_BE_NONE = {
+    "n_ctx",
+    "threads",
+    "gpu_layers",
+    "session",
+    "think_budget",
+    "seed",
+    "sweep",
+    "probe n_ctx",
+    "beam n_ctx",
+}
+MAY_BE_NONE |= {"sample seed", "chat n_ctx", "chat seed", "chat max_tokens"}
+
+
+@pytest.mark.parametrize("name", [*LOADING, *WITH_MODEL])
+def test_what_is_no_whole_number_is_told(model: sl.Model, name: str) -> None:
+    for bad in BAD:
+        if bad is None and name in MAY_BE_NONE:
+            continue
+        with pytest.raises(sl.SoftLlamaError) as e:
+            LOADING[name](bad) if name in LOADING else WITH_MODEL[name](model, bad)
+        assert str(bad) in e.value.message or type(bad).__name__ in e.value.message
+
+
+@pytest.mark.parametrize("name", ["sample", "soft_thinking", "gumbel", "full", "moi", "multiplex"])
+def test_settings_of_policies_are_told(name: str) -> None:
+    for bad in ("x", None, [1], float("nan")):
+        with pytest.raises(sl.UsageError, match="temperature"):
+            getattr(sl.policy, name)(temperature=bad)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda m: m.generate("The", nonsense=1), lambda m: m.generate("The", max_token=1), lambda m: m.generate(5),
+        lambda m: m.generate(None), lambda m: m.generate("The", stop=5), lambda m: m.generate("The", mix=5),
+        lambda m: m.generate("The", think_tags=5), lambda m: m.generate("The", template="x", chat=True),
+        lambda m: m.generate([{"role": "user"}]), lambda m: m.generate([{"role": "user", "content": 5}]),
+        lambda m: m.generate("The", policy=5), lambda m: m.generate("The", where=5), lambda m: sl.load(lora=5),
+        lambda m: sl.load(rpc=5), lambda m: sl.load(rpc="host:1"), lambda m: sl.load(5), lambda m: m.embed(5),
+        lambda m: m.tokenize(5), lambda m: m.mix(5), lambda m: sl.Conversation(m, stop=5),
+        lambda m: sl.Conversation(m, system=5), lambda m: sl.Conversation(m).reply(5), lambda m: D.top("x"),
+        lambda m: D.entropy("x"), lambda m: D.sample(5), lambda m: D["x"], lambda m: D.to_mixture(n="x"),
+        lambda m: D.to_mixture(mass="x"), lambda m: D.logp("x"), lambda m: D.kl(5), lambda m: D.js(5),
+        lambda m: sl.blend(5, [1]), lambda m: sl.blend([sl.Mixture.one_hot(1)], "x"), lambda m: sl.blend([5], [1]),
+        lambda m: sl.average([5], [1]), lambda m: sl.average(5, [1]), lambda m: sl.average([D], "x"),
+    ],
+)  # fmt: skip
+def test_arguments_of_another_kind_are_told(model: sl.Model, use: Callable[[sl.Model], Any]) -> None:
+    with pytest.raises(sl.SoftLlamaError):
+        use(model)
+
+
+def test_a_misspelt_option_names_the_one_that_was_meant(model: sl.Model) -> None:
+    with pytest.raises(sl.UsageError, match="no option 'max_token'") as e:
+        model.generate("The", max_token=5)
+    assert e.value.hint == "did you mean max_tokens?"
+
+
+DOG = sl.Mixture.one_hot(5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"token": "x"}, "the token of a decision must be a whole number"), ({"token": 10**6}, "from 0 to"),
+        ({"noise": float("nan")}, "the noise of a decision"), ({"noise": -1.0}, "the noise of a decision"),
+        ({"left_out": float("nan")}, "left out"), ({"mode": "loud"}, "mode"), ({"mixture": "dog"}, "not a Mixture"),
+        ({"forced": (10**6,)}, "a forced token"), ({"forced": "ab"}, "a forced token"), ({"stop": None}, "the stop"),
+        ({"mixture": sl.Mixture.trusted(np.array([1]), np.array([np.nan]))}, "step 2 has weights that are no numbers"),
+    ],
+)  # fmt: skip
+def test_what_a_users_policy_decides_is_looked_at_before_it_is_fed(
+    model: sl.Model, wrong: dict[str, Any], message: str
+) -> None:
+    def mine(d: sl.Distribution, moment: Moment) -> Decision:
+        right = {"mixture": DOG, "token": 5, "mode": "soft"}
+        return Decision(**{**right, **(wrong if moment.step == 2 else {})})
+
+    with pytest.raises(sl.UsageError, match=message):
+        model.generate("The dog", policy=mine, max_tokens=5, seed=1)
+
+
+def test_a_users_policy_may_use_numpys_numbers(model: sl.Model) -> None:
+    def mine(d: sl.Distribution, moment: Moment) -> Decision:
+        token = d.logits.argmax()  # an np.int64
+        return Decision(sl.Mixture.one_hot(int(token)), token, "hard", forced=[token])  # type: ignore[arg-type]
+
+    steps = model.generate("The dog", policy=mine, max_tokens=4, seed=1).steps
+    assert [type(s.token) for s in steps] == [int] * 4
+    assert steps[1].token == steps[0].token
