@@ -41,6 +41,8 @@ class Settings:
             n = getattr(self, name)
             if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < least):
                 raise UsageError(f"{name} = {n!r} is not allowed", f"it is a whole number from {least}, or none")
+        if self.think_tags is not None and not isinstance(self.think_tags, str):
+            raise UsageError(f"think_tags = {self.think_tags!r} is not allowed", 'such as "<think>,</think>"')
         if not isinstance(self.stop, str | list | tuple):
             raise UsageError(f"a stop string must be some text, not {self.stop!r}")
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)

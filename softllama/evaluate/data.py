@@ -151,7 +151,10 @@ def _problem(index: int, record: Any) -> tuple[str, Problem]:
 def _choice(choices: Any, answer: Any) -> tuple[tuple[str, ...], str]:
     labels: list[str] = []
     if isinstance(choices, dict):
-        labels, choices = [str(x) for x in choices.get("label", [])], choices.get("text")
+        given, choices = choices.get("label", []), choices.get("text")
+        if not isinstance(given, list):
+            raise ValueError("the labels of its choices are no list")
+        labels = [str(x) for x in given]
     if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
         raise ValueError(f"a multiple choice has 2 to {len(LETTERS)} choices")
     texts = tuple(str(c).strip() for c in choices)
