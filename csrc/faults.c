@@ -39,20 +39,20 @@ int faults_say_on_bus_error(const char *text, int32_t n)
 
 #define N_SIGNALS 32
 
-static struct sigaction before[N_SIGNALS]; /* what to do after raising the flag */
+static struct sigaction before[N_SIGNALS]; /* what to do before raising the flag */
 static char message[1000];
 static size_t message_size;
 
 static void raise_flag(int signal)
 {
     struct sigaction *old = &before[signal];
-    flag = 1;
     if (old->sa_handler == SIG_DFL) {
         sigaction(signal, old, NULL); /* as if we had never been there */
         raise(signal);
     } else if (old->sa_handler != SIG_IGN) {
         old->sa_handler(signal);
     }
+    flag = 1; /* last: whoever sees it, in another thread, finds that the old handler knows already */
 }
 
 int faults_flag_on(int signal)

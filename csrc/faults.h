@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-/* From now on `signal` raises a flag, then does what it did before. Call again after somebody changed the handler. */
+/* From now on `signal` does what it did before, and raises a flag. Call again after somebody changed the handler. */
 int faults_flag_on(int signal);
 
 /* Is the flag up? In the form of llama.cpp's abort callback; `unused` may be NULL. */
