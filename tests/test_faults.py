@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import subprocess
 import sys
 import threading
@@ -323,7 +324,7 @@ def test_nothing_works_on_a_closed_model_and_nothing_crashes(write: Callable[...
     mixture = sl.Mixture.one_hot(3)
     for use in (
         lambda: s.feed([5]), lambda: s.feed(mixture), s.fork, lambda: s.truncate(0), lambda: fork.feed([5]),
-        lambda: m.tokenize("cat"), lambda: m.spell(9), lambda: m.is_eog(1), lambda: m.session(64), lambda: m.context(64),
+        lambda: m.tokenize("cat"), lambda: m.is_eog(1), lambda: m.session(64), lambda: m.context(64),
         lambda: m.generate("The"), lambda: m.probe("{}{}", mix=mixture), lambda: next(steps), context.take,
         lambda: context.decode([0], [0], [True], [5]), lambda: context.cut(0, 0), lambda: context.state(0),
         lambda: context.copy(0, 0), lambda: context.length(0), lambda: context.restore(0, b"x"), lambda: context.hidden(-1),
@@ -334,6 +335,20 @@ def test_nothing_works_on_a_closed_model_and_nothing_crashes(write: Callable[...
         end()
     with pytest.raises(sl.ContextError, match="session is closed"):
         s.feed([5])
+
+
+def test_a_result_can_be_read_after_its_model_is_closed(write: Callable[..., Path], tmp_path: Path) -> None:
+    path = Path(shutil.copy(write("llama"), tmp_path / "m.gguf"))
+    with sl.load(path, threads=1) as m:
+        texts = [m.spell(i) for i in range(m.n_vocab)]
+    with sl.load(path, threads=1) as m:
+        d = m.probe("The {} says", mix="dog,cat").next
+    assert [t.text for t in d.top(50)] == [texts[t.id] for t in d.top(50)]
+    with sl.load(path, threads=1) as m:
+        d = m.probe("The {} says", mix="dog,cat").next
+    path.unlink()
+    with pytest.raises(sl.ModelError, match="is closed, and its file is another by now"):
+        d.top(300)
 
 
 def test_a_closed_context_ends_its_sessions_with_a_sentence(model: sl.Model) -> None:

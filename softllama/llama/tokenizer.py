@@ -76,12 +76,13 @@ class Tokenizer:
             raise PromptError(f"token id {token} is outside the vocabulary of {self.n_vocab}")
         if self._type == _TYPE_NONE:
             return f"#{token}".encode()
-        with self._held():
+        with self._weights.lock:
+            vocab = self._weights.vocab_for_texts()
             buffer = ctypes.create_string_buffer(256)
-            n = api.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+            n = api.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, True)
             if n < 0:
                 buffer = ctypes.create_string_buffer(-n)
-                n = api.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+                n = api.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, True)
         self._pieces[token] = buffer.raw[:n]
         return self._pieces[token]
 

@@ -301,6 +301,7 @@ class Weights:
         self.loaded = Loaded(pointer, self.lock)
         self.contexts: set[Held] = set()  # llama.cpp's, to be freed before it
         self._closed = False
+        self._alone: Loaded | None = None  # the vocabulary of a closed model
         self.vocab = api.llama_model_get_vocab(pointer)
         self.n_bytes = sum(t.size for t in self.header.tensors.values())
         self.n_vocab: int = api.llama_vocab_n_tokens(self.vocab)
@@ -404,6 +405,28 @@ class Weights:
             raise ModelError(f"the model {self.header.path.name} is closed", "load it again")
         if faults.forked():
             raise ModelError(FORKED, HOW_TO_FORK)
+
+    def vocab_for_texts(self) -> Any:
+        """The vocabulary, also of a closed model: a result that outlives it is still to be read, and then the vocabulary
+        alone is loaded again, once. To be called under the lock. Raises ModelError where that cannot be.
+        """
+        if not self.closed:  # which may be read in a forked child, too
+            return self.vocab
+        if self._alone is None:
+            if faults.forked() or self.header.changed(same=True) is not None:
+                raise ModelError(
+                    f"the model {self.header.path.name} is closed, and its file is another by now", "load it again"
+                )
+            params = api.llama_model_default_params()
+            params.vocab_only = True
+            with faults.deferred():
+                pointer = api.llama_model_load_from_file(os.fsencode(self.header.path), params)
+            if not pointer:
+                raise ModelError(f"the model {self.header.path.name} is closed", "load it again")
+            self._alone = Loaded(pointer, self.lock)
+        if self._alone.held.pointer is None:  # as Python ends
+            raise ModelError(f"the model {self.header.path.name} is closed", "load it again")
+        return api.llama_model_get_vocab(self._alone.held.pointer)
 
     def check_files(self, *, same: bool = False) -> None:
         """Raise ModelError where a file of the model is another one than at its loading.
