@@ -18,7 +18,7 @@ import numpy as np
 from softllama import branch, checks, manifest, vocab
 from softllama import mixture as mx
 from softllama import prompt as prompts
-from softllama.distribution import FEW, Distribution, average
+from softllama.distribution import Distribution, average
 from softllama.errors import MixtureError, UsageError
 from softllama.mixture import Mixture
 from softllama.sweep import Sweep
@@ -274,17 +274,12 @@ def probe(
         "continue": continue_, "chat": chat, "system": system, "normalize": normalize, "signed": signed, "split": split,
         "top": n_top,
     }  # fmt: skip
-    found = ProbeResult(
+    return ProbeResult(
         prompt, mixtures, results[0].next, baselines, dict(zip(labels, weights, strict=True)),
         average(list(baselines.values()), weights) if min(weights) >= 0 and sum(weights) > 0 else None,
         covered, swept, texts, n_top, [model.spell(t) if t >= 0 else f"{{{parsed.places[~t]}}}" for t in encoded.items],
         lambda: manifest.build(model, arguments, n_ctx=n_ctx or model.n_ctx_given),
     )  # fmt: skip
-    for _, _, d in found.rows():  # the texts that are shown are known when the model is closed
-        d.top(n_top)
-    for d in swept.distributions if swept else ():
-        d.top(min(n_top, FEW))
-    return found
 
 
 def _as_list(

@@ -30,7 +30,7 @@ from softllama.trace import Trace
 from tests import traces
 
 SECONDS = 5.0  # of processor time that reading anything here may take
-FEW = settings(max_examples=max(20, settings().max_examples // 2))  # where each example takes milliseconds
+FEW = settings(max_examples=max(20, settings().max_examples // 4))  # where each example takes milliseconds
 FUNCTION = [HealthCheck.function_scoped_fixture]  # they are emptied, or the same for each example
 
 
