@@ -134,11 +134,12 @@ def test_a_tokenizer_that_gives_ids_it_does_not_have_is_refused(tmp_path: Path) 
         (lambda path, adapter: os._exit(3), "crash"),
         (lambda path, adapter: 1 // 0, "traceback"),
         (lambda path, adapter: ("refused", "x" * 5000), "wrong"),
-        (lambda path, adapter: ("refused", str(len(bytearray(b"x") * (600 << 20)))), "memory"),
+        (lambda path, adapter: ("refused", str(len(bytearray(b"x") * (150 << 20)))), "memory"),
         (lambda path, adapter: ("loaded", ""), "loaded"),
         (lambda path, adapter: [struct.pack("<I", 1) for _ in iter(int, 1)], "hang"),
     ],
 )
 def test_the_judge_sees_each_kind_of_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Any, kind: str) -> None:
-    monkeypatch.setattr(forked, "SECONDS", 1)
+    monkeypatch.setattr(forked, "SECONDS", 1 if kind == "hang" else 10)
+    monkeypatch.setattr(forked, "SPARE", 64 << 20)
     assert forked.Fuzzer(1, tmp_path, call).run(0).kind == kind
