@@ -263,6 +263,25 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
     assert not done.stderr
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- 2>&-"])
+def test_a_closed_stream_is_no_traceback(closed: str) -> None:
+    """Python's sys.stdout is None then, and the first file that is opened would get its number."""
+    run = f'exec "$0" -m softllama run hi --max-tokens 3 --seed 1 {closed}'
+    done = subprocess.run(["sh", "-c", run, sys.executable], capture_output=True, text=True, cwd=ROOT, check=False)
+    if closed == ">&-":
+        assert (done.returncode, done.stderr.splitlines()[0]) == (1, "Error: the standard output is closed")
+    else:
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+        assert ("policy:" in done.stderr) == ("2>&-" not in closed)
+        assert command("run", "hi", "--max-tokens", 3, "--seed", 1).stdout == done.stdout
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", r"\u2423woof"), ("utf-8", "␣woof")])
+def test_what_the_encoding_of_stdout_lacks_is_an_escape(encoding: str, shown: str) -> None:
+    done = command("probe", "--mix", "dog", env={**os.environ, "PYTHONIOENCODING": encoding}, encoding="utf-8")
+    assert (done.returncode, shown in done.stdout) == (0, True), done.stderr
+
+
 def test_a_new_file_has_the_rights_that_others_have(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import importlib
 import importlib.metadata
+import io
 import os
 import signal
 import sys
@@ -105,6 +106,8 @@ def cli(ctx: click.Context) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit. Every SoftLlamaError becomes one message and its exit code."""
+    if not _streams():
+        sys.exit(_failed("the standard output is closed", "> FILE sends it to a file, > /dev/null nowhere", 1))
     if "_SOFTLLAMA_COMPLETE" in os.environ:  # set by the script that `softllama completion` prints
         from softllama.cli import completion
 
@@ -119,6 +122,25 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         code = _interrupted()
     sys.exit(code)
+
+
+def _streams() -> bool:
+    """Put /dev/null where a shell has closed stdin (<&-), stdout or stderr, which Python leaves None. Was stdout there?
+
+    Their numbers are taken, too: the next file to be opened would have one of them, and llama.cpp would write into it.
+    What stdout's encoding lacks is written as an escape; bytes of a file's name that are no UTF-8 go out as they came in.
+    """
+    there = sys.stdout is not None
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            if (fd := os.open(os.devnull, os.O_RDWR)) != number:
+                os.dup2(fd, number)
+                os.close(fd)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8"))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        unicode = sys.stdout.encoding.lower().replace("-", "").startswith("utf")
+        sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
+    return there
 
 
 def _signals(handlers: dict[int, Any]) -> dict[int, Any]:
