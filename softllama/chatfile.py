@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from softllama import trace_load
 from softllama.errors import PromptError, SoftLlamaError
-from softllama.files import from_json, replacing
+from softllama.files import check_place, from_json, replacing
 from softllama.messages import ASSISTANT, COUNTS, USER, Message, Mix
 from softllama.settings import Settings
 
@@ -150,6 +150,11 @@ def write(path: str | os.PathLike[str], data: Any, *, private: bool = False) -> 
     text = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     with replacing(Path(path).expanduser(), private=private) as f:
         f.write(text.encode("utf-8", "backslashreplace"))
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Raise UsageError for a place where a conversation cannot be saved, or where something else is."""
+    check_place(Path(path).expanduser(), "a conversation", b'"kind": "conversation"')
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from softllama.errors import UsageError
-from softllama.files import replacing
+from softllama.files import check_place, replacing
 from softllama.stats import Estimate, Paired
 
 Cell: TypeAlias = "str | int | float | Estimate | None"
 MARK = b'<meta name="generator" content="softllama report">'
+MARKS = {".html": MARK, ".json": b'"kind": "report"', ".csv": b"table,row,column,value,low,high,n"}
 ALPHA = 0.05
 
 
@@ -176,11 +177,10 @@ def check_folder(folder: Path) -> None:
 
 
 def check_page(path: Path) -> None:
-    """Raise for a file that a page must not replace: one that is no report, or no HTML name."""
+    """Raise UsageError for a file that a page cannot go to: one that is no report, no HTML name, or no folder."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"cannot write a page to {path.name!r}", "end the name in .html")
-    if path.is_file() and MARK not in path.read_bytes()[:2000]:
-        raise UsageError(f"{str(path)!r} is there already and is not a report of softllama", "name another file")
+    check_place(path, "a report of softllama", MARK)
 
 
 def save(reports: Sequence[Report], folder: Path) -> list[Path]:
@@ -196,9 +196,9 @@ def save(reports: Sequence[Report], folder: Path) -> list[Path]:
         texts[f"{r.name}.html"] = page([r])
     if len(reports) > 1:
         texts["index.html"] = page(reports)
+    for name in texts:  # all, before one is written
+        check_place(folder / name, "a report of softllama", MARKS[Path(name).suffix])
     for name, text in texts.items():
-        if name.endswith(".html"):
-            check_page(folder / name)
         with replacing(folder / name) as f:
             f.write(text.encode("utf-8", "replace"))
     return [folder / name for name in texts]

@@ -22,10 +22,11 @@ import pytest
 
 import softllama as sl
 from scripts.interrupts import stress
-from softllama import cache, chatfile, hub
+from softllama import cache, chatfile, hub, report
 from softllama.evaluate.results import Result, ResultsFile
 from softllama.files import replacing
 from softllama.llama import header, weights
+from softllama.report import Report
 from tests.conftest import ROOT, Cli
 
 
@@ -280,6 +281,35 @@ def test_a_closed_stream_is_no_traceback(closed: str) -> None:
 def test_what_the_encoding_of_stdout_lacks_is_an_escape(encoding: str, shown: str) -> None:
     done = command("probe", "--mix", "dog", env={**os.environ, "PYTHONIOENCODING": encoding}, encoding="utf-8")
     assert (done.returncode, shown in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize("name", ["problems.jsonl", "data.npz"])
+def test_a_trace_replaces_an_earlier_one_and_nothing_else(cli: Cli, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    arguments = ("run", "hi", "--max-tokens", 2, "--trace", path)
+    path.write_text('{"question": "mine", "answer": "too"}\n')
+    code, out, err = cli(*arguments)
+    assert (code, out, "is there already and is not a trace" in err) == (2, "", True)
+    assert path.read_text() == '{"question": "mine", "answer": "too"}\n'
+    path.unlink()
+    assert cli(*arguments)[0] == 0
+    first = path.read_bytes()
+    assert cli(*arguments, "--seed", 7)[0] == 0
+    assert path.read_bytes() != first
+
+
+def test_chats_and_reports_replace_nothing_else(cli: Cli, tmp_path: Path) -> None:
+    mine = tmp_path / "mixing.csv"
+    mine.write_text("mine,too\n")
+    for line in (f"/save {mine}", f"/trace {tmp_path / 'no.npz'}\nHello\n/trace {mine}"):
+        code, _, err = cli("chat", "-q", stdin=line + "\n")
+        assert code == 1
+        assert "is there already and is not a conversation" in err or "cannot save a trace as 'mixing.csv'" in err
+    assert "Hello" in cli("chat", "-q", stdin=f"Hello\n/save {tmp_path / 'c.json'}\n/save {tmp_path / 'c.json'}\n")[1]
+    with pytest.raises(sl.UsageError, match=r"mixing\.csv' is there already and is not a report"):
+        report.save([Report("mixing", "T", "Q", ("A",), ())], tmp_path)
+    assert mine.read_text() == "mine,too\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.json", "mixing.csv"]
 
 
 def test_a_new_file_has_the_rights_that_others_have(tmp_path: Path) -> None:
