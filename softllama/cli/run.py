@@ -111,6 +111,8 @@ def command(
 
     if as_json and as_jsonl:
         raise UsageError("--json and --jsonl exclude each other")
+    if chat is False and template is not None:
+        raise UsageError("--raw leaves the prompt as it is, so it excludes --template")
     if trace_file is not None:
         from softllama.trace import check_path
 
@@ -258,4 +260,4 @@ def _template(model: Model, path: str | None) -> Any:
     spell = {
         k: "" if i is None else model.spell(i) for k, i in (("bos", model.tokenizer.bos), ("eos", model.tokenizer.eos))
     }
-    return ChatTemplate(read_text(path), **spell)
+    return ChatTemplate(read_text(path, "--template names a file with a chat template"), **spell)
