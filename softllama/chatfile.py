@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from softllama import trace_load
+from softllama import checks, trace_load
 from softllama.errors import PromptError, SoftLlamaError
 from softllama.files import check_place, from_json, replacing
 from softllama.messages import ASSISTANT, COUNTS, USER, Message, Mix
@@ -148,7 +148,7 @@ def _name(name: Any) -> str:
 def write(path: str | os.PathLike[str], data: Any, *, private: bool = False) -> None:
     """Write JSON; the file is replaced as a whole. private: for the user's eyes only."""
     text = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    with replacing(Path(path).expanduser(), private=private) as f:
+    with replacing(checks.path(path).expanduser(), private=private) as f:
         f.write(text.encode("utf-8", "backslashreplace"))
 
 
@@ -172,7 +172,7 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
 
 def read(path: str | os.PathLike[str]) -> Any:
     """The JSON in a file. Raises SoftLlamaError where there is none."""
-    p = Path(path).expanduser()
+    p = checks.path(path).expanduser()
     try:
         return from_json(p.read_bytes())
     except OSError as e:

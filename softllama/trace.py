@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from softllama import checks
 from softllama.decode import FORCED, SOFT, Step
 from softllama.errors import UsageError
 from softllama.files import check_place, replacing
@@ -139,7 +140,7 @@ class Trace:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write .jsonl or .npz. The file is replaced as a whole: what was there before is lost only when this is done."""
-        p = Path(path)
+        p = checks.path(path)
         if p.suffix not in MARKS:
             raise UsageError(f"cannot save a trace as {p.name!r}", "end the name in .jsonl or .npz")
         with replacing(p) as f:
