@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
-from softllama import __version__
+from softllama import SHIM, UNBUILT, __version__
 from softllama.cli import config
 from softllama.errors import SoftLlamaError
 
@@ -183,6 +183,10 @@ def _run(arguments: list[str] | None) -> int:
         return _failed(_reason(e), "", 1)
     except MemoryError:
         return _failed("out of memory", "use a smaller model or a smaller --n-ctx", 1)
+    except ModuleNotFoundError as e:
+        if e.name != SHIM:
+            raise
+        return _failed(*UNBUILT, 1)
     except Exception as e:  # what Python makes of an interrupt while it imports
         cause: BaseException | None = e
         while cause is not None and not isinstance(cause, KeyboardInterrupt):
