@@ -49,6 +49,8 @@ def check_place(path: str | os.PathLike[str], what: str, mark: bytes) -> None:
     hint = "name another file"
     if not p.parent.is_dir():
         raise UsageError(f"cannot write {str(p)!r}: there is no folder {str(p.parent)!r}", "make the folder first")
+    if not os.access(p.parent, os.W_OK):
+        raise UsageError(f"cannot write {str(p)!r}: its folder may not be written to", hint)
     if p.exists() and not p.is_file():
         raise UsageError(f"cannot write {str(p)!r}: it is not a file", hint)
     try:

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,6 +175,8 @@ def check_folder(folder: Path) -> None:
         raise UsageError(f"{str(folder)!r} is not a folder", "--out names a folder")
     if not folder.parent.is_dir():
         raise UsageError(f"cannot make {str(folder)!r}: there is no folder {str(folder.parent)!r}")
+    if not os.access(folder if folder.exists() else folder.parent, os.W_OK):
+        raise UsageError(f"cannot write to {str(folder)!r}", "--out names another folder")
 
 
 def check_page(path: Path) -> None:

@@ -298,6 +298,16 @@ def test_a_trace_replaces_an_earlier_one_and_nothing_else(cli: Cli, tmp_path: Pa
     assert path.read_bytes() != first
 
 
+def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    code, out, err = cli("run", "hi", "--trace", tmp_path / "t.jsonl")
+    assert (code, out, "its folder may not be written to" in err) == (2, "", True)
+    code, out, err = cli("study", "mixing", "-o", tmp_path / "out")
+    assert (code, out, "cannot write to" in err) == (2, "", True)
+
+
 def test_chats_and_reports_replace_nothing_else(cli: Cli, tmp_path: Path) -> None:
     mine = tmp_path / "mixing.csv"
     mine.write_text("mine,too\n")
