@@ -25,7 +25,7 @@ from scripts.interrupts import stress
 from softllama import cache, chatfile, hub, report
 from softllama.evaluate.results import Result, ResultsFile
 from softllama.files import replacing
-from softllama.llama import header, weights
+from softllama.llama import architectures, header, weights
 from softllama.report import Report
 from tests.conftest import ROOT, Cli
 
@@ -95,7 +95,7 @@ def test_a_file_that_is_swapped_between_header_and_weights_is_refused(
         return lambda *a, **k: (swap(), f(*a, **k))[1]
 
     if at == "header":
-        monkeypatch.setattr(weights, "find_table", first(weights.find_table))
+        monkeypatch.setattr(architectures, "find_table", first(architectures.find_table))
     elif at == "table":
         monkeypatch.setattr(header.Tensor, "rows", first(header.Tensor.rows))
     else:
@@ -108,7 +108,7 @@ def test_a_file_that_vanishes_while_it_is_loaded_is_an_error_and_no_traceback(
     words: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = words.read_bytes()
-    for where, name in ((header, "check_path"), (weights, "find_table"), (weights.Weights, "_check_vocabulary")):
+    for where, name in ((header, "check_path"), (architectures, "find_table"), (weights.Weights, "_check_vocabulary")):
         words.write_bytes(copy)
         original = getattr(where, name)
 
