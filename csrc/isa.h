@@ -36,6 +36,9 @@
 #define FETCH(p) (void)(p)
 #endif
 
+/* 0 if a size is usable */
+static inline int bad_size(int64_t n) { return n < 1 || n > SOFTMIX_MAX_N; }
+
 #define LANES 16 /* partial sums of a pass over logits */
 
 #define JOIN_(a, b) a##b
@@ -62,7 +65,7 @@ softmix_flush softmix_flusher(int isa);
 
 /* What is known of logits in one pass, and in a second. (scan.c) */
 typedef struct {
-    int64_t (*peak)(const float *z, int64_t n, float *max);
+    float (*highest)(const float *z, int64_t n);
     void (*sums)(const float *z, int64_t n, double max, double inv_t, double *s, double *sx);
     void (*probs)(const float *z, int64_t n, double max, double inv_t, double inv_s, float *p);
     void (*bins)(const float *z, int64_t n, double max, double inv_t, int far, double *mass);

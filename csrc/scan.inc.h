@@ -4,20 +4,20 @@
  * a register.
  */
 
-/* e^x for x <= 0, relative error below 3e-15; 0 below -708. x = k ln 2 + r, |r| <= ln 2 / 2; e^r is a polynomial of
+/* e^x for x <= 0, relative error below 1e-15; 0 below -708. x = k ln 2 + r, |r| <= ln 2 / 2; e^r is a polynomial of
  * degree 10 (Chebyshev interpolation); the exponent k goes in as bits. e^0 is exactly 1. */
 TARGET static inline double NAME(exp_)(double x) {
     const double big = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to a whole number in the low bits */
     const double y = x < -708.0 ? -708.0 : x;
-    const double t = y * 1.4426950408889634 + big;
+    const double t = fma(y, 1.4426950408889634, big);
     const double k = t - big;
-    const double r = (y - k * 0x1.62e42fee00000p-1) - k * 0x1.a39ef35793c76p-33;
+    const double r = fma(k, -0x1.a39ef35793c76p-33, fma(k, -0x1.62e42fee00000p-1, y));
     const double r2 = r * r, r4 = r2 * r2;
-    const double a = (1.0 + r * 0x1.0000000000023p+0) + r2 * (0x1.ffffffffffbdcp-2 + r * 0x1.555555554b107p-3);
-    const double b = (0x1.555555560f031p-5 + r * 0x1.1111112dd9716p-7) +
-                     r2 * (0x1.6c16bee9d2561p-10 + r * 0x1.a01979ef0c710p-13);
-    const double c = (0x1.a0209a80ad498p-16 + r * 0x1.72f94b07effaap-19) + r2 * 0x1.224e25d68aec1p-22;
-    const double p = a + r4 * (b + r4 * c);
+    const double a = fma(r2, fma(r, 0x1.555555554b107p-3, 0x1.ffffffffffbdcp-2), fma(r, 0x1.0000000000023p+0, 1.0));
+    const double b = fma(r2, fma(r, 0x1.a01979ef0c710p-13, 0x1.6c16bee9d2561p-10),
+                         fma(r, 0x1.1111112dd9716p-7, 0x1.555555560f031p-5));
+    const double c = fma(r2, 0x1.224e25d68aec1p-22, fma(r, 0x1.72f94b07effaap-19, 0x1.a0209a80ad498p-16));
+    const double p = fma(r4, fma(r4, c, b), a);
     uint64_t bits, scale;
     double e;
     memcpy(&bits, &t, 8);
@@ -29,7 +29,7 @@ TARGET static inline double NAME(exp_)(double x) {
 
 #if VECTORS
 /* The largest of n values, n a multiple of LANES; NaN if any is NaN or +inf. */
-TARGET static inline float NAME(highest_)(const float *z, int64_t n) {
+TARGET static inline float NAME(of_lanes_)(const float *z, int64_t n) {
     const __m256 inf = _mm256_set1_ps(INFINITY);
     __m256 a = _mm256_set1_ps(-INFINITY), b = a, good = _mm256_cmp_ps(a, inf, _CMP_LT_OQ);
     for (int64_t i = 0; i < n; i += LANES) {
@@ -53,7 +53,7 @@ TARGET static int NAME(above_)(const float *v, float than) {
     return _mm256_movemask_ps(any) != 0;
 }
 #else
-static inline float NAME(highest_)(const float *z, int64_t n) {
+static inline float NAME(of_lanes_)(const float *z, int64_t n) {
     float m[LANES], high = -INFINITY;
     int32_t bad = 0;
     for (int l = 0; l < LANES; l++) m[l] = -INFINITY;
@@ -74,31 +74,15 @@ static int NAME(above_)(const float *v, float than) {
 }
 #endif
 
-/* The first index of the largest value, or -(i+1) for a NaN or +inf at i; -1 if all are -inf. */
-TARGET static int64_t NAME(peak_)(const float *z, int64_t n, float *max) {
-    float best = -INFINITY;
-    int64_t block = 0;
-    for (int64_t at = 0; at < n; at += 1024) { /* the place is looked for in one block only */
-        const int64_t end = at + 1024 < n ? at + 1024 : n, whole = (end - at) / LANES * LANES;
-        float high = NAME(highest_)(z + at, whole);
-        for (int64_t i = at + whole; i < end; i++) {
-            if (!(z[i] < INFINITY)) high = NAN; /* which no later value replaces */
-            else if (z[i] > high) high = z[i];
-        }
-        if (isnan(high)) {
-            for (int64_t i = at; i < end; i++) {
-                if (!(z[i] < INFINITY)) return -(i + 1);
-            }
-        }
-        if (high > best) {
-            best = high;
-            block = at;
-        }
+/* The largest of n values; NaN if any is NaN or +inf. */
+TARGET static float NAME(highest_)(const float *z, int64_t n) {
+    const int64_t whole = n / LANES * LANES;
+    float high = NAME(of_lanes_)(z, whole);
+    for (int64_t i = whole; i < n; i++) {
+        if (!(z[i] < INFINITY)) high = NAN; /* which no later value replaces */
+        else if (z[i] > high) high = z[i];
     }
-    *max = best;
-    if (best == -INFINITY) return -1;
-    while (z[block] != best) block++;
-    return block;
+    return high;
 }
 
 /* s = sum e^x, sx = sum x e^x, x = (z - max) inv_t */
@@ -111,14 +95,14 @@ TARGET static void NAME(sums_)(const float *z, int64_t n, double max, double inv
             const double d = ((double)z[i + l] - max) * inv_t, x = d < -746.0 ? -746.0 : d; /* -inf times 0 is no number */
             const double e = NAME(exp_)(x);
             a[l] += e;
-            b[l] += x * e;
+            b[l] = fma(x, e, b[l]);
         }
     }
     for (int l = 0; i < n; i++, l++) {
         const double d = ((double)z[i] - max) * inv_t, x = d < -746.0 ? -746.0 : d;
         const double e = NAME(exp_)(x);
         a[l] += e;
-        b[l] += x * e;
+        b[l] = fma(x, e, b[l]);
     }
     double s_ = 0.0, sx_ = 0.0;
     for (int l = 0; l < LANES; l++) {
@@ -142,14 +126,15 @@ TARGET static void NAME(probs_)(const float *z, int64_t n, double max, double in
 
 enum { NAME(CHUNK) = 16 * LANES }; /* loops long enough for compilers to see that they are worth vectorising */
 
-/* ln(1 + y), 0 <= y <= 1, within 2 units in the last place: 2 atanh(y / (2 + y)), whose series in s^2 <= 1/9 is a
- * polynomial of degree 9 (least squares at Chebyshev's points). */
-TARGET static inline double NAME(log1p_)(double y) {
-    const double s = y / (2.0 + y), u = s * s, u2 = u * u, u4 = u2 * u2;
-    const double a = (1.0 + u * 0x1.5555555555b0fp-2) + u2 * (0x1.99999998c684ap-3 + u * 0x1.24924982c420fp-3);
-    const double b = (0x1.c71c472f43411p-4 + u * 0x1.74629a5c95e40p-4) + u2 * (0x1.3aa5219cdbb95p-4 + u * 0x1.166087efa97bdp-4);
-    const double c = 0x1.9474d1f0f942fp-5 + u * 0x1.6c693ce7c1a1ep-4;
-    return 2.0 * s * (a + u4 * (b + u4 * c));
+/* 2 atanh(s), 0 <= s <= 1/3, within 2 units in the last place: its series in s^2 as a polynomial of degree 9 (least squares
+ * at Chebyshev's points). ln(1 + y) is this at s = y / (2 + y). */
+TARGET static inline double NAME(atanh2_)(double s) {
+    const double u = s * s, u2 = u * u, u4 = u2 * u2;
+    const double a = fma(u2, fma(u, 0x1.24924982c420fp-3, 0x1.99999998c684ap-3), fma(u, 0x1.5555555555b0fp-2, 1.0));
+    const double b = fma(u2, fma(u, 0x1.166087efa97bdp-4, 0x1.3aa5219cdbb95p-4),
+                         fma(u, 0x1.74629a5c95e40p-4, 0x1.c71c472f43411p-4));
+    const double c = fma(u, 0x1.6c693ce7c1a1ep-4, 0x1.9474d1f0f942fp-5);
+    return 2.0 * s * fma(u4, fma(u4, c, b), a);
 }
 
 /* The sum of p (ln p/m) + q (ln q/m), m = (p + q)/2, p = e^(a - ln_a), q = e^(b - ln_b). With t = |ln p - ln q| and
@@ -171,8 +156,9 @@ TARGET static double NAME(js_)(const float *a, const float *b, int64_t n, double
             const double p = (double)v[l] - ln_a, q = (double)w[l] - ln_b;
             const double p_ = p < -800.0 ? -800.0 : p, q_ = q < -800.0 ? -800.0 : q; /* e^-800 is 0 here */
             const double high = p_ > q_ ? p_ : q_, low = p_ > q_ ? q_ : p_, t = high - low;
-            const double h = NAME(exp_)(high), y = NAME(exp_)(low - high), r = 0.69314718055994530942 - NAME(log1p_)(y);
-            const double term = h * r + h * y * (r - t);
+            const double h = NAME(exp_)(high), y = NAME(exp_)(low - high);
+            const double r = 0.69314718055994530942 - NAME(atanh2_)(y / (2.0 + y));
+            const double term = h * fma(y, r - t, r);
             sum[l] += t == 0.0 ? 0.0 : term;
         }
     }
@@ -220,7 +206,7 @@ TARGET static int64_t NAME(pick_)(const float *z, int64_t n, float least, int32_
 }
 #endif
 
-static const softmix_scan NAME(scan) = {NAME(peak_), NAME(sums_), NAME(probs_), NAME(bins_), NAME(pick_), NAME(above_),
+static const softmix_scan NAME(scan) = {NAME(highest_), NAME(sums_), NAME(probs_), NAME(bins_), NAME(pick_), NAME(above_),
                                       NAME(js_)};
 
 #undef SUFFIX

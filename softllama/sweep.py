@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.distribution import Distribution, js_each
+from softllama.distribution import Distribution
 
 N_CURVES = 6
 
@@ -50,12 +50,12 @@ class Sweep:
     @cached_property
     def js_start(self) -> NDArray[np.float64]:
         """Jensen-Shannon divergence of each point to the start, (n,) nats."""
-        return js_each(self.distributions, self.distributions[0])
+        return np.array([d.js(self.distributions[0]) for d in self.distributions])
 
     @cached_property
     def js_end(self) -> NDArray[np.float64]:
         """Jensen-Shannon divergence of each point to the end, (n,) nats."""
-        return js_each(self.distributions, self.distributions[-1])
+        return np.array([d.js(self.distributions[-1]) for d in self.distributions])
 
     @cached_property
     def entropy(self) -> NDArray[np.float64]:
