@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import softllama as sl
+from softllama import render
+from softllama.distribution import Token
 
 from .conftest import Cli
 from .tiny import CHAT_TEMPLATE
@@ -43,6 +45,18 @@ def test_the_table_fits_the_terminal(cli: Cli, file: Path, width: int, monkeypat
     ):
         assert said in out
     assert "device: " in err
+
+
+def test_a_line_breaks_between_tokens_and_never_before_a_number() -> None:
+    found = [Token(i, 0.1, text) for i, text in enumerate((" woof", " meow", "a b", " growl"))]
+    assert render.to_text(render.tokens(found), 24) == "␣woof .100  ␣meow .100\na b .100  ␣growl .100"
+    assert render.to_text(render.tokens(found), 23).count("\n") == 1
+    assert render.to_text(render.tokens(found), 21).splitlines() == [
+        "␣woof .100",
+        "␣meow .100  a b .100",
+        "␣growl .100",
+    ]
+    assert render.to_text(render.tokens([Token(0, 0.0, "x")]), 80) == "x .000"
 
 
 def test_json_equals_the_library(cli: Cli, file: Path) -> None:
