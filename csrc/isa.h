@@ -72,6 +72,8 @@ typedef struct {
     int64_t (*pick)(const float *z, int64_t n, float least, int32_t *ids);
     int (*above)(const float *v, float than);
     double (*js)(const float *a, const float *b, int64_t n, double ln_a, double ln_b);
+    void (*js_two)(const float *const *many, const double *ln, int64_t count, const float *const *two, const double *ln_two,
+                   int64_t at, int64_t n, double *sums);
 } softmix_scan;
 
 const softmix_scan *softmix_scanner(int isa);

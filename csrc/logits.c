@@ -604,6 +604,12 @@ int softmix_kl(const float *a, const float *b, int64_t n, const double *ln, doub
     return 0;
 }
 
+/* Half of the sum of terms, which rounding may have led out of [0, ln 2] */
+static double bounded_js(double sum) {
+    const double js = 0.5 * sum;
+    return js > 0.0 ? (js < 0.69314718055994530942 ? js : 0.69314718055994530942) : 0.0;
+}
+
 int softmix_js(const float *a, const float *b, int64_t n, const double *ln, double *out, const softmix_team *team, int isa) {
     pass_t p;
     const int rc = pair(a, b, n, ln, out, isa, &p.ln_a, &p.ln_b);
@@ -614,7 +620,48 @@ int softmix_js(const float *a, const float *b, int64_t n, const double *ln, doub
     p.n = n;
     p.size = piece_of(n);
     softmix_share(team, js_piece, &p, pieces(n, p.size));
-    const double sum = 0.5 * added(p.s, pieces(n, p.size));
-    *out = sum > 0.0 ? (sum < 0.69314718055994530942 ? sum : 0.69314718055994530942) : 0.0;
+    *out = bounded_js(added(p.s, pieces(n, p.size)));
+    return 0;
+}
+
+typedef struct {
+    const softmix_scan *scan;
+    const float *const *many, *const *two;
+    const double *ln, *ln_two;
+    int64_t count, n, size;
+    double *work;
+} js_two_t;
+
+static void js_two_piece(void *data, int64_t i) {
+    js_two_t *p = data;
+    const int64_t at = i * p->size, m = p->n - at < p->size ? p->n - at : p->size;
+    double *sums = p->work + 2 * i * p->count;
+    for (int64_t j = 0; j < 2 * p->count; j++) sums[j] = 0.0;
+    p->scan->js_two(p->many, p->ln, p->count, p->two, p->ln_two, at, m, sums);
+}
+
+int softmix_js_two(const float *const *many, const double *ln, int64_t count, const float *const *two, const double *ln_two,
+                   int64_t n, double *work, double *out, const softmix_team *team, int isa) {
+    if (!many) return 1;
+    if (!ln) return 2;
+    if (bad_size(count)) return 3;
+    if (!two || !two[0] || !two[1]) return 4;
+    if (!ln_two || !isfinite(ln_two[0]) || !isfinite(ln_two[1])) return 5;
+    if (bad_size(n)) return 6;
+    if (!work) return 7;
+    if (!out) return 8;
+    if (!softmix_runs(isa)) return 10;
+    for (int64_t r = 0; r < count; r++) {
+        if (!many[r]) return 1;
+        if (!isfinite(ln[r])) return 2;
+    }
+    js_two_t p = {softmix_scanner(isa), many, two, ln, ln_two, count, n, piece_of(n), work};
+    const int64_t parts = pieces(n, p.size);
+    softmix_share(team, js_two_piece, &p, parts);
+    for (int64_t j = 0; j < 2 * count; j++) {
+        double sum = 0.0;
+        for (int64_t i = 0; i < parts; i++) sum += work[2 * i * count + j];
+        out[j] = bounded_js(sum);
+    }
     return 0;
 }

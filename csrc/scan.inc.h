@@ -137,9 +137,17 @@ TARGET static inline double NAME(atanh2_)(double s) {
     return 2.0 * s * fma(u4, fma(u4, c, b), a);
 }
 
+/* A term of the sum below, of p = e^w and q = e^x. The addend keeps 0/0 away, where both are 0. */
+TARGET static inline double NAME(js_term_)(double p, double w, double q, double x) {
+    const double h = p > q ? p : q, l = p > q ? q : p, t = w > x ? w - x : x - w;
+    const double r = 0.69314718055994530942 - NAME(atanh2_)(l / (2.0 * h + l + 1e-300));
+    const double term = fma(l, r - t, h * r);
+    return t == 0.0 ? 0.0 : term;
+}
+
 /* The sum of p (ln p/m) + q (ln q/m), m = (p + q)/2, p = e^(a - ln_a), q = e^(b - ln_b). With t = |ln p - ln q| and
- * h the larger, l the smaller of the two, each term is h (ln 2 - ln(1 + e^-t)) + l (ln 2 - ln(1 + e^-t) - t): the same to
- * the bit when p and q change places. */
+ * h the larger, l the smaller of the two, each term is h (ln 2 - ln(1 + e^-t)) + l (ln 2 - ln(1 + e^-t) - t), e^-t = l/h:
+ * the same to the bit when p and q change places. */
 TARGET static double NAME(js_)(const float *a, const float *b, int64_t n, double ln_a, double ln_b) {
     double sum[LANES], total = 0.0;
     for (int l = 0; l < LANES; l++) sum[l] = 0.0;
@@ -155,15 +163,47 @@ TARGET static double NAME(js_)(const float *a, const float *b, int64_t n, double
         for (int l = 0; l < LANES; l++) {
             const double p = (double)v[l] - ln_a, q = (double)w[l] - ln_b;
             const double p_ = p < -800.0 ? -800.0 : p, q_ = q < -800.0 ? -800.0 : q; /* e^-800 is 0 here */
-            const double high = p_ > q_ ? p_ : q_, low = p_ > q_ ? q_ : p_, t = high - low;
-            const double h = NAME(exp_)(high), y = NAME(exp_)(low - high);
-            const double r = 0.69314718055994530942 - NAME(atanh2_)(y / (2.0 + y));
-            const double term = h * fma(y, r - t, r);
-            sum[l] += t == 0.0 ? 0.0 : term;
+            sum[l] += NAME(js_term_)(NAME(exp_)(p_), p_, NAME(exp_)(q_), q_);
         }
     }
     for (int l = 0; l < LANES; l++) total += sum[l];
     return total;
+}
+
+/* sums (count, 2) += the same sums of many logits to two others, of logits [at, at + n) of all of them: the exponentials of
+ * the two are taken once for all. */
+TARGET static void NAME(js_two_)(const float *const *many, const double *ln, int64_t count, const float *const *two,
+                                 const double *ln_two, int64_t at, int64_t n, double *sums) {
+    for (int64_t i = 0; i < n; i += NAME(CHUNK)) {
+        const int64_t m = n - i < NAME(CHUNK) ? n - i : NAME(CHUNK);
+        double x[2][NAME(CHUNK)], q[2][NAME(CHUNK)];
+        float z[NAME(CHUNK)];
+        for (int e = 0; e < 2; e++) {
+            for (int l = 0; l < NAME(CHUNK); l++) z[l] = -INFINITY;
+            memcpy(z, two[e] + at + i, (size_t)m * sizeof *z);
+            for (int l = 0; l < NAME(CHUNK); l++) {
+                const double d = (double)z[l] - ln_two[e];
+                x[e][l] = d < -800.0 ? -800.0 : d;
+                q[e][l] = NAME(exp_)(x[e][l]);
+            }
+        }
+        for (int64_t r = 0; r < count; r++) {
+            double a[LANES], b[LANES];
+            for (int l = 0; l < LANES; l++) a[l] = b[l] = 0.0;
+            memcpy(z, many[r] + at + i, (size_t)m * sizeof *z); /* what is behind has been -INFINITY since it was filled */
+            for (int64_t j = 0; j < m; j += LANES) {
+                for (int l = 0; l < LANES; l++) {
+                    const double d = (double)z[j + l] - ln[r], w = d < -800.0 ? -800.0 : d, p = NAME(exp_)(w);
+                    a[l] += NAME(js_term_)(p, w, q[0][j + l], x[0][j + l]);
+                    b[l] += NAME(js_term_)(p, w, q[1][j + l], x[1][j + l]);
+                }
+            }
+            double s = 0.0, t = 0.0;
+            for (int l = 0; l < LANES; l++) s += a[l], t += b[l];
+            sums[2 * r] += s;
+            sums[2 * r + 1] += t;
+        }
+    }
 }
 
 /* mass[bin] += e^x: (SOFTMIX_BINS + LANES). What is in bins from `far` on goes to the places behind, one for each lane. */
@@ -207,7 +247,7 @@ TARGET static int64_t NAME(pick_)(const float *z, int64_t n, float least, int32_
 #endif
 
 static const softmix_scan NAME(scan) = {NAME(highest_), NAME(sums_), NAME(probs_), NAME(bins_), NAME(pick_), NAME(above_),
-                                      NAME(js_)};
+                                      NAME(js_), NAME(js_two_)};
 
 #undef SUFFIX
 #undef TARGET

@@ -136,6 +136,13 @@ int softmix_kl(const float *a, const float *b, int64_t n, const double *ln, doub
 /* JS(p, q) = (KL(p || m) + KL(q || m)) / 2 in nats, m = (p + q) / 2; between 0 and ln 2. */
 int softmix_js(const float *a, const float *b, int64_t n, const double *ln, double *out, const softmix_team *team, int isa);
 
+/* JS of many logits to each of two others: out (count, 2).
+ *   many   (count) pointers to (n) logits      ln       (count) ln sum e^logits of each
+ *   two    (2) pointers, as many logits        ln_two   (2)
+ *   work   (64, count, 2) double, to work in */
+int softmix_js_two(const float *const *many, const double *ln, int64_t count, const float *const *two, const double *ln_two,
+                   int64_t n, double *work, double *out, const softmix_team *team, int isa);
+
 /* Where n strings end that lie one behind the other in buffer (size bytes), each as a length (uint64 in the machine's byte
  * order) and as many bytes: *pos is where the first length is, and becomes where the last string ends. A vocabulary in a
  * file's header is such a list. -(i+1) for the string i that does not end in the buffer; *pos is then as it was. */

@@ -236,3 +236,11 @@ def average(distributions: list[Distribution], weights: ArrayLike) -> Distributi
         raise SoftLlamaError(f"distributions over {' and '.join(map(str, sorted(sizes)))} tokens cannot be averaged")
     total: Any = sum(x * d.probs.astype(np.float64) for x, d in zip(w / w.sum(), distributions, strict=True))
     return Distribution.from_probs(total / total.sum(), distributions[0].spell)
+
+
+def js_two(distributions: Sequence[Distribution], first: Distribution, last: Distribution) -> NDArray[np.float64]:
+    """`js` of each distribution to each of two: (n, 2) nats."""
+    two = (first, last)
+    known = [[d.ln_total for d in some] for some in (distributions, two)]
+    logits = [[d.logits for d in some] for some in (distributions, two)]
+    return kernels.js_two(logits[0], known[0], logits[1], known[1], first._threads)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -230,21 +231,11 @@ def _add_up(rows: Rows, ids: NDArray[Any] | None, weights: F32, out: F32, scale:
     """One mixture of many rows; ids None for all in order. Returns the code."""
     sums = np.empty((lib.SOFTMIX_PIECES, rows.n_embd))  # float64
     which = ffi.NULL if ids is None else _pointer("int32_t[]", ids)
-    return int(
-        lib.softmix_mix_many(
-            *rows.table,
-            which,
-            _pointer("float[]", weights),
-            len(weights),
-            scale,
-            _pointer("double[]", sums),
-            _pointer("float[]", out),
-            len(out),
-            rows.type,
-            _team(threads, True),
-            isa(),
-        )  # fmt: skip
-    )
+    rc = lib.softmix_mix_many(
+        *rows.table, which, _pointer("float[]", weights), len(weights), scale, _pointer("double[]", sums),
+        _pointer("float[]", out), len(out), rows.type, _team(threads, True), isa(),
+    )  # fmt: skip
+    return int(rc)
 
 
 def peak(logits: F32) -> tuple[float, int]:
@@ -413,6 +404,27 @@ def js(a: Any, b: Any, known: tuple[float, float] | None = None, threads: int = 
     if rc := lib.softmix_js(_pointer("float[]", p), _pointer("float[]", q), len(p), ln, out, _team(threads), isa()):
         _fail(rc, "js", p, q)
     return float(out[0])
+
+
+def js_two(
+    many: Sequence[F32], ln: Sequence[float], two: Sequence[F32], ln_two: Sequence[float], threads: int = 1
+) -> NDArray[np.float64]:
+    """`js` of each of many logits (n,) to each of two others: (len(many), 2). All float32 and contiguous.
+
+    ln, ln_two: ln Σ e^logits of each.
+    """
+    n, k = len(two[0]), len(many)
+    if any(len(z) != n for z in (*many, *two)):
+        raise SoftLlamaError("distributions over different numbers of tokens cannot be compared")
+    out, work = np.empty((k, 2)), np.empty((64, k, 2))
+    to = [[_pointer("float[]", z) for z in some] for some in (many, two)]  # which keep them alive
+    rc = lib.softmix_js_two(
+        ffi.new("float *[]", to[0]), ffi.new("double[]", ln), k, ffi.new("float *[]", to[1]), ffi.new("double[]", ln_two), n,
+        _pointer("double[]", work), _pointer("double[]", out), _team(threads), isa(),
+    )  # fmt: skip
+    if rc:
+        raise SoftLlamaError(f"softmix_js_two: argument {rc} is not allowed")
+    return out
 
 
 def skip_strings(buffer: Any, n: int, pos: int) -> int | None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import softllama as sl
 from softllama import kernels
 from softllama._shim import lib
 from softllama.errors import MixtureError, ModelError, SoftLlamaError
@@ -155,7 +156,7 @@ def test_what_is_not_finite_is_named_in_large_mixtures_too(isa: str) -> None:
     with pytest.raises(SoftLlamaError, match="weight of token 1999 is inf"):
         mixed(rows, ids, w)
     with pytest.raises(SoftLlamaError, match="token id 3000"):
-        mixed(rows, ids + 1, np.ones(3000))
+        mixed(rows, np.where(ids == 5, 3000, ids), np.ones(3000))
 
 
 # ---- passes over logits: the same for every instruction set
@@ -192,7 +193,7 @@ def whole_by_hand(z: NDArray[np.float32], t: float, eps: float) -> NDArray[np.in
     """The ids that stay when the smallest logits go, equal ones together, as long as their p sum to at most eps."""
     x = np.exp((z.astype(np.float64) - z.max()) / t)
     p = x / x.sum()
-    values, which = np.unique(z, return_inverse=True)
+    which = np.unique(z, return_inverse=True)[1]
     gone = np.searchsorted(np.cumsum(np.bincount(which, p)), eps, side="right") if eps else 0
     return np.flatnonzero((which >= gone) & (p.astype(np.float32) > 0))
 
@@ -241,6 +242,7 @@ def everything(z: NDArray[np.float32], threads: int) -> tuple[Any, ...]:
     return (
         high, at, s, ids.tobytes(), w.tobytes(), left, one, list(best), list(p), kernels.softmax(z).tobytes(),
         kernels.top(z, 99).tobytes(), kernels.js(z, z[::-1], threads=threads),
+        kernels.js_two([z, z + 1, z * 2], [1.0, 2.0, 3.0], [z, z - 3], [1.0, 0.5], threads).tobytes(),
         *(kernels.sample(z, high, u, 0.7) for u in (0.1, 0.5, 0.99)),
     )  # fmt: skip
 
@@ -325,6 +327,25 @@ def test_a_sample_inverts_the_cumulative_sum_of_the_whole_vocabulary(n: int, isa
             assert u * c[-1] <= c[found] * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("n", SIZES)
+def test_divergences_to_two_are_those_to_each(n: int, isa: str) -> None:
+    r = np.random.default_rng(n)
+    z = [(r.standard_normal(n) * 5).astype(np.float32) for _ in range(4)]
+    for v in z[:3]:
+        v[r.random(n) < 0.1] = -np.inf
+        v[0] = 1
+    z.append(z[3] + np.float32(1e-3) * (np.arange(n) == 0))  # a close one
+    ds = [sl.Distribution(v) for v in z]
+    ln = [d.ln_total for d in ds]
+    found = kernels.js_two(z, ln, [z[0], z[3]], [ln[0], ln[3]])
+    for d, pair in zip(ds, found, strict=True):
+        assert pair.tolist() == pytest.approx([d.js(ds[0]), d.js(ds[3])], rel=1e-9, abs=1e-18)
+    assert found[0, 0] == found[3, 1] == 0
+    assert found[3, 0] == found[0, 1]
+    with pytest.raises(SoftLlamaError, match="different numbers"):
+        kernels.js_two(z, ln, [z[0], z[3][1:]], ln[:2])
+
+
 def test_a_sample_never_has_the_probability_0() -> None:
     z = np.full(3000, -np.inf, dtype=np.float32)
     z[[5, 2100]] = 0, -9000  # e^-9000 is 0
@@ -385,6 +406,28 @@ def test_bad_arguments_have_their_number(function: str, good: tuple[Any, ...], b
     assert call(*good) == 0
     for number, value in bad.items():
         assert call(*good[: number - 1], value, *good[number:]) == number
+
+
+def test_divergences_to_two_check_their_arguments() -> None:
+    many, ln = kernels.ffi.new("float *[]", [z4, z4]), kernels.ffi.new("double[]", [1.0, 1.0])
+    work, out = kernels.ffi.new("double[]", 64 * 4), kernels.ffi.new("double[]", 4)
+    good = (many, ln, 2, many, ln, 4, work, out, NULL, ISA)
+    assert lib.softmix_js_two(*good) == 0
+    bad_ln, no_row = kernels.ffi.new("double[]", [1.0, NAN]), kernels.ffi.new("float *[]", [z4, NULL])
+    wrong = {
+        1: [NULL, no_row],
+        2: [NULL, bad_ln],
+        3: [0],
+        4: [NULL, no_row],
+        5: [NULL, bad_ln],
+        6: [0],
+        7: [NULL],
+        8: [NULL],
+        10: [99],
+    }
+    for number, values in wrong.items():
+        for value in values:
+            assert lib.softmix_js_two(*good[: number - 1], value, *good[number:]) == number
 
 
 def test_large_mixtures_check_their_arguments() -> None:

@@ -268,8 +268,8 @@ class Context:
         and `.carriers`, where rows are written over nodes).
 
         seqs, positions: (n,) the sequence and the place in it of each. want: (n,) whose logits to return.
-        Returns logits (sum(want), n_vocab) float32, a copy (of a single row, a read-only one). Raises ContextError where there is no room (nothing is then
-        evaluated) or llama.cpp fails.
+        Returns logits (sum(want), n_vocab) float32, a copy; of a single row, a read-only one. Raises ContextError where
+        there is no room (nothing is then evaluated) or llama.cpp fails.
         """
         n = len(seqs)
         if not 1 <= n <= self.n_batch:
