@@ -162,8 +162,10 @@ def test_bad_input(cli: Cli, file: Path, arguments: list[str], code: int, said: 
 def test_policies_are_listed(cli: Cli) -> None:
     code, out, _ = cli("policies")
     assert code == 0
-    for name in ("greedy", "soft_thinking", "gumbel", "swir", "tau"):
+    for name in ("greedy", "soft_thinking", "gumbel", "swir"):
         assert name in out
+    assert "tau" not in out
+    assert "tau " in cli("policies", "gumbel")[1]
 
 
 def test_searches_print_their_answer_and_their_cost(cli: Cli, file: Path, tmp_path: Path) -> None:
