@@ -161,7 +161,7 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
     """The text of a file, without the newline at its end. what: what it is, for the errors."""
     p = Path(path).expanduser()
     try:
-        return p.read_bytes().decode("utf-8").removesuffix("\n").removesuffix("\r")
+        return p.read_bytes().decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as e:
         raise PromptError(
             f"the {what} in {str(p)!r} is not UTF-8 text: byte {e.start}", "convert it to UTF-8"
