@@ -136,41 +136,52 @@ def _room(m: Model, n: int) -> int:
 
 
 def exactness(m: Model) -> Iterable[Finding]:
-    """Tokens and their one-hot rows, fed side by side in batches of many sizes from the first position to the last.
+    """Tokens and their one-hot rows, fed side by side in batches of many sizes, from the first position of a context to its
+    last, and again from the first with other tokens until there were enough. Where rows are written over llama.cpp's
+    nodes, the tokens that stand in for them are wrong on purpose, unless they decide something themselves.
 
     A diffusion model keeps nothing, so each batch begins at the first position there.
     """
     n, sizes = _room(m, POSITIONS), [b for b in BATCHES if b <= m.n_ctx_limit]
-    ids, at, worst, largest, other, bad, began = _ids(m, n), 0, 0.0, 0.0, 0, 0, clock()
+    ids, began = _ids(m, POSITIONS), clock()
+    at = other = bad = where = deepest = 0  # where: in the context
+    worst = largest = 0.0
     done: list[int] = []
     context = partial(m.context_without_order, n, n_outputs=max(sizes))
     with closing(context()) as one, closing(context()) as two:
-        while at < n and (at < AT_LEAST or clock() - began < SECONDS):
-            b = min(sizes[len(done) % len(sizes)], n - at)
+        while at < len(ids) and (at < AT_LEAST or clock() - began < SECONDS):
+            if where >= n or m.diffusion:
+                where = 0
+                one.cut(0, 0)
+                two.cut(0, 0)
+            b = min(sizes[len(done) % len(sizes)], n - where, len(ids) - at)
             part = ids[at : at + b]
-            start = 0 if m.diffusion else at
-            where = ([0] * b, range(start, start + b), [True] * b)
-            truth = one.decode(*where, part)
+            batch = ([0] * b, range(where, where + b), [True] * b)
+            truth = one.decode(*batch, part)
             m.fill_rows(two, [Mixture.one_hot(int(i)) for i in part])
-            found = two.decode(*where)
+            if m.calibration.carrier == "any":
+                two.carriers[:b] = (part + 1) % m.n_vocab
+            found = two.decode(*batch)
             finite = np.isfinite(truth) & np.isfinite(found)
             bad += int((~finite & ~(np.isneginf(truth) & np.isneginf(found))).sum())
             if finite.any():
                 worst = max(worst, float(np.abs(truth - found)[finite].max()))
                 largest = max(largest, float(np.abs(truth[finite]).max()))
             other += int((truth.argmax(axis=1) != found.argmax(axis=1)).sum())
-            at += b
+            at, where = at + b, where + b
+            deepest = max(deepest, where)
             done.append(b)
     relative = worst / largest if largest else 0.0
-    facts: dict[str, Any] = {"positions": at, "batches": sorted(set(done)), "difference": worst, "largest_logit": largest,
-             "relative": relative, "other_argmax": other, "not_finite": bad, "seconds": clock() - began}  # fmt: skip
-    shape = f"{at} positions in batches of {min(done)} to {max(done)}"
+    facts: dict[str, Any] = {"tokens": at, "positions": deepest, "batches": sorted(set(done)), "difference": worst,
+             "largest_logit": largest, "relative": relative, "other_argmax": other, "not_finite": bad,
+             "seconds": clock() - began}  # fmt: skip
+    shape = f"{at} tokens at positions 0 to {deepest - 1}, in batches of {min(done)} to {max(done)}"
     if bad:
-        yield _finding("logits", PROBLEM, f"{bad:,} logits of {at} positions are NaN or infinite",
+        yield _finding("logits", PROBLEM, f"{bad:,} logits after {at} tokens are NaN or infinite",
                        "the file may be damaged: fetch it again; on a GPU, try --gpu-layers 0", **facts)  # fmt: skip
         return
     yield _finding(
-        "logits", OK, f"all finite at {at} positions, the largest {largest:.3g}", not_finite=0, largest=largest
+        "logits", OK, f"all finite after {at} tokens, the largest {largest:.3g}", not_finite=0, largest=largest
     )
     if worst == 0:
         yield _finding(

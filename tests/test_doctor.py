@@ -21,6 +21,7 @@ from softllama.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.embeddings import Table
 from softllama.llama import binding, room
 from softllama.model import Model
+from softllama.overlay import Overlay
 
 from . import tiny, tiny_special
 from .conftest import ROOT, Cli
@@ -218,7 +219,8 @@ def test_a_sound_model(write: Write, arch: str) -> None:
     assert [f.name for f in d.findings if f.state != OK] == ["chat template"]
     assert d.usable
     exact, table, memory = (of(d, n).facts for n in ("exact", "table", "memory"))
-    assert (exact["difference"], exact["positions"], exact["other_argmax"]) == (0, 256, 0)
+    assert (exact["difference"], exact["other_argmax"]) == (0, 0)
+    assert (exact["tokens"], exact["positions"]) == (320, 256), "goes on at the beginning where the context ends"
     assert exact["batches"] == [1, 2, 3, 5, 8, 13, 32]
     assert table["damaged"] == 0
     assert memory["bytes"] > 256 * 64
@@ -318,6 +320,18 @@ def test_rows_that_are_fed_wrongly(load: Callable[..., Model], monkeypatch: pyte
     (logits,) = measured.exactness(m)
     assert logits.state == PROBLEM
     assert "are NaN or infinite" in logits.text
+
+
+@pytest.mark.parametrize("name", ["gemma3n", "glm4"])
+def test_rows_that_go_nowhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits that the carriers alone made would be those of the tokens, if the carriers were the tokens."""
+    m = sl.load(tiny_special.write(tmp_path / "m.gguf", name), threads=1)
+    assert of(list(measured.exactness(m)), "exact").state == OK
+    monkeypatch.setattr(Overlay, "arm", lambda self, n: None)
+    monkeypatch.setattr(Overlay, "unwritten", lambda self: "")
+    exact = of(list(measured.exactness(m)), "exact")
+    assert exact.state == PROBLEM
+    assert exact.facts["other_argmax"] > 0
 
 
 def test_a_mixture_that_is_wrong_and_a_run_that_does_not_repeat(
