@@ -8,9 +8,9 @@
 
 Tiny models with random weights are written (tests/tiny_more.py) and tried by a child process, which is started again if
 llama.cpp ends it. Where rows are written over llama.cpp's nodes, the tokens that stand in for them are wrong on purpose,
-unless they decide something themselves. Each is fed 24 tokens: a batch of 8, then 8 batches of 1, then a batch of 8; by id, and with mixtures
-of one token at the start, in the middle, at the end, everywhere and by turns. The difference is the largest of any logit
-after any of the ten batches. Needs a checkout, and the package gguf.
+unless they decide something themselves. Each is fed 24 tokens: a batch of 8, then 8 batches of 1, then a batch of 8; by
+id, and with mixtures of one token at the start, in the middle, at the end, everywhere and by turns. The difference is the
+largest of any logit after any of the ten batches. Needs a checkout, and the package gguf.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import bench, thinking
+from softllama import bench, kernels, thinking
 from softllama.calibration import GPU_TOLERANCE
 from softllama.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.embeddings import Table
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.llama import binding, plain, room
 from softllama.llama.context import Context
+from softllama.llama.header import Header
 from softllama.mixture import Mixture
 from softllama.system import size
 
@@ -40,15 +41,18 @@ POLICIES = ("soft_thinking:n=10", "full")
 
 
 def _finding(name: str, state: str, text: str, advice: str = "", **facts: Any) -> Finding:
-    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in facts.items()}
-    return Finding("model", name, state, text, advice, clean)
+    return Finding("model", name, state, text, advice, facts)
 
 
 def loaded(m: Model, seconds: float) -> Iterable[Finding]:
     """Where it runs, and why."""
     threads = f"{m.threads} thread{'s'[: m.threads > 1]}"
-    text = f"{m.name} in {seconds:.2g} s, on {m.device}, {threads}: {m.device_reason}"
+    text = f"as {m.name}, in {seconds:.2g} s, on {m.device}, {threads}: {m.device_reason}"
     yield _finding("loads", OK, text, seconds=seconds, device=m.device, reason=m.device_reason, threads=m.threads)
+    for a in m._weights.lora:
+        table = "; it changes the embedding table, and is mixed with its rows" if a.a is not None else ""
+        text = f"{a.path} with scale {a.scale:g}{table}"
+        yield _finding("adapter", OK, text, path=str(a.path), scale=a.scale, embedding=a.a is not None)
 
 
 def vocabulary(m: Model) -> Iterable[Finding]:
@@ -92,13 +96,16 @@ def fed(m: Model) -> Iterable[Finding]:
     """How rows go in, as the calibration found."""
     c = m.calibration
     times = "" if c.multiplier == 1 else f", times {c.multiplier:g} ({c.source})"
-    how, _, by = c.sentence.partition("; ")
+    _, _, by = c.sentence.partition("; ")
     by = f"; {by}" if by else ""
+    how = "as embeddings in a batch"
+    if c.nodes:
+        how = f"by {c.how}: written over what llama.cpp looks up for other tokens"
     alone = "; it is a diffusion model, which can be probed, and continues nothing" if m.diffusion else ""
-    yield _finding("mixtures", OK, f"fed by {how}{times}{by}{alone}", diffusion=m.diffusion, **dataclasses.asdict(c))
+    yield _finding("mixtures", OK, f"fed {how}{times}{by}{alone}", diffusion=m.diffusion, **dataclasses.asdict(c))
 
 
-def rows(table: Table, threads: int) -> Iterable[Finding]:
+def rows(table: Table, threads: int, name: str = "table") -> Iterable[Finding]:
     """Are all numbers of a table finite, and is a mixture what plain arithmetic makes of its rows? Needs no loaded model."""
     start = clock()
     bad = table.damaged(threads)
@@ -108,7 +115,7 @@ def rows(table: Table, threads: int) -> Iterable[Finding]:
         some = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
         first = [int(i) for i in bad[:20]]
         text = f"{len(bad):,} of {scanned} hold numbers that are not finite: {some}"
-        yield _finding("table", PROBLEM, text, "fetch the file again", damaged=len(bad), first=first)
+        yield _finding(name, PROBLEM, text, "fetch the file again", damaged=len(bad), first=first)
         return
     rng = np.random.default_rng(2)
     ids = np.unique(rng.integers(0, table.n_vocab, 1000))
@@ -120,10 +127,30 @@ def rows(table: Table, threads: int) -> Iterable[Finding]:
     facts: dict[str, Any] = {"damaged": 0, "seconds": seconds, "error": error}
     if not error < 1e-4:
         text = f"{scanned}: a mixture of {len(ids):,} is wrong by {error:.2g} of its size"
-        yield _finding("table", PROBLEM, text, "SOFTLLAMA_ISA=scalar may avoid it; please report it", **facts)
+        yield _finding(name, PROBLEM, text, "SOFTLLAMA_ISA=scalar may avoid it; please report it", **facts)
         return
-    text = f"{scanned}: all finite ({1000 * seconds:.3g} ms); a mixture of {len(ids):,} is right to {error:.1g}"
-    yield _finding("table", OK, text, **facts)
+    text = f"{scanned}: all finite ({1000 * seconds:.3g} ms); a mixture of {len(ids):,} is right to {error:.1g} of its size"
+    yield _finding(name, OK, text, **facts)
+
+
+def tensors(h: Header, tables: Collection[str], threads: int) -> Iterable[Finding]:
+    """Are the numbers of all other tensors finite? Reads the whole file, as a model's first use does."""
+    start, damaged, n = clock(), dict[str, int](), 0
+    for t in h.tensors.values():
+        if t.name not in tables and t.size and binding.has_floats(t.ggml_type):
+            kind, n = binding.table_type(t.ggml_type), n + 1
+            rows = kernels.Rows(t.rows(), t.shape[0], kind.block, kind.to_float, t.ggml_type)
+            if k := len(kernels.damaged_rows(rows, threads)):
+                damaged[t.name] = k
+    facts: dict[str, Any] = {"n": n, "damaged": damaged, "seconds": clock() - start}
+    if damaged:
+        some = ", ".join(f"{name[:60]} ({k:,} rows)" for name, k in list(damaged.items())[:3])
+        text = f"{len(damaged):,} of {n:,} others hold numbers that are not finite: {some}"
+        yield _finding(
+            "tensors", PROBLEM, text + (", ..." if len(damaged) > 3 else ""), "fetch the file again", **facts
+        )
+        return
+    yield _finding("tensors", OK, f"{n:,} others: all finite ({facts['seconds']:.2g} s)", **facts)
 
 
 def _ids(m: Model, n: int) -> NDArray[np.int64]:
