@@ -16,6 +16,7 @@ from softllama import cache, calibration
 from softllama.embeddings import Table
 from softllama.llama import binding
 from softllama.llama.context import Context
+from softllama.overlay import Overlay
 from tests import tiny, tiny_special
 
 N_VOCAB, N_EMBD = 325, 64
@@ -97,6 +98,22 @@ def test_where_ids_are_known_to_decide_something_three_that_agree_prove_nothing(
     name = "blk.0.ffn_gate_tid2eid.weight"
     with sl.load(tiny_special.write(tmp_path / "m.gguf", "deepseek4", replace={name: experts}), threads=1) as model:
         assert (model.calibration.carrier, model.calibration.difference) == ("the experts of the hash layers", 0)
+
+
+def test_ids_that_decide_something_unknown_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an architecture of which nobody has said so: no carriers will do but the right ones."""
+    monkeypatch.setattr(calibration, "by_id", lambda header: "")
+    with sl.load(tiny_special.write(tmp_path / "m.gguf", "qwen4exp"), threads=1) as model:
+        assert (model.calibration.carrier, model.calibration.difference) == ("a part of what it reads", 0)
+
+
+@pytest.mark.parametrize("name", ["glm4", "qwen4exp"])
+def test_rows_of_which_nothing_comes_are_not_taken(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right carriers alone give the tokens' logits."""
+    monkeypatch.setattr(Overlay, "arm", lambda self, n: None)
+    monkeypatch.setattr(Overlay, "unwritten", lambda self: "")
+    with pytest.raises(sl.ModelError, match="cannot take mixtures"):
+        sl.load(tiny_special.write(tmp_path / "m.gguf", name), threads=1)
 
 
 # ---- what is remembered
