@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import bench, kernels, thinking
+from softllama import bench, branch, kernels, thinking
 from softllama.calibration import GPU_TOLERANCE
 from softllama.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.embeddings import Table
@@ -102,6 +102,10 @@ def fed(m: Model) -> Iterable[Finding]:
     if c.nodes:
         how = f"by {c.how}: written over what llama.cpp looks up for other tokens"
     alone = "; it is a diffusion model, which can be probed, and continues nothing" if m.diffusion else ""
+    if m.diffusion and m.tokenizer.mask is None:
+        text = "it is a diffusion model, which can only be probed, and its vocabulary names no mask token to be asked about"
+        yield _finding("mixtures", PROBLEM, text, branch.NO_MASK, diffusion=True, **dataclasses.asdict(c))
+        return
     yield _finding("mixtures", OK, f"fed {how}{times}{by}{alone}", diffusion=m.diffusion, **dataclasses.asdict(c))
 
 

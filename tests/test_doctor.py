@@ -235,7 +235,8 @@ def test_a_sound_model(write: Write, arch: str) -> None:
     ("name", "said"), [("gemma3n", "by overlay on embd, inp_per_layer"), ("dream", "is a diffusion")]
 )
 def test_special_models(name: str, said: str, tmp_path: Path) -> None:
-    d = doctor.examine(tiny_special.write(tmp_path / "m.gguf", name), threads=1)
+    mask = {"tokenizer.ggml.mask_token_id": 300} if name == "dream" else {}
+    d = doctor.examine(tiny_special.write(tmp_path / "m.gguf", name, extra=mask), threads=1)
     assert d.usable, d.findings
     assert said in of(d, "mixtures").text
     assert of(d, "exact").facts["difference"] == 0
@@ -243,6 +244,14 @@ def test_special_models(name: str, said: str, tmp_path: Path) -> None:
     assert [f.name for f in d.findings if f.name != "per-layer"] == [n for n in MODEL if n not in without]
     if name == "gemma3n":
         assert "325 rows of 512 in F32: all finite" in of(d, "per-layer").text
+
+
+@pytest.mark.usefixtures("only_model")
+def test_a_diffusion_model_that_cannot_be_asked(tmp_path: Path) -> None:
+    d = doctor.examine(tiny_special.write(tmp_path / "m.gguf", "dream"), threads=1)
+    assert not d.usable
+    assert "names no mask token" in of(d, "mixtures").text
+    assert "mask_token_id" in of(d, "mixtures").advice
 
 
 @pytest.mark.usefixtures("only_model")
