@@ -158,6 +158,8 @@ def _llama() -> Iterable[Finding]:
         return
     if binding.VERSION != DEVELOPED:
         text += f" (softllama was developed on {DEVELOPED}; what differs is measured for each model)"
+    if binding.features():
+        text += f"; built with {', '.join(binding.features())}"
     yield Finding("installation", "llama.cpp", OK, text, "", facts)
 
 

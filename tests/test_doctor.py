@@ -65,6 +65,7 @@ def test_this_installation_is_usable(here: doctor.Diagnosis) -> None:
     assert here.verdict.startswith("this installation is usable")
     assert sl.__version__ in of(here, "softllama").text
     assert binding.build() in of(here, "llama.cpp").text
+    assert all(x in of(here, "llama.cpp").text for x in binding.features())
     assert kernels.isa_name() in of(here, "kernels").text
     assert binding.cpu_name() in of(here, "processor").text
     names = [f.name for f in here.findings]
