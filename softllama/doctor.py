@@ -145,7 +145,9 @@ def _in_child(
                       "this program is no Python that could start another, so a crash in llama.cpp would end it")  # fmt: skip
         yield from _here(function, arguments)
         return
-    limits: dict[str, Any] = {"seconds": SECONDS + n_bytes / SLOWEST, "memory": MEMORY + 3 * n_bytes}
+    # a context that was asked for may need any amount, and is compared with what is free before it is made
+    memory = None if arguments.get("n_ctx") else MEMORY + 3 * n_bytes
+    limits: dict[str, Any] = {"seconds": SECONDS + n_bytes / SLOWEST, "memory": memory}
     try:
         with closing(child.messages(function, arguments, **limits)) as found:
             for record in found:

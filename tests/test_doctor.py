@@ -325,6 +325,13 @@ def test_tensors_that_are_not_finite(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("only_model")
+def test_a_long_context_is_no_file_that_takes_too_much(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "MEMORY", 1 << 20)
+    assert "more than the file can need" in doctor.examine(write("llama"), threads=1).findings[-1].text
+    assert doctor.examine(write("llama"), threads=1, n_ctx=512).usable
+
+
+@pytest.mark.usefixtures("only_model")
 def test_adapters_are_named(write: Write, tmp_path: Path) -> None:
     plain = tiny.write_adapter(tmp_path / "plain.gguf")
     table = tiny.write_adapter(tmp_path / "table.gguf", tensor="token_embd.weight", shape=(64, 325))
