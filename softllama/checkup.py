@@ -321,7 +321,7 @@ def model_in_child(send: Send, **options: Any) -> None:
 
 def _header(path: str) -> Iterable[Finding]:
     from softllama.hub import facts
-    from softllama.llama import header, weights
+    from softllama.llama import architectures, header
 
     h = header.read(path)
     f = facts.read(h)
@@ -348,17 +348,17 @@ def _header(path: str) -> Iterable[Finding]:
     if f["note"]:
         what.append(f"takes mixtures {f['note']}")
     yield Finding("model", "weights", OK, ", ".join(w for w in what if w), "", {k: f[k] for k in keys})
-    weights.find_table(h)  # raises for what cannot take mixtures
+    architectures.find_table(h)  # raises for what cannot take mixtures
 
 
 def _tables(path: str, threads: int | None, brief: bool) -> Iterable[Finding]:
     from softllama import measured
     from softllama.embeddings import Table
-    from softllama.llama import binding, header, weights
+    from softllama.llama import architectures, binding, header
 
     h = header.read(path)
     threads = threads or binding.physical_cores()
-    tables = {"table": weights.find_table(h), "per-layer": weights.per_layer(h)}
+    tables = {"table": architectures.find_table(h), "per-layer": architectures.per_layer(h)}
     for name, tensor in tables.items():
         if tensor is not None:
             yield from measured.rows(Table(tensor), threads, name)
