@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from softllama.model import Model
 
 Item: TypeAlias = "int | Mixture | NDArray[np.float32]"
+NO_MASK = "fetch a conversion of it that has the key tokenizer.ggml.mask_token_id"
 BRANCHES = 64  # sequences at once
 BRANCHES_RECURRENT = 16
 
@@ -136,7 +137,7 @@ def _run_masked(model: Model, prefix: Sequence[int], tails: Sequence[Sequence[It
         raise UsageError(f"{model.name} is a diffusion model, which continues nothing", "leave out --continue")
     mask = model.tokenizer.mask
     if mask is None:
-        raise PromptError(f"the vocabulary of {model.name}, a diffusion model, names no mask token")
+        raise PromptError(f"the vocabulary of {model.name}, a diffusion model, names no mask token", NO_MASK)
     rows = [[*prefix, *t, mask] for t in tails]
     n = len(rows[0])
     at = n - 2 if model.metadata.get("diffusion.shift_logits", True) in (True, "true") else n - 1

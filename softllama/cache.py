@@ -28,11 +28,15 @@ def folder() -> Path:
 
 
 def file_key(files: Sequence[Path], *more: str) -> str:
-    """A key that changes when a file is replaced or changed (by path, size and modification time)."""
+    """A key that changes when a file is replaced or changed: by path, size, and the times of its content and its inode.
+
+    The latter because cp -p, rsync -t and unpacked images give another model of the same size the same modification time.
+    """
     h = hashlib.sha256()
     for f in files:
         s = f.stat()
-        h.update(f"{f.resolve()}\0{s.st_size}\0{s.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+        state = f"{f.resolve()}\0{s.st_size}\0{s.st_mtime_ns}\0{s.st_ctime_ns}\0"
+        h.update(state.encode("utf-8", "surrogateescape"))
     for text in more:
         h.update(f"{text}\0".encode())
     return h.hexdigest()[:32]

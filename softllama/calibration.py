@@ -25,11 +25,11 @@ from softllama.errors import ContextError, ModelError
 from softllama.llama import binding
 from softllama.llama.architectures import by_id, no_batch, per_layer_width
 from softllama.llama.context import Context
-from softllama.llama.weights import Weights
+from softllama.llama.weights import MERGE, Weights
 from softllama.mixture import Mixture
 
 BATCH, OVERLAY = "embedding batch", "overlay on "
-FORMAT = 2  # raised when the procedure changes, so that what was remembered is measured again
+FORMAT = 3  # raised when the procedure changes, so that what was remembered is measured again
 NODES = (  # names of the graph's node that holds the embeddings, likeliest first; inner to llama.cpp, so they are tried
     "embd", "model.input_embed", "model.embed_tokens", "inp_embd", "embedding_output", "inp_scaled", "inp_embd_scaled",
 )  # fmt: skip
@@ -85,8 +85,11 @@ def calibrate(
     """
     if handed is not None:
         return Calibration(**handed)
-    adapters = [f"{a.path} {a.path.stat().st_mtime_ns} {a.scale}" for a in weights.lora if a.a is not None]
-    key = cache.file_key(weights.header.files, f"calibration {FORMAT}", binding.build(), str(weights.on_gpu), *adapters)
+    adapters = [a for a in weights.lora if a.a is not None]
+    files = [*weights.header.files, *(a.path for a in adapters)]
+    where = f"{weights.device} {weights.gpu_layers}"
+    scales = [str(a.scale) for a in adapters]
+    key = cache.file_key(files, f"calibration {FORMAT}", binding.build(), where, *scales)
     known = cache.load("calibration", key)
     if known is not None:
         try:
@@ -130,17 +133,20 @@ def candidates(weights: Weights) -> list[tuple[float, str]]:
 
 
 def _probe_tokens(table: Table) -> list[int]:
-    """Three ids whose rows are not 0 (for which any multiplier would agree), spread over the vocabulary."""
+    """Three ids, spread over the vocabulary. Their rows are not 0, for which any multiplier would agree, and none is
+    another's, as the wrong row must be noticed; fewer where the table has no such three.
+    """
     n = table.n_vocab
-    ids: list[int] = []
+    found: dict[bytes, int] = {}  # row -> its id
     for start in (n // 3, n // 2, 2 * n // 3):
-        for i in range(start, min(start + 64, n)):
-            if i not in ids and np.abs(table.rows([i])).max() > 0:
-                ids.append(i)
+        for i in (*range(start, n), *range(start)):
+            row = table.rows([i])
+            if row.any() and row.tobytes() not in found:
+                found[row.tobytes()] = i
                 break
-    if not ids:
+    if not found:
         raise ModelError("the token-embedding table holds zeros only", "the model file may be damaged")
-    return ids
+    return list(found.values())
 
 
 def per_layer_scale(weights: Weights) -> float:
@@ -155,6 +161,8 @@ class _Measurement:
         self._weights, self._table, self._threads = weights, table, threads
         self._per_layer = (per_layer, per_layer_scale(weights)) if per_layer is not None else None
         self._ids = _probe_tokens(table)
+        self._others = _others(self._ids, table.n_vocab)
+        self._adapted = any(a.a is not None for a in weights.lora)
         self._tried: list[str] = []
 
     def result(self) -> Calibration:
@@ -166,18 +174,33 @@ class _Measurement:
                 raise ModelError(
                     f"{weights.header.path.name} gives logits that are not numbers", "the file may be damaged"
                 )
+            if not finite.any():
+                raise ModelError(f"{weights.header.path.name} rules out every token", "the file may be damaged")
             largest = float(np.abs(self._truth[finite]).max())
             # of the same thing twice: 0 on most back ends
-            noise = float(np.abs(self._logits(context, self._ids) - self._truth)[finite].max())
+            noise = self._apart(self._logits(context, self._ids))
+            if not noise <= GPU_TOLERANCE * largest:
+                raise ModelError(
+                    f"{weights.header.path.name}: the same three tokens twice give logits that differ by {noise:.2g}, where "
+                    f"the largest is {largest:.3g}: nothing can be measured on this device",
+                    "--gpu-layers 0 keeps to the CPU" if weights.on_gpu else "update or reinstall llama-cpp-python",
+                )
             self._all_outputs = self._hands_out_the_first(context)
             relative = GPU_TOLERANCE if weights.on_gpu else 0.0
-            if any(a.a is not None for a in weights.lora):
+            if self._adapted:
                 relative = max(relative, ADAPTER_TOLERANCE)
             self._tolerance = max(4 * noise, relative * largest)
+            if not self._apart(self._logits(context, self._others)) > self._tolerance:
+                raise ModelError(
+                    f"{weights.header.path.name} gives the same logits whatever token it reads",
+                    "the file may be damaged",
+                )
             why = no_batch(weights.header)
             if why is None and (found := self._try(context, (), "")):
                 return found
-        for carrier in [c for c in ("any", by_id(weights.header) or "a part of what it reads") if self._may_be(c)]:
+        # Where an id is known to decide something, three tokens that happen to agree in it prove nothing.
+        known = by_id(weights.header)
+        for carrier in [known] if known else ["any", "a part of what it reads"]:
             for nodes in self._node_sets():
                 with closing(self._context(nodes)) as context:
                     if found := self._try(context, nodes, carrier):
@@ -185,7 +208,9 @@ class _Measurement:
         raise ModelError(
             f"{weights.header.path.name} ({weights.header.arch}) cannot take mixtures: feeding a token's embedding does "
             f"not equal feeding the token (largest logit difference {', '.join(self._tried)})",
-            why or "this architecture uses the token id beside its embedding",
+            (MERGE if self._adapted else "")
+            or why
+            or "this architecture uses the token id beside its embedding: another model, or another llama-cpp-python",
         )
 
     def _hands_out_the_first(self, context: Context) -> bool:
@@ -194,10 +219,6 @@ class _Measurement:
         last = context.decode([0] * n, range(n), np.arange(n) == n - 1, self._ids)[0]
         to_first, to_last = (np.abs(last - self._truth[i])[self._finite[i]].max() for i in (0, n - 1))
         return bool(to_first < to_last)
-
-    def _may_be(self, carrier: str) -> bool:
-        """graniteswitch's ids matter only for the tokens that switch adapters, which a measurement may not meet."""
-        return carrier != "any" or not self._weights.substitutes
 
     def _node_sets(self) -> list[tuple[str, ...]]:
         sets: list[tuple[str, ...]] = [(n,) for n in NODES]
@@ -213,26 +234,30 @@ class _Measurement:
         context.cut(0, 0)
         return context.decode([0] * n, range(n), [True] * n, tokens)
 
+    def _apart(self, logits: Any) -> float:
+        """The largest difference to the truth. NaN for NaN, which is neither above nor below a limit."""
+        return float(np.abs(logits - self._truth)[self._finite].max())
+
     def _difference(self, context: Context, ids: list[int], carriers: list[int] | None, multiplier: float) -> float:
         """To the truth, of these ids as rows, with the given carriers."""
         fill(context, [Mixture.one_hot(i) for i in ids], self._table, multiplier, self._per_layer)
         if carriers is not None:
             context.carriers[: len(carriers)] = carriers
-        return float(np.abs(self._logits(context, None) - self._truth)[self._finite].max())
+        return self._apart(self._logits(context, None))
 
     def _try(self, context: Context, nodes: tuple[str, ...], carrier: str) -> Calibration | None:
         ids = self._ids
         how = OVERLAY + ", ".join(nodes) if nodes else BATCH
-        carriers = None if not nodes else ids if carrier != "any" else _others(ids, self._table.n_vocab)
+        carriers = None if not nodes else ids if carrier != "any" else self._others
         for multiplier, source in candidates(self._weights):
             try:
                 difference = self._difference(context, ids, carriers, multiplier)
             except ContextError:  # no such node
                 return None
             self._tried.append(f"{difference:.3g} by {how} with {source}")
-            if difference > self._tolerance:
+            if not difference <= self._tolerance:
                 continue
-            if carriers is ids and self._difference(context, _others(ids, self._table.n_vocab), ids, multiplier) == 0:
+            if carriers is ids and not self._difference(context, self._others, ids, multiplier) > self._tolerance:
                 continue  # the node is there, and nothing comes of it: the carriers alone made the logits
             return Calibration(
                 multiplier,

@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import importlib.metadata
 import importlib.util
+import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from softllama import __version__, cache, system
 from softllama.child import Send
 from softllama.doctor import NOTE, OK, PROBLEM, REINSTALL, Finding
-from softllama.errors import SoftLlamaError
+from softllama.errors import NotFiniteError, SoftLlamaError
 from softllama.system import size
 
 if TYPE_CHECKING:
@@ -41,20 +42,27 @@ class Report:
     def __init__(self, send: Send, part: str) -> None:
         self.send, self.part = send, part
 
-    def doing(self, text: str) -> None:
-        """Say what comes next."""
-        self.send({"doing": text})
+    def doing(self, name: str, text: str = "") -> None:
+        """Say what comes next: the finding's name, and what a reader is told."""
+        self.send({"doing": text or name, "name": name})
 
     def add(self, name: str, state: str, text: str, advice: str = "", **facts: Any) -> None:
         """One finding."""
-        self.send({"finding": dataclasses.asdict(Finding(self.part, name, state, text, advice, facts))})
+        self.found(Finding(self.part, name, state, text, advice, facts))
 
-    def check(self, name: str, what: Callable[[], Iterable[Finding] | None]) -> bool:
+    def found(self, f: Finding) -> None:
+        """A finding that was made elsewhere."""
+        self.send({"finding": dataclasses.asdict(dataclasses.replace(f, facts=_plain(f.facts)))})
+
+    def check(self, name: str, what: Callable[[], Iterable[Finding] | None], doing: str = "") -> bool:
         """Run a check, whose errors are findings. False if it failed."""
-        self.doing(name)
+        self.doing(name, doing)
         try:
             for f in what() or ():
-                self.send({"finding": dataclasses.asdict(f)})
+                self.found(f)
+        except NotFiniteError as e:  # whose hint is to ask the doctor
+            self.add(name, PROBLEM, e.message, "fetch the file again; on a GPU, try --gpu-layers 0")
+            return False
         except SoftLlamaError as e:
             self.add(name, PROBLEM, e.message, e.hint)
             return False
@@ -67,6 +75,15 @@ class Report:
         return True
 
 
+def _plain(x: Any) -> Any:
+    """JSON has neither NaN nor infinity."""
+    if isinstance(x, dict):
+        return {k: _plain(v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return [_plain(v) for v in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x
+
+
 # ---- the installation and the machine --------------------------------------------------------------------------------
 
 
@@ -76,7 +93,7 @@ def installation(send: Send) -> None:
     report.add(
         "softllama", OK, _versions(), version=__version__, python=platform.python_version(), optional=_optional()
     )
-    report.doing("the C module")
+    report.doing("C module", "the C module")
     try:
         importlib.import_module("softllama._shim")
     except ImportError as e:
@@ -141,6 +158,8 @@ def _llama() -> Iterable[Finding]:
         return
     if binding.VERSION != DEVELOPED:
         text += f" (softllama was developed on {DEVELOPED}; what differs is measured for each model)"
+    if binding.features():
+        text += f"; built with {', '.join(binding.features())}"
     yield Finding("installation", "llama.cpp", OK, text, "", facts)
 
 
@@ -258,9 +277,9 @@ def model(
     from softllama.model import Model
 
     report = Report(send, "model")
-    if not brief and not report.check("reading its header", lambda: _header(path)):
+    if not brief and not report.check("header", lambda: _header(path), "reading its header"):
         return
-    report.check("reading its table", lambda: _tables(path, threads))
+    report.check("table", lambda: _tables(path, threads, brief), "reading its tables")
     opened: list[Model] = []
 
     def load() -> Iterable[Finding]:
@@ -274,21 +293,21 @@ def model(
         opened.append(Model(path, lora=[(str(p), float(s)) for p, s in lora], trial=False, **options))
         return measured.loaded(opened[0], measured.clock() - start)
 
-    if not report.check("loading it", load):
+    if not report.check("loads", load, "loading it"):
         return
     m = opened[0]
     with m:
-        for name, check, always in (
-            ("its vocabulary", measured.vocabulary, False),
-            ("its chat template", measured.template, False),
-            ("how mixtures are fed", measured.fed, True),
-            ("one-hot mixtures and tokens", measured.exactness, True),
-            ("the same thing twice", measured.determinism, False),
-            ("speed", measured.speed, True),
-            ("memory of a context", measured.memory, False),
+        for name, doing, check, always in (
+            ("vocabulary", "its vocabulary", measured.vocabulary, False),
+            ("chat template", "its chat template", measured.template, False),
+            ("mixtures", "how mixtures are fed", measured.fed, True),
+            ("exact", "one-hot mixtures and tokens", measured.exactness, True),
+            ("repeats", "the same thing twice", measured.determinism, False),
+            ("speed", "speed", measured.speed, True),
+            ("memory", "memory of a context", measured.memory, False),
         ):
             if always or not brief:
-                report.check(name, lambda check=check: check(m))  # type: ignore[misc]
+                report.check(name, lambda check=check: check(m), doing)  # type: ignore[misc]
 
 
 def model_in_child(send: Send, **options: Any) -> None:
@@ -332,16 +351,19 @@ def _header(path: str) -> Iterable[Finding]:
     architectures.find_table(h)  # raises for what cannot take mixtures
 
 
-def _tables(path: str, threads: int | None) -> Iterable[Finding]:
+def _tables(path: str, threads: int | None, brief: bool) -> Iterable[Finding]:
     from softllama import measured
     from softllama.embeddings import Table
     from softllama.llama import architectures, binding, header
 
     h = header.read(path)
-    tensors = [architectures.find_table(h), architectures.per_layer(h)]
-    for tensor in tensors:
+    threads = threads or binding.physical_cores()
+    tables = {"table": architectures.find_table(h), "per-layer": architectures.per_layer(h)}
+    for name, tensor in tables.items():
         if tensor is not None:
-            yield from measured.rows(Table(tensor), threads or binding.physical_cores())
+            yield from measured.rows(Table(tensor), threads, name)
+    if not brief:
+        yield from measured.tensors(h, [t.name for t in tables.values() if t is not None], threads)
 
 
 def _count(n: int) -> str:

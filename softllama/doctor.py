@@ -63,7 +63,8 @@ class Diagnosis:
     @property
     def verdict(self) -> str:
         """A sentence for all of it."""
-        what = f"{self.model} is usable" if self.usable else f"{self.model} should not be used as it is"
+        name = self.model.strip() or "the model"
+        what = f"{name} is usable" if self.usable else f"{name} should not be used as it is"
         if (n := self.count(PROBLEM)) > 0:
             what += f": {n} problem{'s'[: n > 1]}"
         if (n := self.count(NOTE)) > 0:
@@ -108,16 +109,10 @@ def findings(
     Goes to the network only for a repository's file that is not on this machine, and not if `offline`; progress is then
     called with file, bytes so far and bytes in all.
     """
-    at = [""]
-
-    def tell(text: str) -> None:
-        at[0] = text
-        doing(text)
-
     if model is not None:
         checks.path(model)
     sound = True
-    for f in _in_child("installation", "softllama.checkup:installation", {}, tell, at):
+    for f in _in_child("installation", "softllama.checkup:installation", {}, doing):
         sound = sound and not (f.part == "installation" and f.state == PROBLEM)
         yield f
     if not sound:  # a model would say the same in worse words
@@ -131,7 +126,7 @@ def findings(
         return
     options = {"path": os.fspath(file), "n_ctx": n_ctx, "gpu_layers": gpu_layers, "threads": threads,
                "lora": [list(a) for a in lora], "rpc": rpc, "brief": model is None}  # fmt: skip
-    yield from _in_child("model", "softllama.checkup:model_in_child", options, tell, at, _size(Path(file)))
+    yield from _in_child("model", "softllama.checkup:model_in_child", options, doing, _size(Path(file)))
 
 
 def _size(path: Path) -> int:
@@ -145,27 +140,31 @@ def _size(path: Path) -> int:
 
 
 def _in_child(
-    part: str, function: str, arguments: dict[str, Any], tell: Callable[[str], None], at: list[str], n_bytes: int = 0
+    part: str, function: str, arguments: dict[str, Any], doing: Callable[[str], None], n_bytes: int = 0
 ) -> Generator[Finding]:
-    tell("starting a child process")
+    doing("starting a child process")
+    at = ["child process"]  # what is being looked at
     if not child.possible():
         yield Finding("installation", "child process", NOTE,
                       "this program is no Python that could start another, so a crash in llama.cpp would end it")  # fmt: skip
         yield from _here(function, arguments)
         return
-    limits: dict[str, Any] = {"seconds": SECONDS + n_bytes / SLOWEST, "memory": MEMORY + 3 * n_bytes}
+    # a context that was asked for may need any amount, and is compared with what is free before it is made
+    memory = None if arguments.get("n_ctx") else MEMORY + 3 * n_bytes
+    limits: dict[str, Any] = {"seconds": SECONDS + n_bytes / SLOWEST, "memory": memory}
     try:
         with closing(child.messages(function, arguments, **limits)) as found:
             for record in found:
                 if "doing" in record:
-                    tell(record["doing"])
+                    at[0] = record["name"]
+                    doing(record["doing"])
                 else:
                     yield Finding(**record["finding"])
     except SoftLlamaError as e:
         yield Finding(part, at[0], PROBLEM, e.message, e.hint)
     except child.DiedError as e:
         last = f"; its last line: {e.said}" if e.said else ""
-        advice = "" if not e.blame else REPORT if part == "model" else REINSTALL
+        advice = "please report it" if not e.blame else REPORT if part == "model" else REINSTALL
         yield Finding(part, at[0], PROBLEM, f"{e.how}{last}", advice, {"ended": e.how, "said": e.said})
 
 

@@ -22,30 +22,16 @@ class LowRank:
     order of a shape."""
 
     def __init__(self, a: Tensor, b: Tensor, factor: float) -> None:
-        self._a, self._factor = Table(a), np.float32(factor)
+        self._a = Table(a)
         self._b = Table(b).rows(range(b.shape[1])).astype(np.float64)  # (n_embd, rank)
-        self._kind = binding.table_type(b.ggml_type).name
-        self.key = f"{a.path} {a.path.stat().st_mtime_ns} {factor}"
+        self.path, self.factor = a.path, factor
 
     def add(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], threads: int = 1) -> None:
         """out[r, :n_embd] += factor * B Σ wᵢ A[i] of mixtures[r]."""
         mixed = np.empty((len(mixtures), self._a.n_embd), dtype=np.float32)
         self._a.mix(mixtures, mixed, 1.0, threads)
-        delta = (_as_in_product(mixed, self._kind) @ self._b.T).astype(np.float32)
-        out[: len(mixtures), : len(self._b)] += self._factor * delta
-
-
-def _as_in_product(a: NDArray[np.float32], kind: str) -> NDArray[np.float64]:
-    """What ggml's matrix product on a CPU makes of the other side before it multiplies: float16 for F16, blocks for Q8_0."""
-    if kind == "F16":
-        return a.astype(np.float16).astype(np.float64)
-    if kind == "Q8_0":
-        blocks = a.reshape(-1, 32).astype(np.float32)
-        d = np.abs(blocks).max(axis=1, keepdims=True) / np.float32(127)
-        q = np.rint(np.divide(blocks, d, out=np.zeros_like(blocks), where=d > 0))
-        rounded: NDArray[np.float64] = q * d.astype(np.float16).astype(np.float64)
-        return rounded.reshape(a.shape)
-    return a.astype(np.float64)
+        delta = (mixed.astype(np.float64) @ self._b.T).astype(np.float32)
+        out[: len(mixtures), : len(self._b)] += np.float32(self.factor) * delta
 
 
 class Table:
@@ -124,7 +110,8 @@ class Table:
     @cached_property
     def _norms(self) -> tuple[float, float]:
         """Mean row norm and root mean square of the entries. Reads the whole table once; remembered per file."""
-        key = cache.file_key([self._file], "norms", *(a.key for a in self._adapters))
+        files = [self._file, *(a.path for a in self._adapters)]
+        key = cache.file_key(files, "norms", *(str(a.factor) for a in self._adapters))
         known = cache.load("norms", key)
         if isinstance(known, list) and len(known) == 2 and all(isinstance(x, float) for x in known):
             return known[0], known[1]

@@ -8,7 +8,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import bench, thinking
+from softllama import bench, branch, kernels, thinking
 from softllama.calibration import GPU_TOLERANCE
 from softllama.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.embeddings import Table
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.llama import binding, plain, room
 from softllama.llama.context import Context
+from softllama.llama.header import Header
 from softllama.mixture import Mixture
 from softllama.system import size
 
@@ -40,15 +41,18 @@ POLICIES = ("soft_thinking:n=10", "full")
 
 
 def _finding(name: str, state: str, text: str, advice: str = "", **facts: Any) -> Finding:
-    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in facts.items()}
-    return Finding("model", name, state, text, advice, clean)
+    return Finding("model", name, state, text, advice, facts)
 
 
 def loaded(m: Model, seconds: float) -> Iterable[Finding]:
     """Where it runs, and why."""
     threads = f"{m.threads} thread{'s'[: m.threads > 1]}"
-    text = f"{m.name} in {seconds:.2g} s, on {m.device}, {threads}: {m.device_reason}"
+    text = f"as {m.name}, in {seconds:.2g} s, on {m.device}, {threads}: {m.device_reason}"
     yield _finding("loads", OK, text, seconds=seconds, device=m.device, reason=m.device_reason, threads=m.threads)
+    for a in m._weights.lora:
+        table = "; it changes the embedding table, and is mixed with its rows" if a.a is not None else ""
+        text = f"{a.path} with scale {a.scale:g}{table}"
+        yield _finding("adapter", OK, text, path=str(a.path), scale=a.scale, embedding=a.a is not None)
 
 
 def vocabulary(m: Model) -> Iterable[Finding]:
@@ -92,13 +96,20 @@ def fed(m: Model) -> Iterable[Finding]:
     """How rows go in, as the calibration found."""
     c = m.calibration
     times = "" if c.multiplier == 1 else f", times {c.multiplier:g} ({c.source})"
-    how, _, by = c.sentence.partition("; ")
+    _, _, by = c.sentence.partition("; ")
     by = f"; {by}" if by else ""
+    how = "as embeddings in a batch"
+    if c.nodes:
+        how = f"by {c.how}: written over what llama.cpp looks up for other tokens"
     alone = "; it is a diffusion model, which can be probed, and continues nothing" if m.diffusion else ""
-    yield _finding("mixtures", OK, f"fed by {how}{times}{by}{alone}", diffusion=m.diffusion, **dataclasses.asdict(c))
+    if m.diffusion and m.tokenizer.mask is None:
+        text = "it is a diffusion model, which can only be probed, and its vocabulary names no mask token to be asked about"
+        yield _finding("mixtures", PROBLEM, text, branch.NO_MASK, diffusion=True, **dataclasses.asdict(c))
+        return
+    yield _finding("mixtures", OK, f"fed {how}{times}{by}{alone}", diffusion=m.diffusion, **dataclasses.asdict(c))
 
 
-def rows(table: Table, threads: int) -> Iterable[Finding]:
+def rows(table: Table, threads: int, name: str = "table") -> Iterable[Finding]:
     """Are all numbers of a table finite, and is a mixture what plain arithmetic makes of its rows? Needs no loaded model."""
     start = clock()
     bad = table.damaged(threads)
@@ -108,7 +119,7 @@ def rows(table: Table, threads: int) -> Iterable[Finding]:
         some = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
         first = [int(i) for i in bad[:20]]
         text = f"{len(bad):,} of {scanned} hold numbers that are not finite: {some}"
-        yield _finding("table", PROBLEM, text, "fetch the file again", damaged=len(bad), first=first)
+        yield _finding(name, PROBLEM, text, "fetch the file again", damaged=len(bad), first=first)
         return
     rng = np.random.default_rng(2)
     ids = np.unique(rng.integers(0, table.n_vocab, 1000))
@@ -120,10 +131,30 @@ def rows(table: Table, threads: int) -> Iterable[Finding]:
     facts: dict[str, Any] = {"damaged": 0, "seconds": seconds, "error": error}
     if not error < 1e-4:
         text = f"{scanned}: a mixture of {len(ids):,} is wrong by {error:.2g} of its size"
-        yield _finding("table", PROBLEM, text, "SOFTLLAMA_ISA=scalar may avoid it; please report it", **facts)
+        yield _finding(name, PROBLEM, text, "SOFTLLAMA_ISA=scalar may avoid it; please report it", **facts)
         return
-    text = f"{scanned}: all finite ({1000 * seconds:.3g} ms); a mixture of {len(ids):,} is right to {error:.1g}"
-    yield _finding("table", OK, text, **facts)
+    text = f"{scanned}: all finite ({1000 * seconds:.3g} ms); a mixture of {len(ids):,} is right to {error:.1g} of its size"
+    yield _finding(name, OK, text, **facts)
+
+
+def tensors(h: Header, tables: Collection[str], threads: int) -> Iterable[Finding]:
+    """Are the numbers of all other tensors finite? Reads the whole file, as a model's first use does."""
+    start, damaged, n = clock(), dict[str, int](), 0
+    for t in h.tensors.values():
+        if t.name not in tables and t.size and binding.has_floats(t.ggml_type):
+            kind, n = binding.table_type(t.ggml_type), n + 1
+            rows = kernels.Rows(t.rows(), t.shape[0], kind.block, kind.to_float, t.ggml_type)
+            if k := len(kernels.damaged_rows(rows, threads)):
+                damaged[t.name] = k
+    facts: dict[str, Any] = {"n": n, "damaged": damaged, "seconds": clock() - start}
+    if damaged:
+        some = ", ".join(f"{name[:60]} ({k:,} rows)" for name, k in list(damaged.items())[:3])
+        text = f"{len(damaged):,} of {n:,} others hold numbers that are not finite: {some}"
+        yield _finding(
+            "tensors", PROBLEM, text + (", ..." if len(damaged) > 3 else ""), "fetch the file again", **facts
+        )
+        return
+    yield _finding("tensors", OK, f"{n:,} others: all finite ({facts['seconds']:.2g} s)", **facts)
 
 
 def _ids(m: Model, n: int) -> NDArray[np.int64]:
@@ -136,41 +167,52 @@ def _room(m: Model, n: int) -> int:
 
 
 def exactness(m: Model) -> Iterable[Finding]:
-    """Tokens and their one-hot rows, fed side by side in batches of many sizes from the first position to the last.
+    """Tokens and their one-hot rows, fed side by side in batches of many sizes, from the first position of a context to its
+    last, and again from the first with other tokens until there were enough. Where rows are written over llama.cpp's
+    nodes, the tokens that stand in for them are wrong on purpose, unless they decide something themselves.
 
     A diffusion model keeps nothing, so each batch begins at the first position there.
     """
     n, sizes = _room(m, POSITIONS), [b for b in BATCHES if b <= m.n_ctx_limit]
-    ids, at, worst, largest, other, bad, began = _ids(m, n), 0, 0.0, 0.0, 0, 0, clock()
+    ids, began = _ids(m, POSITIONS), clock()
+    at = other = bad = where = deepest = 0  # where: in the context
+    worst = largest = 0.0
     done: list[int] = []
     context = partial(m.context_without_order, n, n_outputs=max(sizes))
     with closing(context()) as one, closing(context()) as two:
-        while at < n and (at < AT_LEAST or clock() - began < SECONDS):
-            b = min(sizes[len(done) % len(sizes)], n - at)
+        while at < len(ids) and (at < AT_LEAST or clock() - began < SECONDS):
+            if where >= n or m.diffusion:
+                where = 0
+                one.cut(0, 0)
+                two.cut(0, 0)
+            b = min(sizes[len(done) % len(sizes)], n - where, len(ids) - at)
             part = ids[at : at + b]
-            start = 0 if m.diffusion else at
-            where = ([0] * b, range(start, start + b), [True] * b)
-            truth = one.decode(*where, part)
+            batch = ([0] * b, range(where, where + b), [True] * b)
+            truth = one.decode(*batch, part)
             m.fill_rows(two, [Mixture.one_hot(int(i)) for i in part])
-            found = two.decode(*where)
+            if m.calibration.carrier == "any":
+                two.carriers[:b] = (part + 1) % m.n_vocab
+            found = two.decode(*batch)
             finite = np.isfinite(truth) & np.isfinite(found)
             bad += int((~finite & ~(np.isneginf(truth) & np.isneginf(found))).sum())
             if finite.any():
                 worst = max(worst, float(np.abs(truth - found)[finite].max()))
                 largest = max(largest, float(np.abs(truth[finite]).max()))
             other += int((truth.argmax(axis=1) != found.argmax(axis=1)).sum())
-            at += b
+            at, where = at + b, where + b
+            deepest = max(deepest, where)
             done.append(b)
     relative = worst / largest if largest else 0.0
-    facts: dict[str, Any] = {"positions": at, "batches": sorted(set(done)), "difference": worst, "largest_logit": largest,
-             "relative": relative, "other_argmax": other, "not_finite": bad, "seconds": clock() - began}  # fmt: skip
-    shape = f"{at} positions in batches of {min(done)} to {max(done)}"
+    facts: dict[str, Any] = {"tokens": at, "positions": deepest, "batches": sorted(set(done)), "difference": worst,
+             "largest_logit": largest, "relative": relative, "other_argmax": other, "not_finite": bad,
+             "seconds": clock() - began}  # fmt: skip
+    shape = f"{at} tokens at positions 0 to {deepest - 1}, in batches of {min(done)} to {max(done)}"
     if bad:
-        yield _finding("logits", PROBLEM, f"{bad:,} logits of {at} positions are NaN or infinite",
+        yield _finding("logits", PROBLEM, f"{bad:,} logits after {at} tokens are NaN or infinite",
                        "the file may be damaged: fetch it again; on a GPU, try --gpu-layers 0", **facts)  # fmt: skip
         return
     yield _finding(
-        "logits", OK, f"all finite at {at} positions, the largest {largest:.3g}", not_finite=0, largest=largest
+        "logits", OK, f"all finite after {at} tokens, the largest {largest:.3g}", not_finite=0, largest=largest
     )
     if worst == 0:
         yield _finding(

@@ -62,7 +62,8 @@ def of(
     try:
         n_bytes = sum(f.stat().st_size for f in files)
         files = [*files, *(Path(p) for p, _ in lora)]
-        key = cache.file_key(files, f"trial {FORMAT}", binding.build(), str(weights.on_gpu))
+        where = f"{weights.device} {weights.gpu_layers}"
+        key = cache.file_key(files, f"trial {FORMAT}", binding.build(), where)
     except OSError:
         return None  # an adapter that is not there: loading it says so
     if asked is None and cache.load("trial", key):

@@ -18,6 +18,7 @@ import pytest
 import softllama as sl
 from softllama.llama import binding
 from softllama.mixture import Mixture
+from softllama.overlay import Overlay
 from tests import tiny, tiny_more
 from tests.conftest import ROOT
 
@@ -183,6 +184,17 @@ def test_hidden_states_that_do_not_fit_are_refused_before_llama_cpp_aborts(
 
 
 # ---- the script
+
+
+@pytest.mark.parametrize("name", [n for n in OVERLAY if n not in BY_HEAVIEST])
+def test_it_notices_rows_that_go_nowhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the right carriers, an overlay that writes nothing would be exact."""
+    with sl.load(tiny_more.write(tmp_path, name), threads=1) as model:
+        monkeypatch.setattr(Overlay, "arm", lambda self, n: None)
+        monkeypatch.setattr(Overlay, "unwritten", lambda self: "")
+        assert architectures.measure(model)["difference"] == 0
+        architectures.mislead(model)
+        assert architectures.measure(model)["difference"] > 1e-2
 
 
 def test_a_crash_of_the_child_is_a_row(rows: Rows) -> None:

@@ -121,6 +121,7 @@ RECIPES: dict[str, Recipe] = {
     "chameleon": _(n_vocab=9000),
     "chatglm": _(),
     "codeshell": _(),
+    "codeshell+tied": _(without="^token_embd"),
     "cogvlm": _(MHA),
     "cohere2": _(WINDOW, {"logit_scale": 0.5}),
     "cohere2moe": _(MOE, TURNS, {"logit_scale": 0.5}),

@@ -117,7 +117,7 @@ def read(h: header.Header) -> dict[str, Any]:
 
     def number(key: str) -> int:
         value = h.get(f"{{arch}}.{key}", 0)
-        return int(value) if isinstance(value, int | float) else 0
+        return int(value) if isinstance(value, int) else 0
 
     return {
         "files": [str(f) for f in h.files],

@@ -159,11 +159,12 @@ def find_table(h: Header) -> Tensor:
     if h.kind == "adapter":
         raise ModelError(f"{h.path} is a LoRA adapter, not a model", "load its base model and add --lora FILE")
     if h.kind == "imatrix":
-        raise ModelError(f"{h.path} is an importance matrix, not a model")
+        raise ModelError(f"{h.path} is an importance matrix, not a model", "name the model that it was made for")
     if not h.arch:
         raise ModelError(f"{h.path} does not name its architecture", "fetch the file again")
     if (why := refusal(h)) is not None:
-        raise ModelError(f"{h.path.name} ({h.arch}) cannot take mixtures: {why}")
+        hint = "name the model beside it" if h.arch in {"clip", *_DRAFT} else "name a model that continues text"
+        raise ModelError(f"{h.path.name} ({h.arch}) cannot take mixtures: {why}", hint)
     if (wrong := damage(h)) is not None:
         raise ModelError(f"{h.path} is damaged: its header says {wrong}", "fetch the file again")
     names = ["token_embd.weight", *(["output.weight"] if h.arch == "codeshell" else [])]
@@ -179,7 +180,10 @@ def find_table(h: Header) -> Tensor:
         or n_embd % t.block
         or table.size != n_embd // t.block * t.block_bytes * n_vocab
     ):
-        raise ModelError(f"{h.path}: {table.name} has the shape {table.shape}, which does not fit its type {t.name}")
+        raise ModelError(
+            f"{h.path}: {table.name} has the shape {table.shape}, which does not fit its type {t.name}",
+            "fetch the file again",
+        )
     return table
 
 

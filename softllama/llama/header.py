@@ -6,6 +6,7 @@ Knows files, splits and what they hold. Does not know which of them can take mix
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import re
 from collections.abc import Callable
@@ -79,8 +80,8 @@ class Tensor:
     size: int  # bytes
 
     def rows(self) -> NDArray[np.uint8]:
-        """The matrix's rows in the file's mapping, read-only: (n_rows, row_bytes) uint8."""
-        n_rows = self.shape[1]
+        """The rows in the file's mapping, those of all matrices of a stack: read-only, (n_rows, row_bytes) uint8."""
+        n_rows = math.prod(self.shape[1:])
         shape = (n_rows, self.size // n_rows)
         try:
             return np.memmap(self.path, dtype=np.uint8, mode="r", offset=self.offset, shape=shape)
@@ -142,13 +143,19 @@ def read(path: str | os.PathLike[str], one: Callable[[Path], Parts] | None = Non
     if isinstance(count, int) and count > 1:
         m = re.fullmatch(r"(.*)-(\d{5})-of-(\d{5})\.gguf", first.name)
         if not m or int(m[3]) != count:
-            raise ModelError(f"{first} is one of {count} files of a split model, but its name does not say which")
+            raise ModelError(
+                f"{first} is one of {count} files of a split model, but its name does not say which",
+                f"give all of them their names back: NAME-00001-of-{count:05d}.gguf and so on",
+            )
         names = [first.with_name(f"{m[1]}-{i:05d}-of-{m[3]}.gguf") for i in range(1, count + 1)]
         if int(m[2]) != 1:
             raise ModelError(f"{first} is file {int(m[2])} of {count} of a split model", f"name the first: {names[0]}")
         for other in names[1:]:
             if not other.is_file():
-                raise ModelError(f"{first.name} needs {count} files, and {other.name} is not beside it")
+                raise ModelError(
+                    f"{first.name} needs {count} files, and {other.name} is not beside it",
+                    "fetch that one, too, into the same folder",
+                )
             stamps.append(_stamp_of(other))
             tensors |= one(check_path(other))[1]
         files = names
@@ -165,13 +172,13 @@ def _stamp_of(path: Path) -> tuple[int, ...]:
     try:
         return _stamp(path)
     except OSError as e:
-        raise ModelError(f"cannot read {str(path)!r}: {e.strerror}") from None
+        raise ModelError(f"cannot read {str(path)!r}: {e.strerror}", "check the path") from None
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
     """The path of a readable file that begins like a GGUF. Raises ModelError with what is wrong instead."""
     if not isinstance(path, str | os.PathLike):
-        raise ModelError(f"a model is named by a path, not by {type(path).__name__}")
+        raise ModelError(f"a model is named by a path, not by {type(path).__name__}", "-m FILE.gguf")
     try:
         p = Path(path).expanduser()
     except RuntimeError:  # ~user without such a user
@@ -186,16 +193,18 @@ def check_path(path: str | os.PathLike[str]) -> Path:
             hint = f"in that folder: {', '.join(n.name for n in near)}" if near else "check the path"
             raise ModelError(f"there is no file {p}", hint)
         if not p.is_file():
-            raise ModelError(f"{p} is not a regular file")
+            raise ModelError(f"{p} is not a regular file", "-m FILE.gguf names a file")
         with p.open("rb") as f:
             magic = f.read(4)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
-        raise ModelError(f"cannot read {str(p)!r}: {reason}") from None
+        raise ModelError(f"cannot read {str(p)!r}: {reason}", "check the path, and whether you may read it") from None
     if not magic:
         raise ModelError(f"{p} is empty", "the download may have failed; fetch it again")
     if magic == b"FUGG":
-        raise ModelError(f"{p} is a big-endian GGUF, which this machine cannot use")
+        raise ModelError(
+            f"{p} is a big-endian GGUF, which this machine cannot use", "fetch the usual, little-endian one"
+        )
     if magic != b"GGUF":
         raise ModelError(
             f"{p} is not a GGUF file: it begins with {magic!r}, not b'GGUF'", "softllama reads .gguf models"

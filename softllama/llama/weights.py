@@ -25,6 +25,7 @@ from softllama.llama.binding import Held, api
 from softllama.llama.header import Header, Tensor
 
 FORKED = "this process was forked from one that had used a model, and llama.cpp's threads do not survive that"
+MERGE = "merge it into the model first, with llama.cpp's llama-export-lora"
 HOW_TO_FORK = "start it with multiprocessing.get_context('spawn'), or load no model before"
 
 
@@ -136,7 +137,8 @@ class Weights:
         if self.n_embd_inp < self.n_embd or self.n_vocab != self.table.shape[1]:
             raise ModelError(
                 f"{self.header.path.name} ({self.header.arch}) cannot take mixtures: its table is "
-                f"{self.table.shape[:2]}, and llama.cpp expects ({self.n_embd_inp}, {self.n_vocab})"
+                f"{self.table.shape[:2]}, and llama.cpp expects ({self.n_embd_inp}, {self.n_vocab})",
+                "fetch the file again, or another conversion of it",
             )
         self.lora = tuple(self._load_lora(p, s) for p, s in lora or ())
 
@@ -194,17 +196,16 @@ class Weights:
     def _check_embedding(self, h: Header) -> None:
         """Adapters that change an embedding table: one form of them is mixed as well."""
         changed = [n for n in h.tensors if n.startswith(("token_embd", "per_layer_token_embd", self.table.name))]
-        hint = "merge it into the model first, with llama.cpp's llama-export-lora"
         for name in changed:
             if name.startswith("per_layer"):
-                raise ModelError(f"llama.cpp would ignore that the adapter {h.path.name} changes {name}", hint)
+                raise ModelError(f"llama.cpp would ignore that the adapter {h.path.name} changes {name}", MERGE)
             if name not in ("token_embd.weight.lora_a", "token_embd.weight.lora_b"):
-                raise ModelError(f"the adapter {h.path.name} changes the token-embedding table by {name}", hint)
+                raise ModelError(f"the adapter {h.path.name} changes the token-embedding table by {name}", MERGE)
         if changed and "output.weight" not in self.header.tensors:
             raise ModelError(
                 f"the adapter {h.path.name} changes the token-embedding table, which is the model's output matrix, too: "
                 "llama.cpp would end the process",
-                hint,
+                MERGE,
             )
         for name in changed:
             binding.table_type(h.tensors[name].ggml_type)
