@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from softllama.trace import Trace
 
 N_CTX_DEFAULT = 4096  # positions a session has room for, unless the model's own context is smaller or n_ctx says more
+NAME = 100  # characters of a model's name: a damaged file's may have thousands
 SMALL = 16 << 20  # bytes of weights below which a second thread costs more than it brings
 FORKS = 16  # sequences in a session's context; forks beyond them get a context of their own
 FORKS_RECURRENT = 4  # each one has a whole state set aside
@@ -143,8 +144,9 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The name in the file, or the file's."""
-        return str(self._weights.header.get("general.name") or self._weights.header.path.stem)
+        """The name in the file, as far as it is one for a line of text, or the file's."""
+        name = str(self._weights.header.get("general.name") or "")
+        return "".join(c for c in name if c.isprintable())[:NAME] or self._weights.header.path.stem
 
     @property
     def n_vocab(self) -> int:

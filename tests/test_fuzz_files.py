@@ -98,6 +98,16 @@ def test_what_fuzzing_found_is_refused(
     assert len(e.value.message) < forked.SENTENCE
 
 
+def test_a_name_of_any_length_is_one_for_a_sentence(tmp_path: Path) -> None:
+    fuzzer = forked.Fuzzer(0, tmp_path)
+    data = fuzzer.model("architecture llada").read_bytes()
+    for name, said in (("x" * 5000, "x" * 100 + " (llada)"), ("a\n\x1b[31mb", "a[31mb (llada)"), ("\n", "m (llada)")):
+        (tmp_path / "m.gguf").write_bytes(edited(data, "general.name", 8, name.encode()))
+        with sl.load(tmp_path / "m.gguf", threads=1) as model, pytest.raises(sl.ModelError) as e:
+            model.generate("The dog")
+        assert e.value.message.startswith(f"{said} is a diffusion model")
+
+
 def test_a_byte_token_whose_number_is_none_is_no_byte_token(tmp_path: Path) -> None:
     data = tiny.write_model(tmp_path / "m.gguf", tokenizer="spm").read_bytes()
     (tmp_path / "m.gguf").write_bytes(data.replace(b"<0xE4>", b"<0x=4>"))
