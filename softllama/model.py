@@ -19,9 +19,8 @@ from softllama.calibration import Calibration, calibrate, fill, per_layer_scale,
 from softllama.distribution import Distribution
 from softllama.embeddings import LowRank, Table
 from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
-from softllama.llama import room
 from softllama.llama.binding import physical_cores
-from softllama.llama.context import N_BATCH, Context
+from softllama.llama.context import Context
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
 from softllama.llama.weights import Weights
@@ -321,9 +320,7 @@ class Model:
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
         n_ctx = self.n_ctx if n_ctx is None else checks.whole("n_ctx", n_ctx)
-        if not self._weights.on_gpu and n_ctx > 0:  # first as if for one sequence, whose hint is the simpler one
-            room.check(self._weights.header, n_ctx, 1, min(n_ctx, N_BATCH), 1)
-        context = self.context(n_ctx, FORKS_RECURRENT if self.recurrent else FORKS)
+        context = self.context(n_ctx, FORKS_RECURRENT if self.recurrent else FORKS, branches=True)
         seq = context.take()
         assert seq is not None
         return Session(self, context, seq)
