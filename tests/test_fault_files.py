@@ -391,6 +391,29 @@ def test_ctrl_c_in_a_pull_leaves_what_the_next_one_goes_on_with(tmp_path: Path) 
     assert not list(tmp_path.rglob("*.incomplete"))
 
 
+def test_ctrl_c_while_llama_cpp_python_loads_the_model_of_a_benchmark_is_not_lost() -> None:
+    """It calls Python, where ctypes prints an exception and goes on, and it throws away what is printed."""
+    code = """
+import ctypes, os, signal, llama_cpp, softllama as sl
+from softllama import faults
+from softllama.llama import plain
+faults.flag_interrupts()
+class Llama:
+    def __init__(self, *a, **k):
+        ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))()
+llama_cpp.Llama = Llama
+model = sl.load(threads=1)
+try:
+    plain.high_level(model.path, [5], 1, 64, 1)
+except KeyboardInterrupt:
+    print("interrupted")
+loop = plain.Loop(model.context(64), [5, 6])  # the flag that ended nothing is down again
+loop.run(2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert (done.stdout, done.stderr, done.returncode) == ("interrupted\n", "", 0)
+
+
 def test_ctrl_c_does_not_wait_for_the_batch_it_falls_into(tmp_path: Path) -> None:
     """One batch that takes seconds: with llama.cpp's abort callback it ends at once."""
     code = """
