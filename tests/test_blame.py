@@ -128,6 +128,33 @@ def test_streams_and_searches_and_chats_name_theirs(model: sl.Model, monkeypatch
         assert "element 0 is inf" in e.value.message
 
 
+@pytest.mark.parametrize(
+    ("study", "where"),
+    [
+        (["mixing", "--pairs", "2", "--controls", "0", "--no-layers"], "after the prompt with ending"),
+        (["feedback"], "after the prompt with ending"),
+        (["thinking"], "after the prompt of problem 0, greedy"),
+    ],
+)
+def test_a_study_says_where_it_was(cli: Cli, monkeypatch: pytest.MonkeyPatch, study: list[str], where: str) -> None:
+    from softllama.llama.context import Context
+
+    whole, calls = Context.decode, [0]
+
+    def spoilt(self: Context, *a: Any, **k: Any) -> Any:
+        logits = whole(self, *a, **k)
+        calls[0] += 1
+        if calls[0] > 4 and len(logits):  # the calibration comes first
+            logits[-1, 0] = np.nan
+        return logits
+
+    monkeypatch.setattr(Context, "decode", spoilt)
+    code, out, err = cli("study", *study, "-q")
+    assert (code, out) == (1, "")
+    assert where in err
+    assert "element 0 is nan" in err
+
+
 def test_an_evaluation_names_the_problem_and_keeps_what_there_is(poisoned: Poisoned, tmp_path: Path) -> None:
     data, out = tmp_path / "d.jsonl", tmp_path / "r.jsonl"
     data.write_text("".join(json.dumps({"question": f"The dog {i}", "answer": "x"}) + "\n" for i in range(4)))

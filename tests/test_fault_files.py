@@ -333,7 +333,7 @@ def ready(p: subprocess.Popen[str], lines: int, path: Path) -> None:
 def test_an_evaluation_that_sigterm_stops_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     data = tmp_path / "d.jsonl"
     animals = ("cat", "hen", "fox", "cow", "pig")
-    questions = [{"question": f"Which is bigger, the dog or the {a}?", "answer": "dog"} for a in animals * 2]
+    questions = [{"question": f"Which is bigger, the dog or the {a}?", "answer": "dog"} for a in animals * 8]
     data.write_text("".join(json.dumps(q) + "\n" for q in questions))
 
     def start(name: str) -> subprocess.Popen[str]:
@@ -354,7 +354,7 @@ def test_an_evaluation_that_sigterm_stops_goes_on_and_ends_as_if_it_had_not_been
     assert p.returncode == 143, err
     assert "interrupted" in err
     assert "Traceback" not in err
-    assert 3 <= len(lines("stopped")) < 21
+    assert 3 <= len(lines("stopped")) < 81  # which takes half a second
     for name in ("stopped", "whole"):
         p = start(name)
         p.communicate(timeout=60)
@@ -371,7 +371,7 @@ def test_ctrl_c_in_a_pull_leaves_what_the_next_one_goes_on_with(tmp_path: Path) 
     with serve() as server:
         server.repos["user/words"] = {"words-Q8_0.gguf": data}
         env["HF_ENDPOINT"] = server.url
-        for slow, after in ((0.02, 0.05), (0.02, 0.4), (0.02, 0.4), (0.0, 60.0)):
+        for slow, after in ((0.05, 0.05), (0.05, 1.0), (0.05, 1.0), (0.0, 60.0)):  # of two seconds
             server.slow, before = slow, len(server.ranges())
             p = subprocess.Popen(
                 [sys.executable, "-m", "softllama", "models", "pull", "user/words"], env=env, cwd=ROOT, text=True,
@@ -428,15 +428,19 @@ context = model.context(rows)
 def batch():
     context.cut(0, 0)
     context.decode([0] * rows, range(rows), [False] * (rows - 1) + [True], [5] * rows)
-batch()
-start = time.perf_counter(); batch(); whole = time.perf_counter() - start
-threading.Timer(whole / 10, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-start = time.perf_counter()
-try:
-    batch()
-    time.sleep(1)
-except KeyboardInterrupt:
-    print((time.perf_counter() - start) / whole)
+def seconds(f):
+    start = time.perf_counter()
+    f()
+    return time.perf_counter() - start
+def interrupted():
+    threading.Timer(whole / 10, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    try:
+        batch()
+        time.sleep(10)
+    except KeyboardInterrupt:
+        pass
+whole = min(seconds(batch) for _ in range(4))
+print(min(seconds(interrupted) for _ in range(4)) / whole)  # the least of each: other work on the machine only adds
 context.cut(0, 0)
 if flagged:
     batch()  # what was stopped has left nothing behind
