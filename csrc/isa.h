@@ -36,6 +36,9 @@
 #define FETCH(p) (void)(p)
 #endif
 
+/* 0 if a size is usable */
+static inline int bad_size(int64_t n) { return n < 1 || n > SOFTMIX_MAX_N; }
+
 #define LANES 16 /* partial sums of a pass over logits */
 
 #define JOIN_(a, b) a##b
@@ -62,13 +65,15 @@ softmix_flush softmix_flusher(int isa);
 
 /* What is known of logits in one pass, and in a second. (scan.c) */
 typedef struct {
-    int64_t (*peak)(const float *z, int64_t n, float *max);
+    float (*highest)(const float *z, int64_t n);
     void (*sums)(const float *z, int64_t n, double max, double inv_t, double *s, double *sx);
     void (*probs)(const float *z, int64_t n, double max, double inv_t, double inv_s, float *p);
     void (*bins)(const float *z, int64_t n, double max, double inv_t, int far, double *mass);
     int64_t (*pick)(const float *z, int64_t n, float least, int32_t *ids);
     int (*above)(const float *v, float than);
     double (*js)(const float *a, const float *b, int64_t n, double ln_a, double ln_b);
+    void (*js_two)(const float *const *many, const double *ln, int64_t count, const float *const *two, const double *ln_two,
+                   int64_t at, int64_t n, double *sums);
 } softmix_scan;
 
 const softmix_scan *softmix_scanner(int isa);

@@ -4,20 +4,20 @@
  * a register.
  */
 
-/* e^x for x <= 0, relative error below 3e-15; 0 below -708. x = k ln 2 + r, |r| <= ln 2 / 2; e^r is a polynomial of
+/* e^x for x <= 0, relative error below 1e-15; 0 below -708. x = k ln 2 + r, |r| <= ln 2 / 2; e^r is a polynomial of
  * degree 10 (Chebyshev interpolation); the exponent k goes in as bits. e^0 is exactly 1. */
 TARGET static inline double NAME(exp_)(double x) {
     const double big = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to a whole number in the low bits */
     const double y = x < -708.0 ? -708.0 : x;
-    const double t = y * 1.4426950408889634 + big;
+    const double t = fma(y, 1.4426950408889634, big);
     const double k = t - big;
-    const double r = (y - k * 0x1.62e42fee00000p-1) - k * 0x1.a39ef35793c76p-33;
+    const double r = fma(k, -0x1.a39ef35793c76p-33, fma(k, -0x1.62e42fee00000p-1, y));
     const double r2 = r * r, r4 = r2 * r2;
-    const double a = (1.0 + r * 0x1.0000000000023p+0) + r2 * (0x1.ffffffffffbdcp-2 + r * 0x1.555555554b107p-3);
-    const double b = (0x1.555555560f031p-5 + r * 0x1.1111112dd9716p-7) +
-                     r2 * (0x1.6c16bee9d2561p-10 + r * 0x1.a01979ef0c710p-13);
-    const double c = (0x1.a0209a80ad498p-16 + r * 0x1.72f94b07effaap-19) + r2 * 0x1.224e25d68aec1p-22;
-    const double p = a + r4 * (b + r4 * c);
+    const double a = fma(r2, fma(r, 0x1.555555554b107p-3, 0x1.ffffffffffbdcp-2), fma(r, 0x1.0000000000023p+0, 1.0));
+    const double b = fma(r2, fma(r, 0x1.a01979ef0c710p-13, 0x1.6c16bee9d2561p-10),
+                         fma(r, 0x1.1111112dd9716p-7, 0x1.555555560f031p-5));
+    const double c = fma(r2, 0x1.224e25d68aec1p-22, fma(r, 0x1.72f94b07effaap-19, 0x1.a0209a80ad498p-16));
+    const double p = fma(r4, fma(r4, c, b), a);
     uint64_t bits, scale;
     double e;
     memcpy(&bits, &t, 8);
@@ -29,7 +29,7 @@ TARGET static inline double NAME(exp_)(double x) {
 
 #if VECTORS
 /* The largest of n values, n a multiple of LANES; NaN if any is NaN or +inf. */
-TARGET static inline float NAME(highest_)(const float *z, int64_t n) {
+TARGET static inline float NAME(of_lanes_)(const float *z, int64_t n) {
     const __m256 inf = _mm256_set1_ps(INFINITY);
     __m256 a = _mm256_set1_ps(-INFINITY), b = a, good = _mm256_cmp_ps(a, inf, _CMP_LT_OQ);
     for (int64_t i = 0; i < n; i += LANES) {
@@ -53,7 +53,7 @@ TARGET static int NAME(above_)(const float *v, float than) {
     return _mm256_movemask_ps(any) != 0;
 }
 #else
-static inline float NAME(highest_)(const float *z, int64_t n) {
+static inline float NAME(of_lanes_)(const float *z, int64_t n) {
     float m[LANES], high = -INFINITY;
     int32_t bad = 0;
     for (int l = 0; l < LANES; l++) m[l] = -INFINITY;
@@ -74,31 +74,15 @@ static int NAME(above_)(const float *v, float than) {
 }
 #endif
 
-/* The first index of the largest value, or -(i+1) for a NaN or +inf at i; -1 if all are -inf. */
-TARGET static int64_t NAME(peak_)(const float *z, int64_t n, float *max) {
-    float best = -INFINITY;
-    int64_t block = 0;
-    for (int64_t at = 0; at < n; at += 1024) { /* the place is looked for in one block only */
-        const int64_t end = at + 1024 < n ? at + 1024 : n, whole = (end - at) / LANES * LANES;
-        float high = NAME(highest_)(z + at, whole);
-        for (int64_t i = at + whole; i < end; i++) {
-            if (!(z[i] < INFINITY)) high = NAN; /* which no later value replaces */
-            else if (z[i] > high) high = z[i];
-        }
-        if (isnan(high)) {
-            for (int64_t i = at; i < end; i++) {
-                if (!(z[i] < INFINITY)) return -(i + 1);
-            }
-        }
-        if (high > best) {
-            best = high;
-            block = at;
-        }
+/* The largest of n values; NaN if any is NaN or +inf. */
+TARGET static float NAME(highest_)(const float *z, int64_t n) {
+    const int64_t whole = n / LANES * LANES;
+    float high = NAME(of_lanes_)(z, whole);
+    for (int64_t i = whole; i < n; i++) {
+        if (!(z[i] < INFINITY)) high = NAN; /* which no later value replaces */
+        else if (z[i] > high) high = z[i];
     }
-    *max = best;
-    if (best == -INFINITY) return -1;
-    while (z[block] != best) block++;
-    return block;
+    return high;
 }
 
 /* s = sum e^x, sx = sum x e^x, x = (z - max) inv_t */
@@ -111,14 +95,14 @@ TARGET static void NAME(sums_)(const float *z, int64_t n, double max, double inv
             const double d = ((double)z[i + l] - max) * inv_t, x = d < -746.0 ? -746.0 : d; /* -inf times 0 is no number */
             const double e = NAME(exp_)(x);
             a[l] += e;
-            b[l] += x * e;
+            b[l] = fma(x, e, b[l]);
         }
     }
     for (int l = 0; i < n; i++, l++) {
         const double d = ((double)z[i] - max) * inv_t, x = d < -746.0 ? -746.0 : d;
         const double e = NAME(exp_)(x);
         a[l] += e;
-        b[l] += x * e;
+        b[l] = fma(x, e, b[l]);
     }
     double s_ = 0.0, sx_ = 0.0;
     for (int l = 0; l < LANES; l++) {
@@ -142,19 +126,28 @@ TARGET static void NAME(probs_)(const float *z, int64_t n, double max, double in
 
 enum { NAME(CHUNK) = 16 * LANES }; /* loops long enough for compilers to see that they are worth vectorising */
 
-/* ln(1 + y), 0 <= y <= 1, within 2 units in the last place: 2 atanh(y / (2 + y)), whose series in s^2 <= 1/9 is a
- * polynomial of degree 9 (least squares at Chebyshev's points). */
-TARGET static inline double NAME(log1p_)(double y) {
-    const double s = y / (2.0 + y), u = s * s, u2 = u * u, u4 = u2 * u2;
-    const double a = (1.0 + u * 0x1.5555555555b0fp-2) + u2 * (0x1.99999998c684ap-3 + u * 0x1.24924982c420fp-3);
-    const double b = (0x1.c71c472f43411p-4 + u * 0x1.74629a5c95e40p-4) + u2 * (0x1.3aa5219cdbb95p-4 + u * 0x1.166087efa97bdp-4);
-    const double c = 0x1.9474d1f0f942fp-5 + u * 0x1.6c693ce7c1a1ep-4;
-    return 2.0 * s * (a + u4 * (b + u4 * c));
+/* 2 atanh(s), 0 <= s <= 1/3, within 2 units in the last place: its series in s^2 as a polynomial of degree 9 (least squares
+ * at Chebyshev's points). ln(1 + y) is this at s = y / (2 + y). */
+TARGET static inline double NAME(atanh2_)(double s) {
+    const double u = s * s, u2 = u * u, u4 = u2 * u2;
+    const double a = fma(u2, fma(u, 0x1.24924982c420fp-3, 0x1.99999998c684ap-3), fma(u, 0x1.5555555555b0fp-2, 1.0));
+    const double b = fma(u2, fma(u, 0x1.166087efa97bdp-4, 0x1.3aa5219cdbb95p-4),
+                         fma(u, 0x1.74629a5c95e40p-4, 0x1.c71c472f43411p-4));
+    const double c = fma(u, 0x1.6c693ce7c1a1ep-4, 0x1.9474d1f0f942fp-5);
+    return 2.0 * s * fma(u4, fma(u4, c, b), a);
+}
+
+/* A term of the sum below, of p = e^w and q = e^x. The addend keeps 0/0 away, where both are 0. */
+TARGET static inline double NAME(js_term_)(double p, double w, double q, double x) {
+    const double h = p > q ? p : q, l = p > q ? q : p, t = w > x ? w - x : x - w;
+    const double r = 0.69314718055994530942 - NAME(atanh2_)(l / (2.0 * h + l + 1e-300));
+    const double term = fma(l, r - t, h * r);
+    return t == 0.0 ? 0.0 : term;
 }
 
 /* The sum of p (ln p/m) + q (ln q/m), m = (p + q)/2, p = e^(a - ln_a), q = e^(b - ln_b). With t = |ln p - ln q| and
- * h the larger, l the smaller of the two, each term is h (ln 2 - ln(1 + e^-t)) + l (ln 2 - ln(1 + e^-t) - t): the same to
- * the bit when p and q change places. */
+ * h the larger, l the smaller of the two, each term is h (ln 2 - ln(1 + e^-t)) + l (ln 2 - ln(1 + e^-t) - t), e^-t = l/h:
+ * the same to the bit when p and q change places. */
 TARGET static double NAME(js_)(const float *a, const float *b, int64_t n, double ln_a, double ln_b) {
     double sum[LANES], total = 0.0;
     for (int l = 0; l < LANES; l++) sum[l] = 0.0;
@@ -170,14 +163,47 @@ TARGET static double NAME(js_)(const float *a, const float *b, int64_t n, double
         for (int l = 0; l < LANES; l++) {
             const double p = (double)v[l] - ln_a, q = (double)w[l] - ln_b;
             const double p_ = p < -800.0 ? -800.0 : p, q_ = q < -800.0 ? -800.0 : q; /* e^-800 is 0 here */
-            const double high = p_ > q_ ? p_ : q_, low = p_ > q_ ? q_ : p_, t = high - low;
-            const double h = NAME(exp_)(high), y = NAME(exp_)(low - high), r = 0.69314718055994530942 - NAME(log1p_)(y);
-            const double term = h * r + h * y * (r - t);
-            sum[l] += t == 0.0 ? 0.0 : term;
+            sum[l] += NAME(js_term_)(NAME(exp_)(p_), p_, NAME(exp_)(q_), q_);
         }
     }
     for (int l = 0; l < LANES; l++) total += sum[l];
     return total;
+}
+
+/* sums (count, 2) += the same sums of many logits to two others, of logits [at, at + n) of all of them: the exponentials of
+ * the two are taken once for all. */
+TARGET static void NAME(js_two_)(const float *const *many, const double *ln, int64_t count, const float *const *two,
+                                 const double *ln_two, int64_t at, int64_t n, double *sums) {
+    for (int64_t i = 0; i < n; i += NAME(CHUNK)) {
+        const int64_t m = n - i < NAME(CHUNK) ? n - i : NAME(CHUNK);
+        double x[2][NAME(CHUNK)], q[2][NAME(CHUNK)];
+        float z[NAME(CHUNK)];
+        for (int e = 0; e < 2; e++) {
+            for (int l = 0; l < NAME(CHUNK); l++) z[l] = -INFINITY;
+            memcpy(z, two[e] + at + i, (size_t)m * sizeof *z);
+            for (int l = 0; l < NAME(CHUNK); l++) {
+                const double d = (double)z[l] - ln_two[e];
+                x[e][l] = d < -800.0 ? -800.0 : d;
+                q[e][l] = NAME(exp_)(x[e][l]);
+            }
+        }
+        for (int64_t r = 0; r < count; r++) {
+            double a[LANES], b[LANES];
+            for (int l = 0; l < LANES; l++) a[l] = b[l] = 0.0;
+            memcpy(z, many[r] + at + i, (size_t)m * sizeof *z); /* what is behind has been -INFINITY since it was filled */
+            for (int64_t j = 0; j < m; j += LANES) {
+                for (int l = 0; l < LANES; l++) {
+                    const double d = (double)z[j + l] - ln[r], w = d < -800.0 ? -800.0 : d, p = NAME(exp_)(w);
+                    a[l] += NAME(js_term_)(p, w, q[0][j + l], x[0][j + l]);
+                    b[l] += NAME(js_term_)(p, w, q[1][j + l], x[1][j + l]);
+                }
+            }
+            double s = 0.0, t = 0.0;
+            for (int l = 0; l < LANES; l++) s += a[l], t += b[l];
+            sums[2 * r] += s;
+            sums[2 * r + 1] += t;
+        }
+    }
 }
 
 /* mass[bin] += e^x: (SOFTMIX_BINS + LANES). What is in bins from `far` on goes to the places behind, one for each lane. */
@@ -220,8 +246,8 @@ TARGET static int64_t NAME(pick_)(const float *z, int64_t n, float least, int32_
 }
 #endif
 
-static const softmix_scan NAME(scan) = {NAME(peak_), NAME(sums_), NAME(probs_), NAME(bins_), NAME(pick_), NAME(above_),
-                                      NAME(js_)};
+static const softmix_scan NAME(scan) = {NAME(highest_), NAME(sums_), NAME(probs_), NAME(bins_), NAME(pick_), NAME(above_),
+                                      NAME(js_), NAME(js_two_)};
 
 #undef SUFFIX
 #undef TARGET

@@ -19,6 +19,8 @@
 #define SOFTMIX_MAX_N (1 << 30) /* largest size, so that an element's index always fits the return code */
 #define SOFTMIX_TILE 2048       /* columns mixed at once; a multiple of every ggml block size */
 #define SOFTMIX_FEW 256         /* up to so many rows are mixed in double throughout */
+#define SOFTMIX_PIECES 16     /* of a mixture of many rows, for threads */
+#define SOFTMIX_KNOWN 32      /* likeliest tokens that softmix_summary finds at most */
 #define SOFTMIX_BINS 4096       /* of softmix_tail */
 #define SOFTMIX_PER_NAT 32.0    /* bins in a nat: they reach 128 nats below the largest logit */
 
@@ -30,6 +32,17 @@
 
 int softmix_has(int isa); /* 1 if this machine can run it: to be asked once, and not to be passed otherwise */
 int softmix_isa(void);    /* the best that it can run */
+
+/* Threads to share work with: run(work, data, threads, 0) calls work(data) in so many threads at once and returns when all
+ * are done (the form of GOMP_parallel, whose threads are awake when llama.cpp has just used them). NULL: the caller works
+ * alone. What is computed depends on no number of threads. */
+typedef struct softmix_team {
+    void (*run)(void (*work)(void *), void *data, unsigned threads, unsigned flags);
+    int32_t threads;
+} softmix_team;
+
+/* A `run` that starts threads for each call: some 30 us. */
+void softmix_spawn(void (*work)(void *), void *data, unsigned threads, unsigned flags);
 
 /* ggml's ggml_to_float_t: dequantize n values, n a multiple of the type's block size. */
 typedef void (*softmix_to_float)(const void *src, float *dst, int64_t n);
@@ -51,34 +64,44 @@ int softmix_mix(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
                 softmix_to_float to_float, const int64_t *offsets, int64_t n, const int32_t *ids, const float *weights,
                 float scale, float *out, int64_t stride, int type, int isa);
 
-/* sum += sum_i weights[i] * row(ids[i]), i < k: a part of one mixture, for threads that each take some rows.
+/* sum += sum_i weights[i] * row(ids[i]), i < k: a part of one mixture.
  *   ids   (k) int32, or NULL for the first k rows in order      sum   (n_embd) double
  * Always the sums of many rows (float32, 32 at a time). The rest is as in softmix_mix. */
 int softmix_add(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
                 softmix_to_float to_float, const int32_t *ids, const float *weights, int64_t k, double *sum, int type,
                 int isa);
 
+/* One mixture of many rows: at most SOFTMIX_PIECES pieces of at least SOFTMIX_FEW, each by softmix_add, and their sums
+ * added up in order: out[0..n_embd) = scale * that, columns from n_embd to stride become 0.
+ *   ids   (k) int32, or NULL for the first k rows in order      sums   (SOFTMIX_PIECES, n_embd) double, to work in
+ * The rest is as in softmix_mix. */
+int softmix_mix_many(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
+                     softmix_to_float to_float, const int32_t *ids, const float *weights, int64_t k, float scale,
+                     double *sums, float *out, int64_t stride, int type, const softmix_team *team, int isa);
+
 /* The largest logit and its first index. */
 int softmix_peak(const float *logits, int64_t n, float *max, int32_t *argmax, int isa);
 
 /* out (2) = sum e^x and sum x e^x, x = (logits - max) / temperature; max from softmix_peak, which has checked the logits.
  * Their quotient and the logarithm of the first give the entropy, the first alone every probability. */
-int softmix_sums(const float *logits, int64_t n, double temperature, float max, double *out, int isa);
+int softmix_sums(const float *logits, int64_t n, double temperature, float max, double *out, const softmix_team *team,
+                 int isa);
 
 /* What every step of a generation wants to know, in one call: softmix_peak, softmix_sums at temperature 1, the k likeliest
- * ids (k), and their probabilities (k). */
+ * ids (k), and their probabilities (k), k <= SOFTMIX_KNOWN. */
 int softmix_summary(const float *logits, int64_t n, int64_t k, float *max, double *sums, int32_t *ids, float *probs,
-                    int isa);
+                    const softmix_team *team, int isa);
 
 /* probs = e^x / sum: the probabilities of some or all logits, sum being that of softmix_sums over all; may be in place. */
 int softmix_probs(const float *logits, int64_t n, double temperature, float max, double sum, float *probs, int isa);
 
-/* The ids that remain when the least probable tokens are left out, as far as whole bins of 1/32 nat can tell.
- * Left out are the bins at the far end whose e^x sum to at most `mass`, x as in softmix_sums.
- *   ids (n) int32, increasing; the first *count are valid
- *   below (2)  sum e^x of what was left out; the number of the first bin that was not, floor(-32 x), at most 4095 */
-int softmix_tail(const float *logits, int64_t n, double temperature, float max, double mass, int32_t *ids, int64_t *count,
-                 double *below, int isa);
+/* The whole distribution as a mixture: without the least probable tokens, as long as their e^x sum to at most `mass` (equal
+ * logits together or not at all), and without those whose probability is 0 in float32.
+ *   total    sum e^x over all logits, x as in softmix_sums       mass    >= 0; 0 leaves nothing out for being small
+ *   ids      (n) int32, increasing; the first *count are valid   weights (n) float32, their probabilities, renormalised
+ *   left     sum e^x of what was left out by `mass` */
+int softmix_whole(const float *logits, int64_t n, double temperature, float max, double total, double mass, int32_t *ids,
+                  float *weights, int64_t *count, double *left, const softmix_team *team, int isa);
 
 /* probs = softmax(logits / temperature); logits, probs: (n) float32, may be the same array; 0 < temperature < inf. */
 int softmix_softmax(const float *logits, int64_t n, float temperature, float *probs, int isa);
@@ -87,12 +110,13 @@ int softmix_softmax(const float *logits, int64_t n, float temperature, float *pr
 int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids, int isa);
 
 /* Top-p, min-p and top-n on the likeliest tokens.
- *   ids      (k) in: the k likeliest, likeliest first (softmix_top); out: those that passed, increasing; *count of them
- *   total    sum e^x over all logits, or 0 to make the probabilities of these k sum to 1 before top_p
- *   top_p    keep the fewest whose sum reaches it (1: all); min_p: of these, those of at least min_p times the first;
- *   at_most  of these, the first so many          p   (k) out: their probabilities, summing to 1 */
-int softmix_filter(const float *logits, int64_t n, int32_t *ids, int64_t k, double temperature, double total, double top_p,
-                   double min_p, int64_t at_most, double *p, int64_t *count);
+ *   likeliest (k) ids, likeliest first (softmix_top)
+ *   total     sum e^x over all logits, or 0 to make the probabilities of these k sum to 1 before top_p
+ *   top_p     keep the fewest whose sum reaches it (1: all); min_p: of these, those of at least min_p times the first;
+ *   at_most   of these, the first so many
+ *   ids, p    (k) out: those that passed, increasing, and their probabilities, summing to 1; *count of them */
+int softmix_filter(const float *logits, int64_t n, const int32_t *likeliest, int64_t k, double temperature, double total,
+                   double top_p, double min_p, int64_t at_most, int32_t *ids, double *p, int64_t *count);
 
 /* The first index whose cumulative sum exceeds u times the whole sum, 0 <= u < 1; -1 for no array. p: (n) >= 0. */
 int64_t softmix_draw(const double *p, int64_t n, double u);
@@ -110,7 +134,14 @@ int softmix_entropy(const float *logits, int64_t n, float temperature, double *o
 int softmix_kl(const float *a, const float *b, int64_t n, const double *ln, double *out, int isa);
 
 /* JS(p, q) = (KL(p || m) + KL(q || m)) / 2 in nats, m = (p + q) / 2; between 0 and ln 2. */
-int softmix_js(const float *a, const float *b, int64_t n, const double *ln, double *out, int isa);
+int softmix_js(const float *a, const float *b, int64_t n, const double *ln, double *out, const softmix_team *team, int isa);
+
+/* JS of many logits to each of two others: out (count, 2).
+ *   many   (count) pointers to (n) logits      ln       (count) ln sum e^logits of each
+ *   two    (2) pointers, as many logits        ln_two   (2)
+ *   work   (64, count, 2) double, to work in */
+int softmix_js_two(const float *const *many, const double *ln, int64_t count, const float *const *two, const double *ln_two,
+                   int64_t n, double *work, double *out, const softmix_team *team, int isa);
 
 /* Where n strings end that lie one behind the other in buffer (size bytes), each as a length (uint64 in the machine's byte
  * order) and as many bytes: *pos is where the first length is, and becomes where the last string ends. A vocabulary in a

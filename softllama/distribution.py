@@ -16,7 +16,7 @@ from softllama import checks, kernels
 from softllama.errors import SoftLlamaError, UsageError
 from softllama.mixture import Mixture
 
-FEW = 5  # likeliest tokens that are found at once where a model made the logits: as many as a step's record has
+FEW = 5  # likeliest tokens of a step's record
 
 
 class Token(NamedTuple):
@@ -40,6 +40,8 @@ class Distribution:
     _peak: tuple[float, int] = field(init=False)  # the largest logit and its id
     _sums: dict[float, tuple[float, float]] = field(init=False)  # temperature -> Σ e^x, Σ x e^x, x = (z - max)/T
     _top: NDArray[np.int32] | None = field(init=False)  # the largest top that was asked for
+    _known: tuple[Any, Any] | None = field(init=False)  # likeliest ids and their p, where a model made the logits
+    _threads: int = field(init=False)  # that passes over the logits may use
 
     def __init__(self, logits: ArrayLike, spell: Callable[[int], str] | None = None) -> None:
         try:
@@ -54,17 +56,25 @@ class Distribution:
     def _set(self, z: NDArray[np.float32], spell: Callable[[int], str] | None) -> None:
         peak = kernels.peak(z)  # and the check of every number
         z.flags.writeable = False
-        for name, value in (("logits", z), ("spell", spell), ("_peak", peak), ("_sums", {}), ("_top", None)):
-            object.__setattr__(self, name, value)
+        self.__dict__.update(logits=z, spell=spell, _peak=peak, _sums={}, _top=None, _known=None, _threads=1)
 
     @classmethod
-    def owning(cls, logits: NDArray[np.float32], spell: Callable[[int], str] | None = None) -> Distribution:
+    def owning(
+        cls, logits: NDArray[np.float32], spell: Callable[[int], str] | None = None, threads: int = 1
+    ) -> Distribution:
         """From logits (n_vocab,) float32, contiguous, without a copy: for an array that nobody else will write to."""
         d = cls.__new__(cls)
-        high, sums, ids, p = kernels.summary(logits, FEW)
+        high, sums, ids, p = kernels.summary(logits, threads)
         logits.flags.writeable = False
-        d.__dict__.update(logits=logits, spell=spell, _peak=(high, ids[0]), _sums={1.0: sums}, _top=None)
-        d.__dict__["_few"] = tuple(zip(ids, p, strict=True))
+        d.__dict__.update(
+            logits=logits,
+            spell=spell,
+            _peak=(high, ids[0]),
+            _sums={1.0: sums},
+            _top=None,
+            _known=(ids, p),
+            _threads=threads,
+        )
         return d
 
     @classmethod
@@ -95,7 +105,7 @@ class Distribution:
     def sums(self, temperature: float = 1.0) -> tuple[float, float]:
         """(Σ e^x, Σ x e^x), x = (logits - their largest) / temperature: computed once for each temperature."""
         if (known := self._sums.get(temperature)) is None:
-            known = self._sums[temperature] = kernels.sums(self.logits, self._peak[0], temperature)
+            known = self._sums[temperature] = kernels.sums(self.logits, self._peak[0], temperature, self._threads)
         return known
 
     @property
@@ -106,14 +116,18 @@ class Distribution:
     def top_ids(self, k: int) -> NDArray[np.int32]:
         """The ids (min(k, n_vocab),) of the most probable tokens, most probable first, the lower id among equals."""
         if self._top is None or len(self._top) < min(k, len(self)):
-            object.__setattr__(self, "_top", kernels.top(self.logits, k))
+            self.__dict__["_top"] = kernels.top(self.logits, k)
         assert self._top is not None
         return self._top[:k]
 
+    def likeliest(self, k: int) -> Any:
+        """`top_ids`, k <= n_vocab, in the form that `kernels.filtered` takes them; without a search where they are known."""
+        return self._known[0] if self._known is not None and k <= len(self._known[0]) else self.top_ids(k)
+
     def top_probs(self, k: int) -> tuple[tuple[int, float], ...]:
         """(id, p) of the k most probable tokens, most probable first."""
-        if len(few := self.__dict__.get("_few", ())) >= k:
-            return few[:k]  # type: ignore[no-any-return]
+        if self._known is not None and k <= len(self._known[0]):
+            return tuple(zip(self._known[0][0:k], self._known[1][0:k], strict=True))
         ids = self.top_ids(k)
         return tuple(zip(ids.tolist(), self.probs_of(self.logits[ids]).tolist(), strict=True))
 
@@ -158,7 +172,7 @@ class Distribution:
 
     def js(self, other: Distribution) -> float:
         """Jensen-Shannon divergence in nats, 0 to ln 2: (KL(p‖m) + KL(q‖m))/2 with m = (p+q)/2 (Lin 1991)."""
-        return kernels.js(self.logits, _logits(other), (self.ln_total, other.ln_total))
+        return kernels.js(self.logits, _logits(other), (self.ln_total, other.ln_total), self._threads)
 
     def kl(self, other: Distribution) -> float:
         """KL(self ‖ other) = Σ p ln(p/q) in nats; inf where `other` lacks mass that self has."""
@@ -169,6 +183,13 @@ class Distribution:
         if not callable(getattr(rng, "random", None)):
             raise UsageError(f"sample needs a numpy Generator, not {type(rng).__name__}", "numpy.random.default_rng(0)")
         return kernels.sample(self.logits, self.highest, rng.random(), temperature)
+
+    def whole(
+        self, temperature: float = 1.0, epsilon: float = 0.0
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
+        """softmax(logits / temperature) as (ids (k,), weights (k,), mass left out): see `kernels.whole`."""
+        total = self.sums(temperature)[0]
+        return kernels.whole(self.logits, self._peak[0], total, epsilon, temperature, self._threads)
 
     def to_mixture(self, n: int | None = None, mass: float = 1.0) -> Mixture:
         """The distribution as a mixture: the n heaviest tokens, or the fewest that hold `mass`, renormalised.
@@ -217,7 +238,9 @@ def average(distributions: list[Distribution], weights: ArrayLike) -> Distributi
     return Distribution.from_probs(total / total.sum(), distributions[0].spell)
 
 
-def js_each(distributions: list[Distribution], other: Distribution) -> NDArray[np.float64]:
-    """`js` of each distribution to one other: (n,) nats."""
-    known = [(d.ln_total, other.ln_total) for d in distributions]
-    return np.array(kernels.js_each([d.logits for d in distributions], other.logits, known))
+def js_two(distributions: Sequence[Distribution], first: Distribution, last: Distribution) -> NDArray[np.float64]:
+    """`js` of each distribution to each of two: (n, 2) nats."""
+    two = (first, last)
+    known = [[d.ln_total for d in some] for some in (distributions, two)]
+    logits = [[d.logits for d in some] for some in (distributions, two)]
+    return kernels.js_two(logits[0], known[0], logits[1], known[1], first._threads)

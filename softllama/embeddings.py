@@ -88,7 +88,7 @@ class Table:
 
     def _mix(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], scale: float, threads: int) -> None:
         if len(mixtures) == 1 and self._row_of is None:  # each step of a generation comes this way
-            kernels.mix(self._rows, (0, len(mixtures[0])), mixtures[0].ids, mixtures[0].weights, out, scale, threads)
+            kernels.mix_one(self._rows, mixtures[0].ids, mixtures[0].weights, out, scale, threads)
             return
         offsets = np.zeros(len(mixtures) + 1, dtype=np.int64)
         np.cumsum([len(m) for m in mixtures], out=offsets[1:])

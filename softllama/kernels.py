@@ -1,7 +1,8 @@
 """numpy arrays in, numpy arrays out, computed by the C module `_shim` (csrc/softmix.h has the contract).
 
 Shapes and types are checked here, once, and a return code becomes a sentence. Knows nothing of models: a table is bytes
-and a function pointer. The GIL is released during each call; mixtures of many rows are shared among threads.
+and a function pointer. The GIL is released during each call. Mixtures of many rows and passes over many logits are shared
+among threads: OpenMP's, which llama.cpp has just used and which are still awake, where `use_openmp` was told of them.
 
 SOFTLLAMA_ISA = scalar, avx2, avx512 or neon forces an instruction set; all of them give the same results to the bit.
 """
@@ -10,12 +11,10 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +23,8 @@ from softllama._shim import ffi, lib
 from softllama.errors import MixtureError, ModelError, NotFiniteError, SoftLlamaError, UsageError
 
 F32 = NDArray[np.float32]
-T = TypeVar("T")
-CHUNK, PIECES = 1024, 32  # a thread takes so many rows at a time, or a piece of so many; part of the result's rounding
-PER_NAT = 32  # bins in a nat, of `tail`
+MANY = 1024  # rows of a mixture from which on threads share it; part of the result's rounding
+KNOWN = int(lib.SOFTMIX_KNOWN)  # likeliest ids that `summary` finds
 ISAS = {"scalar": lib.SOFTMIX_SCALAR, "avx2": lib.SOFTMIX_AVX2, "avx512": lib.SOFTMIX_AVX512, "neon": lib.SOFTMIX_NEON}
 
 
@@ -68,6 +66,33 @@ def isa() -> int:
 def isa_name() -> str:
     """Its name: "avx2"."""
     return next(n for n, i in ISAS.items() if i == isa())
+
+
+_openmp = ffi.NULL  # GOMP_parallel
+
+
+def use_openmp(address: int) -> None:
+    """Share work among the threads of the OpenMP whose GOMP_parallel is there: llama.cpp's, if it was built with one."""
+    global _openmp
+    _openmp = ffi.cast("void (*)(void (*)(void *), void *, unsigned, unsigned)", address)
+    _team.cache_clear()
+
+
+def _no_openmp() -> None:
+    """A forked child has none of its parent's threads."""
+    if _openmp:
+        use_openmp(0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_no_openmp)
+
+
+@cache
+def _team(threads: int, start: bool = False) -> Any:
+    """So many threads; without OpenMP none, or such as are started for the call (`start`), which takes some 30 us."""
+    run = _openmp or (ffi.addressof(lib, "softmix_spawn") if start else ffi.NULL)
+    return ffi.new("softmix_team *", (run, threads)) if run and threads > 1 else ffi.NULL
 
 
 def _pointer(ctype: str, a: NDArray[Any]) -> Any:
@@ -125,9 +150,9 @@ def mix(rows: Rows, offsets: Any, ids: Any, weights: Any, out: F32, scale: float
         )
     if ids.ndim != 1 or ids.shape != weights.shape or n < 1 or offsets[-1] != len(ids):
         raise SoftLlamaError(f"{len(ids)} ids, {len(weights)} weights and offsets up to {offsets[-1:]} do not fit")
-    if len(ids) <= CHUNK or n < 2 or int((offsets[1:] - offsets[:-1]).max()) <= CHUNK:
-        if len(ids) > CHUNK and n == 1:
-            _mix_many(rows, ids, weights, out[0], scale, threads)
+    if len(ids) <= MANY or n < 2 or int((offsets[1:] - offsets[:-1]).max()) <= MANY:
+        if n == 1:
+            mix_one(rows, ids, weights, out, scale, threads)
         else:
             _mix_few(rows, offsets, ids, weights, out, scale)
         return
@@ -135,7 +160,21 @@ def mix(rows: Rows, offsets: Any, ids: Any, weights: Any, out: F32, scale: float
     if ends[0] or any(b <= a for a, b in itertools.pairwise(ends)):
         raise SoftLlamaError("softmix_mix: argument 7 is not allowed")
     for r, (start, end) in enumerate(itertools.pairwise(ends)):
-        mix(rows, [0, end - start], ids[start:end], weights[start:end], out[r : r + 1], scale, threads)
+        mix_one(rows, ids[start:end], weights[start:end], out[r : r + 1], scale, threads)
+
+
+def mix_one(rows: Rows, ids: NDArray[np.int32], weights: F32, out: F32, scale: float = 1.0, threads: int = 1) -> None:
+    """`mix` of one mixture, without a look at the types and shapes of its arrays: each step of a generation comes here."""
+    k = len(ids)
+    if k > MANY:
+        _mix_many(rows, ids, weights, out[0], scale, threads)
+        return
+    rc = lib.softmix_mix(
+        *rows.table, ffi.new("int64_t[2]", (0, k)), 1, _pointer("int32_t[]", ids), _pointer("float[]", weights), scale,
+        _pointer("float[]", out), out.shape[1], rows.type, isa(),
+    )  # fmt: skip
+    if rc:
+        _fail_mix(rc, rows, ids, weights)
 
 
 def _mix_few(rows: Rows, offsets: NDArray[Any], ids: NDArray[Any], weights: F32, out: F32, scale: float) -> None:
@@ -172,86 +211,31 @@ def _finite(rows: Rows, i: int) -> bool:
 
 def damaged_rows(rows: Rows, threads: int = 1) -> NDArray[np.int64]:
     """Ids of the rows that hold NaN or infinity: (k,). Reads the whole table, as fast as a mixture of all rows."""
-    start, n_rows, row_bytes, n_embd, *rest = rows.table
-    table, ones = ffi.cast("char *", start), np.ones(CHUNK, dtype=np.float32)
-    w, todo, found = _pointer("float[]", ones), iter(range(0, n_rows, CHUNK)), list[int]()
-
-    def work() -> None:
-        total = ffi.new("double[]", n_embd)
-        for at in todo:
-            k = min(CHUNK, n_rows - at)
-            if lib.softmix_add(
-                table + at * row_bytes, k, row_bytes, n_embd, *rest, ffi.NULL, w, k, total, rows.type, isa()
-            ):
-                found.extend(i for i in range(at, at + k) if not _finite(rows, i))
-            ffi.memmove(total, bytes(8 * n_embd), 8 * n_embd)
-
-    _share(work, threads)
-    return np.array(sorted(found), dtype=np.int64)
+    size = 8 * MANY
+    found, out, ones = list[int](), np.empty(rows.n_embd, dtype=np.float32), np.ones(size, dtype=np.float32)
+    for at in range(0, len(rows.data), size):
+        part = Rows(rows.data[at : at + size], rows.n_embd, rows.block, rows.to_float, rows.type)
+        if _add_up(part, None, ones[: len(part.data)], out, 1.0, threads):
+            found.extend(i for i in range(at, at + len(part.data)) if not _finite(rows, i))
+    return np.array(found, dtype=np.int64)
 
 
 def _mix_many(rows: Rows, ids: NDArray[Any], weights: F32, out: F32, scale: float, threads: int) -> None:
-    """One mixture of more than CHUNK rows: fixed pieces, by whichever thread is free, added up in their order."""
-    start, n_rows, row_bytes, n_embd, *rest = rows.table
-    k, kind, best = len(ids), rows.type, isa()
-    if not n_embd <= len(out):
-        raise SoftLlamaError("softmix_mix: argument 13 is not allowed")
-    whole = k == n_rows and ids[0] == 0 and ids[-1] == k - 1 and bool((ids[1:] > ids[:-1]).all())
-    piece = max(CHUNK, -(-k // PIECES))
-    starts = range(0, k, piece)
-    sums = np.zeros((len(starts), n_embd))  # float64
-    codes = [0] * len(starts)
-    table, w, s = ffi.cast("char *", start), _pointer("float[]", weights), _pointer("double[]", sums)
-    which = ffi.NULL if whole else _pointer("int32_t[]", ids)
-    todo = iter(range(len(starts)))  # next() is one step of the interpreter, so threads may share it
-
-    def work() -> None:
-        for c in todo:
-            at = starts[c]
-            first, have = (at, n_rows - at) if whole else (0, n_rows)
-            codes[c] = lib.softmix_add(
-                table + first * row_bytes, have, row_bytes, n_embd, *rest, which if whole else which + at, w + at,
-                min(piece, k - at), s + c * n_embd, kind, best,
-            )  # fmt: skip
-
-    _share(work, min(threads, len(starts)))
-    for c, rc in enumerate(codes):
-        if rc:
-            _fail_mix(rc if rc > 0 else rc - starts[c], rows, ids, weights)
-    with np.errstate(over="ignore"):
-        out[:n_embd] = sums.sum(axis=0).astype(np.float32) * np.float32(scale)  # rows in order, on any machine
-    out[n_embd:] = 0
-    if not np.isfinite(out).all():
-        _fail_mix(-1, rows, ids, weights)
+    k = len(ids)
+    whole = k == len(rows.data) and ids[0] == 0 and ids[-1] == k - 1 and bool((ids[1:] > ids[:-1]).all())
+    if rc := _add_up(rows, None if whole else ids, weights, out, scale, threads):
+        _fail_mix(rc, rows, ids, weights)
 
 
-_pool: ThreadPoolExecutor | None = None
-_pool_lock = threading.Lock()
-
-
-def _no_pool() -> None:
-    """A forked child has the pool's object, and none of its threads."""
-    global _pool, _pool_lock
-    _pool, _pool_lock = None, threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_no_pool)
-
-
-def _share(work: Any, threads: int) -> None:
-    """Run work() in this thread and in threads - 1 others, and wait for all."""
-    global _pool
-    if threads > 1:
-        with _pool_lock:
-            if _pool is None:
-                _pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "softllama")
-        others = [_pool.submit(work) for _ in range(threads - 1)]
-        work()
-        for f in others:
-            f.result()
-    else:
-        work()
+def _add_up(rows: Rows, ids: NDArray[Any] | None, weights: F32, out: F32, scale: float, threads: int) -> int:
+    """One mixture of many rows; ids None for all in order. Returns the code."""
+    sums = np.empty((lib.SOFTMIX_PIECES, rows.n_embd))  # float64
+    which = ffi.NULL if ids is None else _pointer("int32_t[]", ids)
+    rc = lib.softmix_mix_many(
+        *rows.table, which, _pointer("float[]", weights), len(weights), scale, _pointer("double[]", sums),
+        _pointer("float[]", out), len(out), rows.type, _team(threads, True), isa(),
+    )  # fmt: skip
+    return int(rc)
 
 
 def peak(logits: F32) -> tuple[float, int]:
@@ -263,20 +247,23 @@ def peak(logits: F32) -> tuple[float, int]:
     return high[0], at[0]
 
 
-def summary(logits: F32, k: int) -> tuple[float, tuple[float, float], list[int], list[float]]:
-    """The largest logit, `sums` at temperature 1, the min(k, n) likeliest ids and their probabilities: in one call."""
-    k = min(k, len(logits))
+def summary(logits: F32, threads: int = 1) -> tuple[float, tuple[float, float], Any, Any]:
+    """The largest logit, `sums` at temperature 1, the min(KNOWN, n) likeliest ids and their probabilities: in one call.
+
+    ids, probabilities: C arrays, int32 and float. logits: (n,) float32, contiguous.
+    """
+    k = min(KNOWN, len(logits))
     high, s, ids, p = ffi.new("float *"), ffi.new("double[2]"), ffi.new("int32_t[]", k), ffi.new("float[]", k)
-    rc = lib.softmix_summary(_pointer("float[]", logits), len(logits), k, high, s, ids, p, isa())
+    rc = lib.softmix_summary(_pointer("float[]", logits), len(logits), k, high, s, ids, p, _team(threads), isa())
     if rc:
         _fail(rc, "summary", logits)
-    return high[0], (s[0], s[1]), list(ids), list(p)
+    return high[0], (s[0], s[1]), ids, p
 
 
-def sums(logits: F32, high: float, temperature: float = 1.0) -> tuple[float, float]:
+def sums(logits: F32, high: float, temperature: float = 1.0, threads: int = 1) -> tuple[float, float]:
     """Σ e^x and Σ x e^x, x = (logits - high)/temperature, high being `peak(logits)`'s."""
-    out = ffi.new("double[2]")
-    rc = lib.softmix_sums(_pointer("float[]", logits), len(logits), _temperature(temperature), high, out, isa())
+    out, t = ffi.new("double[2]"), _temperature(temperature)
+    rc = lib.softmix_sums(_pointer("float[]", logits), len(logits), t, high, out, _team(threads), isa())
     if rc:
         _fail(rc, "sums", logits)
     return out[0], out[1]
@@ -294,25 +281,30 @@ def probs(logits: F32, high: float, total: float, temperature: float = 1.0) -> F
     return out
 
 
-def tail(logits: F32, high: float, mass: float, temperature: float = 1.0) -> tuple[NDArray[np.int32], float, int]:
-    """What is left when the least probable tokens go, as far as bins of 1/32 nat can tell: (ids, gone, bin).
+def whole(
+    logits: F32, high: float, total: float, epsilon: float, temperature: float = 1.0, threads: int = 1
+) -> tuple[NDArray[np.int32], F32, float]:
+    """The whole distribution as (ids (k,), weights (k,), mass left out).
 
-    mass: how much of Σ e^x may go; gone: how much did. bin: of those left, the farthest; some of it might still go.
+    total: `sums(logits, high, temperature)[0]`. The least probable tokens are left out while their probabilities sum to
+    at most epsilon (equal ones together or not at all), and those of probability 0 in float32; the rest is renormalised.
     """
-    ids = np.empty(len(logits), dtype=np.int32)
-    count, below = ffi.new("int64_t *"), ffi.new("double[2]")
-    rc = lib.softmix_tail(
-        _pointer("float[]", logits), len(logits), _temperature(temperature), high, mass, _pointer("int32_t[]", ids),
-        count, below, isa(),
+    n = len(logits)
+    ids, weights = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.float32)
+    count, left = ffi.new("int64_t *"), ffi.new("double *")
+    rc = lib.softmix_whole(
+        _pointer("float[]", logits), n, _temperature(temperature), high, total, epsilon * total, _pointer("int32_t[]", ids),
+        _pointer("float[]", weights), count, left, _team(threads), isa(),
     )  # fmt: skip
     if rc:
-        _fail(rc, "tail", logits)
-    return ids[: count[0]], below[0], int(below[1])
+        _fail(rc, "whole", logits)
+    return ids[: count[0]].copy(), weights[: count[0]].copy(), left[0] / total
 
 
 def filtered(
     logits: F32,
-    ids: NDArray[np.int32],
+    likeliest: Any,
+    k: int,
     temperature: float = 1.0,
     *,
     total: float = 0.0,
@@ -320,14 +312,17 @@ def filtered(
     min_p: float = 0.0,
     at_most: int | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Of the likeliest ids (k,), likeliest first: those that pass, in increasing order, and their p, which sum to 1.
+    """Of the k likeliest ids, likeliest first: those that pass, in increasing order, and their p, which sum to 1.
 
-    total: Σ e^x over all logits, or 0 to renormalise over these before top_p. at_most: so many of the likeliest.
+    likeliest: a C array of int32, as from `summary`, or a contiguous numpy array. total: Σ e^x over all logits, or 0 to
+    renormalise over these before top_p. at_most: so many of the likeliest.
     """
-    ids, p, count = ids.copy(), np.empty(len(ids)), ffi.new("int64_t *")
+    if isinstance(likeliest, np.ndarray):
+        likeliest = _pointer("int32_t[]", likeliest)
+    ids, p, count = np.empty(k, dtype=np.int32), np.empty(k), ffi.new("int64_t *")
     rc = lib.softmix_filter(
-        _pointer("float[]", logits), len(logits), _pointer("int32_t[]", ids), len(ids), temperature, total, top_p, min_p,
-        len(ids) if at_most is None else at_most, _pointer("double[]", p), count,
+        _pointer("float[]", logits), len(logits), likeliest, k, temperature, total, top_p, min_p,
+        k if at_most is None else at_most, _pointer("int32_t[]", ids), _pointer("double[]", p), count,
     )  # fmt: skip
     if rc:
         raise SoftLlamaError(f"softmix_filter: argument {rc} is not allowed")
@@ -383,16 +378,11 @@ def entropy(logits: Any, temperature: float = 1.0) -> float:
     return float(out[0])
 
 
-def _divergence(function: str, a: Any, b: Any, known: tuple[float, float] | None) -> float:
+def _pair(a: Any, b: Any, known: tuple[float, float] | None) -> tuple[F32, F32, Any]:
     p, q = _vector("logits", a), _vector("logits", b)
     if p.shape != q.shape:
         raise SoftLlamaError(f"distributions over {len(p)} and {len(q)} tokens cannot be compared")
-    out, ln = ffi.new("double *"), ffi.new("double[2]", known) if known else ffi.NULL
-    f = lib.softmix_kl if function == "kl" else lib.softmix_js
-    rc = f(_pointer("float[]", p), _pointer("float[]", q), len(p), ln, out, isa())
-    if rc:
-        _fail(rc, function, p, q)
-    return float(out[0])
+    return p, q, ffi.new("double[2]", known) if known else ffi.NULL
 
 
 def kl(a: Any, b: Any, known: tuple[float, float] | None = None) -> float:
@@ -400,12 +390,41 @@ def kl(a: Any, b: Any, known: tuple[float, float] | None = None) -> float:
 
     known: ln Σ e^a and ln Σ e^b, of logits that were checked before.
     """
-    return _divergence("kl", a, b, known)
+    p, q, ln = _pair(a, b, known)
+    out = ffi.new("double *")
+    if rc := lib.softmix_kl(_pointer("float[]", p), _pointer("float[]", q), len(p), ln, out, isa()):
+        _fail(rc, "kl", p, q)
+    return float(out[0])
 
 
-def js(a: Any, b: Any, known: tuple[float, float] | None = None) -> float:
+def js(a: Any, b: Any, known: tuple[float, float] | None = None, threads: int = 1) -> float:
     """Jensen-Shannon divergence of softmax(a) and softmax(b) in nats, between 0 and ln 2 (Lin 1991). known: as in `kl`."""
-    return _divergence("js", a, b, known)
+    p, q, ln = _pair(a, b, known)
+    out = ffi.new("double *")
+    if rc := lib.softmix_js(_pointer("float[]", p), _pointer("float[]", q), len(p), ln, out, _team(threads), isa()):
+        _fail(rc, "js", p, q)
+    return float(out[0])
+
+
+def js_two(
+    many: Sequence[F32], ln: Sequence[float], two: Sequence[F32], ln_two: Sequence[float], threads: int = 1
+) -> NDArray[np.float64]:
+    """`js` of each of many logits (n,) to each of two others: (len(many), 2). All float32 and contiguous.
+
+    ln, ln_two: ln Σ e^logits of each.
+    """
+    n, k = len(two[0]), len(many)
+    if any(len(z) != n for z in (*many, *two)):
+        raise SoftLlamaError("distributions over different numbers of tokens cannot be compared")
+    out, work = np.empty((k, 2)), np.empty((64, k, 2))
+    to = [[_pointer("float[]", z) for z in some] for some in (many, two)]  # which keep them alive
+    rc = lib.softmix_js_two(
+        ffi.new("float *[]", to[0]), ffi.new("double[]", ln), k, ffi.new("float *[]", to[1]), ffi.new("double[]", ln_two), n,
+        _pointer("double[]", work), _pointer("double[]", out), _team(threads), isa(),
+    )  # fmt: skip
+    if rc:
+        raise SoftLlamaError(f"softmix_js_two: argument {rc} is not allowed")
+    return out
 
 
 def skip_strings(buffer: Any, n: int, pos: int) -> int | None:
@@ -416,21 +435,3 @@ def skip_strings(buffer: Any, n: int, pos: int) -> int | None:
     if rc > 0:
         raise SoftLlamaError(f"skip_strings: argument {rc} is out of range")
     return None if rc else int(out[0])
-
-
-def js_each(many: Sequence[F32], other: F32, known: Sequence[tuple[float, float]]) -> list[float]:
-    """`js` of each of many logits to one other, in as many threads as there are processors, at most 8."""
-    return each(lambda i: js(many[i], other, known[i]), len(many), len(other))
-
-
-def each(work: Callable[[int], T], n: int, size: int) -> list[T]:
-    """[work(0), ..., work(n - 1)], each a pass over `size` numbers: in threads where that is enough to do."""
-    out: dict[int, T] = {}
-    todo = iter(range(n))
-
-    def some() -> None:
-        for i in todo:
-            out[i] = work(i)
-
-    _share(some, min(8, os.cpu_count() or 1, max(1, n * size >> 16)))
-    return [out[i] for i in range(n)]

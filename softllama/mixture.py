@@ -72,9 +72,9 @@ class Mixture:
         The caller gives the arrays away.
         """
         m = cls.__new__(cls)
-        object.__setattr__(m, "ids", _frozen(ids.astype(np.int32, copy=False)))
-        object.__setattr__(m, "weights", _frozen(weights.astype(np.float32, copy=False)))
-        object.__setattr__(m, "signed", False)
+        ids, weights = ids.astype(np.int32, copy=False), weights.astype(np.float32, copy=False)
+        ids.flags.writeable = weights.flags.writeable = False
+        m.__dict__.update(ids=ids, weights=weights, signed=False)
         return m
 
     @classmethod

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import cache, checks, kernels, vocab
+from softllama import cache, checks, vocab
 from softllama import mixture as mx
 from softllama import trial as trials
 from softllama.calibration import Calibration, calibrate, fill, per_layer_scale, widths
@@ -268,21 +268,18 @@ class Model:
 
     def after(self, logits: NDArray[np.float32]) -> Distribution:
         """`distribution` of a row that `Context.decode` has just made, without another copy of it."""
-        return Distribution.owning(logits, self.spell)
+        return Distribution.owning(logits, self.spell, self.threads)
 
     def after_each(self, logits: NDArray[np.float32]) -> list[Distribution]:
         """`after` of each row (n, n_vocab)."""
-        if len(logits) == 1:
-            return [self.after(logits[0])]
-
-        def one(i: int) -> Distribution:
+        found = []
+        for i, row in enumerate(logits):
             try:
-                return self.after(logits[i])
+                found.append(self.after(row))
             except NotFiniteError as e:
                 e.index = i
                 raise
-
-        return kernels.each(one, *logits.shape)
+        return found
 
     @cached_property
     def chat_template(self) -> ChatTemplate:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.distribution import Distribution, js_each
+from softllama.distribution import Distribution, js_two
 
 N_CURVES = 6
 
@@ -48,14 +48,18 @@ class Sweep:
     distributions: list[Distribution]
 
     @cached_property
+    def _js(self) -> NDArray[np.float64]:
+        return js_two(self.distributions, self.distributions[0], self.distributions[-1])
+
+    @property
     def js_start(self) -> NDArray[np.float64]:
         """Jensen-Shannon divergence of each point to the start, (n,) nats."""
-        return js_each(self.distributions, self.distributions[0])
+        return self._js[:, 0]
 
-    @cached_property
+    @property
     def js_end(self) -> NDArray[np.float64]:
         """Jensen-Shannon divergence of each point to the end, (n,) nats."""
-        return js_each(self.distributions, self.distributions[-1])
+        return self._js[:, 1]
 
     @cached_property
     def entropy(self) -> NDArray[np.float64]:
@@ -74,16 +78,24 @@ class Sweep:
         peaks = {d.argmax for d in self.distributions}
         first = [self.distributions[0].argmax, self.distributions[-1].argmax]
         others = np.array(sorted((ends | peaks) - set(first)), dtype=np.int64)
-        highest = np.max([d.probs_of(d.logits[others]) for d in self.distributions], axis=0)  # (len(others),)
+        highest = self._probs(others).max(axis=0)
         rest = [int(i) for _, i in sorted(zip(-highest, others, strict=True))]
         return [self.curve(i) for i in [*dict.fromkeys(first), *rest][:N_CURVES]]
 
+    def _probs(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The probabilities of some tokens at all points: (n, len(ids))."""
+        z = np.array([d.logits[ids] for d in self.distributions], dtype=np.float64)
+        ln = np.array([d.ln_total for d in self.distributions])
+        p: NDArray[np.float32] = np.exp(z - ln[:, None]).astype(np.float32)
+        return p
+
     def curve(self, token: int) -> Curve:
         """The curve of any token."""
-        p = np.array([d[token].p for d in self.distributions], dtype=np.float32)
+        text = self.distributions[0][token].text  # and a check of the id
+        p = self._probs(np.array([token]))[:, 0]
         low, high = sorted((float(p[0]), float(p[-1])))
         return Curve(
-            token, self.distributions[0][token].text, p,
+            token, text, p,
             crossing(self.alphas, p, (low + high) / 2) if high > low else None,
             sharpness(self.alphas, p), max(0.0, float(p.max()) - high), max(0.0, low - float(p.min())),
         )  # fmt: skip

@@ -61,9 +61,10 @@ static void fill(unsigned char *table, const kind_t *k, int64_t blocks) {
 int main(void) {
     static const int isas[] = {SOFTMIX_SCALAR, SOFTMIX_AVX2, SOFTMIX_AVX512, SOFTMIX_NEON};
     static const char *names[] = {"scalar", "avx2", "avx512", "neon"};
-    static float weights[ROWS], out[2 * WIDE], z[LOGITS], y[LOGITS], p[LOGITS];
-    static double sum[WIDE];
+    static float weights[ROWS], out[2 * WIDE], many[WIDE], kept_p[LOGITS], z[LOGITS], y[LOGITS], p[LOGITS];
+    static double sum[WIDE], sums[SOFTMIX_PIECES * WIDE];
     static int32_t ids[ROWS], kept[LOGITS];
+    const softmix_team team = {softmix_spawn, 2};
     unsigned char *table = malloc((size_t)ROWS * WIDE * 4 + 1);
     if (!table) return 2;
     for (int i = 0; i < ROWS; i++) weights[i] = uniform();
@@ -86,27 +87,29 @@ int main(void) {
             memset(sum, 0, sizeof sum);
             if (softmix_mix(rows, ROWS, bytes, width, k->block, read, offsets, 2, ids, weights, 0.5f, out, WIDE, k->type, isa)
                 || softmix_add(rows, ROWS, bytes, width, k->block, read, ids, weights, ROWS, sum, k->type, isa)
-                || softmix_add(rows, ROWS, bytes, width, k->block, read, 0, weights, ROWS, sum, k->type, isa)) {
+                || softmix_add(rows, ROWS, bytes, width, k->block, read, 0, weights, ROWS, sum, k->type, isa)
+                || softmix_mix_many(rows, ROWS, bytes, width, k->block, read, ids, weights, ROWS, 0.5f, sums, many, WIDE, k->type,
+                                    &team, isa)) {
                 fprintf(stderr, "type %d failed\n", k->type);
                 return 1;
             }
-            h = digest(digest(h, out, sizeof out), sum, sizeof sum);
+            h = digest(digest(digest(h, out, sizeof out), sum, sizeof sum), many, sizeof many);
             printf(" %016llx", (unsigned long long)h);
         }
         float max;
         int32_t at, id[3];
         int64_t n;
-        double sums[4], below[2], js;
+        double s4[4], left, js;
         const double ln[] = {29.5, 29.25};
         uint64_t h = 14695981039346656037u;
-        int rc = softmix_peak(z, LOGITS, &max, &at, isa) | softmix_sums(z, LOGITS, 0.7, max, sums, isa) |
-                 softmix_sums(z, LOGITS, 1.0, max, sums + 2, isa) | softmix_probs(z, LOGITS, 1.0, max, sums[2], p, isa) |
-                 softmix_tail(z, LOGITS, 1.0, max, 1e-4 * sums[2], kept, &n, below, isa) |
-                 softmix_js(z, y, LOGITS, ln, &js, isa);
+        int rc = softmix_peak(z, LOGITS, &max, &at, isa) | softmix_sums(z, LOGITS, 0.7, max, s4, &team, isa) |
+                 softmix_sums(z, LOGITS, 1.0, max, s4 + 2, &team, isa) | softmix_probs(z, LOGITS, 1.0, max, s4[2], p, isa) |
+                 softmix_js(z, y, LOGITS, ln, &js, &team, isa);
         for (int i = 0; i < 3; i++) rc |= softmix_sample(z, LOGITS, 0.7, max, 0.3 * i + 0.05, id + i, isa);
-        h = digest(digest(digest(h, &max, 4), &at, 4), sums, sizeof sums);
-        h = digest(digest(digest(h, p, sizeof p), kept, (size_t)n * 4), below, sizeof below);
-        h = digest(digest(h, &js, 8), id, sizeof id);
+        h = digest(digest(digest(h, &max, 4), &at, 4), s4, sizeof s4);
+        h = digest(digest(digest(h, p, sizeof p), &js, 8), id, sizeof id);
+        rc |= softmix_whole(z, LOGITS, 1.0, max, s4[2], 1e-4 * s4[2], kept, kept_p, &n, &left, &team, isa);
+        h = digest(digest(digest(h, kept, (size_t)n * 4), kept_p, (size_t)n * 4), &left, 8);
         rc |= softmix_top(z, LOGITS, 500, kept, isa);
         printf(" %016llx\n", (unsigned long long)digest(h, kept, 2000));
         if (rc) return 1;

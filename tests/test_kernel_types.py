@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import softllama as sl
 from softllama import kernels
 from softllama._shim import lib
 from softllama.errors import MixtureError, ModelError, SoftLlamaError
@@ -151,11 +152,11 @@ def test_what_is_not_finite_is_named_in_large_mixtures_too(isa: str) -> None:
             mixed(rows, ids, w, threads)
         with pytest.raises(SoftLlamaError, match="row 2100"):
             mixed(rows, ids[1:], w[1:], threads)
-    w[2999] = np.inf
-    with pytest.raises(SoftLlamaError, match="weight of token 2999 is inf"):
+    w[1999] = np.inf
+    with pytest.raises(SoftLlamaError, match="weight of token 1999 is inf"):
         mixed(rows, ids, w)
     with pytest.raises(SoftLlamaError, match="token id 3000"):
-        mixed(rows, ids + 1, np.ones(3000))
+        mixed(rows, np.where(ids == 5, 3000, ids), np.ones(3000))
 
 
 # ---- passes over logits: the same for every instruction set
@@ -180,16 +181,37 @@ def test_passes_equal_numpy(n: int, isa: str) -> None:
         assert sx == pytest.approx((x[e > 0] * e[e > 0]).sum(), rel=1e-11, abs=1e-300)
         np.testing.assert_allclose(kernels.probs(z, high, s, t), e / e.sum(), rtol=1e-6, atol=1e-37)
         assert t != 1 or np.array_equal(kernels.softmax(z, t), kernels.probs(z, high, s, t))
-        for eps in (1e-2, 1e-4, 1e-6):
-            ids, gone, last = kernels.tail(z, high, eps * s, t)
-            left = np.ones(n, dtype=bool)
-            left[ids] = False
-            assert np.array_equal(ids, np.sort(ids))
-            assert gone == pytest.approx(e[left].sum(), rel=1e-9, abs=1e-300)
-            assert gone <= eps * s
-            if last:  # the bin that was kept would have been too much
-                edge = e[ids] <= np.exp(-last / 32 + 1e-9)
-                assert gone + e[ids][edge].sum() > eps * s * (1 - 1e-9) or last == lib.SOFTMIX_BINS - 1
+        for eps in (0.0, 1e-2, 1e-4, 1e-6):
+            ids, w, left = kernels.whole(z, high, s, eps, t)
+            np.testing.assert_array_equal(ids, whole_by_hand(z, t, eps))
+            assert left == pytest.approx(e[~np.isin(np.arange(n), ids)].sum() / s if eps else 0.0, rel=1e-9, abs=1e-43)
+            assert left <= eps
+            np.testing.assert_allclose(w, e[ids] / e[ids].sum(), rtol=1e-6, atol=1e-44)
+
+
+def whole_by_hand(z: NDArray[np.float32], t: float, eps: float) -> NDArray[np.int64]:
+    """The ids that stay when the smallest logits go, equal ones together, as long as their p sum to at most eps."""
+    x = np.exp((z.astype(np.float64) - z.max()) / t)
+    p = x / x.sum()
+    which = np.unique(z, return_inverse=True)[1]
+    gone = np.searchsorted(np.cumsum(np.bincount(which, p)), eps, side="right") if eps else 0
+    return np.flatnonzero((which >= gone) & (p.astype(np.float32) > 0))
+
+
+@pytest.mark.parametrize("n", [2, 100, 3000, 40_000])
+@pytest.mark.parametrize("levels", [1, 2, 7, 400])
+def test_the_whole_vector_without_its_smallest_where_many_are_equal(n: int, levels: int, isa: str) -> None:
+    """Few values, often repeated and close to each other: what goes is decided within one bin."""
+    r = np.random.default_rng([n, levels])
+    z = (r.integers(0, levels, n) / 2048).astype(np.float32)
+    high = float(z.max())
+    for t in (0.01, 1.0, 30.0):
+        total = kernels.sums(z, high, t)[0]
+        for eps in (1e-9, 1e-3, 0.1, 0.5, 0.999):
+            ids, w, left = kernels.whole(z, high, total, eps, t)
+            np.testing.assert_array_equal(ids, whole_by_hand(z, t, eps))
+            assert 0 <= left <= eps
+            assert w.sum(dtype=np.float64) == pytest.approx(1, abs=1e-5)
 
 
 def test_the_exponential_is_good_to_14_units_in_the_last_place(isa: str) -> None:
@@ -206,24 +228,43 @@ def test_the_instruction_set_changes_no_bit_of_a_pass(monkeypatch: pytest.Monkey
     for name in RUNS:
         monkeypatch.setenv("SOFTLLAMA_ISA", name)
         kernels.isa.cache_clear()
-        high, at = kernels.peak(z)
-        s = kernels.sums(z, high, 0.7)
-        ids, gone, last = kernels.tail(z, high, 1e-4 * s[0], 0.7)
-        found.append(
-            (
-                high,
-                at,
-                s,
-                ids.tobytes(),
-                gone,
-                last,
-                kernels.softmax(z).tobytes(),
-                kernels.top(z, 99).tobytes(),
-                *(kernels.sample(z, high, u, 0.7) for u in (0.1, 0.5, 0.99)),
-            )
-        )
+        found.append(everything(z, 1))
     kernels.isa.cache_clear()
     assert all(f == found[0] for f in found)
+
+
+def everything(z: NDArray[np.float32], threads: int) -> tuple[Any, ...]:
+    """What all passes over logits give."""
+    high, at = kernels.peak(z)
+    s = kernels.sums(z, high, 0.7, threads)
+    ids, w, left = kernels.whole(z, high, s[0], 1e-4, 0.7, threads)
+    _, one, best, p = kernels.summary(z, threads)
+    return (
+        high, at, s, ids.tobytes(), w.tobytes(), left, one, list(best), list(p), kernels.softmax(z).tobytes(),
+        kernels.top(z, 99).tobytes(), kernels.js(z, z[::-1], threads=threads),
+        kernels.js_two([z, z + 1, z * 2], [1.0, 2.0, 3.0], [z, z - 3], [1.0, 0.5], threads).tobytes(),
+        *(kernels.sample(z, high, u, 0.7) for u in (0.1, 0.5, 0.99)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [40_000, 151_936, 600_001])
+def test_the_number_of_threads_changes_no_bit_of_a_pass(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By llama.cpp's OpenMP, where it was built with one, and by threads that are started for the call."""
+    from softllama.llama import binding
+
+    z = (np.random.default_rng(n).standard_normal(n) * 5).astype(np.float32)
+    alone = everything(z, 1)
+    for threads in (2, 3, 8):
+        assert everything(z, threads) == alone
+    monkeypatch.setattr(kernels, "_openmp", kernels.ffi.addressof(lib, "softmix_spawn"))
+    kernels._team.cache_clear()
+    assert kernels._team(2)
+    try:
+        assert all(everything(z, threads) == alone for threads in (2, 5, 100))
+    finally:
+        monkeypatch.undo()
+        kernels._team.cache_clear()
+    assert binding.lib  # the module that tells the kernels of OpenMP
 
 
 def test_an_instruction_set_that_is_not_there_is_an_error() -> None:
@@ -244,7 +285,7 @@ def test_filters_by_hand() -> None:
     first = kernels.top(z, 4)
 
     def p(**settings: float) -> list[tuple[int, float]]:
-        ids, found = kernels.filtered(z, first, **settings)  # type: ignore[arg-type]
+        ids, found = kernels.filtered(z, first, 4, **settings)  # type: ignore[arg-type]
         return [(i, round(x, 6)) for i, x in zip(ids.tolist(), found.tolist(), strict=True)]
 
     assert p() == [(0, 0.1), (1, 0.4), (2, 0.2), (3, 0.3)]
@@ -256,7 +297,7 @@ def test_filters_by_hand() -> None:
 
 def test_many_ids_come_back_in_order() -> None:
     z = np.random.default_rng(0).standard_normal(30_000).astype(np.float32)
-    ids, p = kernels.filtered(z, kernels.top(z, 20_000), top_p=0.9)
+    ids, p = kernels.filtered(z, kernels.top(z, 20_000), 20_000, top_p=0.9)
     assert (np.diff(ids) > 0).all()
     e = np.exp(z[ids].astype(np.float64))
     np.testing.assert_allclose(p, e / e.sum(), rtol=1e-12)
@@ -286,6 +327,25 @@ def test_a_sample_inverts_the_cumulative_sum_of_the_whole_vocabulary(n: int, isa
             assert u * c[-1] <= c[found] * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("n", SIZES)
+def test_divergences_to_two_are_those_to_each(n: int, isa: str) -> None:
+    r = np.random.default_rng(n)
+    z = [(r.standard_normal(n) * 5).astype(np.float32) for _ in range(4)]
+    for v in z[:3]:
+        v[r.random(n) < 0.1] = -np.inf
+        v[0] = 1
+    z.append(z[3] + np.float32(1e-3) * (np.arange(n) == 0))  # a close one
+    ds = [sl.Distribution(v) for v in z]
+    ln = [d.ln_total for d in ds]
+    found = kernels.js_two(z, ln, [z[0], z[3]], [ln[0], ln[3]])
+    for d, pair in zip(ds, found, strict=True):
+        assert pair.tolist() == pytest.approx([d.js(ds[0]), d.js(ds[3])], rel=1e-9, abs=1e-18)
+    assert found[0, 0] == found[3, 1] == 0
+    assert found[3, 0] == found[0, 1]
+    with pytest.raises(SoftLlamaError, match="different numbers"):
+        kernels.js_two(z, ln, [z[0], z[3][1:]], ln[:2])
+
+
 def test_a_sample_never_has_the_probability_0() -> None:
     z = np.full(3000, -np.inf, dtype=np.float32)
     z[[5, 2100]] = 0, -9000  # e^-9000 is 0
@@ -293,15 +353,18 @@ def test_a_sample_never_has_the_probability_0() -> None:
 
 
 def test_the_summary_is_the_other_functions(isa: str) -> None:
-    for n in (1, 3, 5, 922, 151_936):
+    for n in (1, 3, 5, 31, 922, 1025, 40_000, 151_936, 600_000):
         z = (np.random.default_rng(n).standard_normal(n) * 4).astype(np.float32)
-        high, s, ids, p = kernels.summary(z, 5)
+        z[:: max(1, n // 100)] = z.max() - 0.5  # equal ones in many places
+        z[n // 2] = 30
+        k = min(n, kernels.KNOWN)
+        high, s, ids, p = kernels.summary(z)
         assert (high, ids[0]) == kernels.peak(z)
         assert s == kernels.sums(z, high)
-        assert ids == kernels.top(z, 5).tolist()
-        assert p == kernels.softmax(z)[ids].tolist()
+        assert list(ids) == kernels.top(z, k).tolist() == np.argsort(-z, kind="stable")[:k].tolist()
+        assert list(p) == kernels.softmax(z)[list(ids)].tolist()
     with pytest.raises(SoftLlamaError, match="element 1 is nan"):
-        kernels.summary(np.array([0, np.nan], dtype=np.float32), 5)
+        kernels.summary(np.array([0, np.nan], dtype=np.float32))
 
 
 Z = np.zeros(4, dtype=np.float32)
@@ -314,13 +377,17 @@ NULL, NAN, ISA = kernels.ffi.NULL, float("nan"), int(lib.softmix_isa())
     ("function", "good", "bad"),
     [
         ("peak", (z4, 4, F4, I4, ISA), {1: NULL, 2: 0, 3: NULL, 4: NULL, 5: 99}),
-        ("sums", (z4, 4, 1.0, 0.0, D2, ISA), {1: NULL, 2: 0, 3: 0.0, 4: NAN, 5: NULL, 6: 99}),
+        ("sums", (z4, 4, 1.0, 0.0, D2, NULL, ISA), {1: NULL, 2: 0, 3: 0.0, 4: NAN, 5: NULL, 7: 99}),
         ("probs", (z4, 4, 1.0, 0.0, 4.0, F4, ISA), {1: NULL, 2: -1, 3: NAN, 4: NAN, 5: 0.0, 6: NULL, 7: -2}),
-        ("summary", (z4, 4, 2, F4, D2, I4, F4, ISA), {1: NULL, 2: 0, 3: 5, 4: NULL, 5: NULL, 6: NULL, 7: NULL, 8: 99}),
         (
-            "tail",
-            (z4, 4, 1.0, 0.0, 0.1, I4, N1, D2, ISA),
-            {1: NULL, 2: 0, 3: -1.0, 4: NAN, 5: 0.0, 6: NULL, 7: NULL, 8: NULL, 9: 99},
+            "summary",
+            (z4, 4, 2, F4, D2, I4, F4, NULL, ISA),
+            {1: NULL, 2: 0, 3: 5, 4: NULL, 5: NULL, 6: NULL, 7: NULL, 9: 99},
+        ),
+        (
+            "whole",
+            (z4, 4, 1.0, 0.0, 4.0, 0.1, I4, F4, N1, D2, NULL, ISA),
+            {1: NULL, 2: 0, 3: -1.0, 4: NAN, 5: 0.0, 6: NAN, 7: NULL, 8: NULL, 9: NULL, 10: NULL, 12: 99},
         ),
         (
             "sample",
@@ -329,8 +396,8 @@ NULL, NAN, ISA = kernels.ffi.NULL, float("nan"), int(lib.softmix_isa())
         ),
         (
             "filter",
-            (z4, 4, I4, 1, 1.0, 0.0, 1.0, 0.0, 1, D4, N1),
-            {1: NULL, 2: 0, 3: NULL, 4: 5, 5: 0.0, 6: -1.0, 7: 0.0, 8: NAN, 9: 0, 10: NULL, 11: NULL},
+            (z4, 4, I4, 1, 1.0, 0.0, 1.0, 0.0, 1, I4, D4, N1),
+            {1: NULL, 2: 0, 3: NULL, 4: 5, 5: 0.0, 6: -1.0, 7: 0.0, 8: NAN, 9: 0, 10: NULL, 11: NULL, 12: NULL},
         ),
     ],
 )
@@ -339,6 +406,28 @@ def test_bad_arguments_have_their_number(function: str, good: tuple[Any, ...], b
     assert call(*good) == 0
     for number, value in bad.items():
         assert call(*good[: number - 1], value, *good[number:]) == number
+
+
+def test_divergences_to_two_check_their_arguments() -> None:
+    many, ln = kernels.ffi.new("float *[]", [z4, z4]), kernels.ffi.new("double[]", [1.0, 1.0])
+    work, out = kernels.ffi.new("double[]", 64 * 4), kernels.ffi.new("double[]", 4)
+    good = (many, ln, 2, many, ln, 4, work, out, NULL, ISA)
+    assert lib.softmix_js_two(*good) == 0
+    bad_ln, no_row = kernels.ffi.new("double[]", [1.0, NAN]), kernels.ffi.new("float *[]", [z4, NULL])
+    wrong = {
+        1: [NULL, no_row],
+        2: [NULL, bad_ln],
+        3: [0],
+        4: [NULL, no_row],
+        5: [NULL, bad_ln],
+        6: [0],
+        7: [NULL],
+        8: [NULL],
+        10: [99],
+    }
+    for number, values in wrong.items():
+        for value in values:
+            assert lib.softmix_js_two(*good[: number - 1], value, *good[number:]) == number
 
 
 def test_large_mixtures_check_their_arguments() -> None:
@@ -353,8 +442,16 @@ def test_large_mixtures_check_their_arguments() -> None:
     for number, value in bad.items():
         assert lib.softmix_add(*good[: number - 1], value, *good[number:]) == number
     assert lib.softmix_add(*good[:6], NULL, at[1], N_ROWS + 1, *good[9:]) == 9  # more than there are, without ids
+    sums, out = np.empty((16, 64)), np.empty(66, dtype=np.float32)
+    to = [kernels.ffi.from_buffer(t, a) for t, a in (("double[]", sums), ("float[]", out))]
+    whole = (*good[:9], 0.5, to[0], to[1], 66, rows.type, NULL, ISA)
+    assert lib.softmix_mix_many(*whole) == 0
+    np.testing.assert_allclose(out[:64], s / 2, rtol=1e-6)
+    assert not out[64:].any()
+    for number, value in (bad | {10: NAN, 11: NULL, 12: NULL, 13: 63, 16: 99}).items():
+        assert lib.softmix_mix_many(*whole[: number - 1], value, *whole[number:]) == number
     ids[4] = N_ROWS
-    assert lib.softmix_add(*good) == -5
+    assert lib.softmix_add(*good) == lib.softmix_mix_many(*whole) == -5
 
 
 @pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q4_K", "IQ4_XS"])

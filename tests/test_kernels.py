@@ -1,4 +1,4 @@
-"""Every function of csrc/softmix.c against numpy, and every argument it must turn down. Needs no llama.cpp."""
+"""Every function of csrc/softmix.h against numpy, and every argument it must turn down. Needs no llama.cpp."""
 
 from __future__ import annotations
 
@@ -453,6 +453,14 @@ IDS = np.empty(8, dtype=np.int32)
 pi = ffi.cast("int32_t *", IDS.ctypes.data)
 
 
+def c_kl(*args: Any) -> int:
+    return int(lib.softmix_kl(*args, ISA))
+
+
+def c_js(*args: Any) -> int:
+    return int(lib.softmix_js(*args, NULL, ISA))
+
+
 @pytest.mark.parametrize(
     ("call", "code"),
     [
@@ -477,12 +485,14 @@ pi = ffi.cast("int32_t *", IDS.ctypes.data)
         *((lambda t=t: lib.softmix_entropy(f32(Z), 4, t, D, ISA), 3) for t in (0.0, -1.0, INF, NAN)),
         (lambda: lib.softmix_entropy(f32(Z), 4, 1.0, NULL, ISA), 4),
         *((lambda z=z: lib.softmix_entropy(f32(z), len(z), 1.0, D, ISA), rc) for z, rc in BAD_LOGITS),
-        *((lambda f=f: f(NULL, f32(Z), 4, NULL, D, ISA), 1) for f in (lib.softmix_kl, lib.softmix_js)),
-        *((lambda f=f: f(f32(Z), NULL, 4, NULL, D, ISA), 2) for f in (lib.softmix_kl, lib.softmix_js)),
-        *((lambda f=f: f(f32(Z), f32(Z), 0, NULL, D, ISA), 3) for f in (lib.softmix_kl, lib.softmix_js)),
-        *((lambda f=f: f(f32(Z), f32(Z), 4, NULL, NULL, ISA), 5) for f in (lib.softmix_kl, lib.softmix_js)),
-        *((lambda z=z: lib.softmix_kl(f32(z), f32(Z), len(z), NULL, D, ISA), rc) for z, rc in BAD_LOGITS),
-        *((lambda z=z: lib.softmix_js(f32(Z), f32(z), len(z), NULL, D, ISA), rc) for z, rc in BAD_LOGITS if len(z) > 1),
+        *((lambda f=f: f(NULL, f32(Z), 4, NULL, D), 1) for f in (c_kl, c_js)),
+        *((lambda f=f: f(f32(Z), NULL, 4, NULL, D), 2) for f in (c_kl, c_js)),
+        *((lambda f=f: f(f32(Z), f32(Z), 0, NULL, D), 3) for f in (c_kl, c_js)),
+        *((lambda f=f: f(f32(Z), f32(Z), 4, NULL, NULL), 5) for f in (c_kl, c_js)),
+        (lambda: lib.softmix_kl(f32(Z), f32(Z), 4, NULL, D, 99), 6),
+        (lambda: lib.softmix_js(f32(Z), f32(Z), 4, NULL, D, NULL, 99), 7),
+        *((lambda z=z: c_kl(f32(z), f32(Z), len(z), NULL, D), rc) for z, rc in BAD_LOGITS),
+        *((lambda z=z: c_js(f32(Z), f32(z), len(z), NULL, D), rc) for z, rc in BAD_LOGITS if len(z) > 1),
     ],
 )
 def test_measures_return_the_code(call: Callable[[], int], code: int) -> None:
@@ -560,10 +570,9 @@ def test_strings_that_leave_the_buffer() -> None:
 
 def test_a_mass_below_what_bins_tell_apart_leaves_nothing_out() -> None:
     """Found by scripts/fuzz_shim: the farthest bin, beyond 128 nats, was counted as gone and kept all the same."""
-    logits = np.array([0, -130, -140, -200, -np.inf], dtype=np.float32)
-    ids, gone, _ = kernels.tail(logits, 0.0, 1e-300)
-    assert ids.tolist() == [0, 1, 2, 3, 4]
-    assert gone == 0
-    ids, gone, _ = kernels.tail(logits, 0.0, 1e-20)
-    assert ids.tolist() == [0]
-    assert gone == pytest.approx(np.exp(-130) + np.exp(-140), rel=1e-6)
+    logits = np.array([0, -40, -60, -100, -np.inf], dtype=np.float32)
+    ids, _, left = kernels.whole(logits, 0.0, 1.0, 1e-300)
+    assert (ids.tolist(), left) == ([0, 1, 2, 3], 0)
+    ids, _, left = kernels.whole(logits, 0.0, 1.0, 1e-20)
+    assert ids.tolist() == [0, 1]
+    assert left == pytest.approx(np.exp(-60) + np.exp(-100), rel=1e-6)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from softllama import checks, faults
 from softllama.errors import ContextError, UsageError
 from softllama.llama import binding, room
-from softllama.llama.binding import Held, api
+from softllama.llama.binding import Held, api, lib
 from softllama.llama.weights import FORKED, HOW_TO_FORK, Weights
 from softllama.overlay import FUNCTIONS, Overlay
 
@@ -30,6 +30,10 @@ MOST = 2**32 - 256  # positions of a context, which llama.cpp counts in 32 bits,
 
 def _as(array: NDArray[Any], ctype: Any) -> Any:
     return array.ctypes.data_as(ctypes.POINTER(ctype))
+
+
+# with a prototype of its own, which gives the address as a number
+_logits = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(("llama_get_logits_ith", lib))
 
 
 def _in_order(seqs: Sequence[int] | NDArray[np.integer[Any]]) -> bool:
@@ -183,6 +187,8 @@ class Context:
         b, k = self.n_batch, weights.positions_per_row
         self._tokens = np.zeros(b, dtype=np.int32)
         self._rows_pointer, self._tokens_pointer = _as(self.rows, ctypes.c_float), _as(self._tokens, ctypes.c_int32)
+        self._carriers_pointer = _as(self.carriers, ctypes.c_int32)
+        self._batch_of = ""  # what the batch points to
         self._pos = np.zeros(k * b, dtype=np.int32)
         self._n_seq_id = np.ones(b, dtype=np.int32)
         self._seq_id = np.zeros(b, dtype=np.int32)
@@ -285,8 +291,8 @@ class Context:
         and `.carriers`, where rows are written over nodes).
 
         seqs, positions: (n,) the sequence and the place in it of each. want: (n,) whose logits to return.
-        Returns logits (sum(want), n_vocab) float32, a copy. Raises ContextError where there is no room (nothing is then
-        evaluated) or llama.cpp fails.
+        Returns logits (sum(want), n_vocab) float32, a copy; of a single row, a read-only one. Raises ContextError where
+        there is no room (nothing is then evaluated) or llama.cpp fails.
         """
         n = len(seqs)
         if not 1 <= n <= self.n_batch:
@@ -300,26 +306,31 @@ class Context:
                 return self._decode_sorted(np.asarray(seqs), np.asarray(positions), np.asarray(want, dtype=np.bool_))
             batch = self._batch
             batch.n_tokens = n
-            if tokens is None and self._overlay is not None:
-                batch.token, batch.embd = _as(self.carriers, ctypes.c_int32), None
-            elif tokens is None:
-                batch.token, batch.embd = None, self._rows_pointer
-            else:
+            if tokens is not None:
                 self._tokens[:n] = tokens
-                batch.token, batch.embd = self._tokens_pointer, None
-            self._seq_id[:n] = seqs
-            self._want[:n] = want
-            if not 0 <= min(seqs) <= max(seqs) < self.n_seq:
+            kind = "ids" if tokens is not None else "rows" if self._overlay is None else "carriers"
+            if kind != self._batch_of:
+                batch.token = {"ids": self._tokens_pointer, "carriers": self._carriers_pointer}.get(kind)
+                batch.embd = self._rows_pointer if kind == "rows" else None
+                self._batch_of = kind
+            p, want_ = self._pos, self._want
+            if n == 1:  # a step of a generation: no array is made of its numbers
+                low = high = seqs[0]
+                last = positions[0]
+                self._seq_id[0], p[0], want_[0] = low, last, want[0]
+                wanted = [0] if want[0] else []
+            else:
+                low, high, last = min(seqs), max(seqs), max(positions)
+                self._seq_id[:n], p[:n], want_[:n] = seqs, positions, want
+                wanted = np.flatnonzero(want_[:n]).tolist()
+            if not 0 <= low <= high < self.n_seq:
                 raise ContextError(f"sequences are numbered 0 to {self.n_seq - 1}")
-            wanted = [0] if n == 1 and want[0] else np.flatnonzero(self._want[:n]).tolist()
             if len(wanted) > self.n_outputs:
                 raise ContextError(f"a batch returns at most {self.n_outputs} logits, not {len(wanted)}")
-            p = self._pos
-            p[:n] = positions
-            if self.weights.n_positions and max(positions) >= self.weights.n_positions:
+            if self.weights.n_positions and last >= self.weights.n_positions:
                 raise ContextError(f"this model knows {self.weights.n_positions} positions, and no more can be made")
             if self._all_outputs:
-                self._want[:n] = 1
+                want_[:n] = 1
             if self.weights.positions_per_row == 4:  # section-major: time, height, width as for text, then 0
                 p[n : 2 * n] = p[2 * n : 3 * n] = p[:n]
                 p[3 * n : 4 * n] = 0
@@ -348,11 +359,13 @@ class Context:
             self.evaluated += n
             self.calls += 1
             self._moved = None
-            n_vocab = self.weights.n_vocab
-            out = np.empty((len(wanted), n_vocab), dtype=np.float32)
-            target = out.ctypes.data
-            for i, j in enumerate(wanted):  # llama.cpp writes over its own copy in the next call
-                ctypes.memmove(target + 4 * n_vocab * i, api.llama_get_logits_ith(self.pointer, j), 4 * n_vocab)
+            n_bytes = 4 * self.weights.n_vocab  # of one row; llama.cpp writes over its own copy in the next call
+            if len(wanted) == 1:
+                row = ctypes.string_at(_logits(self.pointer, wanted[0]), n_bytes)
+                return np.frombuffer(row, dtype=np.float32).reshape(1, -1)
+            out = np.empty((len(wanted), self.weights.n_vocab), dtype=np.float32)
+            for target, j in enumerate(wanted):
+                ctypes.memmove(out.ctypes.data + n_bytes * target, _logits(self.pointer, j), n_bytes)
             return out
 
     def _decode_sorted(self, seqs: NDArray[Any], positions: NDArray[Any], want: NDArray[Any]) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ probable token. Knows no method and no mixture rule.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,6 @@ from softllama.mixture import Mixture
 
 F64 = NDArray[np.float64]
 COLDEST = float(np.finfo(np.float32).tiny)  # a temperature between 0 and this is as cold as this
-SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -28,18 +28,15 @@ LARGEST = float(np.finfo(np.float32).max)
 class Support:
     """The tokens that passed the filters.
 
-    ids: (k,) int32 or int64, increasing. p: (k,) float64, positive, sums to 1. logits: (k,) float32, which order the tokens
-    even where their probabilities round to the same number.
+    ids: (k,) int32, increasing. p: (k,) float64, positive (in float32, too), sums to 1. heaviest: the most probable id,
+    the lowest among equals. z: all logits (n_vocab,), which order the tokens even where their probabilities round to the
+    same number.
     """
 
-    ids: NDArray[Any]
+    ids: NDArray[np.int32]
     p: F64
-    logits: NDArray[np.float32]
-
-    @property
-    def heaviest(self) -> int:
-        """The most probable id; the lowest among equals."""
-        return int(self.ids[self.logits.argmax()])
+    heaviest: int
+    z: NDArray[np.float32]
 
     def draw(self, rng: np.random.Generator) -> int:
         """One id with probability p, by inversion of the cumulative sum in the order of ids: one random number."""
@@ -49,14 +46,13 @@ class Support:
         """The n most probable, renormalised; the lower id first among equals."""
         if n >= len(self.ids):
             return self
-        keep = np.sort(np.argsort(-self.logits, kind="stable")[:n])
-        return _support(self.ids[keep], self.p[keep], self.logits[keep])
+        keep = np.sort(np.argsort(-self.z[self.ids], kind="stable")[:n])
+        p = self.p[keep]
+        return Support(self.ids[keep], p / p.sum(), self.heaviest, self.z)
 
     def mixture(self) -> Mixture:
         """The tokens, weighted by p."""
-        if self.p.min() > SMALLEST:
-            return Mixture.trusted(self.ids, self.p)
-        return normalised(self.ids, self.p)
+        return Mixture.trusted(self.ids, self.p)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -121,11 +117,12 @@ def support(
             k *= 8
     else:
         p = softmax(z, temperature)
-        kept = np.flatnonzero((p >= min_p * p.max()) & (p > 0))
-        found = _support(kept, p[kept], z[kept])
+        ids = np.flatnonzero((p >= min_p * p.max()) & (p.astype(np.float32) > 0)).astype(np.int32)
+        found = Support(ids, p[ids] / p[ids].sum(), distribution.argmax, z)
         return found if n is None else found.top(n)
-    ids, p = kernels.filtered(z, distribution.top_ids(k), t, total=total, top_p=top_p, min_p=min_p, at_most=n)
-    return Support(ids, p, z[ids])
+    k = min(k, len(z))
+    ids, p = kernels.filtered(z, distribution.likeliest(k), k, t, total=total, top_p=top_p, min_p=min_p, at_most=n)
+    return Support(ids, p, distribution.argmax, z)
 
 
 def entropy(distribution: Distribution, temperature: float = 1.0) -> float:
@@ -136,10 +133,9 @@ def entropy(distribution: Distribution, temperature: float = 1.0) -> float:
 def cold(distribution: Distribution, temperature: float, tau: float) -> bool:
     """Is `entropy` below tau? Mostly answered by the few likeliest tokens: H >= -ln p_max = ln Σ e^x >= ln Σ' e^x."""
     if temperature > 0:
-        x = (distribution.logits[distribution.top_ids(FEW)].astype(np.float64) - distribution.highest) / max(
-            temperature, COLDEST
-        )
-        if np.log(np.exp(x).sum()) > tau * (1 + 1e-9):
+        few, t = distribution.top_probs(min(FEW, len(distribution))), max(temperature, COLDEST)
+        most = math.log(sum((p / few[0][1]) ** (1 / t) for _, p in few))  # e^x = (p / p_max)^(1/T)
+        if most > tau + 1e-6 / t:  # these p are rounded to float32
             return False
     return entropy(distribution, temperature) < tau
 
@@ -147,31 +143,13 @@ def cold(distribution: Distribution, temperature: float, tau: float) -> bool:
 def whole(distribution: Distribution, temperature: float = 1.0, epsilon: float = 0.0) -> tuple[Mixture, float]:
     """(the whole vector as a mixture, the mass left out of it).
 
-    The least probable tokens are left out while their sum is at most epsilon (equal ones together or not at all), and
+    The least probable tokens are left out while their sum is at most epsilon (equal logits together or not at all), and
     the rest is renormalised. Probabilities that are 0 in float32 are left out anyway.
     """
     if temperature == 0:
         return Mixture.one_hot(distribution.argmax), 0.0
-    z, t = distribution.logits, max(temperature, COLDEST)
-    total = distribution.sums(t)[0]
-    if epsilon > 0:  # all but the last bin of those left are sure to stay: only that one has to be put in order
-        ids, gone, last = kernels.tail(z, distribution.highest, epsilon * total, t)
-    else:
-        ids, gone, last = np.arange(len(z), dtype=np.int32), 0.0, 0
-    x = (z[ids].astype(np.float64) - distribution.highest) / t
-    p = np.exp(x) / total
-    keep = p.astype(np.float32) > 0
-    if epsilon > 0:
-        edge = keep & (x <= (1 - last) / kernels.PER_NAT) & (p <= epsilon)  # that bin, and a little more
-        small = np.sort(p[edge])
-        n = int(np.searchsorted(gone / total + np.cumsum(small), epsilon, side="right"))  # so many may go
-        keep &= p >= small[n] if n < len(small) else ~edge
-    if not keep.all():
-        left_out = gone / total + float(p[~keep].sum())
-        ids, p = ids[keep], p[keep]
-    else:
-        left_out = gone / total
-    return Mixture.trusted(ids, p / p.sum()), left_out
+    ids, weights, left_out = distribution.whole(max(temperature, COLDEST), epsilon)
+    return Mixture.trusted(ids, weights), left_out
 
 
 def penalised(distribution: Distribution, readouts: Sequence[int], penalty: float, last_n: int) -> Distribution:
@@ -190,7 +168,3 @@ def penalised(distribution: Distribution, readouts: Sequence[int], penalty: floa
     new = np.clip(np.where(old > 0, old / penalty, old * penalty), -LARGEST, LARGEST)
     z[seen] = np.where(np.isneginf(old), old, new)
     return Distribution(z, distribution.spell)
-
-
-def _support(ids: NDArray[Any], p: F64, logits: NDArray[np.float32]) -> Support:
-    return Support(ids.astype(np.int64), p / p.sum(), logits)

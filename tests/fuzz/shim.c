@@ -291,6 +291,23 @@ static void run(bytes_t *b) {
         CHECK(rc == code);
         if (!rc && s) CHECK(same(sum, first, (int64_t)size));
     }
+    /* all at once, by two threads and by none: the pieces are cut at the same places */
+    double *pieces = room(SOFTMIX_PIECES, size);
+    float *out = room((size_t)t.n_embd + 2, 4), *alone = room((size_t)t.n_embd + 2, 4);
+    const softmix_team two = {softmix_spawn, 2};
+    for (int i = 0; i < 2; i++) {
+        const int rc = softmix_mix_many(t.data, t.n_rows, t.row_bytes, t.n_embd, t.block, t.to_float, in_order ? NULL : t.ids,
+                                        t.weights, t.k, 0.25f, pieces, i ? out : alone, t.n_embd + 2, t.type, i ? &two : NULL,
+                                        isas[i % n_isas]);
+        CHECK(rc == code || (!code && rc == -1)); /* a sum that float32 cannot hold */
+        for (int64_t j = 0; !rc && j < t.n_embd; j++) {
+            CHECK(!i || same(out + j, alone + j, 4));
+            if (t.k <= SOFTMIX_FEW) CHECK(same(&alone[j], &(float){(float)first[j] * 0.25f}, 4));
+        }
+    }
+    free(pieces);
+    free(out);
+    free(alone);
     if (bad < t.k) CHECK(code == -(bad + 1));
     else CHECK(code <= 0 && code >= -t.k);
     if (!code) {
@@ -364,7 +381,7 @@ static void run(bytes_t *b) {
         CHECK(a[at] == high);
         for (int s = 0; s < n_isas; s++) {
             double now[2];
-            const int rc = softmix_sums(a, n, t, high, now, isas[s]);
+            const int rc = softmix_sums(a, n, t, high, now, NULL, isas[s]);
             CHECK(rc == (t > 0 && isfinite(t) ? 0 : 3));
             if (rc) continue;
             if (!s) memcpy(sums, now, sizeof now);
@@ -397,18 +414,25 @@ static void run(bytes_t *b) {
                 const double with = before + exp(((double)a[one_of] - (double)high) / t);
                 CHECK(before <= u * sums[0] * (1 + 1e-9) + 1e-9 && with >= u * sums[0] * (1 - 1e-9) - 1e-9);
             }
-            if (mass > 0) {
+            if (mass >= 0 && mass < sums[0]) {
                 int64_t kept = 0, again = 0;
-                double below[2], too[2];
+                double gone = 0, too = 0;
+                int rc = 0;
                 for (int s = 0; s < n_isas; s++) {
-                    CHECK(!softmix_tail(a, n, t, high, mass, s ? other : ids, s ? &again : &kept, s ? too : below, isas[s]));
-                    CHECK(!s || (again == kept && same(too, below, sizeof below) && same(ids, other, kept * 4)));
+                    const softmix_team two = {s & 1 ? softmix_spawn : NULL, 2};
+                    const int now = softmix_whole(a, n, t, high, sums[0], mass, s ? other : ids, s ? q : p, s ? &again : &kept,
+                                                  s ? &too : &gone, &two, isas[s]);
+                    if (!s) rc = now;
+                    CHECK(now == rc && (rc == 0 || rc == 6)); /* 6: a mass that rounding makes the whole of */
+                    CHECK(rc || !s || (again == kept && too == gone && same(ids, other, kept * 4) && same(p, q, kept * 4)));
                 }
-                double left = 0.0;
+                double left = 0.0, weight = 0.0;
                 int64_t j = 0;
                 float least = INFINITY, most = -INFINITY;
-                for (int64_t i = 0; i < n; i++) {
+                for (int64_t i = 0; i < n && !rc; i++) {
                     if (j < kept && ids[j] == i) {
+                        CHECK(p[j] > 0.0f && p[j] <= 1.0f);
+                        weight += p[j];
                         j++;
                         if (a[i] < least) least = a[i];
                     } else {
@@ -416,33 +440,37 @@ static void run(bytes_t *b) {
                         if (a[i] > most) most = a[i];
                     }
                 }
-                CHECK(j == kept && kept >= 1 && least > most); /* increasing, and all that stay are above all that go */
-                CHECK(fabs(left - below[0]) <= 1e-9 * left + 1e-300 && below[0] <= mass && below[1] >= 0 && below[1] < SOFTMIX_BINS);
+                if (!rc) {
+                    CHECK(j == kept && kept >= 1 && least > most); /* increasing; all that stay are above all that go */
+                    CHECK(fabs(weight - 1.0) < 1e-5 && gone >= 0.0 && gone <= mass * (1 + 1e-12));
+                    CHECK(fabs(left - gone) <= 1e-9 * left + 1e-40 * (double)n * sums[0]); /* and those that are 0 in float32 */
+                }
             }
         }
-        const int64_t k = 1 + number(b, (uint32_t)n);
+        const int64_t k = 1 + number(b, (uint32_t)(n < SOFTMIX_KNOWN ? n : SOFTMIX_KNOWN));
         float first_p = 0;
         for (int s = 0; s < n_isas; s++) {
             float m;
             double two[2];
-            CHECK(!softmix_summary(a, n, k, &m, two, s ? other : ids, s ? q : p, isas[s]));
+            CHECK(!softmix_summary(a, n, k, &m, two, s ? other : ids, s ? q : p, NULL, isas[s]));
             CHECK(m == high && ids[0] == at);
             if (!s) memcpy(one, two, sizeof two), first_p = p[0];
             CHECK(same(one, two, sizeof two) && (!s || (same(ids, other, k * 4) && same(p, q, k * 4))));
         }
+        CHECK(!softmix_top(a, n, k, other, 0) && same(ids, other, k * 4));
         CHECK(fabs((double)first_p - 1.0 / one[0]) < 1e-6);
         /* filters on those k, and a draw */
         double top_p = wide(b), min_p = wide(b), total = byte(b) & 1 ? 0.0 : one[0];
         const int64_t at_most = (int64_t)number(b, 40) - 2;
         int64_t count = 0;
-        const int rc = softmix_filter(a, n, ids, k, t, total, top_p, min_p, at_most, w, &count);
+        const int rc = softmix_filter(a, n, ids, k, t, total, top_p, min_p, at_most, other, w, &count);
         const int ok = t > 0 && isfinite(t) && top_p > 0 && min_p >= 0 && at_most >= 1;
         CHECK((rc == 0) == ok);
         if (!rc && t > 1e-300) {
             double sum = 0.0;
             CHECK(count >= 1 && count <= k && count <= at_most);
             for (int64_t i = 0; i < count; i++) {
-                CHECK(w[i] >= 0.0 && (!i || ids[i] > ids[i - 1]));
+                CHECK(w[i] >= 0.0 && (!i || other[i] > other[i - 1]));
                 sum += w[i];
             }
             CHECK(fabs(sum - 1.0) < 1e-9);
@@ -454,7 +482,7 @@ static void run(bytes_t *b) {
             CHECK(before <= u * sum + 1e-9 && before + w[d] >= u * sum - 1e-9);
         }
         for (int64_t i = 0; i < k; i++) ids[i] = (int32_t)number(b, 1u << 31) - 1000; /* ids of any number */
-        (void)softmix_filter(a, n, ids, k, t, total, top_p, min_p, at_most, w, &count);
+        (void)softmix_filter(a, n, ids, k, t, total, top_p, min_p, at_most, other, w, &count);
     }
     double h[2], first[3] = {0, 0, 0};
     for (int s = 0; s < n_isas; s++) {
@@ -471,7 +499,7 @@ static void run(bytes_t *b) {
         take(b, ln, sizeof ln);
         for (int s = 0; s < n_isas; s++) {
             double js, sj, kl;
-            const int r = softmix_js(a, c, n, NULL, &js, isas[s]), r2 = softmix_js(c, a, n, NULL, &sj, isas[s]);
+            const int r = softmix_js(a, c, n, NULL, &js, NULL, isas[s]), r2 = softmix_js(c, a, n, NULL, &sj, NULL, isas[s]);
             CHECK((r == 0) == (r2 == 0) && (code == 0 || r == code));
             CHECK(softmix_kl(a, c, n, NULL, &kl, isas[s]) == r);
             if (!r) {
@@ -486,7 +514,7 @@ static void run(bytes_t *b) {
                 CHECK(js == first[1] && kl == first[2]);
             }
             if (code == 0) { /* normalisers of any bits: a number comes out, whatever it is */
-                const int known = softmix_js(a, c, n, ln, &js, isas[s]);
+                const int known = softmix_js(a, c, n, ln, &js, NULL, isas[s]);
                 CHECK(known == (isfinite(ln[0]) && isfinite(ln[1]) ? 0 : 4));
             }
         }
