@@ -417,7 +417,7 @@ loop.run(2)
 def test_ctrl_c_does_not_wait_for_the_batch_it_falls_into(tmp_path: Path) -> None:
     """One batch that takes seconds: with llama.cpp's abort callback it ends at once."""
     code = """
-import os, signal, sys, threading, time, softllama as sl
+import os, signal, statistics, sys, threading, time, softllama as sl
 from softllama import faults
 flagged = sys.argv[1] == "flagged"
 if flagged:
@@ -433,14 +433,14 @@ def seconds(f):
     f()
     return time.perf_counter() - start
 def interrupted():
-    threading.Timer(whole / 10, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     try:
+        threading.Timer(whole / 10, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         batch()
         time.sleep(10)
     except KeyboardInterrupt:
         pass
 whole = min(seconds(batch) for _ in range(4))
-print(min(seconds(interrupted) for _ in range(4)) / whole)  # the least of each: other work on the machine only adds
+print(statistics.median(seconds(interrupted) for _ in range(5)) / whole)  # other work on the machine may delay one
 context.cut(0, 0)
 if flagged:
     batch()  # what was stopped has left nothing behind
