@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama.llama import room
+from softllama.llama import binding, room
 from tests.conftest import ROOT, Cli
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -78,7 +78,7 @@ LIMITED = """
 import os, re, resource, sys
 from pathlib import Path
 import softllama as sl
-from softllama.llama import room
+from softllama.llama import binding, room
 from tests import tiny_more
 with sl.load(tiny_more.write(Path(sys.argv[1]), sys.argv[2]), threads=1) as model:
     most = room.address_space() + (1300 << 20)
@@ -139,6 +139,14 @@ def test_a_recurrent_model_needs_memory_for_sequences_and_not_for_positions(load
     few, many = room.need(h, 1024, 1, 512, 1), room.need(h, 2**20, 1, 512, 1)
     assert few.cells == many.cells == 0 < few.states
     assert room.need(h, 1024, 8, 512, 1).states == 8 * few.states
+
+
+def test_what_is_tried_for_a_large_context_is_not_heard_by_who_listens_to_it(load: Callable[..., sl.Model]) -> None:
+    model = load("mamba")
+    with binding.heard() as said, model.session(100_000):
+        pass
+    assert "".join(said).count("RS buffer size") == 1
+    assert binding.buffers(said) > 0
 
 
 def test_a_number_that_llama_cpp_would_cut_off_is_refused(load: Callable[..., sl.Model]) -> None:

@@ -82,11 +82,11 @@ def heard() -> Iterator[list[str]]:
     """Everything that llama.cpp says meanwhile, information included."""
     global _heard
     said: list[str] = []
-    _heard = said
+    before, _heard = _heard, said
     try:
         yield said
     finally:
-        _heard = None
+        _heard = before
 
 
 def buffers(said: Sequence[str]) -> int:
