@@ -22,7 +22,7 @@ from tests.conftest import ROOT, Cli
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-def child(code: str, *arguments: Any, timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
+def child(code: str, *arguments: Any, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own."""
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, cwd=ROOT,
@@ -30,7 +30,7 @@ def child(code: str, *arguments: Any, timeout: float = 60, **options: Any) -> su
     )  # fmt: skip
 
 
-def command(*arguments: Any, timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
+def command(*arguments: Any, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "softllama", *map(str, arguments)], text=True, timeout=timeout, cwd=ROOT,

@@ -131,7 +131,8 @@ class Held:
         try:
             pointer, self.pointer = self.pointer, None
             if pointer is not None:
-                self._function(pointer)
+                with faults.deferred():  # llama.cpp's log calls Python, where an interrupt would be lost
+                    self._function(pointer)
             self._after = None
             self._among.discard(self)
         finally:
