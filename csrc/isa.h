@@ -50,11 +50,19 @@ static inline int bad_size(int64_t n) { return n < 1 || n > SOFTMIX_MAX_N; }
 typedef void (*softmix_add_row)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
                                 const unsigned char *next);
 
+/* The same for SOFTMIX_TOGETHER rows, one after the other: each value of acc is loaded and stored once for all of them. */
+#define SOFTMIX_TOGETHER 4
+typedef void (*softmix_add_rows)(const unsigned char *const *src, int64_t n, const float *w, float *RESTRICT acc,
+                                 const unsigned char *const *next);
+
 /* softmix_has without asking the processor: a check for every call. (rows.c) */
 int softmix_runs(int isa);
 
 /* The row kernel of a table type; NULL where there is none, or its blocks are not of this size. (rows.c) */
 softmix_add_row softmix_row_kernel(int type, int isa, int64_t block, int64_t block_bytes);
+
+/* The kernel for several rows of a type that has a row kernel; NULL where there is none. (rows.c) */
+softmix_add_rows softmix_rows_kernel(int type, int isa);
 
 /* sum (n) += w * acc (n), and acc = 0 (rows.c) */
 typedef void (*softmix_flush)(float *RESTRICT acc, int64_t n, double w, double *RESTRICT sum);

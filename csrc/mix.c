@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define BATCH 32 /* rows summed in float32 before the sum goes to double */
-#define AHEAD 4  /* a row is fetched while the row so many before it is added: the processor itself does not look beyond a page */
+#define AHEAD 20  /* a row is fetched while the row so many before it is added: the processor itself does not look beyond a page */
 #define FAR 32   /* scattered rows: where their first and last bytes lie is looked up that much earlier */
 
 /* Rows of a checked table, and how they are read. */
@@ -14,6 +14,7 @@ typedef struct {
     const unsigned char *data;
     int64_t row_bytes, block, block_bytes;
     softmix_add_row kernel; /* NULL: to_float */
+    softmix_add_rows together; /* NULL: row by row */
     softmix_to_float to_float;
     softmix_flush flush;
 } rows_t;
@@ -44,26 +45,49 @@ static void add_row(const rows_t *t, int64_t row, int64_t first, int64_t n, floa
     for (int64_t j = 0; j < n; j++) acc[j] += w * values[j];
 }
 
+/* acc += sum_i weights[i] * columns first to first + n of row ids[i] (NULL: i), start <= i < end; rows before k are fetched. */
+static void add_rows(const rows_t *t, int64_t first, int64_t n, const int32_t *ids, const float *weights, int64_t start,
+                     int64_t end, int64_t k, float *acc) {
+    const unsigned char *src[SOFTMIX_TOGETHER], *next[SOFTMIX_TOGETHER];
+    float w[SOFTMIX_TOGETHER];
+    int have = 0;
+    for (int64_t i = start; i < end; i++) {
+        const int64_t later = i + AHEAD < k ? i + AHEAD : i;
+        if (ids && i + FAR < k) {
+            const unsigned char *far = t->data + ids[i + FAR] * t->row_bytes;
+            FETCH(far);
+            FETCH(far + t->row_bytes - 1);
+        }
+        if (weights[i] == 0.0f) continue;
+        if (!t->together || !ids) { /* rows in order are fetched by the processor, if it sees them in order */
+            add_row(t, ids ? ids[i] : i, first, n, weights[i], acc, ids ? ids[later] : later);
+            continue;
+        }
+        src[have] = place(t, ids ? ids[i] : i, first);
+        next[have] = place(t, ids ? ids[later] : later, first);
+        w[have++] = weights[i];
+        if (have == SOFTMIX_TOGETHER) {
+            t->together(src, n, w, acc, next);
+            have = 0;
+        }
+    }
+    for (int i = 0; i < have; i++) t->kernel(src[i], n, w[i], acc, next[i]);
+}
+
 /* sum[j] += sum_i weights[i] * column first + j of row ids[i] (NULL: i), n <= SOFTMIX_TILE columns.
  * Few rows: every product in double. Many: BATCH of them in float32, then on in double. */
 static void add_tile(const rows_t *t, int64_t first, int64_t n, const int32_t *ids, const float *weights, int64_t k,
                      int few, double *sum) {
     ALIGNED float acc[SOFTMIX_TILE]; /* wide loads that cross cache lines are slow */
     for (int64_t j = 0; j < n; j++) acc[j] = 0.0f;
-    for (int64_t start = 0; start < k;) {
-        const int64_t end = few ? start + 1 : start + BATCH < k ? start + BATCH : k;
-        for (int64_t i = start; i < end; i++) {
-            const int64_t later = i + AHEAD < k ? i + AHEAD : i;
-            if (ids && i + FAR < k) {
-                const unsigned char *far = t->data + ids[i + FAR] * t->row_bytes;
-                FETCH(far);
-                FETCH(far + t->row_bytes - 1);
-            }
-            if (weights[i] == 0.0f) continue;
-            add_row(t, ids ? ids[i] : i, first, n, few ? 1.0f : weights[i], acc, ids ? ids[later] : later);
-        }
-        t->flush(acc, n, few ? (double)weights[start] : 1.0, sum);
-        start = end;
+    for (int64_t i = 0; few && i < k; i++) {
+        const int64_t later = i + AHEAD < k ? i + AHEAD : i;
+        if (weights[i] != 0.0f) add_row(t, ids ? ids[i] : i, first, n, 1.0f, acc, ids ? ids[later] : later);
+        t->flush(acc, n, (double)weights[i], sum);
+    }
+    for (int64_t start = 0; !few && start < k; start += BATCH) {
+        add_rows(t, first, n, ids, weights, start, start + BATCH < k ? start + BATCH : k, k, acc);
+        t->flush(acc, n, 1.0, sum);
     }
 }
 
@@ -94,6 +118,7 @@ static int open_rows(rows_t *t, const void *table, int64_t n_rows, int64_t row_b
     t->block = block;
     t->block_bytes = row_bytes / (n_embd / block);
     t->kernel = softmix_row_kernel(type, isa, block, t->block_bytes);
+    t->together = t->kernel ? softmix_rows_kernel(type, isa) : 0;
     t->to_float = to_float;
     t->flush = softmix_flusher(isa);
     return 0;

@@ -135,6 +135,19 @@ softmix_add_row softmix_row_kernel(int type, int isa, int64_t block, int64_t blo
     return 0;
 }
 
+softmix_add_rows softmix_rows_kernel(int type, int isa) {
+    if (type != 14) return 0; /* Q6_K, the table of most quantized models, and the one whose kernel waits for its stores */
+    switch (isa) {
+#if defined(SOFTMIX_X86)
+    case SOFTMIX_AVX2: return q6_k_rows_avx2;
+    case SOFTMIX_AVX512: return q6_k_rows_avx512;
+#elif defined(SOFTMIX_ARM64)
+    case SOFTMIX_NEON: return q6_k_rows_neon;
+#endif
+    default: return q6_k_rows_scalar;
+    }
+}
+
 softmix_flush softmix_flusher(int isa) {
     switch (isa) {
 #if defined(SOFTMIX_X86)

@@ -1,5 +1,5 @@
 /* Row kernels: dequantize and accumulate in one go. Included by rows.c once for each instruction set, after the pieces that
- * differ: half_, scales_, f32_16_, f16_16_, bf16_16_, i8_32_, i8m_32_, fourth_, nibbles_, fifth_, sixth_.
+ * differ: half_, scales_, f32_16_, f16_16_, bf16_16_, i8_32_, i8_16_rows_, i8m_32_, fourth_, nibbles_, fifth_, sixth_.
  *
  * A product and its sum are rounded once (fmaf). Values are ggml's: acc = 0 and w = 1 give its to_float bit for bit (but for -0, which becomes 0). Where a block has only
  * a scale, the weight is multiplied into that, once a group; where it has a minimum too, the value is made first, since
@@ -100,17 +100,32 @@ TARGET static void NAME(q5_k_)(const unsigned char *src, int64_t n, float w, flo
 }
 
 /* block_q6_K, 210 bytes for 256: low 4 bits[128], high 2 bits[64], int8 scales[16], half d; (d sc) (q - 32) */
+TARGET static inline void NAME(q6_k_block_)(const unsigned char *src, float w, int8_t *RESTRICT v, float *RESTRICT s,
+                                            const unsigned char *next) {
+    for (int l = 0; l < 210; l += 64) FETCH(next + l);
+    const float d = NAME(half_)(src + 208);
+    NAME(scales_)((const int8_t *)src + 192, d, w, s);
+    NAME(scales_)((const int8_t *)src + 200, d, w, s + 8);
+    for (int g = 0; g < 2; g++) NAME(sixth_)(src + 64 * g, src + 128 + 32 * g, v + 128 * g);
+}
+
 TARGET static void NAME(q6_k_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
                                const unsigned char *next) {
     for (int64_t j = 0; j < n; j += 256, src += 210, next += 210) {
-        for (int l = 0; l < 210; l += 64) FETCH(next + l);
-        const float d = NAME(half_)(src + 208);
         ALIGNED int8_t v[256];
         ALIGNED float s[16];
-        NAME(scales_)((const int8_t *)src + 192, d, w, s);
-        NAME(scales_)((const int8_t *)src + 200, d, w, s + 8);
-        for (int g = 0; g < 2; g++) NAME(sixth_)(src + 64 * g, src + 128 + 32 * g, v + 128 * g);
+        NAME(q6_k_block_)(src, w, v, s, next);
         for (int g = 0; g < 8; g++) NAME(i8_32_)(acc + j + 32 * g, v + 32 * g, s[2 * g], s[2 * g + 1]);
+    }
+}
+
+TARGET static void NAME(q6_k_rows_)(const unsigned char *const *src, int64_t n, const float *w, float *RESTRICT acc,
+                                    const unsigned char *const *next) {
+    for (int64_t j = 0, at = 0; j < n; j += 256, at += 210) {
+        ALIGNED int8_t v[SOFTMIX_TOGETHER][256];
+        ALIGNED float s[SOFTMIX_TOGETHER][16];
+        for (int r = 0; r < SOFTMIX_TOGETHER; r++) NAME(q6_k_block_)(src[r] + at, w[r], v[r], s[r], next[r] + at);
+        for (int g = 0; g < 16; g++) NAME(i8_16_rows_)(acc + j + 16 * g, v[0] + 16 * g, s[0] + g);
     }
 }
 

@@ -42,6 +42,13 @@ static inline void NAME(i8_32_)(float *RESTRICT a, const int8_t *q, float s, flo
     for (int l = 16; l < 32; l++) a[l] = fmaf(t, (float)q[l], a[l]);
 }
 
+/* a (16) += s q of each row, whose q lie 256 apart and whose scales 16 */
+static inline void NAME(i8_16_rows_)(float *RESTRICT a, const int8_t *q, const float *s) {
+    for (int r = 0; r < SOFTMIX_TOGETHER; r++) {
+        for (int l = 0; l < 16; l++) a[l] = fmaf(s[16 * r], (float)q[256 * r + l], a[l]);
+    }
+}
+
 /* a (32) += w (d q - m) */
 static inline void NAME(i8m_32_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
     for (int l = 0; l < 32; l++) a[l] = fmaf(w, d * (float)q[l] - m, a[l]);

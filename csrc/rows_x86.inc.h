@@ -36,6 +36,13 @@ TARGET static inline void NAME(i8_32_)(float *RESTRICT a, const int8_t *q, float
     AXPY(a + 16, _mm512_set1_ps(t), INT8(q + 16));
 }
 
+/* 16 values of each row, whose q lie 256 apart and whose scales 16 */
+TARGET static inline void NAME(i8_16_rows_)(float *RESTRICT a, const int8_t *q, const float *s) {
+    __m512 sum = _mm512_loadu_ps(a);
+    for (int r = 0; r < SOFTMIX_TOGETHER; r++) sum = _mm512_fmadd_ps(_mm512_set1_ps(s[16 * r]), INT8(q + 256 * r), sum);
+    _mm512_storeu_ps(a, sum);
+}
+
 TARGET static inline void NAME(i8m_32_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
     const __m512 w_ = _mm512_set1_ps(w), d_ = _mm512_set1_ps(d), m_ = _mm512_set1_ps(m);
     for (int l = 0; l < 32; l += 16) AXPY(a + l, w_, _mm512_sub_ps(_mm512_mul_ps(d_, INT8(q + l)), m_));
@@ -70,6 +77,17 @@ TARGET static inline void NAME(i8_32_)(float *RESTRICT a, const int8_t *q, float
     AXPY(a + 8, s_, INT8(q + 8));
     AXPY(a + 16, t_, INT8(q + 16));
     AXPY(a + 24, t_, INT8(q + 24));
+}
+
+TARGET static inline void NAME(i8_16_rows_)(float *RESTRICT a, const int8_t *q, const float *s) {
+    __m256 low = _mm256_loadu_ps(a), high = _mm256_loadu_ps(a + 8);
+    for (int r = 0; r < SOFTMIX_TOGETHER; r++) {
+        const __m256 s_ = _mm256_set1_ps(s[16 * r]);
+        low = _mm256_fmadd_ps(s_, INT8(q + 256 * r), low);
+        high = _mm256_fmadd_ps(s_, INT8(q + 256 * r + 8), high);
+    }
+    _mm256_storeu_ps(a, low);
+    _mm256_storeu_ps(a + 8, high);
 }
 
 TARGET static inline void NAME(i8m_32_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from softllama import stats
+from softllama import decode, generate, stats
 from softllama.report import Cell, Figure, Series, Table, value
 from softllama.stats import Estimate
 from softllama.study import measures
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Tick = Callable[[str, int, int], None]
 WINDOW = 8  # steps over which surprise is averaged
 QUANTILE = 0.95
+AT_ONCE = 8  # generations side by side: the same every time, so the study repeats to the digit
 REFERENCE = 4  # sampled generations of each prompt that say what is usual
 FULL, GREEDY, SAMPLE = "whole vector", "greedy", "sampled"
 POLICIES = {FULL: "full", GREEDY: "greedy", SAMPLE: "sample"}
@@ -62,23 +63,33 @@ def coherent(values: Sequence[float], limit: float) -> int:
 
 
 def study(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: Tick | None = None) -> list[Rolled]:
-    """Every prompt under every policy."""
-    usual: list[float] = []
-    for i, prompt in enumerate(prompts):
-        for k in range(REFERENCE):
-            t = model.generate(prompt, policy="sample", max_tokens=tokens, seed=_seed(seed, i, k + 1))
-            usual += measures.windows(surprise(model, prompt, [s.token for s in t.steps]), WINDOW).tolist()
+    """Every prompt under every policy, AT_ONCE of them side by side."""
+    asked = [(p, "sample", _seed(seed, i, k + 1)) for i, p in enumerate(prompts) for k in range(REFERENCE)]
+    asked += [(p, policy, _seed(seed, i, 0)) for i, p in enumerate(prompts) for policy in POLICIES.values()]
+    made = [
+        generate.prepare(model, p, generate.Options(policy=policy, where="everywhere", max_tokens=tokens, seed=n))
+        for p, policy, n in asked
+    ]
+    done = -1
+    for _ in decode.run(model, made, at_once=AT_ONCE, n_ctx=model.n_ctx_given):
+        if tick is not None and (now := sum(g.done for g in made) * len(prompts) // len(made)) != done:
+            done = now
+            tick("rollouts", done, len(prompts))
+    read = [surprise(model, p, [s.token for s in g.steps]) for (p, _, _), g in zip(asked, made, strict=True)]
+    n = REFERENCE * len(prompts)
+    usual = [x for values in read[:n] for x in measures.windows(values, WINDOW).tolist()]
     limit = float(np.quantile(usual, QUANTILE)) if usual else float("inf")
-    out = []
-    for i, prompt in enumerate(prompts):
-        for name, policy in POLICIES.items():
-            t = model.generate(prompt, policy=policy, where="everywhere", max_tokens=tokens, seed=_seed(seed, i, 0))
-            ids = tuple(s.token for s in t.steps)
-            values = tuple(surprise(model, prompt, ids))
-            out.append(Rolled(name, ids, values, tuple(s.entropy for s in t.steps), coherent(values, limit)))
-        if tick is not None:
-            tick("rollouts", i + 1, len(prompts))
-    return out
+    names = [name for _ in prompts for name in POLICIES]
+    return [
+        Rolled(
+            name,
+            tuple(s.token for s in g.steps),
+            tuple(values),
+            tuple(s.entropy for s in g.steps),
+            coherent(values, limit),
+        )
+        for name, g, values in zip(names, made[n:], read[n:], strict=True)
+    ]
 
 
 def _seed(seed: int, prompt: int, sample: int) -> int:
