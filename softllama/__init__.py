@@ -33,6 +33,14 @@ _HOME = {
     "load": "model",
 }
 
+SHIM = (
+    "softllama._shim"  # the C module; the source folder has none, and Python looks there first when it is started there
+)
+UNBUILT = (
+    "this softllama is a folder of sources, whose C module is not built",
+    "work in another folder, or install it so that it can be used here: pip install --editable .",
+)
+
 _MODULES = ("extract", "policy", "search")
 
 __all__ = [  # written out, so that type checkers see what is exported
@@ -57,11 +65,17 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in _MODULES:
-        return import_module(f"softllama.{name}")
-    if name not in _HOME:
+    if name not in _MODULES and name not in _HOME:
         raise AttributeError(f"module 'softllama' has no attribute {name!r}")
-    value = getattr(import_module(f"softllama.{_HOME[name]}"), name)
+    try:
+        module = import_module(f"softllama.{_HOME.get(name, name)}")
+    except ModuleNotFoundError as e:
+        if e.name != SHIM:
+            raise
+        raise ImportError(": ".join(UNBUILT)) from None
+    if name in _MODULES:
+        return module
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

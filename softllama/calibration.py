@@ -23,8 +23,9 @@ from softllama import cache
 from softllama.embeddings import Table
 from softllama.errors import ContextError, ModelError
 from softllama.llama import binding
+from softllama.llama.architectures import by_id, no_batch, per_layer_width
 from softllama.llama.context import Context
-from softllama.llama.weights import Weights, by_id, no_batch, per_layer_width
+from softllama.llama.weights import Weights
 from softllama.mixture import Mixture
 
 BATCH, OVERLAY = "embedding batch", "overlay on "

@@ -15,9 +15,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from softllama import trace_load
+from softllama import checks, trace_load
 from softllama.errors import PromptError, SoftLlamaError
-from softllama.files import from_json, replacing
+from softllama.files import check_place, from_json, replacing
 from softllama.messages import ASSISTANT, COUNTS, USER, Message, Mix
 from softllama.settings import Settings
 
@@ -148,15 +148,20 @@ def _name(name: Any) -> str:
 def write(path: str | os.PathLike[str], data: Any, *, private: bool = False) -> None:
     """Write JSON; the file is replaced as a whole. private: for the user's eyes only."""
     text = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    with replacing(Path(path).expanduser(), private=private) as f:
+    with replacing(checks.path(path).expanduser(), private=private) as f:
         f.write(text.encode("utf-8", "backslashreplace"))
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Raise UsageError for a place where a conversation cannot be saved, or where something else is."""
+    check_place(Path(path).expanduser(), "a conversation", b'"kind": "conversation"')
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:
     """The text of a file, without the newline at its end. what: what it is, for the errors."""
     p = Path(path).expanduser()
     try:
-        return p.read_bytes().decode("utf-8").removesuffix("\n").removesuffix("\r")
+        return p.read_bytes().decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as e:
         raise PromptError(
             f"the {what} in {str(p)!r} is not UTF-8 text: byte {e.start}", "convert it to UTF-8"
@@ -167,7 +172,7 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
 
 def read(path: str | os.PathLike[str]) -> Any:
     """The JSON in a file. Raises SoftLlamaError where there is none."""
-    p = Path(path).expanduser()
+    p = checks.path(path).expanduser()
     try:
         return from_json(p.read_bytes())
     except OSError as e:

@@ -1,12 +1,16 @@
-"""Arguments of functions that are no numbers, or none that is allowed, as sentences. Knows nothing of what they are for."""
+"""Arguments of functions that are of another type, or not allowed, as sentences. Knows nothing of what they are for."""
 
 from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+import os
+from pathlib import Path
+from typing import Any, TypeVar
 
 from softllama.errors import UsageError
+
+T = TypeVar("T")
 
 
 def whole(name: str, value: Any, low: int | None = None, high: int | None = None, hint: str = "") -> int:
@@ -40,7 +44,25 @@ def number(name: str, value: Any, low: float | None = None, high: float | None =
     return x
 
 
+def instance(name: str, value: Any, kind: type[T], hint: str = "") -> T:
+    """The value, if it is of that kind. Raises UsageError for anything else."""
+    if not isinstance(value, kind):
+        raise UsageError(f"{name} must be a {kind.__name__}, not {_shown(value)}", hint)
+    return value
+
+
+def path(value: Any) -> Path:
+    """The path of a file or folder. Raises UsageError for anything else than text or a path object."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(given := os.fspath(value), str):
+        raise UsageError(f"a path is text, not {_shown(value)}")
+    return Path(given)
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:59] + "…"
+
+
 def _not_allowed(name: str, value: Any, kind: str, low: float | None, high: float | None, hint: str) -> UsageError:
     limits = "" if low is None and high is None else f" of {low} or more" if high is None else f" from {low} to {high}"
-    shown = repr(value)
-    return UsageError(f"{name} must be {kind}{limits}, not {shown if len(shown) <= 60 else shown[:59] + '…'}", hint)
+    return UsageError(f"{name} must be {kind}{limits}, not {_shown(value)}", hint)

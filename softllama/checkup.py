@@ -302,7 +302,7 @@ def model_in_child(send: Send, **options: Any) -> None:
 
 def _header(path: str) -> Iterable[Finding]:
     from softllama.hub import facts
-    from softllama.llama import header, weights
+    from softllama.llama import architectures, header
 
     h = header.read(path)
     f = facts.read(h)
@@ -329,16 +329,16 @@ def _header(path: str) -> Iterable[Finding]:
     if f["note"]:
         what.append(f"takes mixtures {f['note']}")
     yield Finding("model", "weights", OK, ", ".join(w for w in what if w), "", {k: f[k] for k in keys})
-    weights.find_table(h)  # raises for what cannot take mixtures
+    architectures.find_table(h)  # raises for what cannot take mixtures
 
 
 def _tables(path: str, threads: int | None) -> Iterable[Finding]:
     from softllama import measured
     from softllama.embeddings import Table
-    from softllama.llama import binding, header, weights
+    from softllama.llama import architectures, binding, header
 
     h = header.read(path)
-    tensors = [weights.find_table(h), weights.per_layer(h)]
+    tensors = [architectures.find_table(h), architectures.per_layer(h)]
     for tensor in tensors:
         if tensor is not None:
             yield from measured.rows(Table(tensor), threads or binding.physical_cores())

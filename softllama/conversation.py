@@ -64,7 +64,9 @@ class Conversation:
                 raise UsageError(f"a conversation has no setting {name!r}", f"there are: {', '.join(sorted(known))}")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63):
             raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed!r}")
-        model.check_order()
+        from softllama.model import Model
+
+        checks.instance("model", model, Model, "model = softllama.load(...)").check_order()
         self.model = model
         self.system = vocab.check_text(system, "system message")
         self.settings = Settings(**settings)

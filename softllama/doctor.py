@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from softllama import __version__, child
+from softllama import __version__, checks, child
 from softllama.errors import SoftLlamaError
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -85,6 +85,8 @@ def examine(model: str | os.PathLike[str] | None = None, **options: Any) -> Diag
 
 def diagnosis(model: str | os.PathLike[str] | None, found: Iterable[Finding]) -> Diagnosis:
     """Findings that were made, together."""
+    if model is not None:
+        checks.path(model)
     return Diagnosis("this installation" if model is None else os.fspath(model), tuple(found))
 
 
@@ -112,6 +114,8 @@ def findings(
         at[0] = text
         doing(text)
 
+    if model is not None:
+        checks.path(model)
     sound = True
     for f in _in_child("installation", "softllama.checkup:installation", {}, tell, at):
         sound = sound and not (f.part == "installation" and f.state == PROBLEM)

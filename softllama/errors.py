@@ -14,6 +14,8 @@ class SoftLlamaError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint and hasattr(self, "add_note"):  # from Python 3.11 on a traceback shows it
+            self.add_note(f"Hint: {hint}")
 
 
 class MixtureError(SoftLlamaError):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from softllama.errors import SoftLlamaError
+from softllama.errors import SoftLlamaError, UsageError
 
 
 @contextlib.contextmanager
@@ -38,6 +38,30 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
             raise
     except OSError as e:
         raise unwritable(p, e, "name another file") from None
+
+
+def check_place(path: str | os.PathLike[str], what: str, mark: bytes) -> None:
+    """Raise UsageError, before any work is done, for a place where no file can be, or where one is that is not `what`.
+
+    mark: what the first 2,000 bytes of such a file hold. So an earlier one is replaced, and nothing else that a user has.
+    """
+    p = Path(path)
+    hint = "name another file"
+    if not p.parent.is_dir():
+        raise UsageError(f"cannot write {str(p)!r}: there is no folder {str(p.parent)!r}", "make the folder first")
+    if not os.access(p.parent, os.W_OK):
+        raise UsageError(f"cannot write {str(p)!r}: its folder may not be written to", hint)
+    if p.exists() and not p.is_file():
+        raise UsageError(f"cannot write {str(p)!r}: it is not a file", hint)
+    try:
+        with p.open("rb") as f:
+            start = f.read(2000)
+    except FileNotFoundError:
+        return
+    except OSError as e:
+        raise UsageError(f"cannot replace {str(p)!r}: {e.strerror or e}", hint) from None
+    if start and mark not in start:
+        raise UsageError(f"{str(p)!r} is there already and is not {what}", hint)
 
 
 def unwritable(path: str | os.PathLike[str], e: OSError, hint: str) -> SoftLlamaError:

@@ -68,8 +68,10 @@ def prepare(
     model: Model, prompt: Prompt | Sequence[Mapping[str, str]], options: Options, label: object = None
 ) -> Generation:
     """A generation that is ready to run. prompt: text, with places for `mix`; ids and mixtures; or chat messages."""
-    model.check_order()
-    if not isinstance(prompt, str | Sequence | np.ndarray):
+    from softllama.model import Model
+
+    checks.instance("model", model, Model, "model = softllama.load(...)").check_order()
+    if not isinstance(prompt, str | Sequence | np.ndarray) or isinstance(prompt, bytes):
         raise PromptError(f"a prompt is text, token ids and mixtures, or messages, not {type(prompt).__name__}")
     for name in ("think_tags", "system", "split"):
         if not isinstance(value := getattr(options, name), str | None):
@@ -115,7 +117,7 @@ def assemble(
 ) -> Generation:
     """A generation for a prompt that has become ids and mixtures. inside: does it end inside a thinking block?"""
     raw = not chat and not inside
-    chosen = _policy(options.policy or default_policy(model, inside)[0])
+    chosen = _policy(default_policy(model, inside)[0] if options.policy is None else options.policy)
     if options.where is not None:
         if options.where not in ("thinking", "everywhere"):
             raise UsageError(f"where = {options.where!r} is not allowed", "use thinking or everywhere")

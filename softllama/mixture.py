@@ -78,10 +78,12 @@ class Mixture:
         return m
 
     @classmethod
-    @lru_cache(maxsize=4096)
     def one_hot(cls, token_id: int) -> Mixture:
         """The mixture that is one token: feeding it equals feeding the token."""
-        return cls([token_id], [1.0])
+        try:
+            return _one_hot(token_id)
+        except TypeError:  # no key of a dictionary
+            raise MixtureError(f"a token id is a whole number, not {token_id!r}") from None
 
     @classmethod
     def from_distribution(cls, probs: ArrayLike, *, n: int | None = None, mass: float = 1.0) -> Mixture:
@@ -115,7 +117,7 @@ class Mixture:
 
     def top(self, n: int | None = None) -> list[tuple[int, float]]:
         """(id, weight) of the n heaviest entries, heaviest first."""
-        order = np.argsort(-self.weights, kind="stable")[:n]
+        order = np.argsort(-self.weights, kind="stable")[: checks.whole_or_none("n", n, 0)]
         return [(int(self.ids[i]), float(self.weights[i])) for i in order]
 
     @property
@@ -137,6 +139,11 @@ class Mixture:
     def __repr__(self) -> str:
         show = ", ".join(f"#{i}: {w:.4g}" for i, w in self.top(6))
         return f"Mixture({len(self)} tokens; {show}{', …' if len(self) > 6 else ''})"
+
+
+@lru_cache(maxsize=4096)
+def _one_hot(token_id: int) -> Mixture:
+    return Mixture([token_id], [1.0])
 
 
 def blend(mixtures: Iterable[Mixture], weights: ArrayLike, *, signed: bool = False) -> Mixture:

@@ -232,6 +232,8 @@ class Model:
 
     def detokenize(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """The text of token ids; bytes that are not UTF-8 become U+FFFD."""
+        if not isinstance(ids, Sequence | np.ndarray) or isinstance(ids, str | bytes):
+            raise UsageError(f"detokenize takes a list of token ids, not {ids!r}", "model.spell(id) for one")
         return self.tokenizer.detokenize([checks.whole("a token id", i) for i in ids])
 
     def is_eog(self, token: int) -> bool:

@@ -16,8 +16,8 @@ from string import Template
 from typing import Any
 
 from softllama.decode import FORCED, HARD, SOFT, Step
-from softllama.errors import SoftLlamaError, UsageError
-from softllama.files import replacing
+from softllama.errors import UsageError
+from softllama.files import check_place, replacing
 from softllama.render import visible
 from softllama.render_trace import facts, plain
 from softllama.trace import Trace
@@ -28,15 +28,10 @@ MODES = (SOFT, HARD, FORCED)
 
 
 def check_path(path: Path) -> None:
-    """Raise for a file that the page cannot go to: one that is something other than an earlier page, or no folder."""
+    """Raise UsageError for a file that the page cannot go to: something other than an earlier page, or no folder."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"cannot write a page to {path.name!r}", "end the name in .html")
-    if not path.parent.is_dir():
-        raise UsageError(
-            f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}", "make the folder first"
-        )
-    if path.is_file() and MARK not in path.read_bytes()[:2000]:
-        raise SoftLlamaError(f"{str(path)!r} is there already and is not a page of softllama", "-o names another file")
+    check_place(path, "a page of softllama", MARK)
 
 
 def write(trace: Trace, path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from softllama import checks
 from softllama.errors import SoftLlamaError, UsageError
 from softllama.files import replacing
 from softllama.render import visible
@@ -35,10 +37,10 @@ def _figure_class() -> Any:
     return Figure
 
 
-def probe(r: ProbeResult, path: str | None = None) -> Any:
+def probe(r: ProbeResult, path: str | os.PathLike[str] | None = None) -> Any:
     """Bars of the likeliest tokens for each input, or the sweep's curves. Returns the figure, written to `path` if given."""
     if path is not None:
-        check_path(path)
+        check_path(str(path := checks.path(path)))
     figure = _figure_class()(figsize=(8, 4.5), layout="constrained")
     if r.sweep is None:
         _bars(r, figure.subplots())

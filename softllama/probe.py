@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -158,7 +159,7 @@ class ProbeResult:
 
         return render.probe_csv(self)
 
-    def plot(self, path: str | None = None) -> Any:
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """A matplotlib figure; written to `path` (.png, .svg, .pdf) if given. Needs the extra `plot`."""
         from softllama import plot
 
@@ -198,6 +199,9 @@ def probe(
 
     Raises MixtureError, PromptError, ModelError (no chat template), ContextError, UsageError.
     """
+    from softllama.model import Model
+
+    checks.instance("model", model, Model, "model = softllama.load(...)")
     checks.whole_or_none("sweep", sweep)
     checks.whole("continue_", continue_)
     checks.whole("n_top", n_top)

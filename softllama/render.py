@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import html
 import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -43,17 +45,35 @@ def number(p: float) -> str:
     return "1.00" if p >= 0.9995 else f"{p:.3f}"[1:]
 
 
-def tokens(found: list[Token]) -> Text:
-    """Tokens with their probabilities in one line, those that would show as .000 left out."""
-    line = Text()
+@dataclass(frozen=True)
+class Flow:
+    """Pieces side by side; lines break between them only, as rich breaks at every kind of space."""
+
+    pieces: tuple[Text, ...]
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        widths = [p.cell_len for p in self.pieces]
+        return Measurement(max(widths), sum(widths) + 2 * (len(widths) - 1)).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        line = Text()
+        for p in self.pieces:
+            if line and line.cell_len + 2 + p.cell_len > options.max_width:
+                yield line
+                line = Text()
+            line.append("  " if line else "").append_text(p)
+        yield line
+
+
+def tokens(found: list[Token]) -> Flow:
+    """Tokens with their probabilities, those that would show as .000 left out."""
+    pieces = []
     for i, t in enumerate([t for t in found if t.p >= 0.0005] or found[:1]):
-        line.append("  " if i else "")
         shown = visible(t.text)
         core = shown.lstrip("␣") or shown
-        line.append(shown[: len(shown) - len(core)], style="dim")
-        line.append(core, style="bold" if i == 0 else "")
-        line.append(f"\u00a0{number(t.p)}", style="dim")  # no line break between the two
-    return line
+        start = Text(shown[: len(shown) - len(core)], style="dim")
+        pieces.append(Text.assemble(start, (core, "bold" if i == 0 else ""), (f" {number(t.p)}", "dim")))
+    return Flow(tuple(pieces))
 
 
 # ---- probe -----------------------------------------------------------------------------------------------------------
@@ -72,7 +92,7 @@ def probe(r: ProbeResult) -> RenderableType:
 def _probe_table(r: ProbeResult) -> Table:
     table = _plain_table()
     table.add_column("input", no_wrap=True, overflow="ellipsis", max_width=28)
-    table.add_column("next tokens", ratio=1)
+    table.add_column("next tokens", ratio=1, min_width=14)
     table.add_column("entropy", justify="right", no_wrap=True)
     table.add_column("JS to mix", justify="right", no_wrap=True)
     for name, weight, d in r.rows():

@@ -53,8 +53,9 @@ class Download:
 def models(found: list[Facts]) -> RenderableType:
     """A line for each model; what is wrong with one stands below it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("model", "size", "architecture", "quantization", "mixtures", "thinks"):
-        table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
+    table.add_column("model", overflow="fold")
+    for column in ("size", "arch", "quant", "mixtures", "thinks"):  # short, so that names have room in 60 columns
+        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=True)
     for f in found:
         name = Text(visible(f.name), style="" if f.takes_mixtures else "dim")
         why = f.problem or f.refusal

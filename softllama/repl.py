@@ -198,7 +198,7 @@ def _piped() -> Iterator[Line]:
     began = 0
     for number, raw in enumerate(sys.stdin.buffer if sys.stdin is not None else (), 1):
         try:
-            line = raw.decode("utf-8").rstrip("\r\n")
+            line = raw.decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError as e:
             yield PromptError(f"line {number} is not UTF-8 text: byte {e.start}", "convert it to UTF-8")
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from softllama import decode, policy
+from softllama import checks, decode, policy
 from softllama.decode import Generation, Limits
 from softllama.distribution import Distribution
 from softllama.errors import ContextError, MixtureError, ModelError
@@ -21,6 +21,10 @@ def replay(model: Model, trace: Trace, *, any_model: bool = False) -> list[float
     0 throughout on the same machine and build; small numbers on another. Raises ModelError for a trace of another model
     (any_model: not), MixtureError for ids outside the vocabulary, ContextError if it does not fit into the context.
     """
+    from softllama.model import Model
+
+    checks.instance("model", model, Model, "model = softllama.load(...)")
+    checks.instance("trace", trace, Trace, "softllama.trace.load(FILE) reads one")
     if not any_model:
         check_model(model, trace)
     check_ids(model, trace)

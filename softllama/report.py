@@ -9,17 +9,19 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from softllama.errors import UsageError
-from softllama.files import replacing
+from softllama.files import check_place, replacing
 from softllama.stats import Estimate, Paired
 
 Cell: TypeAlias = "str | int | float | Estimate | None"
 MARK = b'<meta name="generator" content="softllama report">'
+MARKS = {".html": MARK, ".json": b'"kind": "report"', ".csv": b"table,row,column,value,low,high,n"}
 ALPHA = 0.05
 
 
@@ -173,14 +175,15 @@ def check_folder(folder: Path) -> None:
         raise UsageError(f"{str(folder)!r} is not a folder", "--out names a folder")
     if not folder.parent.is_dir():
         raise UsageError(f"cannot make {str(folder)!r}: there is no folder {str(folder.parent)!r}")
+    if not os.access(folder if folder.exists() else folder.parent, os.W_OK):
+        raise UsageError(f"cannot write to {str(folder)!r}", "--out names another folder")
 
 
 def check_page(path: Path) -> None:
-    """Raise for a file that a page must not replace: one that is no report, or no HTML name."""
+    """Raise UsageError for a file that a page cannot go to: one that is no report, no HTML name, or no folder."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"cannot write a page to {path.name!r}", "end the name in .html")
-    if path.is_file() and MARK not in path.read_bytes()[:2000]:
-        raise UsageError(f"{str(path)!r} is there already and is not a report of softllama", "name another file")
+    check_place(path, "a report of softllama", MARK)
 
 
 def save(reports: Sequence[Report], folder: Path) -> list[Path]:
@@ -196,9 +199,9 @@ def save(reports: Sequence[Report], folder: Path) -> list[Path]:
         texts[f"{r.name}.html"] = page([r])
     if len(reports) > 1:
         texts["index.html"] = page(reports)
+    for name in texts:  # all, before one is written
+        check_place(folder / name, "a report of softllama", MARKS[Path(name).suffix])
     for name, text in texts.items():
-        if name.endswith(".html"):
-            check_page(folder / name)
         with replacing(folder / name) as f:
             f.write(text.encode("utf-8", "replace"))
     return [folder / name for name in texts]

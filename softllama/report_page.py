@@ -67,7 +67,7 @@ def section(r: Report) -> str:
     for f in r.figures:
         note = f" {escape(f.note)}" if f.note else ""
         parts.append(f"<figure>{svg.figure(f)}<figcaption><b>{escape(f.title)}.</b>{note}</figcaption></figure>")
-    parts += [_table(t) for t in r.tables]
+    parts += [_table(t) for t in r.tables if t.rows]
     for title, lines in (("Controls", r.controls), ("How it was measured", r.method)):
         if lines:
             parts.append(f"<h2>{title}</h2><ul>" + "".join(f"<li>{escape(x)}</li>" for x in lines) + "</ul>")

@@ -56,6 +56,8 @@ class Session:
 
         Raises MixtureError for an unknown id, ContextError where the context is full; nothing is then fed.
         """
+        if isinstance(items, str | bytes):
+            raise MixtureError(f"feed takes token ids and mixtures, not {type(items).__name__}", "model.tokenize(text)")
         row = list(items) if isinstance(items, Iterable) else [items]
         if not row:
             raise MixtureError("feed needs at least one token or mixture")

@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from softllama import checks
 from softllama.decode import FORCED, SOFT, Step
-from softllama.errors import SoftLlamaError
-from softllama.files import replacing
+from softllama.errors import UsageError
+from softllama.files import check_place, replacing
 from softllama.mixture import Mixture
 
 FORMAT = 1
+MARKS = {".jsonl": b'{"kind": "trace"', ".npz": b"header.npy"}  # what files of traces begin with
 Item = int | Mixture
 
 
@@ -138,9 +140,9 @@ class Trace:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write .jsonl or .npz. The file is replaced as a whole: what was there before is lost only when this is done."""
-        p = Path(path)
-        if p.suffix not in (".jsonl", ".npz"):
-            raise SoftLlamaError(f"cannot save a trace as {p.name!r}", "end the name in .jsonl or .npz")
+        p = checks.path(path)
+        if p.suffix not in MARKS:
+            raise UsageError(f"cannot save a trace as {p.name!r}", "end the name in .jsonl or .npz")
         with replacing(p) as f:
             if p.suffix == ".npz":
                 np.savez_compressed(f, **self._arrays())
@@ -206,6 +208,14 @@ def stepper(spell: Callable[[int], str]) -> Callable[[Step], dict[str, Any]]:
 def ids_of(s: Step) -> list[int]:
     """Every token id in a step, each once."""
     return list(dict.fromkeys([s.token, *s.mixture.ids.tolist(), *(i for i, _ in s.top)]))
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Raise UsageError for a place where a trace cannot be saved, or where something other than a trace is."""
+    p = Path(path)
+    if p.suffix not in MARKS:
+        raise UsageError(f"cannot save a trace as {p.name!r}", "end the name in .jsonl or .npz")
+    check_place(p, "a trace", MARKS[p.suffix])
 
 
 def load(path: str | os.PathLike[str]) -> Trace:

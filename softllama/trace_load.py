@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from softllama import checks
 from softllama.decode import FORCED, HARD, SOFT, Step
 from softllama.errors import SoftLlamaError
 from softllama.files import from_json
@@ -28,7 +29,7 @@ _BAD = (
 
 def load(path: str | os.PathLike[str]) -> Trace:
     """Read a trace that `save` wrote, as far as it goes. Raises SoftLlamaError for what is none, with the line."""
-    p = Path(path)
+    p = checks.path(path)
     try:
         if p.suffix == ".npz":
             return _load_npz(p)

@@ -39,6 +39,15 @@ SHARED = Path(os.environ.get("SOFTLLAMA_SHARED") or ROOT.parent / "shared")
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _sanitized() -> None:
+    """Where scripts/test asks for the sanitized C module, it is that one and no other that is tested."""
+    if folder := os.environ.get("SOFTLLAMA_SANITIZED"):
+        from softllama import _shim
+
+        assert Path(_shim.__file__).is_relative_to(folder), _shim.__file__
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The user's cache, conversations and settings are neither read nor written."""
     folder = tmp_path_factory.mktemp("cache")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama import checks
+from softllama import checks, doctor, probe, replay, trace
 from softllama.policy import Decision, Moment
 
 D = sl.Distribution([1.0, 2.0, 3.0])
@@ -111,11 +113,29 @@ def test_settings_of_policies_are_told(name: str) -> None:
         lambda m: D.to_mixture(mass="x"), lambda m: D.logp("x"), lambda m: D.kl(5), lambda m: D.js(5),
         lambda m: sl.blend(5, [1]), lambda m: sl.blend([sl.Mixture.one_hot(1)], "x"), lambda m: sl.blend([5], [1]),
         lambda m: sl.average([5], [1]), lambda m: sl.average(5, [1]), lambda m: sl.average([D], "x"),
+        lambda m: sl.Mixture.one_hot([5]), lambda m: sl.Mixture.one_hot(5).top("x"), lambda m: m.detokenize(5),
+        lambda m: sl.Mixture.one_hot(5).top(-1), lambda m: m.detokenize("ab"), lambda m: m.generate(b"The"),
+        lambda m: m.session(64).feed(b"The"), lambda m: m.generate("The", policy=""), lambda m: sl.search.beam(5, "The"),
+        lambda m: m.generate("The", policy=np.zeros(3)), lambda m: sl.Conversation(5), lambda m: probe.probe(5, "The {}", "dog"),
+        lambda m: replay.replay(m, 5), lambda m: replay.replay(5, m.generate("The", max_tokens=1)), lambda m: trace.load(5),
+        lambda m: m.generate("The", max_tokens=1).save(5), lambda m: m.probe("The {}", "dog").plot(5),
+        lambda m: trace.load(b"a.jsonl"), lambda m: sl.Conversation(m).save(5), lambda m: sl.Conversation(m).load(5),
+        lambda m: doctor.examine(5),
     ],
 )  # fmt: skip
 def test_arguments_of_another_kind_are_told(model: sl.Model, use: Callable[[sl.Model], Any]) -> None:
     with pytest.raises(sl.SoftLlamaError):
         use(model)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="needs notes of exceptions")
+def test_a_traceback_shows_the_hint(model: sl.Model) -> None:
+    with pytest.raises(sl.UsageError) as e:
+        model.generate("The", max_token=5)
+    assert traceback.format_exception(e.value)[-2:] == [
+        "softllama.errors.UsageError: there is no option 'max_token'\n",
+        "Hint: did you mean max_tokens?\n",
+    ]
 
 
 def test_a_misspelt_option_names_the_one_that_was_meant(model: sl.Model) -> None:

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 import softllama as sl
+from softllama import chatfile, evaluate, render
+from softllama.distribution import Token
+from softllama.study import inputs
 
 from .conftest import Cli
 from .tiny import CHAT_TEMPLATE
@@ -43,6 +46,41 @@ def test_the_table_fits_the_terminal(cli: Cli, file: Path, width: int, monkeypat
     ):
         assert said in out
     assert "device: " in err
+
+
+def test_a_line_breaks_between_tokens_and_never_before_a_number() -> None:
+    found = [Token(i, 0.1, text) for i, text in enumerate((" woof", " meow", "a b", " growl"))]
+    assert render.to_text(render.tokens(found), 24) == "␣woof .100  ␣meow .100\na b .100  ␣growl .100"
+    assert render.to_text(render.tokens(found), 23).count("\n") == 1
+    assert render.to_text(render.tokens(found), 21).splitlines() == [
+        "␣woof .100",
+        "␣meow .100  a b .100",
+        "␣growl .100",
+    ]
+    assert render.to_text(render.tokens([Token(0, 0.0, "x")]), 80) == "x .000"
+
+
+BOM = b"\xef\xbb\xbf"  # what some editors put before UTF-8; to a model it would be a character
+
+
+def test_a_byte_order_mark_is_no_part_of_what_a_user_wrote(
+    cli: Cli, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p.txt").write_bytes(BOM + b"The{} says\r\n")
+    (tmp_path / "c.ini").write_bytes(BOM + b"[softllama]\nmodel = bundled:sums\n")
+    (tmp_path / "q.jsonl").write_bytes(BOM + b'{"question": "1+1=", "answer": "2"}\r\n')
+    (tmp_path / "cases.jsonl").write_bytes(BOM + b'{"prompt": "The {} says", "a": "dog", "b": "cat"}')
+    (tmp_path / "system.txt").write_bytes(BOM + b"Be brief.")
+    assert (
+        json.loads(cli("probe", "-m", file, *MIX[:2], "--prompt-file", tmp_path / "p.txt", "--json")[1])["prompt"]
+        == MIX[3]
+    )
+    assert evaluate.load(tmp_path / "q.jsonl").problems[0].question == "1+1="
+    with sl.load("bundled:words") as m:
+        assert len(inputs.read_cases(m, tmp_path / "cases.jsonl")) == 1
+    assert chatfile.read_text(tmp_path / "system.txt", "system message") == "Be brief."
+    monkeypatch.setenv("SOFTLLAMA_CONFIG", str(tmp_path / "c.ini"))
+    assert "model: " in cli("run", "--raw", "1+1=", "--max-tokens", 1)[2]
 
 
 def test_json_equals_the_library(cli: Cli, file: Path) -> None:

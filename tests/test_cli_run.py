@@ -128,7 +128,9 @@ BAD = [
     (["run", "a", "--system", "b"], 2, "--chat"),
     (["run", "a", "--trace", "x.txt"], 2, ".jsonl or .npz"),
     (["run", "a", "--trace", "nowhere/x.npz"], 2, "no folder"),
-    (["run", "a", "--template", "nowhere.jinja"], 2, "cannot read"),
+    (["run", "a", "--template", "nowhere.jinja"], 2, "--template names a file"),
+    (["run", "a", "--raw", "--template", "nowhere.jinja"], 2, "--raw leaves the prompt as it is"),
+    (["run", "--prompt-file", "~nobody-of-this-name/x.txt"], 2, "cannot read"),
     (["run", "a", "--prompt-file", "nowhere.txt"], 2, "given twice|cannot read"),
     (["run", "--prompt-file", "nowhere.txt"], 2, "cannot read"),
     (["run", "a {} b", "--mix", "dog:0.5"], 2, "sum to 0.5"),
@@ -160,8 +162,10 @@ def test_bad_input(cli: Cli, file: Path, arguments: list[str], code: int, said: 
 def test_policies_are_listed(cli: Cli) -> None:
     code, out, _ = cli("policies")
     assert code == 0
-    for name in ("greedy", "soft_thinking", "gumbel", "swir", "tau"):
+    for name in ("greedy", "soft_thinking", "gumbel", "swir"):
         assert name in out
+    assert "tau" not in out
+    assert "tau " in cli("policies", "gumbel")[1]
 
 
 def test_searches_print_their_answer_and_their_cost(cli: Cli, file: Path, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_in_a_pipe_there_are_no_colours(file: Path) -> None:
         (["show"], 2, "Missing argument"),
         (["html", "FILE", "-o", "page.txt"], 2, "end the name in .html"),
         (["html", "FILE", "-o", "no/such/page.html"], 2, "there is no folder"),
-        (["html", "FILE", "-o", "mine.html"], 1, "is not a page of softllama"),
+        (["html", "FILE", "-o", "mine.html"], 2, "is not a page of softllama"),
         (["replay", "FILE"], 1, "name it with -m"),
         (["replay", "FILE", "--tolerance", "-1"], 2, "the tolerance must be"),
         (["replay", "FILE", "--tolerance", "nan"], 2, "the tolerance must be"),

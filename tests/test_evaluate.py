@@ -169,8 +169,12 @@ def test_results_of_something_else_are_not_continued(tmp_path: Path) -> None:
         with pytest.raises(SoftLlamaError, match="being written"):
             ResultsFile(path, HEADER)
         f.add(result(0))
-    with pytest.raises(SoftLlamaError, match=r"model was \{'name': 'm'\}, is \{'name': 'y'\}"):
+    with pytest.raises(SoftLlamaError, match="the model, name, was 'm', and is 'y'"):
         ResultsFile(path, {**HEADER, "model": {"name": "y"}})
+    with pytest.raises(SoftLlamaError, match="evaluation: prompt was None, and is 'x'"):
+        ResultsFile(path, {**HEADER, "settings": {"prompt": "x"}})
+    with pytest.raises(SoftLlamaError, match="the policies were a=greedy, b=full, and are a, mine=greedy"):
+        ResultsFile(path, {**HEADER, "arms": [["a", "a"], ["mine", "greedy"]]})
     with ResultsFile(path, {**HEADER, "info": {"problems": 2}}) as f:
         assert len(f.done) == 1
     (tmp_path / "notes.txt").write_text("my notes\nand more")
@@ -291,6 +295,10 @@ def test_usage_errors_come_before_the_model(tmp_path: Path, cli: Cli) -> None:
     assert cli("eval", tmp_path / "none.jsonl")[0] == 1
     assert cli("eval", problems, "--extract", "numbr")[0] == 2
     assert cli("eval", problems, "--html", tmp_path / "x.txt")[0] == 2
+    code, _, err = cli("eval", problems, "--html", tmp_path / "no" / "x.html", "-o", tmp_path / "unasked.jsonl")
+    assert (code, "there is no folder" in err, (tmp_path / "unasked.jsonl").exists()) == (2, True, False)
+    assert cli("eval", problems, "--extract", "")[0] == 2
+    assert "softllama eval DATA writes one" in cli("eval", "report", problems)[2]
 
 
 def test_a_summary_says_when_there_is_no_difference() -> None:

@@ -22,10 +22,11 @@ import pytest
 
 import softllama as sl
 from scripts.interrupts import stress
-from softllama import cache, chatfile, hub
+from softllama import cache, chatfile, hub, report
 from softllama.evaluate.results import Result, ResultsFile
 from softllama.files import replacing
-from softllama.llama import header, weights
+from softllama.llama import architectures, header, weights
+from softllama.report import Report
 from tests.conftest import ROOT, Cli
 
 
@@ -94,7 +95,7 @@ def test_a_file_that_is_swapped_between_header_and_weights_is_refused(
         return lambda *a, **k: (swap(), f(*a, **k))[1]
 
     if at == "header":
-        monkeypatch.setattr(weights, "find_table", first(weights.find_table))
+        monkeypatch.setattr(architectures, "find_table", first(architectures.find_table))
     elif at == "table":
         monkeypatch.setattr(header.Tensor, "rows", first(header.Tensor.rows))
     else:
@@ -107,7 +108,7 @@ def test_a_file_that_vanishes_while_it_is_loaded_is_an_error_and_no_traceback(
     words: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = words.read_bytes()
-    for where, name in ((header, "check_path"), (weights, "find_table"), (weights.Weights, "_check_vocabulary")):
+    for where, name in ((header, "check_path"), (architectures, "find_table"), (weights.Weights, "_check_vocabulary")):
         words.write_bytes(copy)
         original = getattr(where, name)
 
@@ -261,6 +262,64 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
         done = command(*arguments, stdout=out, stderr=subprocess.PIPE, capture_output=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- 2>&-"])
+def test_a_closed_stream_is_no_traceback(closed: str) -> None:
+    """Python's sys.stdout is None then, and the first file that is opened would get its number."""
+    run = f'exec "$0" -m softllama run hi --max-tokens 3 --seed 1 {closed}'
+    done = subprocess.run(["sh", "-c", run, sys.executable], capture_output=True, text=True, cwd=ROOT, check=False)
+    if closed == ">&-":
+        assert (done.returncode, done.stderr.splitlines()[0]) == (1, "Error: the standard output is closed")
+    else:
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+        assert ("policy:" in done.stderr) == ("2>&-" not in closed)
+        assert command("run", "hi", "--max-tokens", 3, "--seed", 1).stdout == done.stdout
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", r"\u2423woof"), ("utf-8", "␣woof")])
+def test_what_the_encoding_of_stdout_lacks_is_an_escape(encoding: str, shown: str) -> None:
+    done = command("probe", "--mix", "dog", env={**os.environ, "PYTHONIOENCODING": encoding}, encoding="utf-8")
+    assert (done.returncode, shown in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize("name", ["problems.jsonl", "data.npz"])
+def test_a_trace_replaces_an_earlier_one_and_nothing_else(cli: Cli, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    arguments = ("run", "hi", "--max-tokens", 2, "--trace", path)
+    path.write_text('{"question": "mine", "answer": "too"}\n')
+    code, out, err = cli(*arguments)
+    assert (code, out, "is there already and is not a trace" in err) == (2, "", True)
+    assert path.read_text() == '{"question": "mine", "answer": "too"}\n'
+    path.unlink()
+    assert cli(*arguments)[0] == 0
+    first = path.read_bytes()
+    assert cli(*arguments, "--seed", 7)[0] == 0
+    assert path.read_bytes() != first
+
+
+def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    code, out, err = cli("run", "hi", "--trace", tmp_path / "t.jsonl")
+    assert (code, out, "its folder may not be written to" in err) == (2, "", True)
+    code, out, err = cli("study", "mixing", "-o", tmp_path / "out")
+    assert (code, out, "cannot write to" in err) == (2, "", True)
+
+
+def test_chats_and_reports_replace_nothing_else(cli: Cli, tmp_path: Path) -> None:
+    mine = tmp_path / "mixing.csv"
+    mine.write_text("mine,too\n")
+    for line in (f"/save {mine}", f"/trace {tmp_path / 'no.npz'}\nHello\n/trace {mine}"):
+        code, _, err = cli("chat", "-q", stdin=line + "\n")
+        assert code == 1
+        assert "is there already and is not a conversation" in err or "cannot save a trace as 'mixing.csv'" in err
+    assert "Hello" in cli("chat", "-q", stdin=f"Hello\n/save {tmp_path / 'c.json'}\n/save {tmp_path / 'c.json'}\n")[1]
+    with pytest.raises(sl.UsageError, match=r"mixing\.csv' is there already and is not a report"):
+        report.save([Report("mixing", "T", "Q", ("A",), ())], tmp_path)
+    assert mine.read_text() == "mine,too\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.json", "mixing.csv"]
 
 
 def test_a_new_file_has_the_rights_that_others_have(tmp_path: Path) -> None:

@@ -296,6 +296,8 @@ def test_a_part_of_a_name(home: Path) -> None:
     assert hub.resolve("mistral-7b-q4_0") == file
     assert hub.resolve("7B-Q4_0.gguf") == file
     assert Path(hub.resolve("bundled:sums")).name == "sums.gguf"
+    assert Path(hub.resolve("words")).name == "words.gguf"  # and not words-mixed
+    assert Path(hub.resolve("words-m")).name == "words-mixed.gguf"
 
 
 NOT_THERE: list[tuple[str, type[SoftLlamaError], str, str]] = [

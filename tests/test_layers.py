@@ -77,6 +77,7 @@ LIGHT = {
     "__init__",
     "__main__",
     "errors",
+    "checks",
     "cli",
     "cli.config",
     "cli.options",

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,22 @@ def test_the_terminal_shows_all_of_it() -> None:
     text = make().table(100)
     for part in ("A plain", "Because.", "0.500 [0.400, 0.600]", "control: c", "repeat: softllama x"):
         assert part in text
+
+
+def test_narrow_terminals_break_no_word_and_keep_the_columns_that_tell_rows_apart() -> None:
+    e = Estimate(9.8e-05, 8.2e-05, 1.4e-04, 9)
+    head = ("place", "layer", "dominance", "KL nearer", "KL farther", "cosine", "perplexity of readouts")
+    rows = tuple((place, n, *(e,) * 5) for place in ("at the mixture", "at the end") for n in (0, 1))
+    r = replace(make(), tables=(Table("t", "T", head, rows), Table("none", "Nothing in it", head, ())))
+    for width, parts in ((40, 5), (60, 2), (100, 1)):
+        text = r.table(width)
+        lines = text.splitlines()
+        assert max(map(len, lines)) <= width
+        assert sum("place" in line for line in lines) == parts
+        assert sum(line.split()[:4] == ["at", "the", "mixture", "1"] for line in lines) == parts
+        for word in ("dominance", "perplexity", "readouts", "[8.2e-05,", "1.4e-04]"):
+            assert word in text, (width, text)
+        assert "Nothing in it" not in text
 
 
 def test_files_of_others_are_not_replaced(tmp_path: Path) -> None:

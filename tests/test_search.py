@@ -14,7 +14,7 @@ import softllama as sl
 from softllama import decode, generate, search
 from softllama.decode import FORCED, HARD, Cost
 from softllama.llama.binding import api
-from softllama.search import Samples, beam, best_of, self_consistency, vote
+from softllama.search import Samples, beam, beams, best_of, self_consistency, vote
 from softllama.trace import load as load_trace
 
 from . import tiny
@@ -259,8 +259,8 @@ def test_ending_a_thinking_block_counts_once(few: Callable[[int], sl.Model]) -> 
     tags = decode.Tags("", "#2", (), (2,))
     options = generate.Options(policy="greedy", max_tokens=3)
     g = generate.prepare(m, [1], options)
-    g.policy, g.tags, g.thinking = sl.policy.as_policy(search._follow), tags, True
-    ended = search._search(m, g, 8, 1.0, None, Cost())
+    g.policy, g.tags, g.thinking = sl.policy.as_policy(beams._follow), tags, True
+    ended = beams._search(m, g, 8, 1.0, None, Cost())
     texts = [tokens(generate.record(m, b.g)) for b in ended]
     assert len(set(texts)) == len(texts)
     assert any(2 in t for t in texts)

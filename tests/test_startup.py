@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +60,21 @@ def test_every_public_name_exists_and_others_do_not() -> None:
     assert set(dir(softllama)) == set(softllama.__all__)
     with pytest.raises(AttributeError, match="no_such_name"):
         softllama.no_such_name  # noqa: B018
+
+
+def test_sources_that_are_not_built_say_so(tmp_path: Path) -> None:
+    """Python that is started in a checkout finds its folder before what pip has installed."""
+    shutil.copytree(ROOT / "softllama", tmp_path / "softllama", ignore=shutil.ignore_patterns("*.so", "*.gguf"))
+    # -S and the paths after it: an editable install hooks into imports and would find the module
+    paths = [str(tmp_path), *(p for p in sys.path if p.endswith("site-packages"))]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    for code in ("import softllama as sl; sl.load()", "from softllama.cli import main; main(['run', 'hi'])"):
+        p = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, env=env, check=False)
+        assert p.returncode == 1, p.stderr
+        assert (
+            "is a folder of sources, whose C module is not built" in p.stderr.splitlines()[-2 if "cli" in code else -1]
+        )
+        assert "pip install --editable ." in p.stderr
 
 
 def test_the_library_prints_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:

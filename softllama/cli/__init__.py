@@ -9,6 +9,7 @@ import contextlib
 import errno
 import importlib
 import importlib.metadata
+import io
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
-from softllama import __version__
+from softllama import SHIM, UNBUILT, __version__
 from softllama.cli import config
 from softllama.errors import SoftLlamaError
 
@@ -105,6 +106,8 @@ def cli(ctx: click.Context) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit. Every SoftLlamaError becomes one message and its exit code."""
+    if not _streams():
+        sys.exit(_failed("the standard output is closed", "> FILE sends it to a file, > /dev/null nowhere", 1))
     if "_SOFTLLAMA_COMPLETE" in os.environ:  # set by the script that `softllama completion` prints
         from softllama.cli import completion
 
@@ -119,6 +122,25 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         code = _interrupted()
     sys.exit(code)
+
+
+def _streams() -> bool:
+    """Put /dev/null where a shell has closed stdin (<&-), stdout or stderr, which Python leaves None. Was stdout there?
+
+    Their numbers are taken, too: the next file to be opened would have one of them, and llama.cpp would write into it.
+    What stdout's encoding lacks is written as an escape; bytes of a file's name that are no UTF-8 go out as they came in.
+    """
+    there = sys.stdout is not None
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            if (fd := os.open(os.devnull, os.O_RDWR)) != number:
+                os.dup2(fd, number)
+                os.close(fd)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8"))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        unicode = sys.stdout.encoding.lower().replace("-", "").startswith("utf")
+        sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
+    return there
 
 
 def _signals(handlers: dict[int, Any]) -> dict[int, Any]:
@@ -161,6 +183,10 @@ def _run(arguments: list[str] | None) -> int:
         return _failed(_reason(e), "", 1)
     except MemoryError:
         return _failed("out of memory", "use a smaller model or a smaller --n-ctx", 1)
+    except ModuleNotFoundError as e:
+        if e.name != SHIM:
+            raise
+        return _failed(*UNBUILT, 1)
     except Exception as e:  # what Python makes of an interrupt while it imports
         cause: BaseException | None = e
         while cause is not None and not isinstance(cause, KeyboardInterrupt):

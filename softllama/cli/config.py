@@ -86,7 +86,7 @@ def _read() -> dict[str, dict[str, str]]:
     file = path()
     parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#",), default_section="")
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")
         parser.read_string(text, str(file))
     except (FileNotFoundError, NotADirectoryError):
         return {}

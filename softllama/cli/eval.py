@@ -40,7 +40,8 @@ def command() -> None:
 @click.argument("data")
 @click.option(
     "--policy", "policies", multiple=True, metavar="POLICY",
-    help="A way of decoding; repeat it to compare. Also vote:samples=8, best:samples=8, beam:beams=4.",
+    help="A way of decoding; repeat it to compare. Also vote:samples=8, best:samples=8, beam:beams=4. "
+    "Default: greedy and soft_thinking.",
 )  # fmt: skip
 @click.option("-o", "--out", metavar="FILE", help="Results, a line each. Default: DATA.MODEL.results.jsonl.")
 @click.option("--limit", type=int, metavar="N", help="The first N problems only.")
@@ -100,7 +101,7 @@ def run(
     arms = evaluate.arms.parse_all(policies or ("greedy", "soft_thinking"))
     problems = evaluate.load(data, limit)
     asked = evaluate.Settings(**settings)
-    if settings["extract"]:
+    if settings["extract"] is not None:
         from softllama import extract
 
         extract.rule(settings["extract"])

@@ -155,14 +155,13 @@ def adapter(text: str) -> tuple[str, float]:
     return text, 1.0
 
 
-def read_text(path: str) -> str:
-    """The text of a file, or of stdin for "-", without the newline at its end."""
+def read_text(path: str, hint: str = "--prompt-file names a text file, or - for stdin") -> str:
+    """The text of a file, or of stdin for "-", without the newline at its end and the byte order mark at its start."""
+    name = "the standard input" if path == "-" else repr(path)
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).expanduser().read_bytes()
-        return data.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        return data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as e:
-        raise PromptError(f"{path!r} is not UTF-8 text: byte {e.start}", "convert it to UTF-8") from None
-    except OSError as e:
-        raise PromptError(
-            f"cannot read {path!r}: {e.strerror}", "--prompt-file names a text file, or - for stdin"
-        ) from None
+        raise PromptError(f"{name} is not UTF-8 text: byte {e.start}", "convert it to UTF-8") from None
+    except (OSError, ValueError, RuntimeError) as e:  # a NUL in the name, a ~user that is none
+        raise PromptError(f"cannot read {name}: {getattr(e, 'strerror', None) or e}", hint) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -112,8 +111,12 @@ def command(
 
     if as_json and as_jsonl:
         raise UsageError("--json and --jsonl exclude each other")
+    if chat is False and template is not None:
+        raise UsageError("--raw leaves the prompt as it is, so it excludes --template")
     if trace_file is not None:
-        _check_trace(trace_file)
+        from softllama.trace import check_path
+
+        check_path(trace_file)
     from softllama import policy as policies
 
     for written in (options["policy"], answer_policy):
@@ -257,13 +260,4 @@ def _template(model: Model, path: str | None) -> Any:
     spell = {
         k: "" if i is None else model.spell(i) for k, i in (("bos", model.tokenizer.bos), ("eos", model.tokenizer.eos))
     }
-    return ChatTemplate(read_text(path), **spell)
-
-
-def _check_trace(path: str) -> None:
-    """Refuse a file that cannot be written before the work, not after it."""
-    p = Path(path)
-    if p.suffix not in (".jsonl", ".npz"):
-        raise UsageError(f"cannot save a trace as {p.name!r}", "end the name in .jsonl or .npz")
-    if p.is_dir() or not p.parent.is_dir():
-        raise UsageError(f"cannot write {path!r}: there is no folder {str(p.parent)!r}", "make the folder first")
+    return ChatTemplate(read_text(path, "--template names a file with a chat template"), **spell)

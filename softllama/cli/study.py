@@ -120,7 +120,8 @@ def feedback(
     from softllama.cli.options import read_text
     from softllama.study import feedback
 
-    lines = None if prompts is None else [x for x in read_text(prompts).split("\n") if x.strip()]
+    hint = "--prompts names a text file, or - for stdin"
+    lines = None if prompts is None else [x for x in read_text(prompts, hint).split("\n") if x.strip()]
     if lines is not None and not lines:
         raise UsageError(f"{prompts!r} has no prompts", "one a line")
     model = load_model(quiet=quiet, **given)
@@ -180,6 +181,8 @@ def _check(out: str | None, as_json: bool, as_csv: bool, seed: int) -> None:
     if out is not None:
         from softllama.report import check_folder
 
+        if not out:
+            raise UsageError("the folder's name is empty", "-o answers, or -o . for this folder")
         check_folder(Path(out))
 
 

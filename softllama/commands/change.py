@@ -41,7 +41,7 @@ def system_text(text: str) -> str:
 
 @command(
     "[POLICY|default]", "show or change how the model thinks and answers",
-    'Such as /policy soft_thinking:n=10,tau=0.01. "softllama policies" describes them all.',
+    'Such as /policy soft_thinking:n=10,tau=0.01. "softllama policies" lists them all.',
 )  # fmt: skip
 def policy_(repl: Repl, text: str) -> None:
     c = repl.conversation

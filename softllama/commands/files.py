@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from softllama import chatfile
 from softllama.commands.table import command, unquoted
 from softllama.errors import UsageError
+from softllama.trace import check_path
 
 if TYPE_CHECKING:
     from softllama.repl import Repl
@@ -18,6 +19,7 @@ def save(repl: Repl, text: str) -> None:
     if text.endswith(" traces"):
         path, traces = text.removesuffix(" traces").strip(), True
     path = unquoted(path, "/save chat.json")
+    chatfile.check_path(path)
     repl.conversation.save(path, traces=traces)
     repl.screen.note(f"saved: {path}")
 
@@ -47,5 +49,6 @@ def trace(repl: Repl, text: str) -> None:
     last = repl.conversation.last
     if last is None or last.trace is None:
         raise UsageError("there is no record of the last answer", "/regen makes one")
+    check_path(path)
     last.trace.save(path)
     repl.screen.note(f"saved: {path}")

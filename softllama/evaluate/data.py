@@ -90,7 +90,7 @@ def load(path: str | Path, limit: int | None = None) -> Dataset:
     p = Path(path).expanduser()
     try:
         data = p.read_bytes()
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except OSError as e:
         raise SoftLlamaError(f"cannot read {str(path)!r}: {e.strerror}", FORM) from None
     except UnicodeDecodeError as e:

@@ -22,6 +22,7 @@ from softllama.errors import SoftLlamaError
 from softllama.files import from_json, replacing, unwritable
 
 FORMAT = 1
+WRITTEN = "softllama eval DATA writes one: DATA.MODEL.results.jsonl, or what -o named"
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,12 @@ class ResultsFile:
             os.ftruncate(self._fd, 0)
             self._append({"kind": "eval", "format": FORMAT, **header})
             return {}
-        found, results = _read(whole, self.path)
-        for key in {**header, **found}:
-            if key not in ("kind", "format", "info") and found.get(key) != header.get(key):
-                raise SoftLlamaError(
-                    f"{self.path.name} has results of another evaluation: {key} was {found.get(key)!r}, is {header.get(key)!r}",
-                    "-o names another file, or remove this one",
-                )
+        found, results = _read(whole, self.path, "-o names another file")
+        if difference := _difference(found, header):
+            raise SoftLlamaError(
+                f"{self.path.name} has results of another evaluation: {difference}",
+                "-o names another file, or remove this one",
+            )
         os.ftruncate(self._fd, len(whole))  # only now: what is no file of results stays as it is
         return {r.key: r for r in results}
 
@@ -151,11 +151,11 @@ def read(path: str | Path) -> tuple[dict[str, Any], list[Result]]:
     try:
         data = p.read_bytes()
     except OSError as e:
-        raise SoftLlamaError(f"cannot read {str(path)!r}: {e.strerror}") from None
-    return _read(data[: data.rfind(b"\n") + 1], p)
+        raise SoftLlamaError(f"cannot read {str(path)!r}: {e.strerror}", WRITTEN) from None
+    return _read(data[: data.rfind(b"\n") + 1], p, WRITTEN)
 
 
-def _read(data: bytes, path: Path) -> tuple[dict[str, Any], list[Result]]:
+def _read(data: bytes, path: Path, hint: str) -> tuple[dict[str, Any], list[Result]]:
     results: dict[tuple[int, str], Result] = {}
     header: dict[str, Any] = {}
     for n, line in enumerate(data.splitlines(), 1):
@@ -167,12 +167,27 @@ def _read(data: bytes, path: Path) -> tuple[dict[str, Any], list[Result]]:
                 r = _result(record)
                 results.setdefault(r.key, r)
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise SoftLlamaError(
-                f"{path.name}, line {n}: this is no file of results", "-o names another file"
-            ) from None
+            raise SoftLlamaError(f"{path.name}, line {n}: this is no file of results", hint) from None
     if not header:
-        raise SoftLlamaError(f"{path.name} holds no results")
+        raise SoftLlamaError(f"{path.name} holds no results", hint)
     return header, list(results.values())
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """The first thing on which results depend and which two headers have differently, in words; "" if there is none."""
+    for key in [k for k in {**now, **before} if k not in ("kind", "format", "info")]:
+        a, b = before.get(key), now.get(key)
+        if key == "arms":
+            a, b = (", ".join(n if n == w else f"{n}={w}" for n, w in arms or ()) for arms in (a, b))
+            if a != b:
+                return f"the policies were {a}, and are {b}"
+        elif isinstance(a, dict) and isinstance(b, dict):
+            for k in {**b, **a}:
+                if a.get(k) != b.get(k):
+                    return f"{k if key == 'settings' else f'the {key}, {k},'} was {a.get(k)!r}, and is {b.get(k)!r}"
+        elif a != b:
+            return f"{key} was {a!r}, and is {b!r}"
+    return ""
 
 
 def _header(record: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from softllama import cache, thinking
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.hub import places
 from softllama.hub.places import Found
-from softllama.llama import binding, header, skim, weights
+from softllama.llama import architectures, binding, header, skim
 from softllama.llama.binding import api
 
 KIND = "header-3"  # of the cache's entries; counts up when the fields below change
@@ -106,7 +106,7 @@ def _describe(found: Found, known: dict[str, Any], new: dict[str, dict[str, Any]
 def read(h: header.Header) -> dict[str, Any]:
     """The fields of Facts that a header holds."""
     try:
-        table, refusal = weights.find_table(h), ""
+        table, refusal = architectures.find_table(h), ""
     except ModelError as e:
         table, refusal = (
             None,
@@ -140,9 +140,9 @@ def read(h: header.Header) -> dict[str, Any]:
 
 
 def _note(h: header.Header) -> str:
-    if weights.is_diffusion(h):
+    if architectures.is_diffusion(h):
         return "in probes only, as a diffusion model"
-    why = weights.no_batch(h)
+    why = architectures.no_batch(h)
     return f"by overlay, as {why}" if why else ""
 
 

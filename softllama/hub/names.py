@@ -152,7 +152,8 @@ def _part(text: str) -> Path | str:
         return text.lower() in f.name.lower() or (f.source != "ollama" and text.lower() in f.path.name.lower())
 
     there = places.all_models()
-    if (same := next((f for f in there if f.name.lower() == text.lower()), None)) is not None:
+    names = (text.lower(), f"bundled:{text.lower()}")  # `words`, as it calls itself, and not words-mixed
+    if (same := next((f for f in there if f.name.lower() in names), None)) is not None:
         return _usable(same, "", there, "")
     fits = [f for f in there if holds(f) and not quants.is_side_file(f.path.name)]
     usable = [f for f in fits if not f.problem]

@@ -1,6 +1,6 @@
 """A GGUF's header: metadata and where the tensors lie, read by ggml without loading anything (0.1 s for 256k tokens).
 
-Knows files, splits and what they hold. Does not know which of them can take mixtures: weights.py decides.
+Knows files, splits and what they hold. Does not know which of them can take mixtures: architectures.py decides.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def read_cases(model: Model, path: Path) -> list[Case]:
     form = '{"prompt": "The {} says", "a": "dog", "b": "cat"} in each line'
     out = []
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
+        text = path.expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
         raise SoftLlamaError(
             f"cannot read {str(path)!r}: {getattr(e, 'strerror', None) or 'not UTF-8'}", form

@@ -13,7 +13,6 @@ from softllama.probe import NUCLEUS
 from softllama.sweep import crossing
 
 Floats = NDArray[np.float64]
-LN2 = float(np.log(2.0))
 
 
 def progress(points: Sequence[Distribution], start: Distribution, end: Distribution) -> Floats:

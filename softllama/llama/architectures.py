@@ -1,0 +1,199 @@
+"""What a header says about a model: why it is refused, how rows reach it, and which of its tensors must be there.
+
+Knows architectures by name, and nothing that is loaded. Whether feeding rows equals feeding tokens is measured, in
+calibration.py.
+"""
+
+from __future__ import annotations
+
+import math
+
+from softllama.errors import ModelError
+from softllama.llama import binding, header
+from softllama.llama.header import Header, Tensor
+
+_ENCODERS = {
+    "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
+    "gemma-embedding", "llama-embed", "t5encoder",
+}  # fmt: skip
+_BESIDE = "it looks up a second, per-layer embedding by token id"
+_ABORTS = "llama.cpp ends the process on embedding input for it"
+# Where the token id decides something beside its embedding, the heaviest token of a mixture decides it.
+_BY_ID = {
+    "graniteswitch": "which adapter is active",
+    "deepseek4": "the experts of the hash layers",
+    "qwen4exp": "the n-grams that are looked up",
+}
+_DRAFT = {"eagle3", "dflash", "gemma4-assistant"}
+_VOCODERS = {"wavtokenizer-dec", "pockettts"}
+_SIZES = (  # each is a side of some tensor, or a part of one
+    "embedding_length", "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
+    "attention.key_length_swa", "attention.value_length_swa", "attention.key_length_mla", "attention.value_length_mla",
+    "attention.kv_lora_rank", "attention.q_lora_rank", "ssm.conv_kernel", "ssm.inner_size", "ssm.state_size",
+    "ssm.time_step_rank", "ssm.group_count", "wkv.head_size", "shortconv.l_cache",
+)  # fmt: skip
+_NOPE = {"glm5-next"}  # no rotation, and a file that says so
+_NO_FLOATS = "ffn_gate_tid2eid"  # a table of expert numbers; every other tensor is multiplied with
+ALIGNMENT = 32  # of tensors in memory, and so of the first in a file that is mapped
+_DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
+# Measured in 0.3.36, and gone around in context.py:
+ALONE = {"plamo2"}  # sequences beside each other in a batch get each other's numbers
+NO_FLASH = {"plm"}  # llama.cpp aborts with flash attention
+NO_HIDDEN = {"lfm2", "lfm2moe"}  # the logits change when hidden states are asked for
+
+
+def refusal(h: Header) -> str | None:
+    """Why a model with this header cannot take mixtures, as the end of a sentence; None if nothing speaks against it.
+
+    Some of these would end the process inside llama.cpp, so they are never tried.
+    """
+    a = h.arch
+    if a in _ENCODERS:
+        return "it is an encoder, which has no next-token distribution"
+    if a == "t5":
+        return "it is an encoder-decoder, and softllama feeds decoders only"
+    if a == "clip":
+        return "it is an image or audio projector (mmproj), not a language model"
+    if a in _DRAFT:
+        return "it is a draft head, which works only beside its main model"
+    if a in _VOCODERS:
+        return "it turns codes into sound and has no vocabulary of text"
+    return None
+
+
+def no_batch(h: Header) -> str | None:
+    """Why llama.cpp's embedding batch is not even tried for this header, as the end of a sentence; None if it may be.
+
+    The first kind would end the process, the others were measured to give other logits than the token, without an error.
+    """
+    a = h.arch
+    if a in ("glm4", "glm4moe") and f"{a}.rope.dimension_sections" not in h.metadata:
+        return _ABORTS
+    if a == "graniteswitch":
+        return _ABORTS
+    if a == "gemma3n" or (a == "gemma4" and h.get("{arch}.embedding_length_per_layer_input", 0)):
+        return _BESIDE
+    if a == "cogvlm":
+        return "it takes every embedding for an image"
+    if a == "qwen4exp":
+        return "it looks up n-grams of token ids"
+    if a == "deepseek4" and h.get("{arch}.hash_layer_count", 0):
+        return "its first layers choose their experts by token id"
+    return None
+
+
+def by_id(h: Header) -> str:
+    """What the token id decides beside its embedding, where it is known; ""."""
+    if h.arch == "deepseek4" and not h.get("{arch}.hash_layer_count", 0):
+        return ""
+    return _BY_ID.get(h.arch, "")
+
+
+def is_diffusion(h: Header) -> bool:
+    """Does the model fill in masked positions, seeing what is before and behind them?"""
+    return h.arch in _DIFFUSION
+
+
+def per_layer(h: Header) -> Tensor | None:
+    """The table of per-layer embeddings, (n_embd_per_layer * n_layer, n_vocab), where the token's row is looked up in it."""
+    t, table = h.tensors.get("per_layer_token_embd.weight"), h.tensors.get("token_embd.weight")
+    width = per_layer_width(h)
+    if t is None or table is None or width < 1:
+        return None
+    # qwen4exp has a table of this name whose rows are those of n-grams
+    return t if t.shape[1] == table.shape[1] and t.shape[0] % width == 0 and t.shape[0] > width else None
+
+
+def per_layer_width(h: Header) -> int:
+    """Length of a per-layer embedding; 0 where there is none."""
+    width = h.get("{arch}.embedding_length_per_layer_input", 256 if h.arch == "gemma3n" else 0)
+    return width if isinstance(width, int) else 0
+
+
+def damage(h: Header) -> str | None:
+    """A number in the header at which llama.cpp would end the process, as "key = value"; None if there is none.
+
+    Only what no architecture allows. Arrays (a number for each layer) are not looked at.
+    """
+
+    def number(key: str, default: float) -> float:
+        value = h.get(f"{{arch}}.{key}", default)
+        return value if isinstance(value, int | float) else default
+
+    layers, experts, used = number("block_count", 1), number("expert_count", 0), number("expert_used_count", 0)
+    groups = number("expert_group_count", 0)
+    used_given = h.get("{arch}.expert_used_count", 0)  # an array in some models
+    heads, rotary_given = number("attention.head_count", 0), h.get("{arch}.rope.dimension_count")
+    rotary = number("rope.dimension_count", 0)
+    head = number("attention.key_length", number("embedding_length", 0) // heads if heads > 0 else math.inf)
+    # nothing is larger than what it describes: memory is set aside by these numbers, before anything is compared
+    longest = max((max(t.shape) for t in h.tensors.values()), default=math.inf)
+    bad = {
+        **{key: number(key, 0) > longest for key in _SIZES},
+        "vocab_size": "tokenizer.ggml.tokens" not in h.metadata and number("vocab_size", 0) > longest,
+        "block_count": not 1 <= layers <= 512,
+        "nextn_predict_layers": number("nextn_predict_layers", 0) > layers,
+        # llama.cpp itself forgets a single expert of the Hunyuan models
+        "expert_count": experts > 1024 or (experts > h.arch.startswith("hunyuan") and used_given == 0),
+        "expert_used_count": used > experts,
+        "expert_group_count": groups > 0 and (groups >= experts or experts % groups != 0),
+        "expert_group_used_count": groups > 1 and not 0 < number("expert_group_used_count", 0) < groups,
+        # 0 turns nothing, and llama.cpp does not come to an end, where an architecture turns at all
+        "rope.dimension_count": rotary % 2 != 0
+        or (heads > 0 and rotary > head)
+        or (rotary_given == 0 and h.arch not in _NOPE),
+        "attention.layer_norm_rms_epsilon": not 0 <= number("attention.layer_norm_rms_epsilon", 0) < math.inf,
+        "attention.layer_norm_epsilon": not 0 <= number("attention.layer_norm_epsilon", 0) < math.inf,
+    }
+    if h.arch == "deepseek4":
+        bad["hyper_connection.count"] = number("hyper_connection.count", 4) != 4
+        bad["attention.indexer.key_length"] = number("attention.indexer.key_length", 64) % 64 != 0
+        ratios = header.integers(h.path, f"{h.arch}.attention.compress_ratios")
+        if ratios and not {4, 128} <= set(ratios):
+            return f"{h.arch}.attention.compress_ratios = {str(ratios)[:60]}, without 4 or without 128"
+    return next((f"{h.arch[:60]}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
+
+
+def find_table(h: Header) -> Tensor:
+    """The token-embedding table. Raises ModelError for a file that is no language model, or whose table is not usable."""
+    if h.kind == "adapter":
+        raise ModelError(f"{h.path} is a LoRA adapter, not a model", "load its base model and add --lora FILE")
+    if h.kind == "imatrix":
+        raise ModelError(f"{h.path} is an importance matrix, not a model")
+    if not h.arch:
+        raise ModelError(f"{h.path} does not name its architecture", "fetch the file again")
+    if (why := refusal(h)) is not None:
+        raise ModelError(f"{h.path.name} ({h.arch}) cannot take mixtures: {why}")
+    if (wrong := damage(h)) is not None:
+        raise ModelError(f"{h.path} is damaged: its header says {wrong}", "fetch the file again")
+    names = ["token_embd.weight", *(["output.weight"] if h.arch == "codeshell" else [])]
+    table = next((h.tensors[n] for n in names if n in h.tensors), None)
+    if table is None:
+        what = "a vocabulary without weights" if not h.tensors else "no token_embd.weight tensor"
+        raise ModelError(f"{h.path} holds {what}", "name a complete model")
+    t = binding.table_type(table.ggml_type)
+    check_tensors(h)
+    n_embd, n_vocab = table.shape[:2]
+    if (
+        table.shape[2:] not in ((), (1, 1))
+        or n_embd % t.block
+        or table.size != n_embd // t.block * t.block_bytes * n_vocab
+    ):
+        raise ModelError(f"{h.path}: {table.name} has the shape {table.shape}, which does not fit its type {t.name}")
+    return table
+
+
+def check_tensors(h: Header) -> None:
+    """Raise ModelError for tensors at which llama.cpp would end the process."""
+    for t in h.tensors.values():
+        if _NO_FLOATS not in t.name and not binding.has_floats(t.ggml_type):
+            raise ModelError(
+                f"{h.path} is damaged: its tensor {t.name[:60]!r} does not hold floats", "fetch the file again"
+            )
+    for file in h.files:
+        first = min((t.offset for t in h.tensors.values() if t.path == file), default=0)
+        if first % ALIGNMENT:
+            raise ModelError(
+                f"{file} is damaged: its tensors begin at byte {first:,}, which is no multiple of {ALIGNMENT}",
+                "fetch the file again",
+            )
