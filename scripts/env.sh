@@ -1,5 +1,5 @@
 # Sourced by scripts/demo and scripts/test: a virtual environment in .venv, made once and brought up to date when
-# pyproject.toml or the C sources change. POSIX sh, Linux and macOS.
+# pyproject.toml, the C sources or the list of modules change. POSIX sh, Linux and macOS.
 
 # setup EXTRAS   install softllama (editable) with the given extras, such as "[test]"; sets $bin
 setup() {
@@ -10,7 +10,7 @@ setup() {
     fi
     bin=.venv/bin
     stamp=".venv/installed$(echo "$1" | tr -dc 'a-z')"
-    now=$(cat pyproject.toml csrc/* | cksum)
+    now=$({ cat pyproject.toml csrc/*; find softllama -name '*.py' | sort; } | cksum)
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$now" ] && "$bin/python" -c 'import softllama._shim' 2>/dev/null; then
         return
     fi
