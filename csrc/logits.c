@@ -471,14 +471,19 @@ int softmix_filter(const float *logits, int64_t n, const int32_t *likeliest, int
         p[i] = exp(((double)logits[ids[i]] - max) / temperature);
         sum += p[i];
     }
-    if (total == 0.0) total = sum;
+    const int some = total > 0.0; /* of all probability */
+    if (!some) total = sum;
     for (int64_t i = 0; i < k; i++) p[i] /= total;
     int64_t m = k; /* every filter keeps some of the first */
     if (top_p < 1.0) {
         double covered = 0.0;
         for (m = 0; m < k && covered < top_p; m++) covered += p[m];
+        if (some && covered < top_p && k < n) { /* the next likeliest are needed */
+            *count = 0;
+            return 0;
+        }
     }
-    while (m > 1 && !(p[m - 1] > 0.0 && p[m - 1] >= min_p * p[0])) m--;
+    while (m > 1 && !((float)p[m - 1] > 0.0f && p[m - 1] >= min_p * p[0])) m--;
     if (m > at_most) m = at_most;
     sum = 0.0;
     for (int64_t i = 0; i < m; i++) sum += p[i];

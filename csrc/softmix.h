@@ -114,7 +114,8 @@ int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids, int isa
  *   total     sum e^x over all logits, or 0 to make the probabilities of these k sum to 1 before top_p
  *   top_p     keep the fewest whose sum reaches it (1: all); min_p: of these, those of at least min_p times the first;
  *   at_most   of these, the first so many
- *   ids, p    (k) out: those that passed, increasing, and their probabilities, summing to 1; *count of them */
+ *   ids, p    (k) out: those that passed, increasing, and their probabilities, positive in float32 and summing to 1; *count
+ *             of them, 0 where these k of n do not reach top_p: more are needed */
 int softmix_filter(const float *logits, int64_t n, const int32_t *likeliest, int64_t k, double temperature, double total,
                    double top_p, double min_p, int64_t at_most, int32_t *ids, double *p, int64_t *count);
 

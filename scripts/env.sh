@@ -10,7 +10,7 @@ setup() {
     fi
     bin=.venv/bin
     stamp=".venv/installed$(echo "$1" | tr -dc 'a-z')"
-    now=$({ cat pyproject.toml csrc/*; find softllama -name '*.py' | sort; } | cksum)
+    now=$({ cat pyproject.toml csrc/*; find softllama -name "*.py" | sort; } | cksum)  # an editable install knows each module
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$now" ] && "$bin/python" -c 'import softllama._shim' 2>/dev/null; then
         return
     fi

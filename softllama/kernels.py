@@ -315,7 +315,8 @@ def filtered(
     """Of the k likeliest ids, likeliest first: those that pass, in increasing order, and their p, which sum to 1.
 
     likeliest: a C array of int32, as from `summary`, or a contiguous numpy array. total: Σ e^x over all logits, or 0 to
-    renormalise over these before top_p. at_most: so many of the likeliest.
+    renormalise over these before top_p. at_most: so many of the likeliest. Nothing is left where a total is given and these
+    k do not reach top_p.
     """
     if isinstance(likeliest, np.ndarray):
         likeliest = _pointer("int32_t[]", likeliest)

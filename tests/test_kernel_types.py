@@ -292,6 +292,8 @@ def test_filters_by_hand() -> None:
     assert p(top_p=0.65) == [(1, round(4 / 7, 6)), (3, round(3 / 7, 6))]
     assert p(min_p=0.49) == p(at_most=3) == [(1, round(4 / 9, 6)), (2, round(2 / 9, 6)), (3, round(3 / 9, 6))]
     assert p(top_p=1e-9) == p(min_p=1) == p(at_most=1) == p(temperature=1e-30) == [(1, 1.0)]
+    assert len(kernels.filtered(z, first, 2, total=0.4**-1, top_p=0.69)[0]) == 2
+    assert len(kernels.filtered(z, first, 2, total=0.4**-1, top_p=0.71)[0]) == 0  # two of the four are not enough
     assert p(total=10 * 0.4**-1, top_p=0.05) == [(1, round(4 / 7, 6)), (3, round(3 / 7, 6))]  # of a tenth of the mass
 
 

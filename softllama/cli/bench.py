@@ -51,8 +51,11 @@ def command(
         counts = [-1]
     if any(not 1 <= k <= 64 for k in counts):
         raise UsageError(f"--streams {streams} is not a list of numbers from 1 to 64", "--streams 1,8")
+    from softllama import bench, policy, render, render_bench
+
+    for written in policies:  # what is wrong is told before anything is measured
+        policy.parse(written)
     loaded = load_model(model, n_ctx, gpu_layers, threads, lora, quiet)
-    from softllama import bench
 
     result = bench.everything(
         loaded, policies or bench.POLICIES, n=steps, repeat=repeat, counts=counts, points=sweep,
@@ -61,46 +64,7 @@ def command(
     if as_json:
         click.echo(json.dumps(result, indent=2, allow_nan=False))
     else:
-        click.echo(table(result))
-
-
-def table(result: dict[str, Any]) -> str:
-    """What was measured, in lines of text."""
-
-    def row(name: str, *cells: str) -> str:
-        return f"{name:26}" + "".join(f"{c:>12}" for c in cells)
-
-    def times(t: dict[str, float]) -> tuple[str, str]:
-        return f"{1000 * t['median']:.3f}", f"{1000 * t['min']:.3f}-{1000 * t['max']:.3f}"
-
-    lines = [row("one step", "ms", "range", "tokens/s", "x llama.cpp", "range", "ids fed", "entropy")]
-    for name, r in result["policies"].items():
-        ratio, fed = r.get("ratio"), r.get("tokens")
-        lines.append(
-            row(
-                name, *times(r["seconds"]), f"{1 / r['seconds']['median']:.1f}",
-                f"{ratio['median']:.3f}" if ratio else "", f"{ratio['min']:.2f}-{ratio['max']:.2f}" if ratio else "",
-                f"{fed['median']:.1f}" if fed else "", f"{r['entropy']['median']:.2f}" if fed else "",
-            )
-        )  # fmt: skip
-    keys = ["llama.cpp", "logits", "policy", "mixing", "record"]
-    lines += ["", row("parts of a step, us", *keys)]
-    for name, r in result["parts"].items():
-        lines.append(row(name, *(f"{1e6 * r[k]['median']:.0f}" for k in keys)))
-    if result.get("streams"):
-        lines += ["", row("streams, tokens/s", "soft", "hard", "soft/hard", "range")]
-        for k, r in result["streams"].items():
-            q = r["ratio"]
-            cells = (f"{r['soft']['median']:.1f}", f"{r['hard']['median']:.1f}", f"{q['median']:.3f}")
-            lines.append(row(k, *cells, f"{q['min']:.2f}-{q['max']:.2f}"))
-    if r := result.get("sweep"):
-        lines += ["", row(f"sweep, {r['positions']} positions", "ms", "range", "ratio")]
-        lines.append(row("softllama", *times(r["softllama"]), f"{r['ratio']['median']:.3f}"))
-        lines.append(row("llama.cpp, same batches", *times(r["llama.cpp"])))
-    m = {k: f"{v / 2**20:.0f} MiB" for k, v in result["memory"].items()}
-    lines += ["", "memory: " + ", ".join(f"{v} {k}" for k, v in m.items())]
-    lines.append(f"instruction set {result['isa']}, {result['threads']} threads, {result['steps']} steps")
-    return "\n".join(lines)
+        render.console().print(render_bench.bench(result))
 
 
 def _measuring(what: str) -> None:

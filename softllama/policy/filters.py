@@ -21,6 +21,7 @@ from softllama.mixture import Mixture
 
 F64 = NDArray[np.float64]
 COLDEST = float(np.finfo(np.float32).tiny)  # a temperature between 0 and this is as cold as this
+SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -76,15 +77,13 @@ def one_hot(n: int, i: int) -> F64:
 
 
 def normalised(ids: NDArray[Any], weights: F64) -> Mixture:
-    """Non-negative weights of any positive sum as a mixture, without those that float32 would round to 0."""
+    """Non-negative weights of any positive sum as a mixture, without those that float32 would round to 0. ids: increasing."""
     w = weights / weights.sum()
-    keep = w.astype(np.float32) > 0
-    if not keep.all():
+    if w.min() < SMALLEST:
+        keep = w.astype(np.float32) > 0
         ids, w = ids[keep], w[keep]
         w = w / w.sum()
-    if len(ids) < 2 or (ids[1:] > ids[:-1]).all():
-        return Mixture.trusted(ids, w)
-    return Mixture(ids, w)
+    return Mixture.trusted(ids, w)
 
 
 def support(
@@ -109,20 +108,18 @@ def support(
     if 0 < top_k < len(z):
         k = top_k
     elif top_p < 1:
-        total, k = distribution.sums(t)[0], 32
-        while k < len(z):
-            p = np.exp((z[distribution.top_ids(k)].astype(np.float64) - distribution.highest) / t)
-            if p.sum() >= top_p * total:
-                break
-            k *= 8
+        total, k = distribution.sums(t)[0], kernels.KNOWN
     else:
         p = softmax(z, temperature)
         ids = np.flatnonzero((p >= min_p * p.max()) & (p.astype(np.float32) > 0)).astype(np.int32)
         found = Support(ids, p[ids] / p[ids].sum(), distribution.argmax, z)
         return found if n is None else found.top(n)
-    k = min(k, len(z))
-    ids, p = kernels.filtered(z, distribution.likeliest(k), k, t, total=total, top_p=top_p, min_p=min_p, at_most=n)
-    return Support(ids, p, distribution.argmax, z)
+    while True:
+        k = min(k, len(z))
+        ids, p = kernels.filtered(z, distribution.likeliest(k), k, t, total=total, top_p=top_p, min_p=min_p, at_most=n)
+        if len(ids):
+            return Support(ids, p, distribution.argmax, z)
+        k *= 8
 
 
 def entropy(distribution: Distribution, temperature: float = 1.0) -> float:

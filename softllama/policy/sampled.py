@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 
 import numpy as np
@@ -54,13 +55,14 @@ def moi(
         share = 0.0 if math.isinf(beta) else hn / (beta + 1)  # of p; the rest is y's
         if share == 0:
             return hard(y, "the sample alone")
-        ids, weights = p.ids, share * p.p
-        at = int(np.searchsorted(ids, y))
-        if at < len(ids) and ids[at] == y:
-            weights[at] += 1 - share
-        else:
-            ids, weights = np.insert(ids, at, y), np.insert(weights, at, 1 - share)
-        return Decision(filters.normalised(ids, weights), y, "soft", f"Hn={hn:.2f}")
+        ids, weights = p.ids.tolist(), [share * x for x in p.p.tolist()]  # so few that lists are faster than arrays
+        at = bisect.bisect_left(ids, y)
+        if at == len(ids) or ids[at] != y:
+            ids.insert(at, y)
+            weights.insert(at, 0.0)
+        weights[at] += 1 - share
+        mixture = filters.normalised(np.array(ids, dtype=np.int32), np.array(weights))
+        return Decision(mixture, y, "soft", f"Hn={hn:.2f}")
 
     return rule
 
@@ -140,4 +142,5 @@ def multiplex(
 
 def _entropy_share(p: filters.F64, k: int) -> float:
     """H(p)/ln k: the share of the entropy that k equal tokens would have, in [0, 1]."""
-    return float(min(max(-(p * np.log(p)).sum() / math.log(k), 0.0), 1.0))
+    h: float = -sum(x * math.log(x) for x in p.tolist())
+    return min(max(h / math.log(k), 0.0), 1.0)

@@ -466,7 +466,8 @@ static void run(bytes_t *b) {
         const int rc = softmix_filter(a, n, ids, k, t, total, top_p, min_p, at_most, other, w, &count);
         const int ok = t > 0 && isfinite(t) && top_p > 0 && min_p >= 0 && at_most >= 1;
         CHECK((rc == 0) == ok);
-        if (!rc && t > 1e-300) {
+        CHECK(rc || count || (total > 0.0 && top_p < 1.0 && k < n));
+        if (!rc && count && t > 1e-300) {
             double sum = 0.0;
             CHECK(count >= 1 && count <= k && count <= at_most);
             for (int64_t i = 0; i < count; i++) {
