@@ -1,6 +1,6 @@
 """python -m softllama, and the command softllama"""
 
-import signal
+import _signal as signal  # type: ignore[import-not-found]  # `signal` takes milliseconds, in which Ctrl-C is a traceback
 
 
 def main() -> None:

@@ -19,9 +19,8 @@ from softllama.calibration import Calibration, calibrate, fill, per_layer_scale,
 from softllama.distribution import Distribution
 from softllama.embeddings import LowRank, Table
 from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
-from softllama.llama import room
 from softllama.llama.binding import physical_cores
-from softllama.llama.context import N_BATCH, Context
+from softllama.llama.context import Context
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
 from softllama.llama.weights import Weights
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from softllama.trace import Trace
 
 N_CTX_DEFAULT = 4096  # positions a session has room for, unless the model's own context is smaller or n_ctx says more
+NAME = 100  # characters of a model's name: a damaged file's may have thousands
 SMALL = 16 << 20  # bytes of weights below which a second thread costs more than it brings
 FORKS = 16  # sequences in a session's context; forks beyond them get a context of their own
 FORKS_RECURRENT = 4  # each one has a whole state set aside
@@ -143,8 +143,9 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The name in the file, or the file's."""
-        return str(self._weights.header.get("general.name") or self._weights.header.path.stem)
+        """The name in the file, as far as it is one for a line of text, or the file's."""
+        name = str(self._weights.header.get("general.name") or "")
+        return "".join(c for c in name if c.isprintable())[:NAME] or self._weights.header.path.stem
 
     @property
     def n_vocab(self) -> int:
@@ -318,9 +319,7 @@ class Model:
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
         n_ctx = self.n_ctx if n_ctx is None else checks.whole("n_ctx", n_ctx)
-        if not self._weights.on_gpu and n_ctx > 0:  # first as if for one sequence, whose hint is the simpler one
-            room.check(self._weights.header, n_ctx, 1, min(n_ctx, N_BATCH), 1)
-        context = self.context(n_ctx, FORKS_RECURRENT if self.recurrent else FORKS)
+        context = self.context(n_ctx, FORKS_RECURRENT if self.recurrent else FORKS, branches=True)
         seq = context.take()
         assert seq is not None
         return Session(self, context, seq)

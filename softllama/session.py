@@ -92,7 +92,7 @@ class Session:
             context, target = self._context, self._context.take()
             if target is None:  # no free sequence: a context of its own, with the state copied
                 state = context.state(seq)
-                context = self._model.context(self.n_ctx, context.n_seq)
+                context = self._model.context(self.n_ctx, context.n_seq, branches=True)
                 target = context.take()
                 assert target is not None
                 context.restore(target, state)

@@ -177,6 +177,6 @@ def test_a_parent_that_ends_takes_the_child_with_it(number: int, group: bool, co
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
     (os.killpg if group else os.kill)(parent.pid, number)
-    _, err = parent.communicate(timeout=30)
+    _, err = parent.communicate(timeout=300)
     assert (parent.returncode, err) == (code, "")
     assert gone(pid)

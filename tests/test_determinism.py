@@ -32,7 +32,7 @@ def record(path: Path, policy: str) -> list[str]:
     arguments = ["run", "-q", "--raw", "Once upon a time", "--policy", policy, "--max-tokens", "40", "--seed", "11"]
     done = subprocess.run(
         [sys.executable, "-m", "softllama", *arguments, "--trace", str(path)], capture_output=True, text=True, cwd=ROOT,
-        timeout=60,
+        timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [json.dumps(without_times(json.loads(line))) for line in path.read_text().splitlines()]

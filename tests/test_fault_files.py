@@ -30,7 +30,7 @@ from softllama.report import Report
 from tests.conftest import ROOT, Cli
 
 
-def command(*arguments: Any, timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
+def command(*arguments: Any, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "softllama", *map(str, arguments)], text=True, timeout=timeout, cwd=ROOT,
@@ -144,7 +144,7 @@ def cut(self, *a, **k):
 Context.__init__ = cut
 softllama.cli.main(["run", "-q", "--raw", "The dog", "-m", {str(words)!r}])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 1, done
     assert "cut short on the disk" in done.stderr
     assert "Hint:" in done.stderr
@@ -363,7 +363,7 @@ def test_processes_that_load_one_model_at_once_leave_a_cache_that_can_be_read(tm
         subprocess.Popen([sys.executable, "-c", code], env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for _ in range(4)
     ]
-    assert len({p.communicate(timeout=60)[0] for p in many}) == 1
+    assert len({p.communicate(timeout=300)[0] for p in many}) == 1
     assert {p.returncode for p in many} == {0}
     assert {p.name for p in tmp_path.iterdir()} >= {"calibration.json", "vocabulary.json"}
     for p in tmp_path.iterdir():
@@ -392,7 +392,7 @@ def ready(p: subprocess.Popen[str], lines: int, path: Path) -> None:
 def test_an_evaluation_that_sigterm_stops_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     data = tmp_path / "d.jsonl"
     animals = ("cat", "hen", "fox", "cow", "pig")
-    questions = [{"question": f"Which is bigger, the dog or the {a}?", "answer": "dog"} for a in animals * 2]
+    questions = [{"question": f"Which is bigger, the dog or the {a}?", "answer": "dog"} for a in animals * 8]
     data.write_text("".join(json.dumps(q) + "\n" for q in questions))
 
     def start(name: str) -> subprocess.Popen[str]:
@@ -406,17 +406,17 @@ def test_an_evaluation_that_sigterm_stops_goes_on_and_ends_as_if_it_had_not_been
         found = [json.loads(x) for x in (tmp_path / name).read_text().splitlines()]
         return [{k: v for k, v in r.items() if k not in ("seconds", "info")} for r in found]
 
-    p = start("stopped")
-    ready(p, 3, tmp_path / "stopped")
-    p.send_signal(signal.SIGTERM)
-    err = p.communicate(timeout=60)[1]
+    with start("stopped") as p:
+        ready(p, 3, tmp_path / "stopped")
+        p.send_signal(signal.SIGTERM)
+        err = p.communicate(timeout=300)[1]
     assert p.returncode == 143, err
     assert "interrupted" in err
     assert "Traceback" not in err
-    assert 3 <= len(lines("stopped")) < 21
+    assert 3 <= len(lines("stopped")) < 81  # which takes half a second
     for name in ("stopped", "whole"):
-        p = start(name)
-        p.communicate(timeout=60)
+        with start(name) as p:
+            p.communicate(timeout=300)
         assert p.returncode == 0
     assert lines("stopped") == lines("whole")
 
@@ -430,7 +430,7 @@ def test_ctrl_c_in_a_pull_leaves_what_the_next_one_goes_on_with(tmp_path: Path) 
     with serve() as server:
         server.repos["user/words"] = {"words-Q8_0.gguf": data}
         env["HF_ENDPOINT"] = server.url
-        for slow, after in ((0.02, 0.05), (0.02, 0.4), (0.02, 0.4), (0.0, 60.0)):
+        for slow, after in ((0.05, 0.05), (0.05, 1.0), (0.05, 1.0), (0.0, 60.0)):  # of two seconds
             server.slow, before = slow, len(server.ranges())
             p = subprocess.Popen(
                 [sys.executable, "-m", "softllama", "models", "pull", "user/words"], env=env, cwd=ROOT, text=True,
@@ -441,7 +441,7 @@ def test_ctrl_c_in_a_pull_leaves_what_the_next_one_goes_on_with(tmp_path: Path) 
                     time.sleep(0.02)
                 time.sleep(after)
                 p.send_signal(signal.SIGINT)
-            _, err = p.communicate(timeout=60)
+            _, err = p.communicate(timeout=300)
             assert p.returncode == (130 if slow else 0), err
             assert "Traceback" not in err
         whole_again = [r for r in server.ranges() if not r]
@@ -450,10 +450,55 @@ def test_ctrl_c_in_a_pull_leaves_what_the_next_one_goes_on_with(tmp_path: Path) 
     assert not list(tmp_path.rglob("*.incomplete"))
 
 
+def test_ctrl_c_while_llama_cpp_python_loads_the_model_of_a_benchmark_is_not_lost() -> None:
+    """It calls Python, where ctypes prints an exception and goes on, and it throws away what is printed."""
+    code = """
+import ctypes, os, signal, llama_cpp, softllama as sl
+from softllama import faults
+from softllama.llama import plain
+faults.flag_interrupts()
+class Llama:
+    def __init__(self, *a, **k):
+        ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))()
+llama_cpp.Llama = Llama
+model = sl.load(threads=1)
+try:
+    plain.high_level(model.path, [5], 1, 64, 1)
+except KeyboardInterrupt:
+    print("interrupted")
+loop = plain.Loop(model.context(64), [5, 6])  # the flag that ended nothing is down again
+loop.run(2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert (done.stdout, done.stderr, done.returncode) == ("interrupted\n", "", 0)
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+def test_ctrl_c_while_llama_cpp_frees_a_context_is_not_lost(flagged: bool) -> None:
+    """Its log calls Python then, too."""
+    code = """
+import ctypes, os, signal, sys, threading
+from softllama import faults
+from softllama.llama import binding
+if sys.argv[1] == "True":
+    faults.flag_interrupts()
+log = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))
+held = binding.Held(1, lambda pointer: log(), threading.RLock())
+try:
+    held.free()
+except KeyboardInterrupt:
+    print("interrupted", held.pointer)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(flagged)], capture_output=True, text=True, timeout=300, cwd=ROOT
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("interrupted None\n", "", 0)
+
+
 def test_ctrl_c_does_not_wait_for_the_batch_it_falls_into(tmp_path: Path) -> None:
     """One batch that takes seconds: with llama.cpp's abort callback it ends at once."""
     code = """
-import os, signal, sys, threading, time, softllama as sl
+import os, signal, statistics, sys, threading, time, softllama as sl
 from softllama import faults
 flagged = sys.argv[1] == "flagged"
 if flagged:
@@ -464,22 +509,26 @@ context = model.context(rows)
 def batch():
     context.cut(0, 0)
     context.decode([0] * rows, range(rows), [False] * (rows - 1) + [True], [5] * rows)
-batch()
-start = time.perf_counter(); batch(); whole = time.perf_counter() - start
-threading.Timer(whole / 10, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-start = time.perf_counter()
-try:
-    batch()
-    time.sleep(1)
-except KeyboardInterrupt:
-    print((time.perf_counter() - start) / whole)
+def seconds(f):
+    start = time.perf_counter()
+    f()
+    return time.perf_counter() - start
+def interrupted():
+    try:
+        threading.Timer(whole / 10, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        batch()
+        time.sleep(10)
+    except KeyboardInterrupt:
+        pass
+whole = min(seconds(batch) for _ in range(4))
+print(statistics.median(seconds(interrupted) for _ in range(5)) / whole)  # other work on the machine may delay one
 context.cut(0, 0)
 if flagged:
     batch()  # what was stopped has left nothing behind
 """
     shares = {}
     for how in ("flagged", "plain"):
-        done = subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, timeout=60, cwd=ROOT)
+        done = subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, timeout=300, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         shares[how] = float(done.stdout)
     assert shares["flagged"] < 0.7 * shares["plain"], shares

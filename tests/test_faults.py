@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama.llama import room
+from softllama.llama import binding, room
 from tests.conftest import ROOT, Cli
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-def child(code: str, *arguments: Any, timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
+def child(code: str, *arguments: Any, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own."""
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, cwd=ROOT,
@@ -30,7 +30,7 @@ def child(code: str, *arguments: Any, timeout: float = 60, **options: Any) -> su
     )  # fmt: skip
 
 
-def command(*arguments: Any, timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
+def command(*arguments: Any, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "softllama", *map(str, arguments)], text=True, timeout=timeout, cwd=ROOT,
@@ -41,33 +41,84 @@ def command(*arguments: Any, timeout: float = 60, **options: Any) -> subprocess.
 # ---- memory
 
 
-def test_a_context_that_cannot_fit_is_refused_with_sizes_and_one_that_fits(model: sl.Model) -> None:
+def test_a_context_that_cannot_fit_is_refused_with_sizes_and_one_that_fits(
+    model: sl.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have = room.available()
+    assert have is not None
+    monkeypatch.setattr(room, "available", lambda: have)  # what others leave changes meanwhile
     with pytest.raises(sl.ContextError, match=r"needs [\d.]+ GB of memory \(.*of positions.*\), and .* are free") as e:
         model.session(2**30)
     fits = int(e.value.hint.split()[1])
     assert e.value.hint.startswith(f"--n-ctx {fits} ")
     header = model._weights.header
-    have = room.available()
-    assert have is not None
     assert room.need(header, fits, 1, 512, 1).total < have
     assert room.need(header, 2 * fits, 1, 512, 1).total > 0.8 * have
 
 
 def test_what_is_said_to_fit_does(model: sl.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "IGNORED", 0)
-    monkeypatch.setattr(room, "available", lambda: 3 << 20)
+    monkeypatch.setattr(room, "available", lambda: 100 << 20)
     with pytest.raises(sl.ContextError) as e:
-        model.session(100_000)
+        model.session(1_000_000)
     fits = int(e.value.hint.split()[1])
     with model.session(fits) as s:
         assert s.n_ctx == fits
     with pytest.raises(sl.ContextError, match="for 64 sequences") as e:
-        model.context(100_000, 64)
+        model.context(1_000_000, 64)
     assert "fewer samples, beams or streams" in e.value.hint
+    assert int(e.value.hint.split()[1]) < fits // 32
     monkeypatch.setattr(room, "available", lambda: 0)
     with pytest.raises(sl.ContextError) as e:
         model.session(256)
     assert "smaller model" in e.value.hint
+
+
+LIMITED = """
+import os, re, resource, sys
+from pathlib import Path
+import softllama as sl
+from softllama.llama import binding, room
+from tests import tiny_more
+with sl.load(tiny_more.write(Path(sys.argv[1]), sys.argv[2]), threads=1) as model:
+    most = room.address_space() + (1300 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    use = model.session if sys.argv[3] == "1" else lambda n: model.context(n, int(sys.argv[3]))
+    try:
+        use(2**29)
+    except sl.ContextError as e:
+        fits = int(re.search(r"--n-ctx (\\d+)", e.hint)[1])
+    made = use(fits)
+    if sys.argv[3] == "1":
+        made.feed([1, 2, 3]), made.fork().feed(sl.Mixture([1, 2], [0.5, 0.5]))
+    print(fits)
+"""
+
+
+@linux
+@pytest.mark.parametrize(
+    ("arch", "n_seq"),
+    # a plain one; two kinds of layers; no flash attention; a latent memory; recurrent layers; shapes not understood
+    [("llama", 1), ("llama", 8), ("gemma2", 1), ("grok", 1), ("deepseek32", 1), ("qwen35", 1), ("deepseek4", 1), ("deepseek4", 4)],
+)  # fmt: skip
+def test_a_context_that_is_said_to_fit_can_be_made_under_a_limit(tmp_path: Path, arch: str, n_seq: int) -> None:
+    """Without one it would have to fill the memory of the machine to be a test."""
+    done = child(LIMITED, tmp_path, arch, n_seq)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 2000
+
+
+def test_near_the_limit_of_the_address_space_llama_cpp_is_not_asked(
+    model: sl.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_limits_of_process", lambda proc: iter([200 << 20]))
+
+    def never(n: int) -> None:
+        raise AssertionError
+
+    fits = room.fitting(model._weights.header, never, 2**29, 512)
+    assert 4 * room.need(model._weights.header, fits, 1, 512, 1).total < 200 << 20
+    assert fits > 20_000
 
 
 @pytest.mark.parametrize("n_ctx", [1024, 65536])
@@ -88,6 +139,26 @@ def test_a_recurrent_model_needs_memory_for_sequences_and_not_for_positions(load
     few, many = room.need(h, 1024, 1, 512, 1), room.need(h, 2**20, 1, 512, 1)
     assert few.cells == many.cells == 0 < few.states
     assert room.need(h, 1024, 8, 512, 1).states == 8 * few.states
+
+
+def test_what_is_tried_for_a_large_context_is_not_heard_by_who_listens_to_it(load: Callable[..., sl.Model]) -> None:
+    model = load("mamba")
+    with binding.heard() as said, model.session(100_000):
+        pass
+    assert "".join(said).count("RS buffer size") == 1
+    assert binding.buffers(said) > 0
+
+
+def test_a_number_that_llama_cpp_would_cut_off_is_refused(load: Callable[..., sl.Model]) -> None:
+    """Models without cells have memory for any number of positions."""
+    model = load("mamba")
+    with pytest.raises(
+        sl.ContextError, match="at most 4,294,967,040 positions, not 4,294,967,296 for 4 sequences"
+    ) as e:
+        model.context(2**32, 4)
+    assert e.value.hint.startswith("--n-ctx 1073741760 ")
+    with model.session(10**9) as s:
+        assert s.n_ctx >= 10**9
 
 
 def test_the_command_line_says_what_fits(cli: Cli) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,6 +98,16 @@ def test_what_fuzzing_found_is_refused(
     assert len(e.value.message) < forked.SENTENCE
 
 
+def test_a_name_of_any_length_is_one_for_a_sentence(tmp_path: Path) -> None:
+    fuzzer = forked.Fuzzer(0, tmp_path)
+    data = fuzzer.model("architecture llada").read_bytes()
+    for name, said in (("x" * 5000, "x" * 100 + " (llada)"), ("a\n\x1b[31mb", "a[31mb (llada)"), ("\n", "m (llada)")):
+        (tmp_path / "m.gguf").write_bytes(edited(data, "general.name", 8, name.encode()))
+        with sl.load(tmp_path / "m.gguf", threads=1) as model, pytest.raises(sl.ModelError) as e:
+            model.generate("The dog")
+        assert e.value.message.startswith(f"{said} is a diffusion model")
+
+
 def test_a_byte_token_whose_number_is_none_is_no_byte_token(tmp_path: Path) -> None:
     data = tiny.write_model(tmp_path / "m.gguf", tokenizer="spm").read_bytes()
     (tmp_path / "m.gguf").write_bytes(data.replace(b"<0xE4>", b"<0x=4>"))
@@ -136,7 +146,7 @@ def test_a_tokenizer_that_gives_ids_it_does_not_have_is_refused(tmp_path: Path) 
         (lambda path, adapter: ("refused", "x" * 5000), "wrong"),
         (lambda path, adapter: ("refused", str(len(bytearray(b"x") * (150 << 20)))), "memory"),
         (lambda path, adapter: ("loaded", ""), "loaded"),
-        (lambda path, adapter: [struct.pack("<I", 1) for _ in iter(int, 1)], "hang"),
+        (lambda path, adapter: collections.deque(iter(int, 1), maxlen=0), "hang"),
     ],
 )
 def test_the_judge_sees_each_kind_of_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Any, kind: str) -> None:

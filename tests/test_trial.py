@@ -212,6 +212,6 @@ def test_ctrl_c_during_a_trial(file: Path, group: bool) -> None:
             break
         time.sleep(0.005)
     (os.killpg if group else os.kill)(command.pid, signal.SIGINT)
-    out, err = command.communicate(timeout=30)
+    out, err = command.communicate(timeout=300)
     assert (command.returncode, out, err.strip()) == (130, "", "interrupted")
     assert not Path(f"/proc/{int(pids)}").exists()

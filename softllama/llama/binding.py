@@ -82,11 +82,11 @@ def heard() -> Iterator[list[str]]:
     """Everything that llama.cpp says meanwhile, information included."""
     global _heard
     said: list[str] = []
-    _heard = said
+    before, _heard = _heard, said
     try:
         yield said
     finally:
-        _heard = None
+        _heard = before
 
 
 def buffers(said: Sequence[str]) -> int:
@@ -131,7 +131,8 @@ class Held:
         try:
             pointer, self.pointer = self.pointer, None
             if pointer is not None:
-                self._function(pointer)
+                with faults.deferred():  # llama.cpp's log calls Python, where an interrupt would be lost
+                    self._function(pointer)
             self._after = None
             self._among.discard(self)
         finally:

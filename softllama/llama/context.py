@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from softllama.llama.weights import FORKED, HOW_TO_FORK, Weights
 from softllama.overlay import FUNCTIONS, Overlay
 
 N_BATCH = 512  # positions that go to llama.cpp at once
+MOST = 2**32 - 256  # positions of a context, which llama.cpp counts in 32 bits, rounded up to 256; more would be few
 
 
 def _as(array: NDArray[Any], ctype: Any) -> Any:
@@ -44,6 +46,19 @@ def _in_order(seqs: Sequence[int] | NDArray[np.integer[Any]]) -> bool:
     return bool((steps >= 0).all() and (lengths == lengths[0]).all())
 
 
+def _taken(weights: Weights, params: Any, n_ctx: int) -> tuple[int, int] | None:
+    """Bytes that llama.cpp says it sets aside for a context of n_ctx positions, and those by which the process grows, as
+    some architectures' graphs take more; None if it cannot."""
+    with weights.lock, faults.deferred(), binding.heard() as said:
+        weights.check()
+        asked, params.n_ctx, before = params.n_ctx, n_ctx, room.address_space()
+        pointer = api.llama_init_from_model(weights.loaded.held.pointer, params)
+        grown, params.n_ctx = room.address_space() - before, asked
+        if pointer:
+            api.llama_free(pointer)
+    return (binding.buffers(said), grown) if pointer else None
+
+
 class Context:
     """Room for n_seq sequences that share n_ctx positions; a prefix copied to several sequences is stored once.
 
@@ -51,7 +66,8 @@ class Context:
     may return, n_seq if None; llama.cpp sets memory for n_outputs * n_vocab floats aside. embeddings: `hidden` will be
     asked for. watch: llama.cpp's evaluation callback (softllama.llama.readout). nodes: where rows cannot go through
     llama.cpp's embedding batch, the graph's nodes that they are written over, and their widths; the embedding comes first.
-    all_outputs: llama.cpp gives the right logits only where it is asked for those of every position.
+    all_outputs: llama.cpp gives the right logits only where it is asked for those of every position. branches: the
+    sequences are ends of one, so where less is suggested, n_ctx is not divided among them.
 
     Threads may share it: each call takes `lock`, which is also to be held from the writing of `rows` to the `decode` that
     reads them. Raises ContextError where the memory is not there, or llama.cpp cannot make it, with the size it needs;
@@ -71,6 +87,7 @@ class Context:
         watch: Any = None,
         nodes: Sequence[tuple[str, int]] = (),
         all_outputs: bool = False,
+        branches: bool = False,
     ) -> None:
         n_ctx, n_seq = checks.whole("n_ctx", n_ctx), checks.whole("n_seq", n_seq)
         if n_ctx < 1:
@@ -106,8 +123,6 @@ class Context:
         params.embeddings = embeddings
         params.offload_kqv = params.op_offload = weights.on_gpu
         params.no_perf = True
-        if not weights.on_gpu:  # a GPU's driver says by itself what does not fit
-            room.check(weights.header, n_ctx, n_seq, self.n_batch, self.n_outputs)
         if (flag := faults.flag_address()) and not weights.on_gpu:
             params.abort_callback = ctypes.cast(flag, type(params.abort_callback))
         self._stops = bool(flag)
@@ -129,6 +144,15 @@ class Context:
             params.cb_eval_user_data = self._overlay.data
         elif watch is not None:
             params.cb_eval = watch
+        fits = partial(room.fitting, weights.header, partial(_taken, weights, params), n_ctx, self.n_batch)
+        n_ends = 1 if branches else n_seq
+        if not weights.on_gpu:  # a GPU's driver says by itself what does not fit
+            room.check(weights.header, n_ctx, n_ends, self.n_batch, self.n_outputs, fits)
+        if n_ctx > MOST:
+            raise ContextError(
+                f"a context has at most {MOST:,} positions, not {n_ctx:,} for {n_seq} sequences",
+                room.hint(MOST, n_ends),
+            )
         binding.clear_log()
         with weights.lock, faults.deferred():  # llama.cpp's log calls Python
             weights.check()
@@ -137,10 +161,9 @@ class Context:
                 self._own = Held(pointer, api.llama_free, self.lock, weights.loaded, weights.contexts)
                 self._finalizer = weakref.finalize(self, self._own.free)
         if not pointer:
-            raise ContextError(
-                f"llama.cpp cannot make a context of {n_ctx} positions: {binding.last_error()}",
-                f"try a smaller one, such as --n-ctx {max(256, n_ctx // 4)}",
-            )
+            message = f"llama.cpp cannot make a context of {n_ctx:,} positions: {binding.last_error()}"
+            smaller = f"try a smaller one, such as --n-ctx {max(256, n_ctx // 4)}"  # a GPU's memory is not looked at
+            raise ContextError(message, smaller if weights.on_gpu else room.hint(fits(), n_ends))
         self.memory = api.llama_get_memory(pointer)
         self.n_ctx: int = min(api.llama_n_ctx(pointer), weights.n_positions or sys.maxsize)
         # llama.cpp takes no more at once than the n_ctx it was asked for, though it rounds the context up

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama import faults
+from softllama.errors import ContextError
 from softllama.llama.binding import api
 from softllama.llama.context import Context
 
@@ -42,10 +43,7 @@ class Loop:
             for i, token in enumerate(self.tokens):
                 b.token[i], b.pos[i], b.n_seq_id[i], b.logits[i] = token, self.position, 1, 1
                 b.seq_id[i][0] = i
-            with faults.call:
-                failed = api.llama_decode(pointer, b)
-            if failed:
-                raise RuntimeError("llama_decode failed")
+            self._evaluate(pointer)
             self.position += 1
             self.tokens = [self._argmax(i) for i in range(self.n)]
         return clock() - start
@@ -56,10 +54,14 @@ class Loop:
         for i, (token, position, seq, want) in enumerate(items):
             b.token[i], b.pos[i], b.n_seq_id[i], b.logits[i] = token, position, 1, want
             b.seq_id[i][0] = seq
+        self._evaluate(self.context.pointer)
+
+    def _evaluate(self, pointer: Any) -> None:
+        faults.clear_flag()
         with faults.call:
-            failed = api.llama_decode(self.context.pointer, b)
+            failed = api.llama_decode(pointer, self.batch)
         if failed:
-            raise RuntimeError("llama_decode failed")
+            raise ContextError(f"llama.cpp could not evaluate a batch of {self.batch.n_tokens} (code {failed})")
 
     def _argmax(self, i: int) -> int:
         address = ctypes.addressof(api.llama_get_logits_ith(self.context.pointer, i).contents)
@@ -112,7 +114,8 @@ def high_level(path: str, prompt: Sequence[int], steps: int, n_ctx: int, threads
 
     api.llama_model_default_params = same_as_ours  # Llama itself has no option for it
     try:
-        model = llama_cpp.Llama(path, n_ctx=n_ctx, n_threads=threads, n_threads_batch=threads, verbose=False)
+        with faults.deferred():  # it calls Python, where an interrupt would be lost, and what is printed is thrown away
+            model = llama_cpp.Llama(path, n_ctx=n_ctx, n_threads=threads, n_threads_batch=threads, verbose=False)
     finally:
         api.llama_model_default_params = defaults
 

@@ -13,7 +13,7 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from softllama.llama.header import Header
 F16, F32 = 2, 4  # bytes; the cells of a context hold F16
 IGNORED = 64 << 20  # bytes that are not worth asking the system about
 STEP = 256  # llama.cpp rounds a context up to a multiple of it
+TIGHT = 1 << 30  # bytes of address space, half of which the graphs of some architectures take for each context
+MANY = 16384  # positions from which on a context is worth a closer look, whatever the estimate says
 
 
 @dataclass(frozen=True)
@@ -91,34 +93,60 @@ def _table(h: Header) -> tuple[int, int]:
     return t.shape[:2] if t is not None and len(t.shape) > 1 else (0, 0)  # type: ignore[return-value]
 
 
-def check(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int) -> None:
-    """Raise ContextError, with the sizes and what would fit, for a context that cannot be held in memory."""
+def check(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int, fits: Callable[[], int]) -> None:
+    """Raise ContextError, with the sizes and what would fit, for a context that cannot be held in memory.
+
+    fits: `fitting` for this context, which takes some milliseconds.
+    """
     n = need(h, n_ctx, n_seq, n_batch, n_outputs)
-    if n.total < IGNORED or (have := available()) is None or n.total <= have:
+    have = available() if n.total >= IGNORED or n_ctx > MANY else None
+    if have is None:
         return
-    parts = {"positions": n.cells, "recurrent states": n.states, "logits": n.outputs, "work": n.work}
-    list_of = ", ".join(f"{written(size)} of {name}" for name, size in parts.items() if size > n.total // 100)
-    message = (
-        f"a context of {n_ctx:,} positions{f' for {n_seq} sequences' if n_seq > 1 else ''} needs {written(n.total)} of memory "
-        f"({list_of}), and {written(have)} are free"
-    )
-    fits = fitting(h, have, n_seq, n_batch, n_outputs) // n_seq
-    hint = f"--n-ctx {fits} (n_ctx={fits}) fits" if fits else "a smaller model needs less"
-    if n_seq > 1:
-        hint = (
-            f"{hint}; so do fewer samples, beams or streams at once"
-            if fits
-            else "fewer samples, beams or streams at once need less"
+    what = f"a context of {n_ctx:,} positions{f' for {n_seq} sequences' if n_seq > 1 else ''}"
+    if n.total > have:
+        parts = {"positions": n.cells, "recurrent states": n.states, "logits": n.outputs, "work": n.work}
+        list_of = ", ".join(f"{written(size)} of {name}" for name, size in parts.items() if size > n.total // 100)
+        raise ContextError(
+            f"{what} needs {written(n.total)} of memory ({list_of}), and {written(have)} are free", hint(fits(), n_seq)
         )
-    raise ContextError(message, hint)
+    # no layer's shape was understood, or there are no cells; twice, as a sliding window's memory does not go on growing
+    if not n.cells and n_ctx > MANY and 2 * (most := fits()) < n_ctx:
+        raise ContextError(f"{what} needs more memory than the {written(have)} that are free", hint(most, n_seq))
 
 
-def fitting(h: Header, have: int, n_seq: int, n_batch: int, n_outputs: int) -> int:
-    """The positions that fit with a tenth of the memory left over, a multiple of 256; 0 if none do."""
-    fixed = need(h, 0, n_seq, n_batch, n_outputs).total
-    each = need(h, STEP, n_seq, n_batch, n_outputs).total - fixed
-    left = have - have // 10 - fixed
-    return STEP * (left // each) if each and left > 0 else 0
+def fitting(h: Header, taken: Callable[[int], tuple[int, int] | None], n_ctx: int, n_batch: int) -> int:
+    """The positions, fewer than n_ctx and a multiple of 256, that fit with a tenth of the memory left over; 0 if none do.
+
+    taken: the bytes that llama.cpp says it sets aside for a context of so many positions, and those by which the process
+    grew; None where it cannot make one. It is asked for two small ones, as what it computes in, and for which layers
+    twice, is each architecture's own affair. It ends the process where `ulimit -v` leaves it nothing, so it is not asked
+    near there: four times the estimate then has to do.
+    """
+    estimated = need(h, STEP, 1, n_batch, 0).total / STEP - need(h, 0, 1, n_batch, 0).total / STEP
+    each, fixed, sizes = (
+        4 * estimated,
+        0.0,
+        (16 * STEP, 4 * STEP),
+    )  # the larger ones tell more, but may be what does not fit
+    for few in sizes if min(_limits_of_process(Path("/proc")), default=TIGHT) >= TIGHT else ():
+        few = max(few, -(-n_batch // STEP) * STEP)
+        small, large = taken(few), taken(2 * few)
+        if small is not None and large is not None:
+            each = max((large[0] - small[0]) / few, estimated)
+            fixed = max(0.0, max(large) - 2 * few * each)
+            break
+    left = (available() or 0) * 0.9 - fixed
+    most = min(left / each, n_ctx - 1) if each else n_ctx - 1
+    return STEP * int(most // STEP) if left > 0 else 0
+
+
+def hint(fits: int, n_seq: int) -> str:
+    """What to do about a context for which there is no memory. fits: positions for all sequences together."""
+    each = fits // n_seq
+    if n_seq > 1:
+        fewer = "fewer samples, beams or streams at once"
+        return f"--n-ctx {each} (n_ctx={each}) fits; so do {fewer}" if each else f"{fewer} need less"
+    return f"--n-ctx {each} (n_ctx={each}) fits" if each else "a smaller model needs less"
 
 
 def written(n: int) -> str:
@@ -147,9 +175,15 @@ def available(proc: Path = Path("/proc"), sys_fs: Path = Path("/sys/fs/cgroup"))
 def _limits_of_process(proc: Path) -> Iterator[int]:
     """What `ulimit -v` leaves."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            yield limit - int((proc / "self/statm").read_text().split()[0]) * resource.getpagesize()
+    if limit != resource.RLIM_INFINITY and (used := address_space(proc)):
+        yield limit - used
+
+
+def address_space(proc: Path = Path("/proc")) -> int:
+    """Bytes of this process's address space, which `ulimit -v` limits; 0 where the system does not say."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int((proc / "self/statm").read_text().split()[0]) * resource.getpagesize()
+    return 0
 
 
 def _groups(proc: Path, sys_fs: Path) -> Iterator[int]:

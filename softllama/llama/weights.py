@@ -182,7 +182,8 @@ class Weights:
         architectures.check_tensors(h)
         self._check_embedding(h)
         binding.clear_log()
-        pointer = api.llama_adapter_lora_init(self.loaded.held.pointer, os.fsencode(h.path))
+        with faults.deferred():  # its log calls Python
+            pointer = api.llama_adapter_lora_init(self.loaded.held.pointer, os.fsencode(h.path))
         if not pointer:
             raise ModelError(
                 f"llama.cpp cannot load the adapter {h.path}: {binding.last_error()}", "it must fit the model"
