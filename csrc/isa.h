@@ -50,10 +50,11 @@ static inline int bad_size(int64_t n) { return n < 1 || n > SOFTMIX_MAX_N; }
 typedef void (*softmix_add_row)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
                                 const unsigned char *next);
 
-/* The same for SOFTMIX_TOGETHER rows, one after the other: each value of acc is loaded and stored once for all of them. */
+/* The same for SOFTMIX_TOGETHER rows, one after the other: each value of acc is loaded and stored once for all of them.
+ * Where byte i of row r is read, byte step * i behind next[r] is fetched. */
 #define SOFTMIX_TOGETHER 4
 typedef void (*softmix_add_rows)(const unsigned char *const *src, int64_t n, const float *w, float *RESTRICT acc,
-                                 const unsigned char *const *next);
+                                 const unsigned char *const *next, int64_t step);
 
 /* softmix_has without asking the processor: a check for every call. (rows.c) */
 int softmix_runs(int isa);

@@ -6,8 +6,9 @@
 #include <string.h>
 
 #define BATCH 32 /* rows summed in float32 before the sum goes to double */
-#define AHEAD 20  /* a row is fetched while the row so many before it is added: the processor itself does not look beyond a page */
-#define FAR 32   /* scattered rows: where their first and last bytes lie is looked up that much earlier */
+#define AHEAD 20  /* scattered rows are fetched while the row so many before is added: the processor itself looks at no other page */
+#define NEAR 3500 /* rows in order: so many bytes before */
+#define FAR 32    /* where the first and the last bytes of scattered rows lie is looked up that much earlier */
 
 /* Rows of a checked table, and how they are read. */
 typedef struct {
@@ -50,16 +51,18 @@ static void add_rows(const rows_t *t, int64_t first, int64_t n, const int32_t *i
                      int64_t end, int64_t k, float *acc) {
     const unsigned char *src[SOFTMIX_TOGETHER], *next[SOFTMIX_TOGETHER];
     float w[SOFTMIX_TOGETHER];
+    const int in_order = !ids && n / t->block * t->block_bytes == t->row_bytes; /* then what is fetched is, too */
+    const int64_t ahead = ids ? AHEAD : NEAR / t->row_bytes + 1;
     int have = 0;
     for (int64_t i = start; i < end; i++) {
-        const int64_t later = i + AHEAD < k ? i + AHEAD : i;
+        const int64_t later = i + ahead < k ? i + ahead : i;
         if (ids && i + FAR < k) {
             const unsigned char *far = t->data + ids[i + FAR] * t->row_bytes;
             FETCH(far);
             FETCH(far + t->row_bytes - 1);
         }
         if (weights[i] == 0.0f) continue;
-        if (!t->together || !ids) { /* rows in order are fetched by the processor, if it sees them in order */
+        if (!t->together) {
             add_row(t, ids ? ids[i] : i, first, n, weights[i], acc, ids ? ids[later] : later);
             continue;
         }
@@ -67,7 +70,8 @@ static void add_rows(const rows_t *t, int64_t first, int64_t n, const int32_t *i
         next[have] = place(t, ids ? ids[later] : later, first);
         w[have++] = weights[i];
         if (have == SOFTMIX_TOGETHER) {
-            t->together(src, n, w, acc, next);
+            for (int r = 1; in_order && r < have; r++) next[r] = next[0] + r * t->block_bytes;
+            t->together(src, n, w, acc, next, in_order ? SOFTMIX_TOGETHER : 1);
             have = 0;
         }
     }
@@ -81,7 +85,7 @@ static void add_tile(const rows_t *t, int64_t first, int64_t n, const int32_t *i
     ALIGNED float acc[SOFTMIX_TILE]; /* wide loads that cross cache lines are slow */
     for (int64_t j = 0; j < n; j++) acc[j] = 0.0f;
     for (int64_t i = 0; few && i < k; i++) {
-        const int64_t later = i + AHEAD < k ? i + AHEAD : i;
+        const int64_t later = i + 1 < k ? i + 1 : i;
         if (weights[i] != 0.0f) add_row(t, ids ? ids[i] : i, first, n, 1.0f, acc, ids ? ids[later] : later);
         t->flush(acc, n, (double)weights[i], sum);
     }

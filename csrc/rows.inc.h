@@ -120,11 +120,11 @@ TARGET static void NAME(q6_k_)(const unsigned char *src, int64_t n, float w, flo
 }
 
 TARGET static void NAME(q6_k_rows_)(const unsigned char *const *src, int64_t n, const float *w, float *RESTRICT acc,
-                                    const unsigned char *const *next) {
+                                    const unsigned char *const *next, int64_t step) {
     for (int64_t j = 0, at = 0; j < n; j += 256, at += 210) {
         ALIGNED int8_t v[SOFTMIX_TOGETHER][256];
         ALIGNED float s[SOFTMIX_TOGETHER][16];
-        for (int r = 0; r < SOFTMIX_TOGETHER; r++) NAME(q6_k_block_)(src[r] + at, w[r], v[r], s[r], next[r] + at);
+        for (int r = 0; r < SOFTMIX_TOGETHER; r++) NAME(q6_k_block_)(src[r] + at, w[r], v[r], s[r], next[r] + step * at);
         for (int g = 0; g < 16; g++) NAME(i8_16_rows_)(acc + j + 16 * g, v[0] + 16 * g, s[0] + g);
     }
 }
