@@ -33,9 +33,8 @@ _HOME = {
     "load": "model",
 }
 
-SHIM = (
-    "softllama._shim"  # the C module; the source folder has none, and Python looks there first when it is started there
-)
+# the C module; the source folder has none, and Python looks there first when it is started there
+SHIM = "softllama._shim"
 UNBUILT = (
     "this softllama is a folder of sources, whose C module is not built",
     "work in another folder, or install it so that it can be used here: pip install --editable .",

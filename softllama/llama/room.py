@@ -123,11 +123,8 @@ def fitting(h: Header, taken: Callable[[int], tuple[int, int] | None], n_ctx: in
     near there: four times the estimate then has to do.
     """
     estimated = need(h, STEP, 1, n_batch, 0).total / STEP - need(h, 0, 1, n_batch, 0).total / STEP
-    each, fixed, sizes = (
-        4 * estimated,
-        0.0,
-        (16 * STEP, 4 * STEP),
-    )  # the larger ones tell more, but may be what does not fit
+    each, fixed = 4 * estimated, 0.0
+    sizes = 16 * STEP, 4 * STEP  # the larger ones tell more, but may be what does not fit
     for few in sizes if min(_limits_of_process(Path("/proc")), default=TIGHT) >= TIGHT else ():
         few = max(few, -(-n_batch // STEP) * STEP)
         small, large = taken(few), taken(2 * few)
