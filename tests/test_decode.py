@@ -385,3 +385,16 @@ def test_greedy_is_llama_cpp_pythons_greedy_on_stories260k() -> None:
     reference.close()
     assert ours == theirs
     assert len(ours) == 200
+
+
+def test_the_noise_of_a_step_is_recorded_and_fed(model: sl.Model) -> None:
+    """The first distribution is the prompt's, whatever sigma; the second is what came after the first noise."""
+
+    def entropies(sigma: float) -> list[float]:
+        t = model.generate("The dog", policy=f"soft_noise:sigma={sigma}", max_tokens=2, seed=3)
+        assert [s.noise for s in t.steps] == [sigma, sigma]
+        return [s.entropy for s in t.steps]
+
+    without, little, much = entropies(0), entropies(1e-4), entropies(2)
+    assert without[0] == little[0] == much[0]
+    assert 0 < abs(little[1] - without[1]) < 1e-2 < abs(much[1] - without[1])

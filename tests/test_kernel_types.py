@@ -18,6 +18,7 @@ from softllama import kernels
 from softllama._shim import lib
 from softllama.errors import MixtureError, ModelError, SoftLlamaError
 from softllama.kernels import Rows
+from softllama.llama import binding  # which tells the kernels of llama.cpp's OpenMP
 from tests import tiny
 
 WITH_KERNEL = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0")
@@ -38,8 +39,6 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
 @cache
 def table(kind: str, n_embd: int, n_rows: int = N_ROWS) -> tuple[Rows, NDArray[np.float64]]:
     """Random rows of a type, and what ggml reads in them."""
-    from softllama.llama import binding
-
     values = np.random.default_rng([5, n_embd]).standard_normal((n_rows, n_embd)).astype(np.float32)
     number = gguf.GGMLQuantizationType[kind].value
     t = binding.table_type(number)
@@ -247,11 +246,17 @@ def everything(z: NDArray[np.float32], threads: int) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def test_threads_are_those_of_llama_cpp() -> None:
+    """Others would wait for a processor on which these still spin: seen only as lost time, so it is asked for here."""
+    theirs = hasattr(binding.lib, "GOMP_parallel")
+    assert bool(kernels._team(2)) == theirs  # none, or none but theirs, for passes over logits
+    assert kernels._team(2, True).run == (kernels._openmp if theirs else kernels.ffi.addressof(lib, "softmix_spawn"))
+    assert not kernels._team(1, True)
+
+
 @pytest.mark.parametrize("n", [40_000, 151_936, 600_001])
 def test_the_number_of_threads_changes_no_bit_of_a_pass(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By llama.cpp's OpenMP, where it was built with one, and by threads that are started for the call."""
-    from softllama.llama import binding
-
     z = (np.random.default_rng(n).standard_normal(n) * 5).astype(np.float32)
     alone = everything(z, 1)
     for threads in (2, 3, 8):
@@ -264,7 +269,6 @@ def test_the_number_of_threads_changes_no_bit_of_a_pass(n: int, monkeypatch: pyt
     finally:
         monkeypatch.undo()
         kernels._team.cache_clear()
-    assert binding.lib  # the module that tells the kernels of OpenMP
 
 
 def test_an_instruction_set_that_is_not_there_is_an_error() -> None:
