@@ -68,13 +68,21 @@ class Step:
         return float(self.p.probs.max()) < UNDECIDED
 
 
-def exact_average(
-    model: Model, prefix: Sequence[int], p: Distribution, *, most: int = MOST, mass: float = MASS
-) -> tuple[Distribution, float]:
-    """Σ p(i) q(i) over the heaviest tokens i, renormalised, where q(i) is what follows prefix and i; and Σ p(i)."""
-    ids, weights = _heaviest(p, most, mass)
-    after = branch.run(model, prefix, [[i] for i in ids], n_ctx=model.n_ctx_given)
-    return average([b.next for b in after], weights), float(weights.sum())
+def after_each(
+    model: Model,
+    prefix: Sequence[int],
+    p: Distribution,
+    tails: Sequence[Sequence[int | Mixture]],
+    *,
+    most: int = MOST,
+    mass: float = MASS,
+) -> tuple[list[Distribution], Distribution, list[int], NDArray[np.float64]]:
+    """What follows each tail; and Σ p(i) q(i) over the heaviest tokens i, renormalised, where q(i) is what follows the prefix
+    and i; those tokens, and their p."""
+    heavy, weights = _heaviest(p, most, mass)
+    every = [*tails, *([i] for i in heavy)]
+    after = [b.next for b in branch.run(model, prefix, every, n_ctx=model.n_ctx_given)]
+    return after[: len(tails)], average(after[len(tails) :], weights), heavy, weights
 
 
 def _heaviest(p: Distribution, most: int, mass: float) -> tuple[list[int], NDArray[np.float64]]:
@@ -94,16 +102,13 @@ def walk(model: Model, prompt: str, steps: int, rng: np.random.Generator, reader
     for _ in range(steps):
         top = [t.id for t in p.top(2)]
         drawn = p.sample(rng)
-        heavy, weights = _heaviest(p, MOST, MASS)
         tails: list[list[int | Mixture]] = [[p.to_mixture()], [top[0]], [top[1]], [drawn]]
-        tails += [[i] for i in heavy]
-        after = [b.next for b in branch.run(model, ids, tails, n_ctx=model.n_ctx_given)]
-        mean = average(after[4:], weights)
+        after, mean, heavy, weights = after_each(model, ids, p, tails)
         parts, part_weights = heavy[:PARTS], weights[:PARTS] / weights[:PARTS].sum()
         fits = None
         if reader is not None and len(parts) > 1 and float(p.probs.max()) < UNDECIDED:
             fits = recover(reader, ids, parts, part_weights)
-        out.append(Step(p, after[0], (*after[1:4], mean), float(weights.sum()), part_weights, fits, prompt))
+        out.append(Step(p, after[0], (*after[1:], mean), float(weights.sum()), part_weights, fits, prompt))
         if model.is_eog(drawn):
             break
         ids = [*ids, drawn]
