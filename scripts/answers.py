@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from softllama.report import show
-from softllama.stats import Estimate
+from softllama.report.data import show
+from softllama.vectors.statistics import Estimate
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "answers.md"
 NAN = float("nan")

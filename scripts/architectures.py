@@ -33,10 +33,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import softllama as sl  # noqa: E402
-from softllama import branch  # noqa: E402
-from softllama.llama import binding  # noqa: E402
+from softllama.engine import branches  # noqa: E402
+from softllama.engine.lens import Readout  # noqa: E402
+from softllama.llama import library  # noqa: E402
 from softllama.llama.context import Context  # noqa: E402
-from softllama.llama.readout import Readout  # noqa: E402
 from tests import tiny, tiny_more  # noqa: E402
 
 Row = dict[str, Any]
@@ -114,7 +114,7 @@ def _whole(model: sl.Model, ids: Sequence[int]) -> Row:
             row["difference"] = max(row["difference"], apart(c.decode([0] * n, range(n), [True] * n), truth))
             row["finite"] &= bool(np.isfinite(truth).all())
     half = sl.Mixture([40, 41], [0.5, 0.5])
-    ends = [b.next.logits for b in branch.run(model, ids[:3], [[m, 9] for m in (40, 41, half)])]
+    ends = [b.next.logits for b in branches.run(model, ids[:3], [[m, 9] for m in (40, 41, half)])]
     row["moves"] = min(apart(a, b) for i, a in enumerate(ends) for b in ends[:i])
     return row
 
@@ -158,9 +158,9 @@ def _branches(model: sl.Model, ids: Sequence[int]) -> Row:
     """Sequences side by side: mixtures of one token against ids (to the bit), and company against being alone."""
     half = sl.Mixture([40, 41], [0.5, 0.5])
     tails = [[half, 5, 9], [3, 5, 9], [77, 5, 9]]
-    together = [b.next.logits for b in branch.run(model, ids[:4], tails)]
+    together = [b.next.logits for b in branches.run(model, ids[:4], tails)]
     rows = [tails[0], *([sl.Mixture.one_hot(i) for i in t] for t in tails[1:])]
-    by_row = [b.next.logits for b in branch.run(model, ids[:4], rows)]
+    by_row = [b.next.logits for b in branches.run(model, ids[:4], rows)]
     with model.session(n_ctx=64) as s:
         s.feed(ids[:4])
         alone = s.feed(tails[0]).logits
@@ -204,7 +204,7 @@ def _why(e: sl.SoftLlamaError) -> str:
 def attempt(path: Path) -> Row:
     """What becomes of a model file: measured, or refused with a sentence, or a traceback."""
     try:
-        with sl.load(path, threads=1) as model:
+        with sl.load(path, n_threads=1) as model:
             c = model.calibration
             row: Row = {
                 "multiplier": c.source,
@@ -308,7 +308,7 @@ def summary(rows: Sequence[Row]) -> str:
     archs = len({tiny_more.arch_of(r["name"]) for r in fed})
     most = {k: max(r[k] for r in fed) for k in ("difference", "again", "side")}
     return (
-        f"Measured with llama-cpp-python {binding.VERSION} on the CPU: {len(fed)} models of {archs} architectures take "
+        f"Measured with llama-cpp-python {library.VERSION} on the CPU: {len(fed)} models of {archs} architectures take "
         f"mixtures; the largest difference of any logit between a token and a mixture of it alone is "
         f"{most['difference']:.2g}, between going back or forking and reading again {most['again']:.2g}, between "
         f"ids and mixtures in sequences side by side {most['side']:.2g}."

@@ -51,7 +51,7 @@ def output_layer(kind: str, n_vocab: int, n_embd: int, threads: int, folder: str
 
     shape = shape_model.Shape("llama", 1, n_embd, n_embd // 64, n_embd // 128, 64, 256, n_vocab, 1e4)
     shape_model.SHAPES["table"] = shape
-    loaded = sl.load(shape_model.write(Path(folder, f"{kind}.gguf"), "table", kind), threads=threads)
+    loaded = sl.load(shape_model.write(Path(folder, f"{kind}.gguf"), "table", kind), n_threads=threads)
     context = loaded.context(4096)
     position = [0]
 
@@ -69,8 +69,8 @@ def output_layer(kind: str, n_vocab: int, n_embd: int, threads: int, folder: str
 
 def kernels(a: argparse.Namespace) -> None:
     """Whole-vocabulary mixing beside the machine's copy bandwidth and the model's own output layer."""
-    from softllama import bench
-    from softllama import kernels as k
+    from softllama.diagnostics import bench
+    from softllama.vectors import kernels as k
 
     found: dict[str, Any] = {"isa": k.isa_name(), "threads": a.threads}
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +107,7 @@ def kernels(a: argparse.Namespace) -> None:
 
 def start(a: argparse.Namespace) -> None:
     """Milliseconds from the shell."""
-    from softllama import bench
+    from softllama.diagnostics import bench
 
     python = [sys.executable]
     commands = {

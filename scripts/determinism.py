@@ -42,9 +42,9 @@ def items(model: sl.Model, seed: int, n: int = LENGTH) -> list[int | sl.Mixture]
     return found
 
 
-def logits(model: sl.Model, sequence: list[Any], n_batch: int = 512, streams: int = 1, threads: int = 1) -> F32:
+def logits(model: sl.Model, sequence: list[Any], n_batch: int = 512, streams: int = 1, n_threads: int = 1) -> F32:
     """(len(sequence), n_vocab) after each item, of the first of `streams` sequences; the others hold something else."""
-    model.threads = threads
+    model.n_threads = n_threads
     others = [items(model, 100 + i, len(sequence)) for i in range(streams - 1)]
     rows = [sequence, *others]
     n = len(sequence)
@@ -64,7 +64,7 @@ def logits(model: sl.Model, sequence: list[Any], n_batch: int = 512, streams: in
 
 def differences(path: str) -> dict[str, float]:
     """The largest difference for each column, the spread, and how many of the likeliest tokens changed at worst."""
-    with sl.load(path, threads=1) as model:
+    with sl.load(path, n_threads=1) as model:
         sequence = items(model, 0, min(LENGTH, model.n_ctx_limit))
         base = logits(model, sequence)
         stepwise = logits(model, sequence, n_batch=1)
@@ -74,7 +74,7 @@ def differences(path: str) -> dict[str, float]:
         ).stdout.strip()
         found = {
             "again": logits(model, sequence) - base,
-            "2 threads": logits(model, sequence, threads=2) - base,
+            "2 threads": logits(model, sequence, n_threads=2) - base,
             "n_batch 64": logits(model, sequence, n_batch=64) - base,
             "n_batch 8": logits(model, sequence, n_batch=8) - base,
             "n_batch 1": stepwise - base,
@@ -93,7 +93,7 @@ def _digest(z: F32) -> str:
 
 def digest(path: str) -> str:
     """Of the base's bytes."""
-    with sl.load(path, threads=1) as model:
+    with sl.load(path, n_threads=1) as model:
         return _digest(logits(model, items(model, 0, min(LENGTH, model.n_ctx_limit))))
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from softllama.llama.binding import lib
+from softllama.llama.library import lib
 
 BLOCK = 64  # rows of a layer's matrix that are really random
 SIGMA = 0.02  # of a weight

@@ -11,26 +11,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from softllama._version import __version__
 
 _HOME = {
     "ContextError": "errors",
-    "Conversation": "conversation",
-    "Distribution": "distribution",
-    "Mixture": "mixture",
+    "Conversation": "chat.conversation",
+    "Distribution": "vectors.distribution",
+    "Mixture": "vectors.mixture",
     "MixtureError": "errors",
-    "Model": "model",
+    "Model": "api",
     "ModelError": "errors",
-    "ProbeResult": "probe",
+    "ProbeResult": "probe.result",
     "PromptError": "errors",
-    "Session": "session",
+    "Session": "engine.session",
     "SoftLlamaError": "errors",
-    "Step": "decode",
-    "Trace": "trace",
+    "Step": "trace.step",
+    "Trace": "trace.record",
     "UsageError": "errors",
-    "average": "distribution",
-    "blend": "mixture",
-    "load": "model",
+    "average": "vectors.distribution",
+    "blend": "vectors.mixture",
+    "load": "api",
 }
 
 # the C module; the source folder has none, and Python looks there first when it is started there
@@ -40,7 +40,7 @@ UNBUILT = (
     "work in another folder, or install it so that it can be used here: pip install --editable .",
 )
 
-_MODULES = ("extract", "policy", "search")
+_MODULES = {"extract": "generation.extract", "policy": "policy", "search": "generation.search"}
 
 __all__ = [  # written out, so that type checkers see what is exported
     "ContextError", "Conversation", "Distribution", "Mixture", "MixtureError", "Model", "ModelError", "ProbeResult",
@@ -49,16 +49,17 @@ __all__ = [  # written out, so that type checkers see what is exported
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from softllama import extract, policy, search
-    from softllama.conversation import Conversation
-    from softllama.decode import Step
-    from softllama.distribution import Distribution, average
+    from softllama import policy
+    from softllama.api import Model, load
+    from softllama.chat.conversation import Conversation
+    from softllama.engine.session import Session
     from softllama.errors import ContextError, MixtureError, ModelError, PromptError, SoftLlamaError, UsageError
-    from softllama.mixture import Mixture, blend
-    from softllama.model import Model, load
-    from softllama.probe import ProbeResult
-    from softllama.session import Session
-    from softllama.trace import Trace
+    from softllama.generation import extract, search
+    from softllama.probe.result import ProbeResult
+    from softllama.trace.record import Trace
+    from softllama.trace.step import Step
+    from softllama.vectors.distribution import Distribution, average
+    from softllama.vectors.mixture import Mixture, blend
 
 
 def __getattr__(name: str) -> Any:
@@ -67,7 +68,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES and name not in _HOME:
         raise AttributeError(f"module 'softllama' has no attribute {name!r}")
     try:
-        module = import_module(f"softllama.{_HOME.get(name, name)}")
+        module = import_module(f"softllama.{_HOME.get(name) or _MODULES[name]}")
     except ModuleNotFoundError as e:
         if e.name != SHIM:
             raise

@@ -15,7 +15,7 @@ def attempt(call: str, path: str) -> dict[str, Any]:
     import softllama as sl
 
     try:
-        with sl.load(path, threads=1) as model:
+        with sl.load(path, n_threads=1) as model:
             if call == "probe":
                 model.probe("{}{}", mix=sl.Mixture([3, 4], [0.5, 0.5]), continue_=2, sweep=3)
             return {"ok": repr(model)}

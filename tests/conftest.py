@@ -87,7 +87,7 @@ def load(write: Callable[..., Path]) -> Callable[..., softllama.Model]:
     def make(arch: str = "llama", **options: Any) -> sl.Model:
         path = write(arch, **options)
         if path not in known:
-            known[path] = sl.load(path, threads=1)
+            known[path] = sl.load(path, n_threads=1)
         return known[path]
 
     return make

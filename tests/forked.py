@@ -27,12 +27,11 @@ import softllama as sl
 from tests import damage, tiny, tiny_more
 
 for _name in (
-    "model",
+    "api",
     "hub",
-    "probe",
-    "generate",
-    "decode",
-    "manifest",
+    "probe.result",
+    "generation.prepare",
+    "engine.manifest",
 ):  # or each child would, for a tenth of a second
     importlib.import_module(f"softllama.{_name}")
 
@@ -149,7 +148,7 @@ def visit_once(path: Path, adapter: Path | None) -> tuple[str, str]:
     """Load, probe, decode a little, and check what comes out."""
     stage = "refused"
     try:
-        with sl.load(path, threads=1, lora=str(adapter) if adapter else None) as model:
+        with sl.load(path, n_threads=1, lora=str(adapter) if adapter else None) as model:
             stage = "loaded"
             r = model.probe("{}{}", mix=sl.Mixture([0, 1], [0.5, 0.5]), continue_=2, sweep=3)
             for d in (r.next, *r.baselines.values()):

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama.llama import binding
-from softllama.mixture import Mixture
-from softllama.overlay import Overlay
+from softllama.llama import library
+from softllama.llama.overlay import Overlay
+from softllama.vectors.mixture import Mixture
 from tests import tiny, tiny_more
 from tests.conftest import ROOT
 
@@ -53,7 +53,7 @@ NO_LAYERS = {
     "kimi-k3": "not all that its output is made of",
 }  # fmt: skip
 pytestmark = pytest.mark.skipif(
-    not hasattr(binding.lib, "llama_model_init_from_user"), reason="this llama.cpp does not say which tensors it needs"
+    not hasattr(library.lib, "llama_model_init_from_user"), reason="this llama.cpp does not say which tensors it needs"
 )
 FED = [n for n in architectures.ARCHITECTURES if n not in REFUSED]
 ORDERED = [n for n in FED if n not in DIFFUSION]
@@ -73,7 +73,7 @@ def load_more(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], sl.Mo
 
     def load(name: str) -> sl.Model:
         if name not in known:
-            known[name] = sl.load(tiny_more.write(folder, name), threads=1)
+            known[name] = sl.load(tiny_more.write(folder, name), n_threads=1)
         return known[name]
 
     return load
@@ -138,7 +138,7 @@ def test_all_types_that_ggml_can_read_are_tried() -> None:
     readable = set()
     for number in range(1000):
         try:
-            readable.add(binding.table_type(number).name)
+            readable.add(library.table_type(number).name)
         except sl.SoftLlamaError:
             continue
     assert readable == set(tiny.TABLE_TYPES)
@@ -189,7 +189,7 @@ def test_hidden_states_that_do_not_fit_are_refused_before_llama_cpp_aborts(
 @pytest.mark.parametrize("name", [n for n in OVERLAY if n not in BY_HEAVIEST])
 def test_it_notices_rows_that_go_nowhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the right carriers, an overlay that writes nothing would be exact."""
-    with sl.load(tiny_more.write(tmp_path, name), threads=1) as model:
+    with sl.load(tiny_more.write(tmp_path, name), n_threads=1) as model:
         monkeypatch.setattr(Overlay, "arm", lambda self, n: None)
         monkeypatch.setattr(Overlay, "unwritten", lambda self: "")
         assert architectures.measure(model)["difference"] == 0
@@ -224,7 +224,7 @@ def test_the_documents_tables_are_what_the_script_prints(rows: Rows) -> None:
     if not path.is_file():
         pytest.skip("docs/trust.md is not written yet")
     document = path.read_text("utf-8")
-    if f"llama-cpp-python {binding.VERSION} " not in document:
-        pytest.skip(f"docs/trust.md is of another llama-cpp-python than {binding.VERSION}")
+    if f"llama-cpp-python {library.VERSION} " not in document:
+        pytest.skip(f"docs/trust.md is of another llama-cpp-python than {library.VERSION}")
     new = architectures.written(document, architectures.blocks(list(rows.values())))
     assert document == new, "python scripts/architectures.py --write docs/trust.md"

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama import blame, decode, evaluate, generate
+from softllama import evaluate
+from softllama.engine import nonfinite
+from softllama.generation import loop, prepare
 from tests.conftest import Cli
 
 
@@ -22,7 +24,7 @@ class Poisoned:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.model = sl.load(path, threads=1)
+        self.model = sl.load(path, n_threads=1)
 
     def spoil(self, tensor: str, value: float = np.nan) -> None:
         t = self.model._weights.header.tensors[tensor]
@@ -64,8 +66,8 @@ def test_other_places_are_named_too(poisoned: Poisoned, tensor: str, where: str)
 
 
 def test_a_generation_names_the_step_that_led_there(poisoned: Poisoned) -> None:
-    g = generate.prepare(poisoned.model, "The dog", generate.Options("full", max_tokens=20, seed=7))
-    steps = decode.run(poisoned.model, [g])
+    g = prepare.prepare(poisoned.model, "The dog", prepare.Options("full", max_tokens=20, seed=7))
+    steps = loop.run(poisoned.model, [g])
     for _ in range(4):
         next(steps)
     poisoned.spoil("blk.1.ffn_down.weight", np.inf)
@@ -116,7 +118,7 @@ def test_streams_and_searches_and_chats_name_theirs(model: sl.Model, monkeypatch
         return logits
 
     monkeypatch.setattr(Context, "decode", spoilt)
-    monkeypatch.setattr(blame, "first_layer", lambda *_: "")
+    monkeypatch.setattr(nonfinite, "first_layer", lambda *_: "")
     for use, name in (
         (lambda: sl.search.self_consistency(model, "The", samples=3, seed=1, max_tokens=9), "of sample 2"),
         (lambda: sl.search.beam(model, "The", beams=2, max_tokens=9), "after step 1 of the generation"),
@@ -139,7 +141,7 @@ def test_an_evaluation_names_the_problem_and_keeps_what_there_is(poisoned: Poiso
 
     settings = evaluate.Settings(max_tokens=3, chat=False)
     with pytest.raises(sl.SoftLlamaError, match=r"after the prompt of problem 2, greedy"):
-        evaluate.evaluate(poisoned.model, problems, evaluate.arms.parse_all(("greedy",)), settings, out, tick)
+        evaluate.evaluate(poisoned.model, problems, evaluate.ways.parse_all(("greedy",)), settings, out, tick)
     assert len(out.read_text().splitlines()) == 3
 
 
@@ -168,13 +170,13 @@ def test_masked_logits_are_no_error(model: sl.Model) -> None:
 def test_the_command_line_stops_with_the_sentence(
     poisoned: Poisoned, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill = decode.fill
+    fill = loop.fill
 
     def spoilt(*a: Any) -> None:
         poisoned.spoil("blk.0.ffn_down.weight")
         fill(*a)
 
-    monkeypatch.setattr(decode, "fill", spoilt)
+    monkeypatch.setattr(loop, "fill", spoilt)
     code, _, err = cli("run", "-q", "--raw", "The dog", "-m", poisoned.path, "--policy", "full", "--seed", 3)
     assert code == 1
     assert "after step 0 of the generation (seed 3" in err

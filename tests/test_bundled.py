@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import softllama as sl
-from softllama import bundled
+from softllama.hub import bundled
 
 from .conftest import Cli
 from .test_decode import _limits
@@ -51,7 +51,7 @@ def test_greedy_is_llama_cpp_pythons_greedy_on_words() -> None:
     # one token at a time: llama.cpp's matrix product for the AMX unit crashes on some machines (llama.cpp #20824)
     reference = llama_cpp.Llama(str(bundled.FOLDER / "words.gguf"), n_ctx=512, n_batch=1, n_threads=1, verbose=False)
     compared = 0
-    with sl.load(threads=1) as m:
+    with sl.load(n_threads=1) as m:
         for animal in ("dog", "cat", "cow", "whale", "hen", "lion", "mouse", "fox", "bee", "horse", "frog", "owl"):
             question = m.chat_template.render(
                 [{"role": "user", "content": f"Which is bigger, the {animal} or the wolf?"}]

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama import cache, calibration
-from softllama.embeddings import Table
-from softllama.llama import binding
+from softllama.base import cache
+from softllama.engine import calibration
+from softllama.engine.table import Table
+from softllama.llama import library
 from softllama.llama.context import Context
-from softllama.overlay import Overlay
+from softllama.llama.overlay import Overlay
 from tests import tiny, tiny_special
 
 N_VOCAB, N_EMBD = 325, 64
@@ -46,7 +47,7 @@ def test_a_model_that_does_not_hear_its_input_measures_nothing(arch: str, replac
     """Any multiplier, and none, would agree with its tokens."""
     file = tiny.write_model(tmp_path / "m.gguf", arch, tied=False, replace=replace)
     with pytest.raises(sl.ModelError, match=r"m\.gguf gives the same logits whatever token it reads") as e:
-        sl.load(file, threads=1)
+        sl.load(file, n_threads=1)
     assert e.value.hint
 
 
@@ -54,7 +55,7 @@ def test_tokens_are_chosen_whose_rows_tell_them_apart(tmp_path: Path) -> None:
     rows = np.zeros((N_VOCAB, N_EMBD), np.float32)
     rows[[3, 4, 9]] = random(3, N_EMBD)  # far from where the search begins
     rows[100:300] = rows[3]
-    with sl.load(tiny.write_model(tmp_path / "m.gguf", replace={"token_embd.weight": rows}), threads=1) as model:
+    with sl.load(tiny.write_model(tmp_path / "m.gguf", replace={"token_embd.weight": rows}), n_threads=1) as model:
         chosen = calibration._probe_tokens(model.table)
         assert len({rows[i].tobytes() for i in chosen}) == len(chosen) == 3
         assert model.calibration.exact
@@ -74,7 +75,7 @@ def test_logits_that_are_no_numbers_do_not_agree(name: str, tmp_path: Path, monk
 
     monkeypatch.setattr(Table, "mix", spoilt)
     with pytest.raises(sl.ModelError, match=r"cannot take mixtures: .* nan by"):
-        sl.load(file, threads=1)
+        sl.load(file, n_threads=1)
 
 
 def test_a_device_on_which_nothing_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ def test_a_device_on_which_nothing_repeats(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Context, "decode", noisy)
     with pytest.raises(sl.ModelError, match="the same three tokens twice give logits that differ by"):
-        sl.load(file, threads=1)
+        sl.load(file, n_threads=1)
 
 
 def test_where_ids_are_known_to_decide_something_three_that_agree_prove_nothing(tmp_path: Path) -> None:
@@ -96,14 +97,14 @@ def test_where_ids_are_known_to_decide_something_three_that_agree_prove_nothing(
     experts = np.tile(np.array([0, 2], np.int32), (N_VOCAB, 1))
     experts[:10] = 1, 3
     name = "blk.0.ffn_gate_tid2eid.weight"
-    with sl.load(tiny_special.write(tmp_path / "m.gguf", "deepseek4", replace={name: experts}), threads=1) as model:
+    with sl.load(tiny_special.write(tmp_path / "m.gguf", "deepseek4", replace={name: experts}), n_threads=1) as model:
         assert (model.calibration.carrier, model.calibration.difference) == ("the experts of the hash layers", 0)
 
 
 def test_ids_that_decide_something_unknown_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In an architecture of which nobody has said so: no carriers will do but the right ones."""
     monkeypatch.setattr(calibration, "by_id", lambda header: "")
-    with sl.load(tiny_special.write(tmp_path / "m.gguf", "qwen4exp"), threads=1) as model:
+    with sl.load(tiny_special.write(tmp_path / "m.gguf", "qwen4exp"), n_threads=1) as model:
         assert (model.calibration.carrier, model.calibration.difference) == ("a part of what it reads", 0)
 
 
@@ -113,7 +114,7 @@ def test_rows_of_which_nothing_comes_are_not_taken(name: str, tmp_path: Path, mo
     monkeypatch.setattr(Overlay, "arm", lambda self, n: None)
     monkeypatch.setattr(Overlay, "unwritten", lambda self: "")
     with pytest.raises(sl.ModelError, match="cannot take mixtures"):
-        sl.load(tiny_special.write(tmp_path / "m.gguf", name), threads=1)
+        sl.load(tiny_special.write(tmp_path / "m.gguf", name), n_threads=1)
 
 
 # ---- what is remembered
@@ -131,10 +132,10 @@ def test_another_file_of_the_same_size_and_time_is_measured_anew(tmp_path: Path)
     file, hashes = tmp_path / "m.gguf", []
     for source in sources:
         copied(source, file)
-        with sl.load(file, threads=1) as model:
+        with sl.load(file, n_threads=1) as model:
             assert not model.calibration.remembered
             hashes.append(model.sha256)
-        with sl.load(file, threads=1) as model:
+        with sl.load(file, n_threads=1) as model:
             assert model.calibration.remembered
     assert len(set(hashes)) == 2
 
@@ -145,15 +146,15 @@ def test_another_llama_cpp_and_another_device_are_measured_anew(
     file = write("llama")
 
     def remembered() -> bool:
-        with sl.load(file, threads=1) as model:
+        with sl.load(file, n_threads=1) as model:
             return model.calibration.remembered
 
     assert [remembered(), remembered()] == [False, True]
     with monkeypatch.context() as patch:
-        patch.setattr(binding, "build", lambda: "llama-cpp-python 9.9.9")
+        patch.setattr(library, "build", lambda: "llama-cpp-python 9.9.9")
         assert [remembered(), remembered()] == [False, True]
     with monkeypatch.context() as patch:
-        patch.setattr(binding, "cpu_name", lambda: "another processor")
+        patch.setattr(library, "cpu_name", lambda: "another processor")
         assert [remembered(), remembered()] == [False, True]
     assert remembered()
 
@@ -167,7 +168,7 @@ def test_an_adapter_that_is_replaced_is_measured_anew(tmp_path: Path) -> None:
     file, norms = tmp_path / "a.gguf", []
     for source in adapters:
         copied(source, file)
-        with sl.load(base, threads=1, lora=str(file)) as model:
+        with sl.load(base, n_threads=1, lora=str(file)) as model:
             assert not model.calibration.remembered
             norms.append(model.table.mean_norm)
     assert norms[0] != norms[1]
@@ -175,8 +176,8 @@ def test_an_adapter_that_is_replaced_is_measured_anew(tmp_path: Path) -> None:
 
 def test_a_calibration_that_was_damaged_is_measured_anew(write: Callable[..., Path]) -> None:
     file = write("llama")
-    sl.load(file, threads=1).close()
+    sl.load(file, n_threads=1).close()
     for key in cache.load_all("calibration"):
         cache.store("calibration", key, {"multiplier": 2.0, "no such field": 1})
-    with sl.load(file, threads=1) as model:
+    with sl.load(file, n_threads=1) as model:
         assert (model.calibration.multiplier, model.calibration.remembered) == (1.0, False)

@@ -11,34 +11,38 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama import checks, doctor, probe, replay, trace
+from softllama.base import arguments
+from softllama.diagnostics import doctor
+from softllama.generation import replay
 from softllama.policy import Decision, Moment
+from softllama.probe import result
+from softllama.trace import record
 
 D = sl.Distribution([1.0, 2.0, 3.0])
 BAD = ("x", 1.5, None, True, float("nan"), [1])  # none of them is a whole number
 
 
 def test_a_whole_number_is_what_python_can_count_with() -> None:
-    assert checks.whole("n", np.int64(3)) == 3
-    assert checks.whole("n", 3, 3, 3) == 3
-    assert checks.whole_or_none("n", None) is None
+    assert arguments.whole("n", np.int64(3)) == 3
+    assert arguments.whole("n", 3, 3, 3) == 3
+    assert arguments.whole_or_none("n", None) is None
     for bad in ("3", 3.0, True, None, [3], 2, 4):
         with pytest.raises(sl.UsageError, match="n must be a whole number from 3 to 3, not"):
-            checks.whole("n", bad, 3, 3)
+            arguments.whole("n", bad, 3, 3)
 
 
 def test_a_number_is_finite_and_no_text() -> None:
-    assert checks.number("x", np.float32(0.5), 0, 1) == 0.5
-    assert checks.number("x", 1) == 1.0
+    assert arguments.number("x", np.float32(0.5), 0, 1) == 0.5
+    assert arguments.number("x", 1) == 1.0
     for bad in ("0.5", True, None, float("nan"), float("inf"), -0.1, 10**400):
         with pytest.raises(sl.UsageError, match="x must be a number of 0 or more, not"):
-            checks.number("x", bad, 0)
+            arguments.number("x", bad, 0)
 
 
 LOADING: dict[str, Callable[[Any], Any]] = {
     "n_ctx": lambda x: sl.load(n_ctx=x),
-    "threads": lambda x: sl.load(threads=x),
-    "gpu_layers": lambda x: sl.load(gpu_layers=x),
+    "threads": lambda x: sl.load(n_threads=x),
+    "n_gpu_layers": lambda x: sl.load(n_gpu_layers=x),
 }
 WITH_MODEL: dict[str, Callable[[sl.Model, Any], Any]] = {
     "session": lambda m, x: m.session(x),
@@ -70,7 +74,7 @@ WITH_MODEL: dict[str, Callable[[sl.Model, Any], Any]] = {
 MAY_BE_NONE = {
     "n_ctx",
     "threads",
-    "gpu_layers",
+    "n_gpu_layers",
     "session",
     "think_budget",
     "seed",
@@ -116,10 +120,10 @@ def test_settings_of_policies_are_told(name: str) -> None:
         lambda m: sl.Mixture.one_hot([5]), lambda m: sl.Mixture.one_hot(5).top("x"), lambda m: m.detokenize(5),
         lambda m: sl.Mixture.one_hot(5).top(-1), lambda m: m.detokenize("ab"), lambda m: m.generate(b"The"),
         lambda m: m.session(64).feed(b"The"), lambda m: m.generate("The", policy=""), lambda m: sl.search.beam(5, "The"),
-        lambda m: m.generate("The", policy=np.zeros(3)), lambda m: sl.Conversation(5), lambda m: probe.probe(5, "The {}", "dog"),
-        lambda m: replay.replay(m, 5), lambda m: replay.replay(5, m.generate("The", max_tokens=1)), lambda m: trace.load(5),
+        lambda m: m.generate("The", policy=np.zeros(3)), lambda m: sl.Conversation(5), lambda m: result.probe(5, "The {}", "dog"),
+        lambda m: replay.replay(m, 5), lambda m: replay.replay(5, m.generate("The", max_tokens=1)), lambda m: record.load(5),
         lambda m: m.generate("The", max_tokens=1).save(5), lambda m: m.probe("The {}", "dog").plot(5),
-        lambda m: trace.load(b"a.jsonl"), lambda m: sl.Conversation(m).save(5), lambda m: sl.Conversation(m).load(5),
+        lambda m: record.load(b"a.jsonl"), lambda m: sl.Conversation(m).save(5), lambda m: sl.Conversation(m).load(5),
         lambda m: doctor.examine(5),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from softllama import child
+from softllama.base import child
 from softllama.errors import ContextError
 
 from .conftest import ROOT
@@ -151,7 +151,7 @@ def test_modules_in_the_current_folder_are_not_taken(tmp_path: Path, monkeypatch
 
 PARENT = """
 import sys
-from softllama import child
+from softllama.base import child
 try:
     for record in child.messages("tests.in_child:sleep", {}, seconds=60):
         print(record["pid"], flush=True)

@@ -21,10 +21,13 @@ from typing import Any
 import pytest
 
 import softllama as sl
-from softllama import bundled, chatfile, commands, trace_load
-from softllama.conversation import Conversation
-from softllama.messages import Mix
-from softllama.screen import Lines
+from softllama.chat import storage
+from softllama.chat.conversation import Conversation
+from softllama.chat.messages import Mix
+from softllama.hub import bundled
+from softllama.terminal import commands
+from softllama.terminal.screen import Lines
+from softllama.trace import reader
 
 from .conftest import Cli
 from .test_conversation import TEMPLATE, THINKS
@@ -226,7 +229,7 @@ def test_save_load_and_trace(
     code, out, _ = chat("the dog", f"/save {saved}", f"/trace {tmp_path / 't.jsonl'}", f"/trace {tmp_path / 't.npz'}")
     assert code == 0
     for name in ("t.jsonl", "t.npz"):
-        assert trace_load.load(tmp_path / name).answer.strip() + "\n" == out
+        assert reader.load(tmp_path / name).answer.strip() + "\n" == out
     data = json.loads(saved.read_text())
     assert [m["content"] for m in data["messages"]] == ["the dog", out.rstrip("\n")]
     assert data["seed"] == 5
@@ -705,7 +708,7 @@ def test_kill_9_in_an_answer_loses_at_most_that_answer(
 def test_an_offer_can_be_declined(terminal: Callable[..., Terminal], file: Path, state: Path, cli: Cli) -> None:
     cli("chat", "-m", file, *OPTIONS, stdin="the dog\n")
     saved = next((state / "chats").glob("*.json"))
-    chatfile.write(saved, {**json.loads(saved.read_text()), "open": True})
+    storage.write(saved, {**json.loads(saved.read_text()), "open": True})
     t = terminal("-m", file)
     t.expect("[Y/n]")
     t.send("n\r")

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama import chatfile, evaluate, render
-from softllama.distribution import Token
+from softllama import evaluate
+from softllama.chat import storage
+from softllama.show import console
 from softllama.study import inputs
+from softllama.vectors.distribution import Token
 
 from .conftest import Cli
 from .tiny import CHAT_TEMPLATE
@@ -50,14 +52,14 @@ def test_the_table_fits_the_terminal(cli: Cli, file: Path, width: int, monkeypat
 
 def test_a_line_breaks_between_tokens_and_never_before_a_number() -> None:
     found = [Token(i, 0.1, text) for i, text in enumerate((" woof", " meow", "a b", " growl"))]
-    assert render.to_text(render.tokens(found), 24) == "␣woof .100  ␣meow .100\na b .100  ␣growl .100"
-    assert render.to_text(render.tokens(found), 23).count("\n") == 1
-    assert render.to_text(render.tokens(found), 21).splitlines() == [
+    assert console.to_text(console.tokens(found), 24) == "␣woof .100  ␣meow .100\na b .100  ␣growl .100"
+    assert console.to_text(console.tokens(found), 23).count("\n") == 1
+    assert console.to_text(console.tokens(found), 21).splitlines() == [
         "␣woof .100",
         "␣meow .100  a b .100",
         "␣growl .100",
     ]
-    assert render.to_text(render.tokens([Token(0, 0.0, "x")]), 80) == "x .000"
+    assert console.to_text(console.tokens([Token(0, 0.0, "x")]), 80) == "x .000"
 
 
 BOM = b"\xef\xbb\xbf"  # what some editors put before UTF-8; to a model it would be a character
@@ -78,7 +80,7 @@ def test_a_byte_order_mark_is_no_part_of_what_a_user_wrote(
     assert evaluate.load(tmp_path / "q.jsonl").problems[0].question == "1+1="
     with sl.load("bundled:words") as m:
         assert len(inputs.read_cases(m, tmp_path / "cases.jsonl")) == 1
-    assert chatfile.read_text(tmp_path / "system.txt", "system message") == "Be brief."
+    assert storage.read_text(tmp_path / "system.txt", "system message") == "Be brief."
     monkeypatch.setenv("SOFTLLAMA_CONFIG", str(tmp_path / "c.ini"))
     assert "model: " in cli("run", "--raw", "1+1=", "--max-tokens", 1)[2]
 
@@ -187,7 +189,7 @@ BAD = [
     (["--mix", "dog", "--n-ctx", "0"], 2, "n_ctx"),
     (["--mix", "dog", "--n-ctx", "2", "--prompt", "The{} says"], 2, "has room for 2"),
     (["--mix", "dog", "--threads", "0"], 2, "threads"),
-    (["--mix", "dog", "--gpu-layers", "-1"], 2, "gpu_layers"),
+    (["--mix", "dog", "--gpu-layers", "-1"], 2, "n_gpu_layers"),
     (["--mix", "dog", "--lora", "nowhere.gguf"], 1, "no file"),
     (["--mix", "dog", "--lora", "nowhere.gguf:x"], 2, "scale"),
     (["--mix", "dog", "--bogus"], 2, "No such option"),

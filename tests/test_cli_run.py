@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from softllama import trace
+from softllama.trace import record as trace
 
 from .conftest import Cli
 from .tiny import CHAT_TEMPLATE
@@ -145,7 +145,7 @@ BAD = [
     (["run", "a", "--extract", "boxed"], 2, "--samples"),
     (["run", "a", "--best-of", "2", "--jsonl"], 2, "--jsonl"),
     (["run", "a", "--threads", "0"], 2, "threads"),
-    (["run", "a", "--gpu-layers", "-2"], 2, "gpu_layers"),
+    (["run", "a", "--gpu-layers", "-2"], 2, "n_gpu_layers"),
     (["policies", "greddy"], 2, "greedy"),
 ]
 

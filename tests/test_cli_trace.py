@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from softllama import page
 from softllama.cli import main
-from softllama.mixture import Mixture
-from softllama.trace import Trace
+from softllama.trace import page
+from softllama.trace.record import Trace
+from softllama.vectors.mixture import Mixture
 from tests.traces import HOSTILE, hostile, step, trace
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama import chatfile, policy
-from softllama.conversation import Conversation
-from softllama.decode import Step
-from softllama.memory import Memory, shared
-from softllama.messages import Message, Mix, places, user
+from softllama import policy
+from softllama.chat import storage
+from softllama.chat.conversation import Conversation
+from softllama.chat.messages import Message, Mix, places, user
+from softllama.chat.prefix_cache import Memory, shared
+from softllama.trace.step import Step
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -449,26 +450,26 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_bytes(b"\xff\xfe")
     for name, said in (("a.json", "not JSON"), ("b.json", "not JSON"), ("c.json", "No such file"), (".", "directory")):
         with pytest.raises(sl.SoftLlamaError, match=said):
-            chatfile.read(tmp_path / name)
+            storage.read(tmp_path / name)
     with pytest.raises(sl.SoftLlamaError, match="cannot write"):
-        chatfile.write(tmp_path / "nowhere" / "x.json", {})
+        storage.write(tmp_path / "nowhere" / "x.json", {})
 
 
 def test_the_autosave_is_ones_own_and_the_newest_is_found(
     talk: Callable[..., Conversation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOFTLLAMA_STATE", str(tmp_path / "state"))
-    assert chatfile.latest() is None
+    assert storage.latest() is None
     c = talk()
-    saves = chatfile.Autosave()
+    saves = storage.Autosave()
     saves.write(c)
     assert not saves.path.exists()  # nothing was said
     c.changed = lambda: saves.write(c)
     c.reply("the dog")
     assert saves.path.stat().st_mode & 0o077 == 0
-    assert chatfile.latest() is None  # it is held
+    assert storage.latest() is None  # it is held
     saves.release()
-    found = chatfile.latest()
+    found = storage.latest()
     assert found is not None
     assert found[0] == saves.path
     assert found[1]["open"] is True
@@ -476,12 +477,12 @@ def test_the_autosave_is_ones_own_and_the_newest_is_found(
     d.restore(found[1])
     assert d.messages == c.messages
     saves.path.with_name("99999999T0.json").write_text("{damaged")
-    assert chatfile.latest() is not None
+    assert storage.latest() is not None
     for i in range(60):
-        chatfile.write(saves.path.with_name(f"1999-{i:02}.json"), {})
+        storage.write(saves.path.with_name(f"1999-{i:02}.json"), {})
     os.utime(saves.path)
-    chatfile.Autosave().release()
-    assert len(list(saves.path.parent.glob("*.json"))) <= chatfile.KEEP
+    storage.Autosave().release()
+    assert len(list(saves.path.parent.glob("*.json"))) <= storage.KEEP
     assert saves.path.exists()
 
 

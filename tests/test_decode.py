@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama import decode, generate, policy, trace
-from softllama.decode import Generation, Limits
-from softllama.text import TextStream
-from softllama.thinking import Tags
-from softllama.thinking import make as make_tags
+from softllama import policy
+from softllama.generation import loop, prepare
+from softllama.generation.state import Generation, Limits
+from softllama.generation.text_stream import TextStream
+from softllama.prompts.thinking import Tags
+from softllama.prompts.thinking import make as make_tags
+from softllama.trace import record
+from softllama.trace.step import Step
 
 from .conftest import shared_model
 from .tiny import CHAT_TEMPLATE
@@ -36,7 +39,7 @@ def generation(
     return Generation(model, written, (1,), Limits(**{"max_tokens": 20, **limits}), 0, tags, thinking, everywhere)
 
 
-def play(g: Generation, tokens: Sequence[int]) -> list[decode.Step]:
+def play(g: Generation, tokens: Sequence[int]) -> list[Step]:
     """Advance with one peaked distribution for each token, until the generation ends."""
     steps = []
     for t in tokens:
@@ -54,7 +57,7 @@ def ids(model: sl.Model, text: str) -> list[int]:
 
 @pytest.fixture
 def tags(model: sl.Model) -> Tags:
-    return make_tags(model, "<|im_start|>", "<|bos|>")  # one token each
+    return make_tags(model.tokenizer, "<|im_start|>", "<|bos|>")  # one token each
 
 
 def eog(model: sl.Model) -> int:
@@ -81,12 +84,12 @@ def test_end_of_generation_while_thinking_closes_the_block(model: sl.Model, tags
     assert steps[1].mixture == sl.Mixture.one_hot(tags.close_ids[0])  # a real closing tag is fed
     assert "end of generation" in steps[1].why
     assert g.stop_reason == "end of generation"
-    t = generate.record(model, g)
+    t = prepare.record(model, g)
     assert (t.thinking, t.answer, t.n_thinking, t.n_answer) == ("dog", "cat", 1, 1)
 
 
 def test_a_budget_closes_the_block_with_the_whole_tag(model: sl.Model) -> None:
-    long = make_tags(model, "(think)", "(done)")
+    long = make_tags(model.tokenizer, "(think)", "(done)")
     assert len(long.close_ids) > 1
     g = generation(model, tags=long, thinking=True, think_budget=2)
     dog = ids(model, "dog")[0]
@@ -94,7 +97,7 @@ def test_a_budget_closes_the_block_with_the_whole_tag(model: sl.Model) -> None:
     assert [s.mode for s in steps[:3]] == ["hard", "hard", "forced"]
     assert tuple(s.token for s in steps[2 : 2 + len(long.close_ids)]) == long.close_ids
     assert not steps[2 + len(long.close_ids)].thinking
-    assert generate.record(model, g).thinking == "dogdog"
+    assert prepare.record(model, g).thinking == "dogdog"
 
 
 def test_a_budget_of_0_closes_at_once(model: sl.Model, tags: Tags) -> None:
@@ -103,18 +106,18 @@ def test_a_budget_of_0_closes_at_once(model: sl.Model, tags: Tags) -> None:
 
 
 def test_a_closing_tag_of_several_readouts_ends_the_block(model: sl.Model) -> None:
-    long = make_tags(model, "(think)", "(done)")
+    long = make_tags(model.tokenizer, "(think)", "(done)")
     g = generation(model, SOFT2, tags=long, thinking=True)
     dog, cat = ids(model, "dog")[0], ids(model, "cat")[0]
     steps = play(g, [dog, *long.close_ids, cat])
     assert [s.thinking for s in steps] == [True] * (1 + len(long.close_ids)) + [False]
     assert steps[0].mode == "soft"
-    t = generate.record(model, g)
+    t = prepare.record(model, g)
     assert (t.thinking, t.answer) == ("dog", "cat")
 
 
 def test_part_of_a_closing_tag_does_not_end_the_block(model: sl.Model) -> None:
-    long = make_tags(model, "(think)", "(done)")
+    long = make_tags(model.tokenizer, "(think)", "(done)")
     g = generation(model, tags=long, thinking=True)
     dog = ids(model, "dog")[0]
     play(g, [*long.close_ids[:-1], dog, long.close_ids[-1], dog])
@@ -155,20 +158,20 @@ def test_stop_strings_that_straddle_tokens_are_cut_and_never_shown(model: sl.Mod
     steps = play(g, [*ids(model, "dog"), *ids(model, "cat"), *ids(model, "dog")])
     assert "".join(s.text for s in steps) == "do"
     assert g.stop_reason == "stop string 'gca'"
-    assert generate.record(model, g).answer == "do"
+    assert prepare.record(model, g).answer == "do"
 
 
 def test_what_was_held_for_a_stop_string_comes_back_at_the_end(model: sl.Model) -> None:
     g = generation(model, stop=("gx",), max_tokens=1)
     assert play(g, ids(model, "dog"))[0].text == "do"
-    assert generate.record(model, g).answer == "dog"
+    assert prepare.record(model, g).answer == "dog"
 
 
 def test_stop_strings_do_not_act_while_thinking(model: sl.Model, tags: Tags) -> None:
     g = generation(model, tags=tags, thinking=True, stop=("dog",))
     play(g, [*ids(model, "dog"), tags.close_ids[0], *ids(model, "cat"), *ids(model, "dog")])
     assert g.stop_reason == "stop string 'dog'"
-    assert generate.record(model, g).answer == "cat"
+    assert prepare.record(model, g).answer == "cat"
 
 
 def test_characters_split_over_tokens_appear_whole(model: sl.Model) -> None:
@@ -181,7 +184,7 @@ def test_characters_split_over_tokens_appear_whole(model: sl.Model) -> None:
 def test_bytes_that_are_no_character_become_a_mark(model: sl.Model) -> None:
     g = generation(model, max_tokens=1)
     play(g, ids(model, "é")[:1])
-    assert generate.record(model, g).answer == "\ufffd"
+    assert prepare.record(model, g).answer == "\ufffd"
 
 
 def test_max_tokens_0_gives_nothing(model: sl.Model) -> None:
@@ -200,9 +203,9 @@ def test_text_streams_hold_back_no_more_than_needed() -> None:
 
 
 def test_a_full_context_is_a_stop_reason_and_the_text_is_kept(model: sl.Model) -> None:
-    t = generate.collect(
-        model, g := generate.prepare(model, "dog", generate.Options(policy=SOFT2, max_tokens=500, seed=1)),
-        decode.run(model, [g], n_ctx=20),
+    t = prepare.collect(
+        model, g := prepare.prepare(model, "dog", prepare.Options(policy=SOFT2, max_tokens=500, seed=1)),
+        loop.run(model, [g], n_ctx=20),
     )  # fmt: skip
     if t.stop_reason == "end of generation":
         pytest.skip("this random model ended by itself")
@@ -237,16 +240,16 @@ def test_seeds_saving_loading_and_replaying(model: sl.Model, name: str, tmp_path
     assert comparable(first) == comparable(again)
     for suffix in ("jsonl", "npz"):
         first.save(tmp_path / f"t.{suffix}")
-        loaded = trace.load(tmp_path / f"t.{suffix}")
+        loaded = record.load(tmp_path / f"t.{suffix}")
         assert loaded.to_dict() == first.to_dict()
-        assert generate.replay(model, loaded) == [0.0] * len(first.steps)
+        assert prepare.replay(model, loaded) == [0.0] * len(first.steps)
 
 
 def test_replaying_something_else_disagrees(model: sl.Model) -> None:
     t = model.generate("The dog says", policy="full", max_tokens=6, seed=5)
     other = model.generate("The cat says", policy="full", max_tokens=6, seed=5)
-    wrong = trace.Trace(**{**t.__dict__, "prompt": other.prompt})
-    assert max(generate.replay(model, wrong)) > 1e-4
+    wrong = record.Trace(**{**t.__dict__, "prompt": other.prompt})
+    assert max(prepare.replay(model, wrong)) > 1e-4
 
 
 def test_the_same_seed_gives_the_same_trace_whatever_runs_beside_it(model: sl.Model) -> None:
@@ -261,9 +264,9 @@ def test_the_same_seed_gives_the_same_trace_whatever_runs_beside_it(model: sl.Mo
 
 
 def test_streams_in_one_context_take_turns_and_all_finish(model: sl.Model) -> None:
-    options = [generate.Options(policy="sample", max_tokens=n, seed=n) for n in (3, 9, 1, 0, 5)]
-    gs = [generate.prepare(model, "The dog says", o) for o in options]
-    for _ in decode.run(model, gs, at_once=2):
+    options = [prepare.Options(policy="sample", max_tokens=n, seed=n) for n in (3, 9, 1, 0, 5)]
+    gs = [prepare.prepare(model, "The dog says", o) for o in options]
+    for _ in loop.run(model, gs, at_once=2):
         pass
     for g, o in zip(gs, options, strict=True):
         assert g.done
@@ -311,7 +314,7 @@ def test_think_modes(load: Callable[..., sl.Model]) -> None:
     pair = "(think),(done)"
 
     def prepared(**options: Any) -> Generation:
-        return generate.prepare(m, "dog", generate.Options(chat=True, think_tags=pair, **options))
+        return prepare.prepare(m, "dog", prepare.Options(chat=True, think_tags=pair, **options))
 
     on, off = prepared(), prepared(think="off")
     assert on.thinking
@@ -319,12 +322,12 @@ def test_think_modes(load: Callable[..., sl.Model]) -> None:
     assert repr(on.policy).startswith("soft_thinking")
     assert not off.thinking
     assert off.policy.name == "greedy"
-    plain = generate.prepare(m, "dog", generate.Options(chat=True, think="prompt"))
+    plain = prepare.prepare(m, "dog", prepare.Options(chat=True, think="prompt"))
     assert plain.thinking
     assert plain.tags is not None
     assert plain.tags.close == "Answer:"
     with pytest.raises(sl.UsageError, match="no thinking block"):
-        generate.prepare(m, "dog", generate.Options(chat=True, think="on"))
+        prepare.prepare(m, "dog", prepare.Options(chat=True, think="on"))
 
 
 def test_where_on_a_raw_prompt(model: sl.Model) -> None:
@@ -373,7 +376,7 @@ def test_greedy_is_llama_cpp_pythons_greedy_on_stories260k() -> None:
     import llama_cpp
 
     path = shared_model("stories260K-f32.gguf")
-    with sl.load(path, threads=1) as m:
+    with sl.load(path, n_threads=1) as m:
         prompt = m.tokenize("Once upon a time", bos=True)
         ours = [s.token for s in m.stream("Once upon a time", policy="greedy", max_tokens=200)]
     theirs = []

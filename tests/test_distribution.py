@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from softllama.distribution import Distribution, Token, average
 from softllama.errors import SoftLlamaError
-from softllama.mixture import Mixture
+from softllama.vectors.distribution import Distribution, Token, average
+from softllama.vectors.mixture import Mixture
 
 INF, NAN = float("inf"), float("nan")
 LN2 = float(np.log(2))

@@ -16,13 +16,17 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama import checkup, child, doctor, kernels, measured, render, render_doctor, system
-from softllama.doctor import NOTE, OK, PROBLEM, Finding
-from softllama.embeddings import Table
+from softllama.api import Model
+from softllama.base import child
+from softllama.diagnostics import doctor, install, machine, measures, view
+from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
+from softllama.engine.table import Table
 from softllama.errors import NotFiniteError
-from softllama.llama import binding, room
-from softllama.model import Model
-from softllama.overlay import Overlay
+from softllama.llama import library
+from softllama.llama import memory as room
+from softllama.llama.overlay import Overlay
+from softllama.show import console
+from softllama.vectors import kernels
 
 from . import tiny, tiny_special
 from .conftest import ROOT, Cli
@@ -64,10 +68,10 @@ def test_this_installation_is_usable(here: doctor.Diagnosis) -> None:
     assert here.usable, [f for f in here.findings if f.state == PROBLEM]
     assert here.verdict.startswith("this installation is usable")
     assert sl.__version__ in of(here, "softllama").text
-    assert binding.build() in of(here, "llama.cpp").text
-    assert all(x in of(here, "llama.cpp").text for x in binding.features())
+    assert library.build() in of(here, "llama.cpp").text
+    assert all(x in of(here, "llama.cpp").text for x in library.features())
     assert kernels.isa_name() in of(here, "kernels").text
-    assert binding.cpu_name() in of(here, "processor").text
+    assert library.cpu_name() in of(here, "processor").text
     names = [f.name for f in here.findings]
     assert {"CPU", "chosen", "memory", "cache", "conversations", "models"} <= set(names)
     assert [f.name for f in here.findings if f.part == "model"] == [
@@ -79,7 +83,7 @@ def test_this_installation_is_usable(here: doctor.Diagnosis) -> None:
 
 def test_neither_numpy_nor_llama_cpp_is_loaded_by_who_asks() -> None:
     code = (
-        "import sys; from softllama import doctor; d = doctor.examine('/no/such.gguf')\n"
+        "import sys; from softllama.diagnostics import doctor; d = doctor.examine('/no/such.gguf')\n"
         "print(d.usable, [f.text for f in d.findings][-1], {'numpy', 'llama_cpp', 'rich'} & set(sys.modules))"
     )
     done = subprocess.run(
@@ -110,7 +114,7 @@ def test_a_llama_cpp_that_cannot_be_loaded(
 def test_a_c_module_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "softllama._shim", None)
     records: list[dict[str, Any]] = []
-    checkup.installation(records.append)
+    install.installation(records.append)
     last = Finding(**records[-1]["finding"])
     assert (last.name, last.state) == ("C module", PROBLEM)
     assert "install softllama again" in last.advice
@@ -119,7 +123,7 @@ def test_a_c_module_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> No
 def test_whoever_asks_needs_no_c_module() -> None:
     code = (
         "import sys; sys.modules['softllama._shim'] = None\n"
-        "from softllama import doctor; print(doctor.examine('/no/such.gguf').findings[-1].text)"
+        "from softllama.diagnostics import doctor; print(doctor.examine('/no/such.gguf').findings[-1].text)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
@@ -128,12 +132,12 @@ def test_whoever_asks_needs_no_c_module() -> None:
 
 
 def test_a_llama_cpp_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binding, "VERSION", "0.3.9")
-    (f,) = checkup._llama()
+    monkeypatch.setattr(library, "VERSION", "0.3.9")
+    (f,) = install._llama()
     assert f.state == PROBLEM
     assert "older than 0.3.17" in f.text
-    monkeypatch.setattr(binding, "VERSION", "0.3.40")
-    (f,) = checkup._llama()
+    monkeypatch.setattr(library, "VERSION", "0.3.40")
+    (f,) = install._llama()
     assert f.state == OK
     assert "was developed on 0.3.36" in f.text
 
@@ -145,36 +149,36 @@ def test_kernels_that_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
         right(*a)
         a[4][0, 5] += 1.0
 
-    assert [f.state for f in checkup._kernels()] == [OK]
+    assert [f.state for f in install._kernels()] == [OK]
     monkeypatch.setattr(kernels, "mix", wrong)
-    (f,) = checkup._kernels()
+    (f,) = install._kernels()
     assert f.state == PROBLEM
     assert "SOFTLLAMA_ISA=scalar" in f.advice
 
 
 def test_a_slow_build_and_a_gpu_that_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "cpu_flags", lambda: frozenset({"avx2", "fma", "f16c"}))
-    monkeypatch.setattr(binding, "features", lambda: ("SSE3", "FMA"))
-    build = of(list(checkup._processor()), "build")
+    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx2", "fma", "f16c"}))
+    monkeypatch.setattr(library, "features", lambda: ("SSE3", "FMA"))
+    build = of(list(install._processor()), "build")
     assert build.state == NOTE
     assert "without AVX2, F16C" in build.text
-    monkeypatch.setattr(binding, "features", lambda: ("AVX2", "FMA", "F16C"))
-    assert "build" not in [f.name for f in checkup._processor()]
+    monkeypatch.setattr(library, "features", lambda: ("AVX2", "FMA", "F16C"))
+    assert "build" not in [f.name for f in install._processor()]
 
-    monkeypatch.setattr(binding, "gpus", lambda: ())
-    monkeypatch.setattr(binding.api, "llama_supports_gpu_offload", lambda: False)
+    monkeypatch.setattr(library, "gpus", lambda: ())
+    monkeypatch.setattr(library.api, "llama_supports_gpu_offload", lambda: False)
     for maker, switch in (("NVIDIA", "GGML_CUDA"), ("AMD", "GGML_HIP"), ("Apple", "GGML_METAL")):
-        monkeypatch.setattr(system, "gpu_without_driver_of_ours", lambda maker=maker: maker)
-        f = of(list(checkup._devices()), "chosen")
+        monkeypatch.setattr(machine, "gpu_without_driver_of_ours", lambda maker=maker: maker)
+        f = of(list(install._devices()), "chosen")
         assert f.state == NOTE
         assert f"there is an {maker} GPU" in f.text
         assert switch in f.advice
-    monkeypatch.setattr(system, "gpu_without_driver_of_ours", lambda: "")
-    assert of(list(checkup._devices()), "chosen").state == OK
-    monkeypatch.setattr(binding.api, "llama_supports_gpu_offload", lambda: True)
-    assert "finds no device" in of(list(checkup._devices()), "chosen").text
-    monkeypatch.setattr(binding, "gpus", lambda: ("CUDA0 (NVIDIA H100)",))
-    assert of(list(checkup._devices()), "chosen").text.startswith("CUDA0 (NVIDIA H100), as this build has")
+    monkeypatch.setattr(machine, "gpu_without_driver_of_ours", lambda: "")
+    assert of(list(install._devices()), "chosen").state == OK
+    monkeypatch.setattr(library.api, "llama_supports_gpu_offload", lambda: True)
+    assert "finds no device" in of(list(install._devices()), "chosen").text
+    monkeypatch.setattr(library, "gpus", lambda: ("CUDA0 (NVIDIA H100)",))
+    assert of(list(install._devices()), "chosen").text.startswith("CUDA0 (NVIDIA H100), as this build has")
 
 
 def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,29 +186,29 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("SOFTLLAMA_CACHE", str(tmp_path / "file"))
     monkeypatch.setenv("SOFTLLAMA_STATE", str(tmp_path / "file" / "below"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "new" / "folder"))
-    found = list(checkup._folders())
+    found = list(install._folders())
     assert [f.state for f in found] == [NOTE, NOTE, OK]
     assert "is not a folder" in found[0].text
     assert "SOFTLLAMA_CACHE=FOLDER" in found[0].advice
     assert not (tmp_path / "new").exists()
-    monkeypatch.setattr(system, "free_disk", lambda folder: 10**6)
-    assert "only 1 MB free" in list(checkup._folders())[2].text
+    monkeypatch.setattr(machine, "free_disk", lambda folder: 10**6)
+    assert "only 1 MB free" in list(install._folders())[2].text
 
 
 def test_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert system.all_memory() > 1 << 28
+    assert machine.all_memory() > 1 << 28
     for free, state, said in ((10**10, OK, "10 GB free"), (4 * 10**8, NOTE, "400 MB free"), (None, NOTE, "not tell")):
         monkeypatch.setattr(room, "available", lambda free=free: free)
-        (f,) = checkup._memory()
+        (f,) = install._memory()
         assert f.state == state
         assert said in f.text
 
 
 def test_a_model_that_is_larger_than_the_memory(load: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
-    (f,) = measured.memory(load("llama"))
+    (f,) = measures.context_memory(load("llama"))
     assert f.state == OK
     monkeypatch.setattr(room, "available", lambda: 1000)
-    (f,) = measured.memory(load("llama"))
+    (f,) = measures.context_memory(load("llama"))
     assert f.state == NOTE
     assert "1 kB are free, so weights are read from the disk again and again" in f.text
 
@@ -216,7 +220,7 @@ def test_a_model_that_is_larger_than_the_memory(load: Callable[..., Model], monk
 @pytest.mark.parametrize("arch", ["llama", "gemma3", "qwen2vl", "lfm2"])
 def test_a_sound_model(write: Write, arch: str) -> None:
     path = write(arch, table_type="Q4_0")
-    d = doctor.examine(path, threads=1)
+    d = doctor.examine(path, n_threads=1)
     assert [f.name for f in d.findings] == MODEL
     assert [f.name for f in d.findings if f.state != OK] == ["chat template"]
     assert d.usable
@@ -237,7 +241,7 @@ def test_a_sound_model(write: Write, arch: str) -> None:
 )
 def test_special_models(name: str, said: str, tmp_path: Path) -> None:
     mask = {"tokenizer.ggml.mask_token_id": 300} if name == "dream" else {}
-    d = doctor.examine(tiny_special.write(tmp_path / "m.gguf", name, extra=mask), threads=1)
+    d = doctor.examine(tiny_special.write(tmp_path / "m.gguf", name, extra=mask), n_threads=1)
     assert d.usable, d.findings
     assert said in of(d, "mixtures").text
     assert of(d, "exact").facts["difference"] == 0
@@ -249,7 +253,7 @@ def test_special_models(name: str, said: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("only_model")
 def test_a_diffusion_model_that_cannot_be_asked(tmp_path: Path) -> None:
-    d = doctor.examine(tiny_special.write(tmp_path / "m.gguf", "dream"), threads=1)
+    d = doctor.examine(tiny_special.write(tmp_path / "m.gguf", "dream"), n_threads=1)
     assert not d.usable
     assert "names no mask token" in of(d, "mixtures").text
     assert "mask_token_id" in of(d, "mixtures").advice
@@ -257,7 +261,7 @@ def test_a_diffusion_model_that_cannot_be_asked(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("only_model")
 def test_a_model_on_which_llama_cpp_ends_the_process(write: Write) -> None:
-    d = doctor.examine(write("qwen35", extra={"{arch}.full_attention_interval": 0}), threads=1)
+    d = doctor.examine(write("qwen35", extra={"{arch}.full_attention_interval": 0}), n_threads=1)
     assert not d.usable
     last = d.findings[-1]
     assert (last.name, last.state) == ("loads", PROBLEM)
@@ -270,7 +274,7 @@ def test_a_model_on_which_llama_cpp_ends_the_process(write: Write) -> None:
 def test_rows_that_are_not_finite(tmp_path: Path) -> None:
     table = np.random.default_rng(0).standard_normal((325, 64)).astype(np.float32)
     table[[7, 11, 300], [0, 63, 5]] = np.nan, np.inf, -np.inf
-    d = doctor.examine(tiny.write_model(tmp_path / "m.gguf", replace={"token_embd.weight": table}), threads=1)
+    d = doctor.examine(tiny.write_model(tmp_path / "m.gguf", replace={"token_embd.weight": table}), n_threads=1)
     f = of(d, "table")
     assert (f.state, f.facts["damaged"], f.facts["first"]) == (PROBLEM, 3, [7, 11, 300])
     assert "3 of 325 rows of 64 in F32 hold numbers that are not finite: 7, 11, 300" in f.text
@@ -299,7 +303,7 @@ def test_rows_that_are_not_finite(tmp_path: Path) -> None:
 )
 def test_models_that_cannot_be_used(make: Callable[[Path], Path], said: str, tmp_path: Path) -> None:
     """Each with what to do about it."""
-    d = doctor.examine(make(tmp_path / "m.gguf"), threads=1)
+    d = doctor.examine(make(tmp_path / "m.gguf"), n_threads=1)
     assert not d.usable
     problems = [f for f in d.findings if f.state == PROBLEM]
     assert said in problems[-1].text
@@ -312,14 +316,14 @@ def test_tensors_that_are_not_finite(tmp_path: Path) -> None:
     """Also where the tokens that the doctor feeds do not come upon them: of an expert that is hardly ever chosen, say."""
     up = np.random.default_rng(0).standard_normal((96, 64)).astype(np.float32)
     up[[3, 90], [0, 63]] = np.inf, np.nan
-    d = doctor.examine(tiny.write_model(tmp_path / "m.gguf", replace={"blk.1.ffn_up.weight": up}), threads=1)
+    d = doctor.examine(tiny.write_model(tmp_path / "m.gguf", replace={"blk.1.ffn_up.weight": up}), n_threads=1)
     f = of(d, "tensors")
     assert (f.state, f.facts["damaged"]) == (PROBLEM, {"blk.1.ffn_up.weight": 2})
     assert "1 of 19 others hold numbers that are not finite: blk.1.ffn_up.weight (2 rows)" in f.text
     experts = np.ones((4, 64, 32), dtype=np.float32)
     experts[3, 60, 5] = np.nan
     d = doctor.examine(
-        tiny_special.write(tmp_path / "m.gguf", "rnd1", replace={"blk.0.ffn_down_exps.weight": experts}), threads=1
+        tiny_special.write(tmp_path / "m.gguf", "rnd1", replace={"blk.0.ffn_down_exps.weight": experts}), n_threads=1
     )
     assert of(d, "tensors").facts["damaged"] == {"blk.0.ffn_down_exps.weight": 1}
 
@@ -327,15 +331,15 @@ def test_tensors_that_are_not_finite(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("only_model")
 def test_a_long_context_is_no_file_that_takes_too_much(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "MEMORY", 1 << 20)
-    assert "more than the file can need" in doctor.examine(write("llama"), threads=1).findings[-1].text
-    assert doctor.examine(write("llama"), threads=1, n_ctx=512).usable
+    assert "more than the file can need" in doctor.examine(write("llama"), n_threads=1).findings[-1].text
+    assert doctor.examine(write("llama"), n_threads=1, n_ctx=512).usable
 
 
 @pytest.mark.usefixtures("only_model")
 def test_adapters_are_named(write: Write, tmp_path: Path) -> None:
     plain = tiny.write_adapter(tmp_path / "plain.gguf")
     table = tiny.write_adapter(tmp_path / "table.gguf", tensor="token_embd.weight", shape=(64, 325))
-    d = doctor.examine(write("llama", tied=False), threads=1, lora=[(str(plain), 0.5), (str(table), -1.0)])
+    d = doctor.examine(write("llama", tied=False), n_threads=1, lora=[(str(plain), 0.5), (str(table), -1.0)])
     assert d.usable
     first, second = (f for f in d.findings if f.name == "adapter")
     assert first.text == f"{plain} with scale 0.5"
@@ -345,7 +349,7 @@ def test_adapters_are_named(write: Write, tmp_path: Path) -> None:
 
 def test_facts_are_json() -> None:
     records: list[dict[str, Any]] = []
-    checkup.Report(records.append, "model").add("it", OK, "x", number=float("nan"), more={"a": [float("inf"), 1.0]})
+    install.Report(records.append, "model").add("it", OK, "x", number=float("nan"), more={"a": [float("inf"), 1.0]})
     assert records[0]["finding"]["facts"] == {"number": None, "more": {"a": [None, 1.0]}}
 
 
@@ -355,7 +359,7 @@ def test_names_and_options_that_are_wrong(write: Write) -> None:
     assert (f.state, "no bundled model" in f.text, "-m FILE" in f.advice) == (PROBLEM, True, True)
     (f,) = doctor.findings("")
     assert (f.state, doctor.diagnosis("", [f]).verdict) == (PROBLEM, "the model should not be used as it is: 1 problem")
-    assert "threads must be between" in doctor.examine(write("llama"), threads=-1).findings[-1].text
+    assert "threads must be between" in doctor.examine(write("llama"), n_threads=-1).findings[-1].text
     assert "not the address of a worker" in doctor.examine(write("llama"), rpc="nonsense").findings[-1].text
 
 
@@ -372,20 +376,20 @@ def test_rows_that_are_fed_wrongly(load: Callable[..., Model], monkeypatch: pyte
         monkeypatch.setattr(Model, "fill_rows", fill)
 
     patched(1e-6)
-    logits, exact = measured.exactness(m)
+    logits, exact = measures.exactness(m)
     assert (logits.state, exact.state) == (OK, NOTE)
     assert 0 < exact.facts["difference"] < 1e-2
     patched(1.0)
-    _, exact = measured.exactness(m)
+    _, exact = measures.exactness(m)
     assert exact.state == PROBLEM
     assert exact.facts["other_argmax"] > 0
     assert "do not trust" in exact.advice
     monkeypatch.setattr(m._weights, "on_gpu", True)
     patched(1e-6)
-    _, exact = measured.exactness(m)
+    _, exact = measures.exactness(m)
     assert (exact.state, "the rounding of a GPU" in exact.text) == (OK, True)
     patched(float("nan"))
-    (logits,) = measured.exactness(m)
+    (logits,) = measures.exactness(m)
     assert logits.state == PROBLEM
     assert "are NaN or infinite" in logits.text
 
@@ -393,11 +397,11 @@ def test_rows_that_are_fed_wrongly(load: Callable[..., Model], monkeypatch: pyte
 @pytest.mark.parametrize("name", ["gemma3n", "glm4"])
 def test_rows_that_go_nowhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logits that the carriers alone made would be those of the tokens, if the carriers were the tokens."""
-    m = sl.load(tiny_special.write(tmp_path / "m.gguf", name), threads=1)
-    assert of(list(measured.exactness(m)), "exact").state == OK
+    m = sl.load(tiny_special.write(tmp_path / "m.gguf", name), n_threads=1)
+    assert of(list(measures.exactness(m)), "exact").state == OK
     monkeypatch.setattr(Overlay, "arm", lambda self, n: None)
     monkeypatch.setattr(Overlay, "unwritten", lambda self: "")
-    exact = of(list(measured.exactness(m)), "exact")
+    exact = of(list(measures.exactness(m)), "exact")
     assert exact.state == PROBLEM
     assert exact.facts["other_argmax"] > 0
 
@@ -415,31 +419,31 @@ def test_a_mixture_that_is_wrong_and_a_run_that_does_not_repeat(
 
     with monkeypatch.context() as patch:
         patch.setattr(sl.llama.context.Context, "decode", drifting)
-        repeats, _ = measured.determinism(m)
+        repeats, _ = measures.determinism(m)
     assert repeats.state == NOTE
     assert repeats.facts["twice"] == pytest.approx(1e-3, rel=0.1)
-    assert [f.state for f in measured.determinism(m)] == [OK, OK]
+    assert [f.state for f in measures.determinism(m)] == [OK, OK]
 
     embed = Table.embed
     monkeypatch.setattr(Table, "embed", lambda self, mixture: embed(self, mixture) * np.float32(1.01))
-    (f,) = measured.rows(m.table, 1)
+    (f,) = measures.rows(m.table, 1)
     assert f.state == PROBLEM
     assert "is wrong by" in f.text
 
 
 def test_vocabularies_templates_and_tags(load: Callable[..., Model]) -> None:
-    (f,) = measured.vocabulary(load("llama"))
+    (f,) = measures.vocabulary(load("llama"))
     assert (f.state, f.facts["kind"], f.facts["BOS"]) == (OK, "byte-level BPE", "<|bos|>")
-    (f,) = measured.vocabulary(load("llama", tokenizer="none"))
+    (f,) = measures.vocabulary(load("llama", tokenizer="none"))
     assert (f.state, f.facts["kind"]) == (NOTE, "none")
-    (f,) = measured.vocabulary(load("llama", tokenizer="spm-nobytes"))
+    (f,) = measures.vocabulary(load("llama", tokenizer="spm-nobytes"))
     assert f.state == NOTE
     assert "'D'" in f.text or "vocabulary" in f.text
-    chat, thinks = measured.template(load("llama", chat_template=tiny.CHAT_TEMPLATE + "{# <think> </think> #}"))
+    chat, thinks = measures.template(load("llama", chat_template=tiny.CHAT_TEMPLATE + "{# <think> </think> #}"))
     assert (chat.state, chat.facts["ok"]) == (OK, True)
     assert thinks.text == "between <think> and </think>"
     for template, said in (("{% for m in %}", "does not parse"), ("{{ raise_exception('no') }}", "refuses")):
-        chat, thinks = measured.template(load("llama", chat_template=template))
+        chat, thinks = measures.template(load("llama", chat_template=template))
         assert (chat.state, chat.facts) == (NOTE, {"present": True, "ok": False})
         assert said in chat.text
         assert thinks.facts["open"] is None
@@ -450,7 +454,7 @@ def test_without_a_child_it_looks_by_itself(
 ) -> None:
     monkeypatch.setattr(child, "possible", lambda: False)
     before = os.environ["SOFTLLAMA_CACHE"]
-    d = doctor.examine(write("llama"), threads=1)
+    d = doctor.examine(write("llama"), n_threads=1)
     assert d.usable
     assert of(d, "exact").facts["difference"] == 0
     assert d.findings[0].name == "child process"
@@ -460,7 +464,7 @@ def test_without_a_child_it_looks_by_itself(
 
 def test_a_check_that_fails_is_a_finding() -> None:
     records: list[dict[str, Any]] = []
-    report = checkup.Report(records.append, "model")
+    report = install.Report(records.append, "model")
 
     def fails(e: BaseException) -> Any:
         raise e
@@ -487,7 +491,7 @@ def test_a_finding_wide_and_narrow() -> None:
     wide = ["problem exact         one two three four five six seven eight", "nine ten", "-> do this and that"]
     narrow = ["problem exact", "  one two three four five six", "  seven eight nine ten", "  -> do this and that"]
     for width, lines in ((62, [wide[0], *(" " * 22 + x for x in wide[1:])]), (30, narrow)):
-        assert str(render_doctor.finding(f, render.console(width=width))).split("\n") == lines
+        assert str(view.finding(f, console.console(width=width))).split("\n") == lines
 
 
 def test_the_command(cli: Cli, monkeypatch: pytest.MonkeyPatch, write: Write) -> None:

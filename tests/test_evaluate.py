@@ -15,7 +15,7 @@ import pytest
 import softllama as sl
 from softllama import evaluate
 from softllama.errors import SoftLlamaError, UsageError
-from softllama.evaluate import arms, data, results, run, summary
+from softllama.evaluate import data, results, run, summary, ways
 from softllama.evaluate.results import Result, ResultsFile
 from softllama.evaluate.run import Settings, problem_seed
 from tests.conftest import SHARED, Cli
@@ -104,22 +104,22 @@ def test_numbers_are_compared_as_numbers_and_texts_as_texts() -> None:
 
 
 def test_arms_are_policies_and_searches() -> None:
-    a = arms.parse("vote:samples=4,policy=sample(temperature=0.7,top_k=40)")
+    a = ways.parse("vote:samples=4,policy=sample(temperature=0.7,top_k=40)")
     assert (a.search, a.policy, dict(a.settings)) == ("vote", "sample:temperature=0.7,top_k=40", {"samples": 4})
-    assert arms.parse("soft=soft_thinking:n=10") == arms.Arm("soft", "", "soft_thinking:n=10")
-    assert arms.parse("soft_thinking:n=10").name == "soft_thinking:n=10"
-    assert dict(arms.parse("beam").settings) == {"beams": 4}
+    assert ways.parse("soft=soft_thinking:n=10") == ways.Arm("soft", "", "soft_thinking:n=10")
+    assert ways.parse("soft_thinking:n=10").name == "soft_thinking:n=10"
+    assert dict(ways.parse("beam").settings) == {"beams": 4}
 
 
 @pytest.mark.parametrize("text", ["gredy", "vote:n=3", "vote:samples=x", "beam:beams=0", "vote:policy=(sample", ""])
 def test_what_is_no_arm_is_told(text: str) -> None:
     with pytest.raises(UsageError):
-        arms.parse(text)
+        ways.parse(text)
 
 
 def test_two_arms_of_one_name_are_refused() -> None:
     with pytest.raises(UsageError, match="given twice"):
-        arms.parse_all(["greedy", "greedy"])
+        ways.parse_all(["greedy", "greedy"])
 
 
 # ---- the file of results
@@ -189,7 +189,7 @@ def test_results_of_something_else_are_not_continued(tmp_path: Path) -> None:
 def test_the_bundled_pair_is_solved_as_its_cards_say(tmp_path: Path) -> None:
     problems = evaluate.load(write_sums(tmp_path / "sums.jsonl", 100))
     with sl.load("bundled:sums-soft") as model:
-        _, found = evaluate.evaluate(model, problems, arms.parse_all(["full", "greedy"]))
+        _, found = evaluate.evaluate(model, problems, ways.parse_all(["full", "greedy"]))
     right = {a: sum(r.right for r in found if r.arm == a) for a in ("full", "greedy")}
     assert right["full"] >= 95
     assert right["greedy"] <= 50
@@ -201,9 +201,9 @@ def test_a_problem_depends_on_the_seed_and_its_number_alone(tmp_path: Path) -> N
     some = evaluate.Dataset(problems.name, problems.problems[25:30], problems.kind, problems.sha256)
     settings = Settings(seed=3)
     with sl.load("bundled:sums") as model:
-        _, all_of = evaluate.evaluate(model, problems, arms.parse_all(["sample", "gumbel"]), settings)
-        _, part = evaluate.evaluate(model, some, arms.parse_all(["gumbel"]), settings)
-        other = run.evaluate(model, problems, arms.parse_all(["sample"]), Settings(seed=4))[1]
+        _, all_of = evaluate.evaluate(model, problems, ways.parse_all(["sample", "gumbel"]), settings)
+        _, part = evaluate.evaluate(model, some, ways.parse_all(["gumbel"]), settings)
+        other = run.evaluate(model, problems, ways.parse_all(["sample"]), Settings(seed=4))[1]
     assert [r.text for r in part] == [r.text for r in all_of if r.arm == "gumbel" and 25 <= r.problem < 30]
     assert [r.text for r in other] != [r.text for r in all_of if r.arm == "sample"]
     assert len({problem_seed(3, i) for i in range(1000)}) == 1000
@@ -213,7 +213,7 @@ def test_streams_give_the_same_answers(tmp_path: Path) -> None:
     problems = evaluate.load(write_sums(tmp_path / "sums.jsonl", 60))
     with sl.load("bundled:sums") as model:
         one, eight = (
-            evaluate.evaluate(model, problems, arms.parse_all(["greedy", "sample"]), Settings(streams=n))[1]
+            evaluate.evaluate(model, problems, ways.parse_all(["greedy", "sample"]), Settings(streams=n))[1]
             for n in (1, 8)
         )
     same = sum(a.text == b.text for a, b in zip(one, eight, strict=True))
@@ -224,10 +224,10 @@ def test_streams_give_the_same_answers(tmp_path: Path) -> None:
 def test_failures_have_reasons(tmp_path: Path) -> None:
     problems = evaluate.load(write_sums(tmp_path / "sums.jsonl", 3))
     with sl.load("bundled:sums") as model:
-        _, cut = evaluate.evaluate(model, problems, arms.parse_all(["greedy"]), Settings(max_tokens=3))
-        _, none = evaluate.evaluate(model, problems, arms.parse_all(["greedy"]), Settings(extract="answer: (.*)"))
+        _, cut = evaluate.evaluate(model, problems, ways.parse_all(["greedy"]), Settings(max_tokens=3))
+        _, none = evaluate.evaluate(model, problems, ways.parse_all(["greedy"]), Settings(extract="answer: (.*)"))
         long = evaluate.Dataset("x", (data.Problem(0, "1 " * 500, ("1",)),), "text", "")
-        _, refused = evaluate.evaluate(model, long, arms.parse_all(["greedy"]))
+        _, refused = evaluate.evaluate(model, long, ways.parse_all(["greedy"]))
     assert {r.failure for r in cut} == {"max tokens while thinking"}
     assert {r.failure for r in none} == {"no answer found"}
     assert refused[0].failure == "prompt too long"

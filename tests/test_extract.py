@@ -7,7 +7,7 @@ import re
 import pytest
 
 import softllama as sl
-from softllama import extract
+from softllama.generation import extract
 
 NUMBERS = [  # text, the last number in its one way of writing
     ("The answer is 5.", "5"),

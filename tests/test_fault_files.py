@@ -22,11 +22,14 @@ import pytest
 
 import softllama as sl
 from scripts.interrupts import stress
-from softllama import cache, chatfile, hub, report
+from softllama import hub
+from softllama.base import cache
+from softllama.base.files import replacing
+from softllama.chat import storage
 from softllama.evaluate.results import Result, ResultsFile
-from softllama.files import replacing
 from softllama.llama import architectures, header, weights
-from softllama.report import Report
+from softllama.report import data as report
+from softllama.report.data import Report
 from tests.conftest import ROOT, Cli
 
 
@@ -347,17 +350,17 @@ def test_two_evaluations_into_one_file_are_refused(tmp_path: Path, cli: Cli) -> 
 
 def test_two_chats_never_keep_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOFTLLAMA_STATE", str(tmp_path))
-    first = chatfile.Autosave()
-    second = chatfile.Autosave()
+    first = storage.Autosave()
+    second = storage.Autosave()
     assert first.path != second.path
     with pytest.raises(BlockingIOError):
-        chatfile.Autosave(first.path)
+        storage.Autosave(first.path)
     first.release()
     second.release()
 
 
 def test_processes_that_load_one_model_at_once_leave_a_cache_that_can_be_read(tmp_path: Path) -> None:
-    code = "import softllama as sl; print(sl.load(threads=1).probe('The {} says', mix='dog,cat').next.argmax)"
+    code = "import softllama as sl; print(sl.load(n_threads=1).probe('The {} says', mix='dog,cat').next.argmax)"
     env = {**os.environ, "SOFTLLAMA_CACHE": str(tmp_path)}
     many = [
         subprocess.Popen([sys.executable, "-c", code], env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -454,14 +457,14 @@ def test_ctrl_c_while_llama_cpp_python_loads_the_model_of_a_benchmark_is_not_los
     """It calls Python, where ctypes prints an exception and goes on, and it throws away what is printed."""
     code = """
 import ctypes, os, signal, llama_cpp, softllama as sl
-from softllama import faults
-from softllama.llama import plain
+from softllama.base import signals as faults
+from softllama.diagnostics import llama_loop as plain
 faults.flag_interrupts()
 class Llama:
     def __init__(self, *a, **k):
         ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))()
 llama_cpp.Llama = Llama
-model = sl.load(threads=1)
+model = sl.load(n_threads=1)
 try:
     plain.high_level(model.path, [5], 1, 64, 1)
 except KeyboardInterrupt:
@@ -478,8 +481,8 @@ def test_ctrl_c_while_llama_cpp_frees_a_context_is_not_lost(flagged: bool) -> No
     """Its log calls Python then, too."""
     code = """
 import ctypes, os, signal, sys, threading
-from softllama import faults
-from softllama.llama import binding
+from softllama.base import signals as faults
+from softllama.llama import library as binding
 if sys.argv[1] == "True":
     faults.flag_interrupts()
 log = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -499,11 +502,11 @@ def test_ctrl_c_does_not_wait_for_the_batch_it_falls_into(tmp_path: Path) -> Non
     """One batch that takes seconds: with llama.cpp's abort callback it ends at once."""
     code = """
 import os, signal, statistics, sys, threading, time, softllama as sl
-from softllama import faults
+from softllama.base import signals as faults
 flagged = sys.argv[1] == "flagged"
 if flagged:
     faults.flag_interrupts()
-model = sl.load(threads=1)
+model = sl.load(n_threads=1)
 rows = 512
 context = model.context(rows)
 def batch():

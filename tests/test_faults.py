@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama.llama import binding, room
+from softllama.llama import library, memory
 from tests.conftest import ROOT, Cli
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -44,21 +44,21 @@ def command(*arguments: Any, timeout: float = 300, **options: Any) -> subprocess
 def test_a_context_that_cannot_fit_is_refused_with_sizes_and_one_that_fits(
     model: sl.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    have = room.available()
+    have = memory.available()
     assert have is not None
-    monkeypatch.setattr(room, "available", lambda: have)  # what others leave changes meanwhile
+    monkeypatch.setattr(memory, "available", lambda: have)  # what others leave changes meanwhile
     with pytest.raises(sl.ContextError, match=r"needs [\d.]+ GB of memory \(.*of positions.*\), and .* are free") as e:
         model.session(2**30)
     fits = int(e.value.hint.split()[1])
     assert e.value.hint.startswith(f"--n-ctx {fits} ")
     header = model._weights.header
-    assert room.need(header, fits, 1, 512, 1).total < have
-    assert room.need(header, 2 * fits, 1, 512, 1).total > 0.8 * have
+    assert memory.need(header, fits, 1, 512, 1).total < have
+    assert memory.need(header, 2 * fits, 1, 512, 1).total > 0.8 * have
 
 
 def test_what_is_said_to_fit_does(model: sl.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "IGNORED", 0)
-    monkeypatch.setattr(room, "available", lambda: 100 << 20)
+    monkeypatch.setattr(memory, "IGNORED", 0)
+    monkeypatch.setattr(memory, "available", lambda: 100 << 20)
     with pytest.raises(sl.ContextError) as e:
         model.session(1_000_000)
     fits = int(e.value.hint.split()[1])
@@ -68,7 +68,7 @@ def test_what_is_said_to_fit_does(model: sl.Model, monkeypatch: pytest.MonkeyPat
         model.context(1_000_000, 64)
     assert "fewer samples, beams or streams" in e.value.hint
     assert int(e.value.hint.split()[1]) < fits // 32
-    monkeypatch.setattr(room, "available", lambda: 0)
+    monkeypatch.setattr(memory, "available", lambda: 0)
     with pytest.raises(sl.ContextError) as e:
         model.session(256)
     assert "smaller model" in e.value.hint
@@ -78,9 +78,9 @@ LIMITED = """
 import os, re, resource, sys
 from pathlib import Path
 import softllama as sl
-from softllama.llama import binding, room
+from softllama.llama import library as binding, memory as room
 from tests import tiny_more
-with sl.load(tiny_more.write(Path(sys.argv[1]), sys.argv[2]), threads=1) as model:
+with sl.load(tiny_more.write(Path(sys.argv[1]), sys.argv[2]), n_threads=1) as model:
     most = room.address_space() + (1300 << 20)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     use = model.session if sys.argv[3] == "1" else lambda n: model.context(n, int(sys.argv[3]))
@@ -111,13 +111,13 @@ def test_a_context_that_is_said_to_fit_can_be_made_under_a_limit(tmp_path: Path,
 def test_near_the_limit_of_the_address_space_llama_cpp_is_not_asked(
     model: sl.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "_limits_of_process", lambda proc: iter([200 << 20]))
+    monkeypatch.setattr(memory, "_limits_of_process", lambda proc: iter([200 << 20]))
 
     def never(n: int) -> None:
         raise AssertionError
 
-    fits = room.fitting(model._weights.header, never, 2**29, 512)
-    assert 4 * room.need(model._weights.header, fits, 1, 512, 1).total < 200 << 20
+    fits = memory.fitting(model._weights.header, never, 2**29, 512)
+    assert 4 * memory.need(model._weights.header, fits, 1, 512, 1).total < 200 << 20
     assert fits > 20_000
 
 
@@ -126,7 +126,7 @@ def test_the_estimate_of_the_cells_is_what_llama_cpp_takes(n_ctx: int) -> None:
     with sl.load() as model:
         h = model._weights.header
         layers, width = h.get("{arch}.block_count"), h.tensors["blk.0.attn_k.weight"].shape[1]
-        need = room.need(h, n_ctx, 1, 512, 1)
+        need = memory.need(h, n_ctx, 1, 512, 1)
         assert need.cells == n_ctx * layers * 2 * width * 2  # keys and values in F16
         with model.session(n_ctx) as s:
             s.feed([5, 6, 7, 8])
@@ -136,17 +136,17 @@ def test_the_estimate_of_the_cells_is_what_llama_cpp_takes(n_ctx: int) -> None:
 
 def test_a_recurrent_model_needs_memory_for_sequences_and_not_for_positions(load: Callable[..., sl.Model]) -> None:
     h = load("mamba")._weights.header
-    few, many = room.need(h, 1024, 1, 512, 1), room.need(h, 2**20, 1, 512, 1)
+    few, many = memory.need(h, 1024, 1, 512, 1), memory.need(h, 2**20, 1, 512, 1)
     assert few.cells == many.cells == 0 < few.states
-    assert room.need(h, 1024, 8, 512, 1).states == 8 * few.states
+    assert memory.need(h, 1024, 8, 512, 1).states == 8 * few.states
 
 
 def test_what_is_tried_for_a_large_context_is_not_heard_by_who_listens_to_it(load: Callable[..., sl.Model]) -> None:
     model = load("mamba")
-    with binding.heard() as said, model.session(100_000):
+    with library.heard() as said, model.session(100_000):
         pass
     assert "".join(said).count("RS buffer size") == 1
-    assert binding.buffers(said) > 0
+    assert library.buffers(said) > 0
 
 
 def test_a_number_that_llama_cpp_would_cut_off_is_refused(load: Callable[..., sl.Model]) -> None:
@@ -185,7 +185,7 @@ def system(tmp_path: Path) -> Callable[..., Path]:
 @linux
 def test_free_memory_is_the_least_that_the_system_and_its_groups_allow(system: Callable[..., Path]) -> None:
     def available(root: Path) -> int | None:
-        return room.available(root / "proc", root / "sys")
+        return memory.available(root / "proc", root / "sys")
 
     root = system({"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 5000 kB\n"})
     assert available(root) == 5000 * 1024
@@ -199,13 +199,13 @@ def test_free_memory_is_the_least_that_the_system_and_its_groups_allow(system: C
         "sys/memory/memory.usage_in_bytes": "100000", "sys/memory/memory.stat": "total_inactive_file 0\n",
     })  # fmt: skip
     assert available(root) == 700_000
-    assert room.available(root / "nowhere", root / "nowhere") is None
+    assert memory.available(root / "nowhere", root / "nowhere") is None
 
 
 @linux
 def test_a_limit_on_the_address_space_counts() -> None:
     code = (
-        "import resource\nfrom softllama.llama import room\nbefore = room.available()\n"
+        "import resource\nfrom softllama.llama import memory as room\nbefore = room.available()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\nprint(before > 2 << 30 or 0, room.available())"
     )
     done = child(code)
@@ -214,10 +214,10 @@ def test_a_limit_on_the_address_space_counts() -> None:
 
 
 def test_a_model_larger_than_the_memory_is_a_note_and_no_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "available", lambda *_: 1 << 20)
-    assert room.note(1 << 10) is None
-    monkeypatch.setattr(room, "IGNORED", 1 << 19)
-    monkeypatch.setattr(room, "check", lambda *_: None)
+    monkeypatch.setattr(memory, "available", lambda *_: 1 << 20)
+    assert memory.note(1 << 10) is None
+    monkeypatch.setattr(memory, "IGNORED", 1 << 19)
+    monkeypatch.setattr(memory, "check", lambda *_: None)
     code, _, err = cli("probe", "--mix", "dog,cat", "--n-ctx", 64)
     assert code == 0
     assert "more than the 1 MB that are free" in err
@@ -335,15 +335,15 @@ def test_generations_and_probes_in_threads_equal_those_alone(model: sl.Model) ->
 
 def test_texts_of_tokens_are_right_from_many_threads(write: Callable[..., Path]) -> None:
     for _ in range(3):
-        with sl.load(write("llama"), threads=1) as m:
+        with sl.load(write("llama"), n_threads=1) as m:
             found = together(*(lambda: [m.spell(i) for i in range(m.n_vocab)] for _ in range(4)))
-            with sl.load(write("llama"), threads=1) as other:
+            with sl.load(write("llama"), n_threads=1) as other:
                 assert found == [[other.spell(i) for i in range(other.n_vocab)]] * 4
 
 
 def test_a_model_that_is_closed_while_threads_use_it_ends_them_with_a_sentence(write: Callable[..., Path]) -> None:
     for pause in (0.0, 0.01, 0.03):
-        m = sl.load(write("llama"), threads=1)
+        m = sl.load(write("llama"), n_threads=1)
 
         def use(m: sl.Model = m) -> str:
             try:
@@ -384,7 +384,7 @@ def test_a_conversation_answers_one_thread_at_a_time(model: sl.Model) -> None:
 
 
 def test_nothing_works_on_a_closed_model_and_nothing_crashes(write: Callable[..., Path]) -> None:
-    m = sl.load(write("llama"), threads=1)
+    m = sl.load(write("llama"), n_threads=1)
     s = m.session(64)
     s.feed([5])
     fork, context = s.fork(), m.context(64)
@@ -410,12 +410,12 @@ def test_nothing_works_on_a_closed_model_and_nothing_crashes(write: Callable[...
 
 def test_a_result_can_be_read_after_its_model_is_closed(write: Callable[..., Path], tmp_path: Path) -> None:
     path = Path(shutil.copy(write("llama"), tmp_path / "m.gguf"))
-    with sl.load(path, threads=1) as m:
+    with sl.load(path, n_threads=1) as m:
         texts = [m.spell(i) for i in range(m.n_vocab)]
-    with sl.load(path, threads=1) as m:
+    with sl.load(path, n_threads=1) as m:
         d = m.probe("The {} says", mix="dog,cat").next
     assert [t.text for t in d.top(50)] == [texts[t.id] for t in d.top(50)]
-    with sl.load(path, threads=1) as m:
+    with sl.load(path, n_threads=1) as m:
         d = m.probe("The {} says", mix="dog,cat").next
     path.unlink()
     with pytest.raises(sl.ModelError, match="is closed, and its file is another by now"):
@@ -432,7 +432,7 @@ def test_a_closed_context_ends_its_sessions_with_a_sentence(model: sl.Model) -> 
 
 def test_the_garbage_collector_may_take_models_and_sessions_in_any_order(write: Callable[..., Path]) -> None:
     for i in range(10):
-        m: Any = sl.load(write("llama"), threads=1)
+        m: Any = sl.load(write("llama"), n_threads=1)
         s: Any = m.session(64)
         s.feed([5])
         m.kept, s.kept, m.again = s, m.stream("The", max_tokens=3), [s.fork(), m.context(32)]
@@ -483,7 +483,7 @@ print("child", os.waitpid(pid, 0)[1])
 
 def test_a_forked_child_is_told_and_the_parent_goes_on() -> None:
     uses = "lambda: s.feed([5]), s.fork, lambda: m.tokenize('zyx'), lambda: sl.load(), m.session, s.close, m.close"
-    before = "m = sl.load(threads=2); s = m.session(64); a = s.feed([5, 6]).logits; s.truncate(0)"
+    before = "m = sl.load(n_threads=2); s = m.session(64); a = s.feed([5, 6]).logits; s.truncate(0)"
     done = child(FORK.format(before=before, uses=uses, after="print((s.feed([5, 6]).logits == a).all())"))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -506,7 +506,7 @@ def test_multiprocessing_by_fork_is_refused_with_the_way_that_works() -> None:
 import multiprocessing, softllama as sl
 def ask(_):
     try:
-        return sl.load(threads=2).probe("The {} says", mix="dog,cat").next.argmax
+        return sl.load(n_threads=2).probe("The {} says", mix="dog,cat").next.argmax
     except sl.SoftLlamaError as e:
         return e.hint
 if __name__ == "__main__":
@@ -521,8 +521,8 @@ if __name__ == "__main__":
 
 def test_divergences_in_a_forked_child_do_not_wait_for_threads_that_are_gone() -> None:
     code = """
-import os, numpy as np, softllama as sl, softllama.llama.binding
-ds = [sl.Distribution.owning(np.random.default_rng(i).normal(size=100_000).astype(np.float32), threads=2) for i in range(20)]
+import os, numpy as np, softllama as sl, softllama.llama.library
+ds = [sl.Distribution.owning(np.random.default_rng(i).normal(size=100_000).astype(np.float32), n_threads=2) for i in range(20)]
 a = [d.js(ds[0]) for d in ds]
 pid = os.fork()
 if pid == 0:

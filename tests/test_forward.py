@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 import softllama as sl
-from softllama.mixture import Mixture
+from softllama.vectors.mixture import Mixture
 
 F64 = NDArray[np.float64]
 
@@ -102,7 +102,7 @@ INPUTS: list[list[int | Mixture]] = [
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Contexts with an F32 cache and plain attention."""
-    from softllama.llama.binding import api
+    from softllama.llama.library import api
 
     default = api.llama_context_default_params
 

@@ -94,7 +94,7 @@ def test_what_fuzzing_found_is_refused(
     fuzzer = forked.Fuzzer(0, tmp_path)
     path, adapter, _ = fuzzer.write(1, name, edit(fuzzer.model(name).read_bytes()))
     with pytest.raises(sl.ModelError, match=re.escape(message)) as e:
-        sl.load(path, threads=1, lora=str(adapter) if adapter else None)
+        sl.load(path, n_threads=1, lora=str(adapter) if adapter else None)
     assert len(e.value.message) < forked.SENTENCE
 
 
@@ -103,7 +103,7 @@ def test_a_name_of_any_length_is_one_for_a_sentence(tmp_path: Path) -> None:
     data = fuzzer.model("architecture llada").read_bytes()
     for name, said in (("x" * 5000, "x" * 100 + " (llada)"), ("a\n\x1b[31mb", "a[31mb (llada)"), ("\n", "m (llada)")):
         (tmp_path / "m.gguf").write_bytes(edited(data, "general.name", 8, name.encode()))
-        with sl.load(tmp_path / "m.gguf", threads=1) as model, pytest.raises(sl.ModelError) as e:
+        with sl.load(tmp_path / "m.gguf", n_threads=1) as model, pytest.raises(sl.ModelError) as e:
             model.generate("The dog")
         assert e.value.message.startswith(f"{said} is a diffusion model")
 
@@ -111,7 +111,7 @@ def test_a_name_of_any_length_is_one_for_a_sentence(tmp_path: Path) -> None:
 def test_a_byte_token_whose_number_is_none_is_no_byte_token(tmp_path: Path) -> None:
     data = tiny.write_model(tmp_path / "m.gguf", tokenizer="spm").read_bytes()
     (tmp_path / "m.gguf").write_bytes(data.replace(b"<0xE4>", b"<0x=4>"))
-    with sl.load(tmp_path / "m.gguf", threads=1) as model:
+    with sl.load(tmp_path / "m.gguf", n_threads=1) as model:
         assert model.detokenize(model.tokenize("The dog")).strip() == "The dog"
         with pytest.raises(sl.PromptError, match="cannot encode '中'"):  # E4 B8 AD
             model.tokenize("中")
@@ -122,7 +122,7 @@ def test_a_tokenizer_that_would_not_end_is_refused(tmp_path: Path) -> None:
     data = (forked.BUNDLED / "sums-soft.gguf").read_bytes()
     (tmp_path / "m.gguf").write_bytes(edited(data, "tokenizer.ggml.model", 8, b"rwkv"))
     with (
-        sl.load(tmp_path / "m.gguf", threads=1) as model,
+        sl.load(tmp_path / "m.gguf", n_threads=1) as model,
         pytest.raises(sl.PromptError, match="single bytes are missing"),
     ):
         model.tokenize("The dog says")
@@ -131,7 +131,7 @@ def test_a_tokenizer_that_would_not_end_is_refused(tmp_path: Path) -> None:
 def test_a_tokenizer_that_gives_ids_it_does_not_have_is_refused(tmp_path: Path) -> None:
     data = tiny.write_model(tmp_path / "m.gguf", "phi3").read_bytes()
     (tmp_path / "m.gguf").write_bytes(edited(data, "tokenizer.ggml.model", 8, b"rwkv"))
-    with sl.load(tmp_path / "m.gguf", threads=1) as model:
+    with sl.load(tmp_path / "m.gguf", n_threads=1) as model:
         vars(model.tokenizer)["_endless"] = False  # which it is, for other texts
         with pytest.raises(sl.PromptError, match="cannot encode a part of"):
             model.tokenize("犬")

@@ -21,12 +21,17 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 import softllama as sl
-from softllama import chatfile, extract, generate, mixture, page, prompt, render, render_trace, trace_load
+from softllama.chat import storage
+from softllama.chat.settings import Settings
 from softllama.errors import MixtureError, PromptError, SoftLlamaError, UsageError
 from softllama.evaluate import data, results, summary
-from softllama.policy import written
-from softllama.settings import Settings
-from softllama.trace import Trace
+from softllama.generation import extract, prepare
+from softllama.policy import text as written
+from softllama.prompts import slots
+from softllama.show import console
+from softllama.trace import page, reader, view
+from softllama.trace.record import Trace
+from softllama.vectors import mixture
 from tests import traces
 
 SECONDS = 5.0  # of processor time that reading anything here may take
@@ -168,7 +173,7 @@ def test_a_policy_with_any_settings_is_read_back_from_its_written_form(d: st.Dat
 PROMPTS = TEXT | pieces("{", "}", "{}", "{{", "}}", "{a}", "{ b }", "{1}", "The ", "says")
 
 
-def template(p: prompt.Prompt) -> str:
+def template(p: slots.Prompt) -> str:
     texts = [t.replace("{", "{{").replace("}", "}}") for t in p.texts]
     return texts[0] + "".join("{" + n + "}" + t for n, t in zip(p.places, texts[1:], strict=True))
 
@@ -177,23 +182,23 @@ def template(p: prompt.Prompt) -> str:
 @example("{" * 100_000)
 @example("{a}" * 20_000)
 def test_a_prompt_is_split_at_its_places_or_refused(text: str) -> None:
-    p = reads(lambda: prompt.parse(text), PromptError)
+    p = reads(lambda: slots.parse(text), PromptError)
     if p is not None:
         assert len(p.texts) == len(p.places) + 1
-        assert prompt.parse(template(p)) == p
+        assert slots.parse(template(p)) == p
 
 
 @given(st.lists(TEXT, min_size=1, max_size=5), st.data())
 def test_a_prompt_that_is_written_is_read_back(texts: list[str], d: st.DataObject) -> None:
     names = st.just("") | st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True)
-    p = prompt.Prompt(tuple(texts), tuple(d.draw(names) for _ in texts[1:]))
-    assert prompt.parse(template(p)) == p
+    p = slots.Prompt(tuple(texts), tuple(d.draw(names) for _ in texts[1:]))
+    assert slots.parse(template(p)) == p
 
 
 @given(PROMPTS, st.lists(st.sampled_from(["", "", "a", "b", "c"]), max_size=4))
 def test_mixtures_are_given_to_places_or_refused(text: str, names: list[str]) -> None:
-    p = reads(lambda: prompt.parse(text), PromptError)
-    which = reads(lambda: prompt.assign(p, names), PromptError) if p is not None else None
+    p = reads(lambda: slots.parse(text), PromptError)
+    which = reads(lambda: slots.assign(p, names), PromptError) if p is not None else None
     if which is not None:
         assert len(which) == len(p.places)
         assert set(which) == set(range(len(names)))
@@ -320,8 +325,8 @@ def trace_records() -> list[Any]:
 def shown_everywhere(t: Trace) -> None:
     """A trace that was read can be shown, written, and read again, with the same content."""
     assert "<script" in page.page(t)
-    assert render.to_text(render_trace.trace(t, 80, None), 80)
-    again = trace_load.parse([line.encode("utf-8", "backslashreplace") for line in t.jsonl()], Path("again"))
+    assert console.to_text(view.trace(t, 80, None), 80)
+    again = reader.parse([line.encode("utf-8", "backslashreplace") for line in t.jsonl()], Path("again"))
     assert again.to_dict() == t.to_dict()
 
 
@@ -333,7 +338,7 @@ def test_a_damaged_trace_is_read_as_far_as_it_goes_or_refused(tmp_path_factory: 
         raw = bytes_damaged(d, raw)
     path = tmp_path_factory.getbasetemp() / "damaged.jsonl"
     path.write_bytes(raw)
-    t = reads(lambda: trace_load.load(path), SoftLlamaError)
+    t = reads(lambda: reader.load(path), SoftLlamaError)
     if t is not None:
         shown_everywhere(t)
 
@@ -355,7 +360,7 @@ def test_a_damaged_npz_trace_is_read_or_refused(tmp_path_factory: Any, d: st.Dat
             parts[name] = np.array(d.draw(st.lists(st.integers(0, 9), max_size=6))).astype(kind)
         with path.open("wb") as f:
             np.savez_compressed(f, **parts)
-    t = reads(lambda: trace_load.load(path), SoftLlamaError)
+    t = reads(lambda: reader.load(path), SoftLlamaError)
     if t is not None:
         shown_everywhere(t)
 
@@ -365,9 +370,9 @@ def test_a_damaged_npz_trace_is_read_or_refused(tmp_path_factory: Any, d: st.Dat
 def test_a_damaged_trace_is_fed_again_or_refused(model: sl.Model, d: st.DataObject) -> None:
     whole = [{**r, "manifest": {}} if "manifest" in r else r for r in trace_records()]
     raw = lines([damaged(d, r) if d.draw(st.integers(0, 2)) == 0 else r for r in whole])
-    t = reads(lambda: trace_load.parse(raw.split(b"\n")[:-1], Path("x")), SoftLlamaError)
+    t = reads(lambda: reader.parse(raw.split(b"\n")[:-1], Path("x")), SoftLlamaError)
     if t is not None:
-        differences = reads(lambda: generate.replay(model, t, any_model=True))
+        differences = reads(lambda: prepare.replay(model, t, any_model=True))
         assert differences is None or len(differences) == len(t.steps)
 
 
@@ -376,10 +381,10 @@ def test_a_damaged_trace_is_fed_again_or_refused(model: sl.Model, d: st.DataObje
 def test_a_damaged_conversation_is_taken_up_whole_or_not_at_all(
     model: sl.Model, tmp_path_factory: Any, d: st.DataObject
 ) -> None:
-    from softllama.conversation import Conversation
+    from softllama.chat.conversation import Conversation
 
     c = Conversation(model, system="Be kind.", max_tokens=4)
-    before = chatfile.to_dict(c)
+    before = storage.to_dict(c)
     whole = {
         **before, "mixes": {"pet": {"text": "dog:0.5,cat:0.5", "signed": True}}, "manifests": [{"model": {"name": "x"}}],
         "messages": [
@@ -390,13 +395,13 @@ def test_a_damaged_conversation_is_taken_up_whole_or_not_at_all(
     }  # fmt: skip
     path = tmp_path_factory.getbasetemp() / "conversation.json"
     path.write_text(json.dumps(damaged(d, whole)))
-    if reads(lambda: chatfile.restore(c, chatfile.read(path)) or True) is None:
-        assert {**chatfile.to_dict(c), "saved": 0} == {**before, "saved": 0}
+    if reads(lambda: storage.restore(c, storage.read(path)) or True) is None:
+        assert {**storage.to_dict(c), "saved": 0} == {**before, "saved": 0}
         return
-    kept = chatfile.to_dict(c, traces=True)
-    chatfile.write(path, kept)
-    chatfile.restore(c, chatfile.read(path))
-    assert {**chatfile.to_dict(c, traces=True), "saved": 0} == {**kept, "saved": 0}
+    kept = storage.to_dict(c, traces=True)
+    storage.write(path, kept)
+    storage.restore(c, storage.read(path))
+    assert {**storage.to_dict(c, traces=True), "saved": 0} == {**kept, "saved": 0}
 
 
 PROBLEMS = [
@@ -537,8 +542,8 @@ def test_numbers_that_are_none_are_refused_wherever_json_is_read(tmp_path: Path,
     path = tmp_path / "x.jsonl"
     header, *rest = traces.trace().jsonl()
     for text, read in (
-        ("\n".join([header.replace('"toy"', number), *rest]), trace_load.load),
-        (f'{{"kind": "conversation", "seed": {number}}}', chatfile.read),
+        ("\n".join([header.replace('"toy"', number), *rest]), reader.load),
+        (f'{{"kind": "conversation", "seed": {number}}}', storage.read),
         (f'{{"question": "x", "answer": {number}}}\n', data.load),
         (json.dumps(HEADER).replace('"m"', number) + "\n", results.read),
     ):

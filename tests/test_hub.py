@@ -20,9 +20,10 @@ from typing import IO, Any
 import pytest
 
 import softllama as sl
-from softllama import ModelError, SoftLlamaError, UsageError, hub, thinking
-from softllama.hub import facts, names, places, quants
+from softllama import ModelError, SoftLlamaError, UsageError, hub
+from softllama.hub import caches, facts, quants, resolver
 from softllama.llama import header, skim
+from softllama.prompts import thinking
 from tests import hub_server, tiny
 from tests.hub_server import COMMIT, TOKEN, Hub
 
@@ -42,7 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setattr(places, "OLLAMA_SERVICE", tmp_path / "no-service")
+    monkeypatch.setattr(caches, "OLLAMA_SERVICE", tmp_path / "no-service")
     monkeypatch.setattr(sys, "platform", "linux")
     return folder
 
@@ -85,8 +86,8 @@ def manifest(folder: Path, where: str, data: bytes | Path = b"GGUF", **layer: An
 HF = ".cache/huggingface/hub"
 
 
-def listed() -> dict[str, places.Found]:
-    return {f.name: f for f in places.all_models() if f.source != "bundled"}
+def listed() -> dict[str, caches.Found]:
+    return {f.name: f for f in caches.all_models() if f.source != "bundled"}
 
 
 # ---- layouts ---------------------------------------------------------------------------------------------------------
@@ -94,7 +95,7 @@ def listed() -> dict[str, places.Found]:
 
 def test_nothing_there_lists_the_bundled_models(home: Path) -> None:
     assert listed() == {}
-    assert {f.source for f in places.all_models()} == {"bundled"}
+    assert {f.source for f in caches.all_models()} == {"bundled"}
 
 
 def test_hugging_face(home: Path) -> None:
@@ -156,7 +157,7 @@ def test_ollama(home: Path) -> None:
 
 
 def test_ollama_elsewhere_and_the_service(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "OLLAMA_SERVICE", tmp_path / "service")
+    monkeypatch.setattr(caches, "OLLAMA_SERVICE", tmp_path / "service")
     manifest(tmp_path / "service", "registry.ollama.ai/library/a/latest")
     manifest(tmp_path / "other", "registry.ollama.ai/library/b/latest")
     assert set(listed()) == {"ollama:a:latest"}
@@ -247,7 +248,7 @@ def test_a_folder_with_one_model(tmp_path: Path, write: Write) -> None:
     put(tmp_path / "m/a.gguf", write("llama"))
     put(tmp_path / "m/mmproj-a.gguf")
     assert hub.resolve(str(tmp_path / "m")) == tmp_path / "m/a.gguf"
-    with sl.load(tmp_path / "m", threads=1) as model:
+    with sl.load(tmp_path / "m", n_threads=1) as model:
         assert model.path == str(tmp_path / "m/a.gguf")
     put(tmp_path / "m/b.gguf")
     assert hub.resolve(str(tmp_path / "m")) == tmp_path / "m"
@@ -380,7 +381,7 @@ def test_facts_of_a_model(home: Path, write: Write) -> None:
     assert (f.architecture, f.quantization, f.table, f.n_embd, f.n_layer) == ("llama", "Q4_K_M", "Q4_0", 64, 2)
     assert (f.chat_template, f.thinking, f.policy, f.takes_mixtures) == (True, "<think> </think>", "full", True)
     assert f.n_bytes == file.stat().st_size
-    with sl.load(file, threads=1) as model:
+    with sl.load(file, n_threads=1) as model:
         assert (f.n_vocab, f.title) == (model.n_vocab, model.name)
 
 
@@ -394,8 +395,8 @@ def test_tags_of_thinking_are_in_the_template_or_the_vocabulary(home: Path, writ
         "plain": "", "open": "", "seed": "<seed:think> </seed:think>",
     }  # fmt: skip
     for name in ("plain", "open", "seed", *(f"bundled:{n}" for n in ("words", "sums", "sums-soft"))):
-        with sl.load(found[name].files[0], threads=1) as model:
-            tags = thinking.find(model)
+        with sl.load(found[name].files[0], n_threads=1) as model:
+            tags = thinking.find(model.tokenizer, model.template_source)
         assert found[name].thinking == (f"{tags.open} {tags.close}" if tags else ""), name
     assert found["bundled:sums"].thinking == "<think> </think>"
 
@@ -480,7 +481,7 @@ def test_headers_are_remembered_until_the_file_changes(
 
 
 def test_a_spoilt_memory_is_no_harm(home: Path, write: Write) -> None:
-    from softllama import cache
+    from softllama.base import cache
 
     file = put(home / "Downloads/m.gguf", write("llama"))
     for entry in ({"files": [str(file)], "unknown": 1}, {"files": 3}, [], "x"):
@@ -736,13 +737,13 @@ def refused(server: Hub, home: Path, monkeypatch: pytest.MonkeyPatch, how: str) 
             monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{s.getsockname()[1]}")
     elif how == "room":
         usage = type("Usage", (), {"free": 1000})
-        monkeypatch.setattr("softllama.hub.fetch.shutil.disk_usage", lambda _: usage)
+        monkeypatch.setattr("softllama.hub.download.shutil.disk_usage", lambda _: usage)
     elif how == "full":
 
         def write(*_: Any) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("softllama.hub.fetch._Sink.write", write)
+        monkeypatch.setattr("softllama.hub.download._Sink.write", write)
     elif how == "locked":
         import fcntl
 
@@ -802,9 +803,9 @@ def test_a_file_system_without_links(server: Hub, home: Path, monkeypatch: pytes
     assert path.read_bytes() == MODEL
     assert not path.is_symlink()
     server.requests.clear()
-    from softllama.hub import fetch
+    from softllama.hub import download
 
-    assert fetch.pull("user/tiny", None) == path
+    assert download.pull("user/tiny", None) == path
     assert server.ranges() == []
 
 
@@ -844,7 +845,7 @@ assert "huggingface_hub" in sys.modules
 
 
 def test_names_only_need_no_llama_cpp_and_no_library(home: Path) -> None:
-    code = "import sys; from softllama import hub; from softllama.hub import places; places.all_models(); print(*sys.modules)"
+    code = "import sys; from softllama import hub; from softllama.hub import caches; caches.all_models(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"llama_cpp", "numpy", "huggingface_hub", "rich"} & set(loaded)
 
@@ -852,9 +853,9 @@ def test_names_only_need_no_llama_cpp_and_no_library(home: Path) -> None:
 def test_one_home_for_the_library() -> None:
     package = Path(sl.__file__).parent
     users = [p for p in package.rglob("*.py") if "import huggingface_hub" in p.read_text("utf-8")]
-    assert users == [package / "hub" / "fetch.py"]
+    assert users == [package / "hub" / "download.py"]
 
 
 def test_names_split_repo() -> None:
-    assert names.split_repo("hf:user/repo-GGUF:Q4_K_M") == ("user/repo-GGUF", "Q4_K_M")
-    assert names.split_repo("user/repo") == ("user/repo", None)
+    assert resolver.split_repo("hf:user/repo-GGUF:Q4_K_M") == ("user/repo-GGUF", "Q4_K_M")
+    assert resolver.split_repo("user/repo") == ("user/repo", None)

@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 import softllama as sl
-from softllama import branch
+from softllama.engine import branches
 from softllama.llama.context import N_BATCH
-from softllama.mixture import Mixture
+from softllama.vectors.mixture import Mixture
 from tests import tiny
 from tests.conftest import shared_model
 
@@ -80,12 +80,12 @@ def test_one_hot_is_token_where_type_and_architecture_meet(load: Load, arch: str
 
 @pytest.mark.parametrize("quantization", ["f32", "q8_0", "q4_0"])
 def test_one_hot_is_token_on_stories260k(quantization: str) -> None:
-    with sl.load(shared_model(f"stories260K-{quantization}.gguf"), threads=1) as model:
+    with sl.load(shared_model(f"stories260K-{quantization}.gguf"), n_threads=1) as model:
         assert_one_hot_is_token(model, [1, 403, 407, 261, 378, 309])
 
 
 def test_one_hot_is_token_with_several_threads(write: Callable[..., Path]) -> None:
-    with sl.load(write("llama"), threads=2) as model:
+    with sl.load(write("llama"), n_threads=2) as model:
         assert_one_hot_is_token(model)
 
 
@@ -234,7 +234,7 @@ def test_truncating_behind_a_sliding_window(load: Load, arch: str) -> None:
         t.feed(ids[:20])
         assert np.array_equal(s.feed([4, MIX]).logits, t.feed([4, MIX]).logits)
     tails: list[list[Item]] = [[i, *ids[:30]] for i in range(100)]  # several batches: the first sequence goes back
-    results = branch.run(model, ids[:20], tails)
+    results = branches.run(model, ids[:20], tails)
     with model.session(n_ctx=128) as s:
         s.feed(ids[:20])
         want = s.feed([Mixture.one_hot(99), *ids[:30]]).logits
@@ -288,14 +288,14 @@ def test_branches_are_their_tails_alone(load: Load, arch: str) -> None:
     model = load(arch)
     prefix = [1, 40, 9]
     tails: list[list[Item]] = [[Mixture.one_hot(i), 5] for i in (3, 40, 77, 100)] + [[MIX, 5]]
-    together = [b.next.logits for b in branch.run(model, prefix, tails)]
-    backwards = [b.next.logits for b in branch.run(model, prefix, tails[::-1])][::-1]
+    together = [b.next.logits for b in branches.run(model, prefix, tails)]
+    backwards = [b.next.logits for b in branches.run(model, prefix, tails[::-1])][::-1]
     scale = np.abs(together[0]).max()
     for i, tail in enumerate(tails):
         assert np.array_equal(together[i], backwards[i])
         alone = logits(model, prefix, tail)
         assert np.abs(together[i] - alone).max() <= 5e-3 * scale
-    by_id = branch.run(model, prefix, [[3, 5], [40, 5], [77, 5], [100, 5], [MIX, 5]])
+    by_id = branches.run(model, prefix, [[3, 5], [40, 5], [77, 5], [100, 5], [MIX, 5]])
     for a, b in zip(together, by_id, strict=True):
         assert np.array_equal(a, b.next.logits)
 
@@ -304,12 +304,12 @@ def test_branches_are_their_tails_alone(load: Load, arch: str) -> None:
 def test_more_branches_than_go_at_once(load: Load, arch: str) -> None:
     model = load(arch)
     tails: list[list[Item]] = [[Mixture([40, 111], [1 - a, a]), 5] for a in np.linspace(0, 1, 150)]
-    results = branch.run(model, [7, 8, 9], tails, steps=3, continued=2)
+    results = branches.run(model, [7, 8, 9], tails, steps=3, continued=2)
     assert len(results) == 150
-    again = branch.run(model, [7, 8, 9], tails)
+    again = branches.run(model, [7, 8, 9], tails)
     for a, b in zip(results, again, strict=True):
         assert np.array_equal(a.next.logits, b.next.logits)
-    ends = branch.run(model, [7, 8, 9], [tails[0], tails[-1]])
+    ends = branches.run(model, [7, 8, 9], [tails[0], tails[-1]])
     scale = np.abs(ends[0].next.logits).max()
     assert np.abs(results[0].next.logits - ends[0].next.logits).max() <= 5e-3 * scale
     assert np.abs(results[-1].next.logits - ends[1].next.logits).max() <= 5e-3 * scale
@@ -319,7 +319,7 @@ def test_more_branches_than_go_at_once(load: Load, arch: str) -> None:
 @pytest.mark.parametrize("arch", ["llama", "qwen2vl", "mamba", "lfm2"])
 def test_continuations_are_greedy(load: Load, arch: str) -> None:
     model = load(arch)
-    (b,) = branch.run(model, [7, 8], [[MIX]], steps=6)
+    (b,) = branches.run(model, [7, 8], [[MIX]], steps=6)
     with model.session(n_ctx=64) as s:
         d = s.feed([7, 8])
         d = s.feed([MIX])
@@ -336,13 +336,13 @@ def test_a_long_tail_goes_through_in_pieces(load: Load) -> None:
     """More rows than one batch holds, for several branches at once and for a single one."""
     model = load("llama", n_ctx=2048)
     body = [int(i) for i in np.random.default_rng(3).integers(0, model.n_vocab, 700)]
-    (alone,) = branch.run(model, [1], [[MIX, *body]])
+    (alone,) = branches.run(model, [1], [[MIX, *body]])
     with model.session(n_ctx=1024) as s:
         s.feed([1])
         truth = s.feed([MIX, *body]).logits
     assert np.abs(alone.next.logits - truth).max() <= 1e-2 * np.abs(truth).max()
-    two = branch.run(model, [1], [[MIX, *body[:300]], [40, *body[:300]], [111, *body[:300]]])
-    one = branch.run(model, [1], [[40, *body[:300]]])
+    two = branches.run(model, [1], [[MIX, *body[:300]], [40, *body[:300]], [111, *body[:300]]])
+    one = branches.run(model, [1], [[40, *body[:300]]])
     assert np.abs(two[1].next.logits - one[0].next.logits).max() <= 1e-2 * np.abs(truth).max()
 
 
@@ -356,14 +356,14 @@ def test_an_attention_adapter_changes_logits_and_keeps_the_identity(
     plain = logits(load("llama"), SEQUENCE)
     seen = {}
     for scale in (0.0, 0.5, 1.0):
-        with sl.load(write("llama"), threads=1, lora=(str(adapter), scale)) as model:
+        with sl.load(write("llama"), n_threads=1, lora=(str(adapter), scale)) as model:
             assert model.lora == [(str(adapter), scale)]
             assert_one_hot_is_token(model)
             seen[scale] = logits(model, SEQUENCE)
     assert np.abs(seen[0.0] - plain).max() <= 1e-5
     assert np.abs(seen[1.0] - plain).max() > 1e-2
     assert np.abs(seen[1.0] - seen[0.5]).max() > 1e-2
-    with sl.load(write("llama"), threads=1, lora=[str(adapter), (str(adapter), 0.5)]) as model:
+    with sl.load(write("llama"), n_threads=1, lora=[str(adapter), (str(adapter), 0.5)]) as model:
         assert [s for _, s in model.lora] == [1.0, 0.5]
 
 
@@ -390,12 +390,13 @@ def test_calibration_is_remembered_per_file(write: Callable[..., Path], tmp_path
 def test_a_damaged_cache_is_measured_again(
     rubbish: str, write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from softllama import cache, calibration
-    from softllama.llama import binding
+    from softllama.base import cache
+    from softllama.engine import calibration
+    from softllama.llama import library
 
     monkeypatch.setenv("SOFTLLAMA_CACHE", str(tmp_path))
     path = write("gemma3")
-    key = cache.file_key([path], f"calibration {calibration.FORMAT}", binding.build(), "False")
+    key = cache.file_key([path], f"calibration {calibration.FORMAT}", library.build(), "False")
     (tmp_path / "calibration.json").write_text(rubbish.replace("key", key))
     with sl.load(path) as model:
         assert model.calibration.multiplier == 8
@@ -416,7 +417,7 @@ def test_a_table_that_would_fit_no_multiplier_is_refused(
     load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, write: Callable[..., Path]
 ) -> None:
     """Were llama.cpp to scale by something else, no candidate would agree."""
-    from softllama import calibration
+    from softllama.engine import calibration
 
     def none_fits(weights: Any) -> list[tuple[float, str]]:
         return [(0.5, "0.5"), (2.0, "2")]

@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 import softllama as sl
-from softllama import kernels
 from softllama._shim import lib
 from softllama.errors import MixtureError, ModelError, SoftLlamaError
-from softllama.kernels import Rows
-from softllama.llama import binding  # which tells the kernels of llama.cpp's OpenMP
+from softllama.llama import library  # which tells the kernels of llama.cpp's OpenMP
+from softllama.vectors import kernels
+from softllama.vectors.kernels import Rows
 from tests import tiny
 
 WITH_KERNEL = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0")
@@ -41,7 +41,7 @@ def table(kind: str, n_embd: int, n_rows: int = N_ROWS) -> tuple[Rows, NDArray[n
     """Random rows of a type, and what ggml reads in them."""
     values = np.random.default_rng([5, n_embd]).standard_normal((n_rows, n_embd)).astype(np.float32)
     number = gguf.GGMLQuantizationType[kind].value
-    t = binding.table_type(number)
+    t = library.table_type(number)
     data = tiny.quantize(values, kind).view(np.uint8).reshape(n_rows, -1)
     read = gguf.quants.dequantize(data, gguf.GGMLQuantizationType(number)) if kind != "F32" else values
     return Rows(data, n_embd, t.block, t.to_float, number), read.astype(np.float64)
@@ -240,7 +240,7 @@ def everything(z: NDArray[np.float32], threads: int) -> tuple[Any, ...]:
     _, one, best, p = kernels.summary(z, threads)
     return (
         high, at, s, ids.tobytes(), w.tobytes(), left, one, list(best), list(p), kernels.softmax(z).tobytes(),
-        kernels.top(z, 99).tobytes(), kernels.js(z, z[::-1], threads=threads),
+        kernels.top(z, 99).tobytes(), kernels.js(z, z[::-1], n_threads=threads),
         kernels.js_two([z, z + 1, z * 2], [1.0, 2.0, 3.0], [z, z - 3], [1.0, 0.5], threads).tobytes(),
         *(kernels.sample(z, high, u, 0.7) for u in (0.1, 0.5, 0.99)),
     )  # fmt: skip
@@ -248,7 +248,7 @@ def everything(z: NDArray[np.float32], threads: int) -> tuple[Any, ...]:
 
 def test_threads_are_those_of_llama_cpp() -> None:
     """Others would wait for a processor on which these still spin: seen only as lost time, so it is asked for here."""
-    theirs = hasattr(binding.lib, "GOMP_parallel")
+    theirs = hasattr(library.lib, "GOMP_parallel")
     assert bool(kernels._team(2)) == theirs  # none, or none but theirs, for passes over logits
     assert kernels._team(2, True).run == (kernels._openmp if theirs else kernels.ffi.addressof(lib, "softmix_spawn"))
     assert not kernels._team(1, True)
@@ -273,7 +273,7 @@ def test_the_number_of_threads_changes_no_bit_of_a_pass(n: int, monkeypatch: pyt
 
 def test_an_instruction_set_that_is_not_there_is_an_error() -> None:
     for name in ("avx9000", next((n for n in ("neon", "avx512", "avx2") if n not in RUNS), "sse")):
-        code = "from softllama import kernels; kernels.top([1.0], 1)"
+        code = "from softllama.vectors import kernels; kernels.top([1.0], 1)"
         run = subprocess.run(
             [sys.executable, "-c", code], env={"SOFTLLAMA_ISA": name, "PATH": ""}, capture_output=True, text=True
         )

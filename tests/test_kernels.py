@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from softllama import kernels
 from softllama._shim import ffi, lib
 from softllama.errors import SoftLlamaError
-from softllama.kernels import Rows
-from softllama.mixture import Mixture, blend
+from softllama.vectors import kernels
+from softllama.vectors.kernels import Rows
+from softllama.vectors.mixture import Mixture, blend
 
 SIZES = [1, 2, 3, 17, 256, 2047, 2048, 2049, 5003, 1 << 20]
 LN2 = float(np.log(2))

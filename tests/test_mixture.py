@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from softllama.errors import MixtureError
-from softllama.mixture import TOLERANCE, MixSpec, Mixture, Part, blend, parse
+from softllama.vectors.mixture import TOLERANCE, MixSpec, Mixture, Part, blend, parse
 
 INF, NAN = float("inf"), float("nan")
 

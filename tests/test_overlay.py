@@ -16,10 +16,11 @@ import pytest
 from numpy.typing import NDArray
 
 import softllama as sl
-from softllama import branch, calibration, decode
+from softllama.engine import branches, calibration
+from softllama.engine.lens import Readout
+from softllama.generation import loop
 from softllama.llama.context import Context
-from softllama.llama.readout import Readout
-from softllama.mixture import Mixture
+from softllama.vectors.mixture import Mixture
 from tests import tiny, tiny_special
 from tests.test_identity import MIX, SEQUENCE, assert_one_hot_is_token, logits, one_hot
 
@@ -58,7 +59,7 @@ def special(path: Special) -> Callable[..., sl.Model]:
     def make(name: str, **options: Any) -> sl.Model:
         p = path(name, **options)
         if p not in known:
-            known[p] = sl.load(p, threads=1)
+            known[p] = sl.load(p, n_threads=1)
         return known[p]
 
     return make
@@ -89,7 +90,7 @@ def test_relatives_that_embedding_batches_serve_are_left_to_them(special: Callab
 
 
 def test_how_is_remembered_and_in_the_manifest(path: Special) -> None:
-    with sl.load(path("gemma3n"), threads=1) as first, sl.load(path("gemma3n"), threads=1) as again:
+    with sl.load(path("gemma3n"), n_threads=1) as first, sl.load(path("gemma3n"), n_threads=1) as again:
         assert again.calibration.remembered
         assert again.calibration.nodes == first.calibration.nodes == ("embd", "inp_per_layer_selected")
         made = again.generate([4, 5], policy="full", max_tokens=2).manifest["calibration"]
@@ -119,7 +120,7 @@ def test_a_node_of_which_nothing_comes_is_not_taken(
 def test_a_node_of_another_shape_is_an_error(special: Callable[..., sl.Model]) -> None:
     model = special("glm4")
     for node, words in ((("embd", 48), "another shape"), (("nothing", 64), 'no node "nothing"')):
-        context = Context(model._weights, 64, threads=1, nodes=[node])
+        context = Context(model._weights, 64, n_threads=1, nodes=[node])
         with pytest.raises(sl.ContextError, match=words):
             context.decode([0, 0], [0, 1], [False, True])
         context.cut(0, 0)
@@ -152,7 +153,7 @@ def test_a_mixture_is_a_token_whose_rows_are_mixed_in_the_file(special: Callable
         replaced[tensor] = rows
     file = Path(model.path).with_name(f"{name}-replaced.gguf")
     tiny_special.write(file, name, tied=False, replace=replaced)
-    with sl.load(file, threads=1) as other:
+    with sl.load(file, n_threads=1) as other:
         for ids in ([40, 7, 9], [7, 40, 9], [7, 9, 40], [40, 9, 40]):
             want = logits(other, ids)
             got = logits(model, [mixture if i == 40 else i for i in ids])
@@ -274,7 +275,7 @@ def test_forks_and_truncation(special: Callable[..., sl.Model], name: str) -> No
 def test_branches_are_their_tails_alone(special: Callable[..., sl.Model], name: str) -> None:
     model = special(name)
     tails: list[Sequence[int | Mixture]] = [[i, 5] for i in (3, 40, 77)] + [[MIX, 5]]
-    for tail, b in zip(tails, branch.run(model, [1, 40, 9], tails), strict=True):
+    for tail, b in zip(tails, branches.run(model, [1, 40, 9], tails), strict=True):
         alone = logits(model, [1, 40, 9], tail)
         assert np.abs(b.next.logits - alone).max() <= 5e-3 * np.abs(alone).max()
 
@@ -327,7 +328,7 @@ def test_rows_of_hidden_states_and_noise(name: str, tmp_path: Path) -> None:
     is looked up beside the embedding is the readout's.
     """
     spec = tiny_special.SPECIAL | tiny.ARCHS
-    with sl.load(tiny.write_model(tmp_path / "m.gguf", spec[name].name or name, spec=spec[name]), threads=1) as model:
+    with sl.load(tiny.write_model(tmp_path / "m.gguf", spec[name].name or name, spec=spec[name]), n_threads=1) as model:
         e = table(model.path, "token_embd.weight").astype(np.float64)
         for i, other in model._weights.substitutes.items():
             e[i] = e[other]
@@ -342,7 +343,7 @@ def test_rows_of_hidden_states_and_noise(name: str, tmp_path: Path) -> None:
             (g, SimpleNamespace(mixture=Mixture.one_hot(7), hidden=False, noise=0.5), None),
         ]
         context = model.context(64, 3)
-        decode.fill(model, context, steps)
+        loop.fill(model, context, steps)
         row, state, noisy = context.rows[:3, : model.n_embd].astype(np.float64)
         norm = np.linalg.norm(e, axis=1).mean()
         np.testing.assert_allclose(row, times * e[7], rtol=1e-5)
@@ -363,12 +364,12 @@ def test_hidden_states_of_another_width_are_refused(special: Callable[..., sl.Mo
 
 @pytest.mark.parametrize("name", ["gemma3n", "deepseek4", "qwen4exp"])
 def test_streams_and_searches_run(special: Callable[..., sl.Model], name: str) -> None:
-    from softllama import generate, search
+    from softllama.generation import prepare, search
 
     model = special(name)
-    options = generate.Options(policy="full", max_tokens=4, seed=1)
-    made = [generate.prepare(model, [40, 7, i], options) for i in (9, 10, 11, 12)]
-    for _ in decode.run(model, made, at_once=2):
+    options = prepare.Options(policy="full", max_tokens=4, seed=1)
+    made = [prepare.prepare(model, [40, 7, i], options) for i in (9, 10, 11, 12)]
+    for _ in loop.run(model, made, at_once=2):
         pass
     for g, i in zip(made, (9, 10, 11, 12), strict=True):
         alone = model.generate([40, 7, i], policy="full", max_tokens=4, seed=1)
@@ -411,7 +412,7 @@ def test_calibration_keeps_its_fields_through_json() -> None:
 
 
 def adapted(file: Path, lora: Any) -> sl.Model:
-    return sl.load(file, threads=1, lora=lora)
+    return sl.load(file, n_threads=1, lora=lora)
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "Q8_0"])
@@ -423,7 +424,7 @@ def test_an_adapter_of_the_embedding_is_mixed_in(arch: str, dtype: str, tmp_path
     adapter = tiny.write_adapter(
         tmp_path / "a.gguf", arch=arch, tensor="token_embd.weight", shape=(64, 325), rank=32, alpha=2.0, dtype=dtype
     )
-    with sl.load(file, threads=1) as model:
+    with sl.load(file, n_threads=1) as model:
         plain, row = logits(model, SEQUENCE), model.embed(MIX)
     with adapted(file, (str(adapter), 0.5)) as model:
         truth = logits(model, SEQUENCE)
@@ -445,7 +446,7 @@ def test_two_adapters_add_up(tmp_path: Path) -> None:
     paths = [tmp_path / "a.gguf", tmp_path / "b.gguf"]
     for p in paths:
         tiny.write_adapter(p, tensor="token_embd.weight", shape=(64, 325))
-    with sl.load(file, threads=1) as model:
+    with sl.load(file, n_threads=1) as model:
         e = model.embed(MIX)
     with adapted(file, [str(paths[0])]) as model:
         one = model.embed(MIX) - e
@@ -480,7 +481,7 @@ def test_adapters_that_llama_cpp_reads_otherwise_are_refused(arch: str, dtype: s
     with pytest.raises(sl.ModelError, match="cannot take mixtures") as e:
         adapted(file, str(adapter))
     assert "merge it" in e.value.hint
-    with adapted(file, (str(adapter), 0.0)) as off, sl.load(file, threads=1) as model:
+    with adapted(file, (str(adapter), 0.0)) as off, sl.load(file, n_threads=1) as model:
         assert np.array_equal(logits(off, [7, MIX, 9]), logits(model, [7, MIX, 9]))
 
 
@@ -497,7 +498,7 @@ def test_diffusion_models_are_probed_at_a_masked_position(
     model = special(name, extra={**MASKED, "diffusion.shift_logits": shift})
     assert model.diffusion
     tails: list[list[int | Mixture]] = [[Mixture.one_hot(40), 9], [40, 9], [MIX, 9], [111, 9]]
-    got = [b.next.logits for b in branch.run(model, [3, 4], tails)]
+    got = [b.next.logits for b in branches.run(model, [3, 4], tails)]
     context = model.context_without_order(8, n_batch=8, n_outputs=8)
     for ids, z in (([3, 4, 40, 9, 300], got[0]), ([3, 4, 111, 9, 300], got[3])):
         want = context.decode([0] * 5, range(5), [True] * 5, ids)[3 if shift else 4]
@@ -519,8 +520,8 @@ def test_diffusion_models_see_what_is_behind(special: Callable[..., sl.Model]) -
 def test_many_sequences_of_a_diffusion_model(special: Callable[..., sl.Model]) -> None:
     model = special("dream", extra=MASKED)
     tails: list[list[int | Mixture]] = [[Mixture([40, 111], [1 - a, a]), 5] for a in np.linspace(0, 1, 70)]
-    results = branch.run(model, [7, 8], tails)
-    alone = branch.run(model, [7, 8], tails[-1:])
+    results = branches.run(model, [7, 8], tails)
+    alone = branches.run(model, [7, 8], tails[-1:])
     assert len(results) == 70
     scale = np.abs(alone[0].next.logits).max()
     assert np.abs(results[-1].next.logits - alone[0].next.logits).max() <= 5e-3 * scale

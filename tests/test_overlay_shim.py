@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama.overlay import FUNCTIONS, MOST, Overlay
+from softllama.llama.overlay import FUNCTIONS, MOST, Overlay
 
 NAME = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 ELEMENTS = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from softllama import policy
-from softllama.distribution import Distribution
-from softllama.mixture import Mixture
 from softllama.policy import filters
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.mixture import Mixture
 
 RNG = np.random.default_rng(2024)
 DISTRIBUTIONS = [Distribution(RNG.normal(size=n) * s) for n in (1, 2, 20, 1000) for s in (0.5, 2, 6)]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from softllama import policy
-from softllama.distribution import Distribution
-from softllama.mixture import Mixture
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.mixture import Mixture
 
 NEWLINE, OPEN, CLOSE, N = 8, 9, 10, 12
 

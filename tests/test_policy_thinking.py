@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from softllama import policy
-from softllama.distribution import Distribution
 from softllama.errors import UsageError
-from softllama.mixture import Mixture
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.mixture import Mixture
 
 CLOSE = 9
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from softllama import policy
-from softllama.distribution import Distribution
 from softllama.errors import SoftLlamaError
-from softllama.mixture import Mixture
 from softllama.policy import filters
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.mixture import Mixture
 
 SETTINGS = [
     {"temperature": 0.6, "top_k": 30, "top_p": 0.95, "min_p": 0.001},

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama.branch import BRANCHES, BRANCHES_RECURRENT
-from softllama.distribution import Distribution
-from softllama.mixture import Mixture
-from softllama.probe import MAX_BASELINES, ProbeResult
-from softllama.sweep import Sweep, crossing, sharpness
+from softllama.engine.branches import BRANCHES, BRANCHES_RECURRENT
+from softllama.probe.result import MAX_BASELINES, ProbeResult
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.mixture import Mixture
+from softllama.vectors.sweep import Sweep, crossing, sharpness
 from tests import tiny
 
 Load = Callable[..., sl.Model]
@@ -138,7 +138,7 @@ def test_baselines_are_bounded_and_say_what_they_cover(load: Load) -> None:
 
 
 def test_the_heaviest_combinations_are_found(load: Load) -> None:
-    from softllama import probe
+    from softllama.probe import result as probe
 
     class Part:
         def __init__(self, weight: float) -> None:
@@ -451,14 +451,14 @@ def test_the_manifest_says_how(model: Model) -> None:
     m = model.probe("The {}", "dog:1,cat:1", normalize=True, n_top=3).manifest
     assert set(m) >= {
         "softllama", "llama_cpp", "numpy", "python", "system", "created", "model", "calibration", "device", "device_reason",
-        "threads", "n_ctx", "seed", "arguments",
+        "n_threads", "n_ctx", "seed", "arguments",
     }  # fmt: skip
     assert m["softllama"] == sl.__version__
     assert m["model"]["sha256"] == hashlib.sha256(Path(model.path).read_bytes()).hexdigest()
     assert m["model"]["bytes"] == Path(model.path).stat().st_size
     assert (m["model"]["architecture"], m["model"]["table"]) == ("llama", "F32")
     assert m["calibration"]["multiplier"] == 1
-    assert m["threads"] == 1
+    assert m["n_threads"] == 1
     assert m["arguments"]["normalize"] is True
     assert m["arguments"]["mix"] == ["dog:1,cat:1"]
     assert m["arguments"]["top"] == 3

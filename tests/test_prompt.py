@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 import softllama as sl
-from softllama import mixture as mx
-from softllama import vocab
 from softllama.errors import PromptError
-from softllama.prompt import Prompt, assign, parse
+from softllama.prompts import words
+from softllama.prompts.slots import Prompt, assign, parse
+from softllama.vectors import mixture as mx
 
 Load = Callable[..., sl.Model]
 
@@ -108,13 +108,13 @@ def test_what_does_not_fit(text: str, names: list[str], message: str, hint: str)
 def spell(model: sl.Model, text: str, word: str) -> list[str]:
     """Pieces of the prompt with the mixture's token in its place."""
     prompt = parse(text)
-    e = vocab.encode(prompt, model.tokenizer)
+    e = words.encode(prompt, model.tokenizer)
     out = []
     for t in e.items:
         if t >= 0:
             out.append(model.spell(t))
         else:
-            m = vocab.resolve(mx.parse(word), model.tokenizer, space=e.spaces[~t], lead=e.leads[~t]).mixture
+            m = words.resolve(mx.parse(word), model.tokenizer, space=e.spaces[~t], lead=e.leads[~t]).mixture
             out.append("*" + model.spell(m.heaviest))
     return out
 
@@ -129,15 +129,15 @@ def test_the_prompt_with_a_word_is_tokenized_as_that_text(load: Load, tokenizer:
     """What the mixture's place gives "dog" is what the tokenizer gives the whole text, wherever both can agree."""
     model = load("llama", tokenizer=tokenizer)
     prompt = parse(text)
-    e = vocab.encode(prompt, model.tokenizer)
+    e = words.encode(prompt, model.tokenizer)
     place = e.items[e.first_place]
-    dog = vocab.resolve(
+    dog = words.resolve(
         mx.parse("dog"),
         model.tokenizer,
         space=e.spaces[~place],
         lead=e.leads[~place],
     ).mixture
-    fed = [m.heaviest if isinstance(m, sl.Mixture) else m for m in vocab.items_with(e, [dog])]
+    fed = [m.heaviest if isinstance(m, sl.Mixture) else m for m in words.items_with(e, [dog])]
     assert fed == model.tokenize(prompt.filled(["dog"]), bos=True)
 
 
@@ -152,9 +152,9 @@ def test_the_space_before_a_place_belongs_to_the_word(load: Load) -> None:
 def test_bos_comes_once(load: Load) -> None:
     model = load("llama")
     for text in ("The {}", "<|bos|>The {}"):
-        e = vocab.encode(parse(text), model.tokenizer)
+        e = words.encode(parse(text), model.tokenizer)
         assert [model.spell(t) for t in e.items if t >= 0].count("<|bos|>") == 1
-    e = vocab.encode(parse("The {}"), model.tokenizer, bos=False)
+    e = words.encode(parse("The {}"), model.tokenizer, bos=False)
     assert model.spell(e.items[0]) == "The"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import softllama as sl
 from softllama import Mixture
-from softllama.llama.readout import Readout
+from softllama.engine.lens import Readout
 
 
 @pytest.mark.parametrize("arch", ["llama", "gemma3", "gemma2", "granite", "qwen3", "lfm2", "qwen35", "mamba"])

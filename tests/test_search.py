@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama import decode, generate, search
-from softllama.decode import FORCED, HARD, Cost
-from softllama.llama.binding import api
-from softllama.search import Samples, beam, beams, best_of, self_consistency, vote
-from softllama.trace import load as load_trace
+from softllama.generation import beams, loop, prepare, search, state
+from softllama.generation.cost import Cost
+from softllama.generation.search import Samples, beam, best_of, self_consistency, vote
+from softllama.llama.library import api
+from softllama.prompts.thinking import Tags
+from softllama.trace.record import load as load_trace
+from softllama.trace.step import FORCED, HARD
 
 from . import tiny
 from .conftest import shared_model
@@ -33,7 +35,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], sl
     def make(seed: int) -> sl.Model:
         if seed not in known:
             path = tiny.write_model(folder / f"{seed}.gguf", tokenizer="none", tied=False, seed=seed)
-            known[seed] = sl.load(path, threads=1)
+            known[seed] = sl.load(path, n_threads=1)
             known[seed].tokenizer.is_eog = lambda token: token == 3  # type: ignore[method-assign]
         return known[seed]
 
@@ -63,7 +65,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def stories() -> Iterator[sl.Model]:
-    with sl.load(shared_model("stories260K-f32.gguf"), threads=1) as m:
+    with sl.load(shared_model("stories260K-f32.gguf"), n_threads=1) as m:
         yield m
 
 
@@ -85,7 +87,7 @@ def read_again(model: sl.Model, t: sl.Trace) -> float:
             if x.mode != FORCED:
                 total += log_softmax(d)[x.token]
             d = s.feed(x.token)
-        if t.stop_reason == decode.EOG:
+        if t.stop_reason == state.EOG:
             total += max(log_softmax(d)[i] for i in range(model.n_vocab) if model.is_eog(i))
     return total
 
@@ -104,7 +106,7 @@ def test_one_beam_is_greedy(load: Callable[..., sl.Model], arch: str) -> None:
         assert found.best.text == greedy.text
         assert len(found.hypotheses) == 1
         assert found.cost.evaluated == greedy.evaluated
-        if greedy.stop_reason != decode.EOG:
+        if greedy.stop_reason != state.EOG:
             assert found.best.logp == pytest.approx(sum(s.logp for s in greedy.steps), abs=1e-9)
 
 
@@ -116,7 +118,7 @@ def test_one_beam_is_greedy_where_generations_end(few: Callable[[int], sl.Model]
         found = beam(m, [first], beams=1, max_tokens=12)
         assert tokens(found.trace) == tokens(greedy)
         assert found.trace.stop_reason == greedy.stop_reason
-        assert found.best.finished == (greedy.stop_reason == decode.EOG)
+        assert found.best.finished == (greedy.stop_reason == state.EOG)
 
 
 def test_one_beam_is_greedy_for_200_tokens(stories: sl.Model) -> None:
@@ -233,7 +235,7 @@ def test_scores_of_texts_that_end(few: Callable[[int], sl.Model]) -> None:
         m = few(seed)
         for h in beam(m, [1], beams=3, max_tokens=10).hypotheses:
             ended += h.finished
-            assert h.finished == (h.trace.stop_reason == decode.EOG)
+            assert h.finished == (h.trace.stop_reason == state.EOG)
             assert h.length == len(h.tokens) + h.finished
             assert h.logp == pytest.approx(read_again(m, h.trace), abs=1e-4)
     assert ended > 4
@@ -256,12 +258,12 @@ def test_forced_tags_are_no_choice(load: Callable[..., sl.Model]) -> None:
 def test_ending_a_thinking_block_counts_once(few: Callable[[int], sl.Model]) -> None:
     """The end of generation while thinking and the closing tag itself make one hypothesis, not two."""
     m = few(3)
-    tags = decode.Tags("", "#2", (), (2,))
-    options = generate.Options(policy="greedy", max_tokens=3)
-    g = generate.prepare(m, [1], options)
+    tags = Tags("", "#2", (), (2,))
+    options = prepare.Options(policy="greedy", max_tokens=3)
+    g = prepare.prepare(m, [1], options)
     g.policy, g.tags, g.thinking = sl.policy.as_policy(beams._follow), tags, True
     ended = beams._search(m, g, 8, 1.0, None, Cost())
-    texts = [tokens(generate.record(m, b.g)) for b in ended]
+    texts = [tokens(prepare.record(m, b.g)) for b in ended]
     assert len(set(texts)) == len(texts)
     assert any(2 in t for t in texts)
 
@@ -421,9 +423,9 @@ def test_a_shared_prompt_changes_nothing(load: Callable[..., sl.Model], arch: st
     m = load(arch, tied=False)
     prompts = [PROMPT, PROMPT, PROMPT, "a", "The cat", "The cat", PROMPT]
     alone = [m.generate(p, policy=policy, max_tokens=8, seed=i) for i, p in enumerate(prompts)]
-    gs = [generate.prepare(m, p, generate.Options(policy=policy, max_tokens=8, seed=i)) for i, p in enumerate(prompts)]
+    gs = [prepare.prepare(m, p, prepare.Options(policy=policy, max_tokens=8, seed=i)) for i, p in enumerate(prompts)]
     cost = Cost()
-    for _ in decode.run(m, gs, cost=cost):
+    for _ in loop.run(m, gs, cost=cost):
         pass
     for g, a in zip(gs, alone, strict=True):
         assert [s.token for s in g.steps] == list(tokens(a))
@@ -439,9 +441,9 @@ def test_a_shared_prompt_side_by_side(load: Callable[..., sl.Model], arch: str) 
     m = load(arch, tied=False)
     prompts = [PROMPT, PROMPT, "a", "a", PROMPT, "The cat", "The cat", "The cat", "The cat"]
     lengths = [3, 9, 1, 7, 0, 8, 2, 6, 4]
-    options = [generate.Options(policy="sample:temperature=2", max_tokens=k, seed=i) for i, k in enumerate(lengths)]
-    gs = [generate.prepare(m, p, o) for p, o in zip(prompts, options, strict=True)]
-    for _ in decode.run(m, gs, at_once=3):
+    options = [prepare.Options(policy="sample:temperature=2", max_tokens=k, seed=i) for i, k in enumerate(lengths)]
+    gs = [prepare.prepare(m, p, o) for p, o in zip(prompts, options, strict=True)]
+    for _ in loop.run(m, gs, at_once=3):
         pass
     for g, p, o in zip(gs, prompts, options, strict=True):
         alone = m.generate(p, policy=o.policy, max_tokens=o.max_tokens, seed=o.seed)

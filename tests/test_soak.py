@@ -45,10 +45,10 @@ def test_models_and_sessions_that_are_closed_or_forgotten_leave_no_maps_files_or
         return len(os.listdir("/proc/self/task"))  # noqa: PTH208
 
     def work() -> None:
-        with sl.load(path, threads=1) as m, m.session(64) as s:
+        with sl.load(path, n_threads=1) as m, m.session(64) as s:
             s.feed([5, 6, 7])
             s.fork().feed([8])
-        forgotten = sl.load(path, threads=1).session(64)
+        forgotten = sl.load(path, n_threads=1).session(64)
         forgotten.feed([5])
 
     for _ in range(3):
@@ -92,7 +92,7 @@ def test_a_stream_gives_what_a_generation_keeps(model: sl.Model) -> None:
 
 
 def test_a_full_context_ends_the_generation_and_says_so(model: sl.Model) -> None:
-    with sl.load(model.path, n_ctx=64, threads=1) as m:
+    with sl.load(model.path, n_ctx=64, n_threads=1) as m:
         trace = m.generate("The dog", policy="full", max_tokens=10**6, seed=1)
     assert trace.stop_reason == "context full"
     assert len(trace.prompt) + len(trace.steps) == 64

@@ -14,8 +14,9 @@ import pytest
 import softllama as sl
 from softllama import Distribution, Mixture
 from softllama.errors import SoftLlamaError, UsageError
-from softllama.study import feedback, inputs, layers, measures, mixing, rollout, thinking
+from softllama.study import answers, feedback, inputs, layers, mixing, rollout
 from softllama.study.inputs import Case
+from softllama.vectors import measures
 from tests import tiny
 from tests.conftest import Cli
 
@@ -128,16 +129,16 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], sl.Mod
         }
         path = tmp_path_factory.mktemp("linear") / "linear.gguf"
         more = {"token_embd.weight": table, "output.weight": head, "output_norm.weight": np.ones(n, np.float32)}
-        return sl.load(tiny.write_model(path, tokenizer="none", replace={**zeros, **more}), threads=1)
+        return sl.load(tiny.write_model(path, tokenizer="none", replace={**zeros, **more}), n_threads=1)
 
     return make
 
 
 def sweep_of(model: sl.Model) -> mixing.Measured:
-    from softllama import branch
+    from softllama.engine import branches
 
     case = Case(inputs.PAIRS, "{}", "five", "six", 5, 6)
-    ends = branch.run(model, [1], [[mixing.between(model, case, float(a))] for a in ALPHAS])
+    ends = branches.run(model, [1], [[mixing.between(model, case, float(a))] for a in ALPHAS])
     return mixing.measure(case, ALPHAS, [e.next for e in ends])
 
 
@@ -159,7 +160,7 @@ def test_a_linear_model_gives_the_curve_of_its_formula(linear: Callable[[float],
 
 
 def test_no_layer_of_a_linear_model_prefers_a_word(linear: Callable[[float], sl.Model]) -> None:
-    from softllama.llama.readout import Readout
+    from softllama.engine.lens import Readout
 
     model = linear(2.0)
     with Readout(model, 8) as r:
@@ -189,7 +190,7 @@ def test_the_average_by_branching_is_brute_force_on_a_vocabulary_of_100(
     arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiny, "N_VOCAB_NONE", 100)
-    with sl.load(tiny.write_model(tmp_path / "hundred.gguf", arch, tokenizer="none"), threads=1) as model:
+    with sl.load(tiny.write_model(tmp_path / "hundred.gguf", arch, tokenizer="none"), n_threads=1) as model:
         assert model.n_vocab == 100
         prefix = [3, 1, 4, 1, 5]
         with model.session() as s:
@@ -224,13 +225,13 @@ def test_a_study_repeats_to_the_digit() -> None:
 
 
 def test_the_pair_that_was_trained_on_mixtures_thinks_in_them() -> None:
-    r = thinking.study(["sums"], limit=60)
+    r = answers.study(["sums"], limit=60)
     rows = {t.name: t.rows for t in r.tables}
     square = rows["sums-square"]
     assert square[1][2].value > 0.9 > 0.6 > square[1][1].value  # type: ignore[union-attr, operator]
     assert "trained on tokens: no difference seen" in r.answer[0]
     assert "trained on mixtures: more on sums" in r.answer[0]
-    again = thinking.study(["sums"], limit=60)
+    again = answers.study(["sums"], limit=60)
     assert again.to_dict()["results"] == r.to_dict()["results"]
 
 
@@ -240,7 +241,7 @@ def test_held_out_problems_are_held_out() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
     import sums_task as task
 
-    problems = thinking.problems(thinking.PAIRS["sums"])
+    problems = answers.problems(answers.PAIRS["sums"])
     rows = np.array([[int(x) for x in p.question.split()] for p in problems.problems])
     base = task.MAIN.high - task.MAIN.low + 1
     index = (rows - task.MAIN.low) @ base ** np.arange(task.MAIN.m - 1, -1, -1)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import softllama as sl
-from softllama import cache, child, trial
+from softllama.base import cache, child
+from softllama.engine import first_load
 from softllama.errors import ModelError, SoftLlamaError, UsageError
 
 from . import tiny
@@ -60,7 +61,7 @@ def damaged(write: Callable[..., Path], name: str) -> Path:
 def test_files_on_which_llama_cpp_ends_the_process(write: Callable[..., Path], name: str) -> None:
     path = damaged(write, name)
     with pytest.raises(ModelError) as e:
-        sl.load(path, threads=1)
+        sl.load(path, n_threads=1)
     text = str(e.value)
     assert text.startswith(f"{path} cannot be used: in a trial, llama.cpp ")
     assert ENDS[name][3] in text
@@ -72,7 +73,7 @@ def test_files_on_which_llama_cpp_ends_the_process(write: Callable[..., Path], n
 
 @pytest.mark.parametrize("name", ["inner size", "attention in every 0th layer"])
 def test_they_do_end_the_process_without_a_trial(write: Callable[..., Path], name: str) -> None:
-    code = f"import softllama as sl; sl.load({str(damaged(write, name))!r}, threads=1, trial=False)"
+    code = f"import softllama as sl; sl.load({str(damaged(write, name))!r}, n_threads=1, trial=False)"
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True
     )
@@ -88,35 +89,35 @@ def test_the_command_line_says_it_and_exits_with_1(cli: Cli, write: Callable[...
 
 
 def test_a_file_is_tried_once(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    first = sl.load(file, threads=1)
+    first = sl.load(file, n_threads=1)
     assert first.trial is not None
     assert first.trial.seconds > 0
-    second = sl.load(file, threads=1)
+    second = sl.load(file, n_threads=1)
     assert second.trial is None
     assert second.calibration.remembered
     assert (first.calibration.multiplier, first.calibration.exact) == (1.0, True)
     assert not first.calibration.remembered
     os.utime(file, (1, 1))  # another file, as far as one can tell
-    assert sl.load(file, threads=1).trial is not None
-    assert sl.load(file, threads=1, trial=True).trial is not None
+    assert sl.load(file, n_threads=1).trial is not None
+    assert sl.load(file, n_threads=1, trial=True).trial is not None
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_calibration_is_measured_in_the_child_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from softllama import calibration
+    from softllama.engine import calibration
 
     def measured(*_: Any) -> Any:
         raise AssertionError
 
     monkeypatch.setattr(calibration, "_Measurement", measured)
-    assert sl.load(file, threads=1).calibration.exact
+    assert sl.load(file, n_threads=1).calibration.exact
 
 
 def test_without_a_cache_it_still_works(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "no-folder").write_text("")
     monkeypatch.setenv("SOFTLLAMA_CACHE", str(tmp_path / "no-folder"))
     for _ in range(2):
-        model = sl.load(file, threads=1)
+        model = sl.load(file, n_threads=1)
         assert model.trial is not None
         assert model.calibration.exact
 
@@ -124,20 +125,20 @@ def test_without_a_cache_it_still_works(file: Path, tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("word", ["off", "0", "no", "OFF"])
 def test_the_variable_turns_it_off(file: Path, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOFTLLAMA_TRIAL", word)
-    assert sl.load(file, threads=1).trial is None
+    assert sl.load(file, n_threads=1).trial is None
     assert not cache.load_all("trial")
 
 
 def test_what_is_not_tried(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sl.load(threads=1).trial is None  # ours
-    assert sl.load(file, threads=1, trial=False).trial is None
+    assert sl.load(n_threads=1).trial is None  # ours
+    assert sl.load(file, n_threads=1, trial=False).trial is None
     monkeypatch.setattr(child, "possible", lambda: False)
-    assert sl.load(file, threads=1).trial is None
+    assert sl.load(file, n_threads=1).trial is None
 
 
 def test_a_child_that_cannot_be_started_is_not_the_file_s_fault(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python3")
-    model = sl.load(file, threads=1)
+    model = sl.load(file, n_threads=1)
     assert model.trial is None
     assert model.calibration.exact
     assert not cache.load_all("trial")
@@ -148,7 +149,7 @@ def test_what_the_child_refuses_is_refused_in_the_same_words(write: Callable[...
     said = []
     for on in (True, False):
         with pytest.raises(SoftLlamaError) as e:
-            sl.load(path, threads=1, trial=on)
+            sl.load(path, n_threads=1, trial=on)
         said.append((type(e.value), str(e.value), e.value.hint))
     assert said[0] == said[1]
     with pytest.raises(ModelError, match="there is no file"):
@@ -157,29 +158,29 @@ def test_what_the_child_refuses_is_refused_in_the_same_words(write: Callable[...
 
 def test_an_adapter_is_tried_with_its_model(file: Path, tmp_path: Path) -> None:
     adapter = tiny.write_adapter(tmp_path / "adapter.gguf")
-    assert sl.load(file, threads=1).trial is not None
-    assert sl.load(file, threads=1, lora=str(adapter)).trial is not None
-    assert sl.load(file, threads=1, lora=(str(adapter), 0.5)).trial is None
+    assert sl.load(file, n_threads=1).trial is not None
+    assert sl.load(file, n_threads=1, lora=str(adapter)).trial is not None
+    assert sl.load(file, n_threads=1, lora=(str(adapter), 0.5)).trial is None
 
 
 def test_the_limit_of_time(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOFTLLAMA_TRIAL", "0.01")
     with pytest.raises(ModelError, match="did not come to an end in 0 s"):
-        sl.load(file, threads=1)
+        sl.load(file, n_threads=1)
     monkeypatch.setenv("SOFTLLAMA_TRIAL", "300")
-    assert sl.load(file, threads=1).trial is not None
+    assert sl.load(file, n_threads=1).trial is not None
     monkeypatch.setenv("SOFTLLAMA_TRIAL", "soon")
     with pytest.raises(UsageError, match="neither off nor a number"):
-        sl.load(file, threads=1, trial=True)
-    assert trial._seconds("", 5_000_000_000) == pytest.approx(1120)
+        sl.load(file, n_threads=1, trial=True)
+    assert first_load._seconds("", 5_000_000_000) == pytest.approx(1120)
 
 
 def test_the_limit_of_memory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "SPARE", -(1 << 30))
+    monkeypatch.setattr(first_load, "SPARE", -(1 << 30))
     monkeypatch.setattr(child, "TICK", 0.0)
     monkeypatch.setattr(child, "own_memory", lambda pid: 1 << 30)
     with pytest.raises(ModelError, match=r"took 1\.1 GB of memory, more than the file can need"):
-        sl.load(file, threads=1)
+        sl.load(file, n_threads=1)
 
 
 def test_after_a_fork(file: Path) -> None:
@@ -188,7 +189,7 @@ import os, sys
 import softllama as sl
 pid = os.fork()
 if pid == 0:
-    model = sl.load({str(file)!r}, threads=1)
+    model = sl.load({str(file)!r}, n_threads=1)
     os._exit(0 if model.trial is not None and model.calibration.exact else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """

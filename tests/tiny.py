@@ -316,7 +316,7 @@ def type_of(name: str) -> Any:
     """The gguf package's member for a tensor type, or what can stand in for it."""
     if name in gguf.GGMLQuantizationType.__members__:
         return gguf.GGMLQuantizationType[name]
-    from softllama.llama.binding import table_type
+    from softllama.llama.library import table_type
 
     member = IntEnum("Newer", {name: NEWER[name]})[name]  # type: ignore[misc]
     t = table_type(member)
@@ -331,7 +331,7 @@ def quantize(values: NDArray[np.float32], ggml_type: str) -> NDArray[Any]:
     """
     if ggml_type == "F32":
         return values
-    from softllama.llama.binding import lib
+    from softllama.llama.library import lib
 
     number = type_of(ggml_type)
     block, size = gguf.GGML_QUANT_SIZES[number]

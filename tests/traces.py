@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from softllama.decode import FORCED, HARD, SOFT, Step
-from softllama.mixture import Mixture
-from softllama.trace import Trace
+from softllama.trace.record import Trace
+from softllama.trace.step import FORCED, HARD, SOFT, Step
+from softllama.vectors.mixture import Mixture
 
 TEXTS = {1: " dog", 2: " cat", 3: "</think>", 4: "\n", 5: " the", 6: "é"}
 

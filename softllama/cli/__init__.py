@@ -74,9 +74,9 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
         return
     click.echo(f"softllama {__version__}")
     try:
-        from softllama.llama import binding
+        from softllama.llama import library
 
-        click.echo(binding.build())
+        click.echo(library.build())
     except (ImportError, OSError, RuntimeError) as e:
         click.echo(f"llama-cpp-python cannot be loaded: {e}")
     click.echo(f"Python {sys.version.split()[0]}, click {importlib.metadata.version('click')}")
@@ -206,7 +206,7 @@ def _reason(e: OSError) -> str:
 
 
 def _interrupted() -> int:
-    faults = sys.modules.get("softllama.faults")  # not loaded before a model is
+    faults = sys.modules.get("softllama.base.signals")  # not loaded before a model is
     click.echo("interrupted", err=True)
     return int(faults.exit_code()) if faults is not None else 130
 

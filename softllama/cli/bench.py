@@ -32,8 +32,8 @@ def command(
     as_json: bool,
     model: str | None,
     n_ctx: int | None,
-    gpu_layers: int | None,
-    threads: int | None,
+    n_gpu_layers: int | None,
+    n_threads: int | None,
     lora: tuple[str, ...],
     quiet: bool,
 ) -> None:
@@ -51,11 +51,13 @@ def command(
         counts = [-1]
     if any(not 1 <= k <= 64 for k in counts):
         raise UsageError(f"--streams {streams} is not a list of numbers from 1 to 64", "--streams 1,8")
-    from softllama import bench, policy, render, render_bench
+    from softllama import policy
+    from softllama.diagnostics import bench, bench_view
+    from softllama.show import console
 
     for written in policies:  # what is wrong is told before anything is measured
         policy.parse(written)
-    loaded = load_model(model, n_ctx, gpu_layers, threads, lora, quiet)
+    loaded = load_model(model, n_ctx, n_gpu_layers, n_threads, lora, quiet)
 
     result = bench.everything(
         loaded, policies or bench.POLICIES, n=steps, repeat=repeat, counts=counts, points=sweep,
@@ -64,7 +66,7 @@ def command(
     if as_json:
         click.echo(json.dumps(result, indent=2, allow_nan=False))
     else:
-        render.console().print(render_bench.bench(result))
+        console.console().print(bench_view.bench(result))
 
 
 def _measuring(what: str) -> None:

@@ -11,8 +11,8 @@ from softllama.cli.options import load_model, model_options
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
-    from softllama.conversation import Conversation
-    from softllama.screen import Screen
+    from softllama.chat.conversation import Conversation
+    from softllama.terminal.screen import Screen
 
 
 @click.command()
@@ -56,8 +56,8 @@ def command(
     private: bool,
     model: str | None,
     n_ctx: int | None,
-    gpu_layers: int | None,
-    threads: int | None,
+    n_gpu_layers: int | None,
+    n_threads: int | None,
     lora: tuple[str, ...],
     quiet: bool,
     **settings: Any,
@@ -74,8 +74,8 @@ def command(
     go to stdout. The conversation is kept, and offered again, if it is cut off.
     """
     from softllama import policy as policies
-    from softllama.chatfile import read_text
-    from softllama.commands import system_text
+    from softllama.chat.storage import read_text
+    from softllama.terminal.commands import system_text
 
     if file is not None and go_on:
         raise UsageError("--load and --continue exclude each other")
@@ -87,10 +87,10 @@ def command(
     given = {k: v for k, v in {**settings, "policy": policy, "answer": answer}.items() if v not in (None, ())}
     said = system_text(system) if system else system
     source = None if template is None else read_text(template, "chat template")
-    loaded = load_model(model, n_ctx, gpu_layers, threads, lora, quiet)
+    loaded = load_model(model, n_ctx, n_gpu_layers, n_threads, lora, quiet)
 
-    from softllama.conversation import Conversation
-    from softllama.screen import Screen
+    from softllama.chat.conversation import Conversation
+    from softllama.terminal.screen import Screen
 
     screen = Screen(quiet=quiet)
     c = Conversation(loaded, system=said or "", seed=seed, template=source, **given)
@@ -101,14 +101,15 @@ def _talk(
     c: Conversation, screen: Screen, given: dict[str, Any], system: str | None, seed: int | None, mixes: tuple[str, ...],
     source: str | None, view: str, file: str | None, go_on: bool | None, private: bool,
 ) -> int:  # fmt: skip
-    from softllama import chatfile, commands
-    from softllama.chatfile import Autosave
-    from softllama.repl import WELCOME, Repl
+    from softllama.chat import storage
+    from softllama.chat.storage import Autosave
+    from softllama.terminal import commands
+    from softllama.terminal.repl import WELCOME, Repl
 
     path = None if private or file is not None or go_on is False else _earlier(c, screen, go_on, source)
     came_back = path is not None
     if file is not None:
-        c.restore(_with_template(chatfile.read(file), source))
+        c.restore(_with_template(storage.read(file), source))
         came_back = True
     if came_back:  # what the command line says counts more than what was saved
         c.system = c.system if system is None else system
@@ -138,11 +139,11 @@ def _talk(
 
 def _earlier(c: Conversation, screen: Screen, go_on: bool | None, template: str | None) -> Any:
     """The file of an earlier conversation that goes on here, once it is restored; None for a new one."""
-    from softllama import chatfile
+    from softllama.chat import storage
     from softllama.errors import SoftLlamaError
-    from softllama.repl import began
+    from softllama.terminal.repl import began
 
-    found = chatfile.latest()
+    found = storage.latest()
     if go_on:
         if found is None:
             raise UsageError("there is no earlier conversation to continue", "softllama chat starts one")
@@ -167,7 +168,7 @@ def _earlier(c: Conversation, screen: Screen, go_on: bool | None, template: str 
     if yes:
         return path
     vars(c).update(before)
-    chatfile.write(path, {**data, "open": False}, private=True)
+    storage.write(path, {**data, "open": False}, private=True)
     return None
 
 

@@ -20,8 +20,8 @@ def command(
     as_json: bool,
     model: str | None,
     n_ctx: int | None,
-    gpu_layers: int | None,
-    threads: int | None,
+    n_gpu_layers: int | None,
+    n_threads: int | None,
     lora: tuple[str, ...],
     quiet: bool,
 ) -> None:
@@ -30,17 +30,17 @@ def command(
     \b
     softllama doctor
     softllama doctor -m model.gguf
-    softllama doctor -m model.gguf --gpu-layers 0 --json
+    softllama doctor -m model.gguf --n-gpu-layers 0 --json
 
     Each line is ok, a note, or a problem with what to do about it; with a problem the exit code is 1. The model is
     loaded in a child process, so that a crash inside llama.cpp is a line, too. Nothing is remembered from earlier runs.
     """
-    from softllama import doctor
     from softllama.cli import progress
+    from softllama.diagnostics import doctor
 
     with progress.bar(quiet or as_json) as bar:
         find = functools.partial(
-            doctor.findings, model, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads,
+            doctor.findings, model, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads,
             lora=[adapter(a) for a in lora], rpc=ctx.meta.get("softllama.rpc") or "",
             offline=bool(ctx.meta.get("softllama.offline")), progress=bar,
         )  # fmt: skip
@@ -48,8 +48,8 @@ def command(
             d = doctor.diagnosis(model, find())
             click.echo(json.dumps(d.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
         else:
-            from softllama import render_doctor
+            from softllama.diagnostics import view
 
-            d = render_doctor.show(model, find, quiet)
+            d = view.show(model, find, quiet)
     if not d.usable:
         sys.exit(1)

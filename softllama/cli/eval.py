@@ -14,7 +14,7 @@ from softllama.cli.options import load_model, model_options
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
-    from softllama.report import Report
+    from softllama.report.data import Report
 
 
 class _Commands(click.Group):
@@ -75,8 +75,8 @@ def run(
     as_csv: bool,
     model: str | None,
     n_ctx: int | None,
-    gpu_layers: int | None,
-    threads: int | None,
+    n_gpu_layers: int | None,
+    n_threads: int | None,
     lora: tuple[str, ...],
     quiet: bool,
     **settings: Any,
@@ -95,18 +95,21 @@ def run(
     Every result is on the disk before the next problem begins. Started again, the command goes on where it was; what was
     asked is not asked again. `eval report FILE` builds the tables from the results.
     """
-    from softllama import evaluate, faults, render_report
+    from softllama import evaluate
+    from softllama.base import signals
+    from softllama.evaluate import ways
+    from softllama.report import text
 
     _check(html, as_json, as_csv)
-    arms = evaluate.arms.parse_all(policies or ("greedy", "soft_thinking"))
+    arms = ways.parse_all(policies or ("greedy", "soft_thinking"))
     problems = evaluate.load(data, limit)
     asked = evaluate.Settings(**settings)
     if settings["extract"] is not None:
-        from softllama import extract
+        from softllama.generation import extract
 
         extract.rule(settings["extract"])
-    loaded = load_model(model, n_ctx, gpu_layers, threads, lora, quiet)
-    faults.take_sigterm()  # as Ctrl-C: what is being asked is not a result
+    loaded = load_model(model, n_ctx, n_gpu_layers, n_threads, lora, quiet)
+    signals.take_sigterm()  # as Ctrl-C: what is being asked is not a result
     path = Path(out) if out is not None else Path(f"{Path(data).stem}.{Path(loaded.path).stem}.results.jsonl")
     if not quiet:
         s = asked.filled(loaded, problems)
@@ -115,7 +118,7 @@ def run(
             f"{len(problems.problems)} problems of {problems.name}, {shape}, answers read by {s.extract!r}, seed {s.seed}"
         )
         note(f"results: {path}")
-    with render_report.progress(quiet) as tick:
+    with text.progress(quiet) as tick:
         header, results = evaluate.evaluate(
             loaded, problems, arms, asked, path, lambda done, total: tick("answers", done, total)
         )
@@ -147,7 +150,7 @@ def _check(html: str | None, as_json: bool, as_csv: bool) -> None:
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other")
     if html is not None:
-        from softllama.report import check_page
+        from softllama.report.data import check_page
 
         check_page(Path(html))
 
@@ -155,8 +158,9 @@ def _check(html: str | None, as_json: bool, as_csv: bool) -> None:
 def _show(r: Report, html: str | None, as_json: bool, as_csv: bool, quiet: bool, words: list[str]) -> None:
     from dataclasses import replace
 
-    from softllama import render, render_report
-    from softllama.files import replacing
+    from softllama.base.files import replacing
+    from softllama.report import text
+    from softllama.show import console
 
     r = replace(r, command=shlex.join(["softllama", *words]))
     if as_json:
@@ -164,7 +168,7 @@ def _show(r: Report, html: str | None, as_json: bool, as_csv: bool, quiet: bool,
     elif as_csv:
         click.echo(r.csv(), nl=False)
     else:
-        render.console().print(render_report.report(r))
+        console.console().print(text.report(r))
     if html is not None:
         with replacing(Path(html)) as f:
             f.write(r.page().encode("utf-8", "replace"))

@@ -36,9 +36,10 @@ def command(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([f.to_dict() for f in found], ensure_ascii=False, indent=2))
         return
-    from softllama import render, render_models
+    from softllama.hub import view
+    from softllama.show import console
 
-    render.console().print(render_models.models(found))
+    console.console().print(view.models(found))
 
 
 @command.command()
@@ -51,26 +52,28 @@ def show(name: str, as_json: bool) -> None:
     softllama models show bundled:words
     softllama models show user/repo:Q4_K_M --json
     """
-    from softllama import cache, hub
-    from softllama.hub import facts, places
+    from softllama import hub
+    from softllama.base import cache
+    from softllama.hub import caches, facts
 
     file = Path(hub.resolve(name, offline=True))
-    known = {f.path: f for f in places.all_models()}
-    found = known.get(file) or places.Found(file.stem, file, "file")
+    known = {f.path: f for f in caches.all_models()}
+    found = known.get(file) or caches.Found(file.stem, file, "file")
     f = facts.describe(found, strict=True)
     record = {**f.to_dict(), "sha256": cache.file_hash([Path(p) for p in f.files])} if as_json else {}
     if as_json:
         click.echo(json.dumps(record, ensure_ascii=False, indent=2))
         return
-    from softllama import render, render_models
+    from softllama.hub import view
+    from softllama.show import console
 
-    render.console().print(render_models.model_facts(f), soft_wrap=True)
+    console.console().print(view.model_facts(f), soft_wrap=True)
 
 
 def _complete_repo(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from softllama.hub import places
+    from softllama.hub import caches
 
-    names = {f.name.partition(":")[0] for f in places.hugging_face()}
+    names = {f.name.partition(":")[0] for f in caches.hugging_face()}
     return [CompletionItem(n) for n in sorted(names) if n.startswith(incomplete)]
 
 
@@ -91,19 +94,19 @@ def pull(repo: str, offline: bool, quiet: bool) -> None:
     """
     from softllama.cli import progress
     from softllama.errors import ModelError
-    from softllama.hub import names
+    from softllama.hub import resolver
 
-    name, quant = names.split_repo(repo)
-    if why := names.offline_because(offline):
-        here = names.choose_cached(names.in_cache(name), quant)
+    name, quant = resolver.split_repo(repo)
+    if why := resolver.offline_because(offline):
+        here = resolver.choose_cached(resolver.in_cache(name), quant)
         if here is None:
-            raise ModelError(f"{repo} is not on this machine, and {why}", names.LIST)
+            raise ModelError(f"{repo} is not on this machine, and {why}", resolver.LIST)
         if not quiet:
             note(f"{here.name} is on this machine; whether it is the newest is unknown, as {why}")
         click.echo(here.path)
         return
-    from softllama.hub import fetch
+    from softllama.hub import download
 
     with progress.bar(quiet) as bar:
-        path = fetch.pull(name, quant, progress=bar, say=(lambda _: None) if quiet else note)
+        path = download.pull(name, quant, progress=bar, say=(lambda _: None) if quiet else note)
     click.echo(path)

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from softllama.errors import ModelError, PromptError, UsageError
 
 if TYPE_CHECKING:
-    from softllama.model import Model
+    from softllama.api import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
 NOTICEABLE = 3  # seconds that are worth a line
@@ -38,9 +38,9 @@ def _keep(ctx: click.Context, option: click.Parameter, value: Any) -> Any:
 
 def complete_model(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of models, from folders and file names alone, and files."""
-    from softllama.hub import places
+    from softllama.hub import caches
 
-    names = [f for f in places.all_models() if incomplete.lower() in f.name.lower() and not f.problem]
+    names = [f for f in caches.all_models() if incomplete.lower() in f.name.lower() and not f.problem]
     items = [CompletionItem(f.name, help=f.source) for f in names]
     return items or [CompletionItem(incomplete, type="file")]
 
@@ -61,8 +61,14 @@ def model_options_with(default: str) -> Callable[[F], F]:
             f"that `softllama models` lists. Default: {default}.",
         ),
         shared_option("--n-ctx", type=int, metavar="N", help="Positions to make room for. Default: what is needed."),
-        shared_option("--gpu-layers", type=int, metavar="N", help="Layers on the GPU. Default: all, if there is one."),
-        shared_option("--threads", type=int, metavar="N", help="CPU threads. Default: the physical cores."),
+        shared_option(
+            "--n-gpu-layers", "--gpu-layers", "n_gpu_layers", type=int, metavar="N",
+            help="Layers on the GPU. Default: all, if there is one.",
+        ),
+        shared_option(
+            "--n-threads", "--threads", "n_threads", type=int, metavar="N",
+            help="CPU threads. Default: the physical cores.",
+        ),
         shared_option(
             "--lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter; may be given more than once."
         ),
@@ -90,16 +96,18 @@ model_options = model_options_with("the bundled model")
 def load_model(
     model: str | None,
     n_ctx: int | None,
-    gpu_layers: int | None,
-    threads: int | None,
+    n_gpu_layers: int | None,
+    n_threads: int | None,
     lora: tuple[str, ...],
     quiet: bool,
 ) -> Model:
     """Load what the options name, and say on stderr which model runs where and why."""
-    from softllama import bundled, faults, hub
+    from softllama import hub
+    from softllama.api import load
+    from softllama.base import signals
     from softllama.cli import config, note, progress
-    from softllama.llama import binding, room
-    from softllama.model import load
+    from softllama.hub import bundled
+    from softllama.llama import library, memory
 
     ctx = click.get_current_context(silent=True)
     meta = ctx.meta if ctx is not None else {}
@@ -111,20 +119,20 @@ def load_model(
             file = hub.resolve(model, offline=bool(meta.get("softllama.offline")), progress=bar, say=say)
     except ModelError as e:
         raise ModelError(f"{e.message} (so says {where})" if where else e.message, e.hint) from None
-    binding.exit_on_abort()
-    faults.say_on_bus_error(
+    library.exit_on_abort()
+    signals.say_on_bus_error(
         "Error: a file of the model, or another that was being read, was cut short on the disk while it was in use\n"
         "Hint: fetch it again, and run the command again\n"
     )
-    faults.flag_interrupts()
+    signals.flag_interrupts()
     adapters = [adapter(a) for a in lora]
-    loaded = load(file, n_ctx=n_ctx, gpu_layers=gpu_layers, threads=threads, lora=adapters, rpc=rpc)
+    loaded = load(file, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc)
     if not quiet:
         if model is None:
             note(f"model: {bundled.DEFAULT}, which comes with softllama; -m FILE.gguf names another")
         elif where or str(file) != model:
             note(f"model: {loaded.path}" + (f", as {where} says" if where else ""))
-        if (larger := room.note(loaded.n_bytes)) is not None:
+        if (larger := memory.note(loaded.n_bytes)) is not None:
             note(larger)
         if loaded.calibration.nodes:
             note(f"mixtures: by {loaded.calibration.sentence}")
@@ -132,7 +140,7 @@ def load_model(
             note("diffusion model: it is asked what it expects in a masked position behind the prompt")
         if loaded.trial is not None and loaded.trial.seconds > NOTICEABLE:
             note(f"first use of this file here: tried in a child process before, for {loaded.trial.seconds:.0f} s")
-        note(f"device: {loaded.device}, {loaded.threads} thread{'s'[: loaded.threads > 1]}: {loaded.device_reason}")
+        note(f"device: {loaded.device}, {loaded.n_threads} thread{'s'[: loaded.n_threads > 1]}: {loaded.device_reason}")
     return loaded
 
 

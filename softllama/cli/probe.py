@@ -54,8 +54,8 @@ def command(
     plot: str | None,
     model: str | None,
     n_ctx: int | None,
-    gpu_layers: int | None,
-    threads: int | None,
+    n_gpu_layers: int | None,
+    n_threads: int | None,
     lora: tuple[str, ...],
     quiet: bool,
 ) -> None:
@@ -82,11 +82,11 @@ def command(
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other")
     if plot is not None:
-        from softllama import plot as plots
+        from softllama.probe import plot as plots
 
         plots.check_path(plot)
     text = read_text(prompt_file) if prompt_file is not None else prompt
-    loaded = load_model(model, n_ctx, gpu_layers, threads, lora, quiet)
+    loaded = load_model(model, n_ctx, n_gpu_layers, n_threads, lora, quiet)
     if text is None:
         text = DEFAULT_PROMPT
         if not quiet:
@@ -100,9 +100,9 @@ def command(
     elif as_csv:
         click.echo(result.csv(), nl=False)
     else:
-        from softllama import render
+        from softllama.show import console
 
-        render.console().print(render.probe(result))
+        console.console().print(console.probe(result))
     if plot is not None:
         result.plot(plot)
         if not quiet:

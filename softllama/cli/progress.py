@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from softllama.cli import note
-from softllama.hub.names import Progress
+from softllama.hub.resolver import Progress
 
 
 @contextmanager
@@ -16,9 +16,9 @@ def bar(quiet: bool) -> Iterator[Progress | None]:
     if quiet:
         yield None
     elif sys.stderr.isatty():
-        from softllama import render_models
+        from softllama.hub import view
 
-        shown = render_models.Download()
+        shown = view.Download()
         try:
             yield shown.update
         finally:

@@ -13,8 +13,8 @@ from softllama.cli.options import complete_policy, load_model, model_options, re
 from softllama.errors import PromptError, UsageError
 
 if TYPE_CHECKING:
-    from softllama.decode import Step
-    from softllama.model import Model
+    from softllama.api import Model
+    from softllama.trace.step import Step
 
 
 @click.command()
@@ -88,8 +88,8 @@ def command(
     extract: str | None,
     model: str | None,
     n_ctx: int | None,
-    gpu_layers: int | None,
-    threads: int | None,
+    n_gpu_layers: int | None,
+    n_threads: int | None,
     lora: tuple[str, ...],
     quiet: bool,
     **options: Any,
@@ -107,14 +107,14 @@ def command(
     The answer goes to stdout; the thinking, as its readouts, dim to stderr. A policy is soft in the thinking block; a raw
     prompt has none, so there it acts everywhere.
     """
-    from softllama import generate
+    from softllama.generation import prepare
 
     if as_json and as_jsonl:
         raise UsageError("--json and --jsonl exclude each other")
     if chat is False and template is not None:
         raise UsageError("--raw leaves the prompt as it is, so it excludes --template")
     if trace_file is not None:
-        from softllama.trace import check_path
+        from softllama.trace.record import check_path
 
         check_path(trace_file)
     from softllama import policy as policies
@@ -122,13 +122,13 @@ def command(
     for written in (options["policy"], answer_policy):
         if written is not None:
             policies.parse(written)  # a typo is told before a large model is loaded
-    from softllama.cli import baselines
+    from softllama.cli import search
 
-    searching = baselines.check(beams, samples, best_of, extract, {**options, "answer": answer_policy})
+    searching = search.check(beams, samples, best_of, extract, {**options, "answer": answer_policy})
     if searching and (as_jsonl or show_mixtures):
         raise UsageError("--jsonl and --show-mixtures show one generation, not a search", "--json, or --trace FILE")
     text = _prompt(prompt, prompt_option, prompt_file)
-    loaded = load_model(model, n_ctx, gpu_layers, threads, lora, quiet)
+    loaded = load_model(model, n_ctx, n_gpu_layers, n_threads, lora, quiet)
     chosen = _template(loaded, template)
     if chat is None:
         chat = template is not None or bool(loaded.metadata.get("tokenizer.chat_template"))
@@ -140,24 +140,24 @@ def command(
             )
     options |= {"mix": list(mixes), "chat": chat, "template": chosen, "answer": answer_policy, "stop": stops}
     if searching:
-        trace = baselines.run(loaded, text, beams, samples, best_of, extract, as_json, quiet, n_ctx, options)
+        trace = search.run(loaded, text, beams, samples, best_of, extract, as_json, quiet, n_ctx, options)
         if trace_file is not None:
             trace.save(trace_file)
         if trace.stop_reason == "interrupted":
             raise KeyboardInterrupt
         return
-    o = generate.Options(**options)
-    g = generate.prepare(loaded, text, o)
+    o = prepare.Options(**options)
+    g = prepare.prepare(loaded, text, o)
     if not quiet:
-        why = "" if options["policy"] else ", " + generate.default_policy(loaded, g.thinking)[1]
+        why = "" if options["policy"] else ", " + prepare.default_policy(loaded, g.thinking)[1]
         note(f"policy: {g.policy!r}{why}; seed {g.seed}")
     show = _Show(loaded, as_json or as_jsonl, show_mixtures, quiet)
     if as_jsonl:
-        click.echo(json.dumps(generate.record(loaded, g).header(), ensure_ascii=False))
+        click.echo(json.dumps(prepare.record(loaded, g).header(), ensure_ascii=False))
         show.lines = True
-    from softllama.decode import run
+    from softllama.generation.loop import run
 
-    trace = generate.collect(loaded, g, run(loaded, [g], n_ctx=n_ctx), show)
+    trace = prepare.collect(loaded, g, run(loaded, [g], n_ctx=n_ctx), show)
     show.end(trace.tail)
     if as_json:
         click.echo(json.dumps(trace.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
@@ -179,7 +179,7 @@ class _Show:
     """Prints steps as they come: the answer on stdout, thinking and mixtures on stderr."""
 
     def __init__(self, model: Model, silent: bool, mixtures: bool, quiet: bool) -> None:
-        from softllama.trace import stepper
+        from softllama.trace.record import stepper
 
         self.model, self.silent, self.mixtures, self.quiet = model, silent, mixtures, quiet
         self.lines = False
@@ -213,7 +213,7 @@ class _Show:
             self.wrote = True
 
     def _mixture(self, step: Step) -> None:
-        from softllama.render import visible
+        from softllama.show.console import visible
 
         if step.mode == "soft":
             parts = [f"{visible(self.model.spell(i))} {w:.3f}" for i, w in step.mixture.top(5)]

@@ -16,8 +16,8 @@ from softllama.cli.options import load_model, model_options
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
-    from softllama.render_report import Tick
-    from softllama.report import Report
+    from softllama.report.data import Report
+    from softllama.report.text import Tick
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -152,9 +152,9 @@ def thinking(
     softllama study thinking --pair sums -o answers
     """
     _check(out, as_json, as_csv, seed)
-    from softllama.study import thinking
+    from softllama.study import answers
 
-    _run(lambda tick: [thinking.study(pairs, seed=seed, limit=limit, tick=tick)], out, as_json, as_csv, quiet)
+    _run(lambda tick: [answers.study(pairs, seed=seed, limit=limit, tick=tick)], out, as_json, as_csv, quiet)
 
 
 @command.command("all")
@@ -179,7 +179,7 @@ def _check(out: str | None, as_json: bool, as_csv: bool, seed: int) -> None:
     if not 0 <= seed < 2**63:
         raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed}")
     if out is not None:
-        from softllama.report import check_folder
+        from softllama.report.data import check_folder
 
         if not out:
             raise UsageError("the folder's name is empty", "-o answers, or -o . for this folder")
@@ -190,7 +190,9 @@ def _run(work: Callable[[Tick], list[Report]], out: str | None, as_json: bool, a
     """Do it, with progress on stderr, and show what came out."""
     import json
 
-    from softllama import render, render_report, report
+    from softllama.report import data as report
+    from softllama.report import text as render_report
+    from softllama.show import console
 
     with render_report.progress(quiet) as tick:
         found = work(tick)
@@ -205,7 +207,7 @@ def _run(work: Callable[[Tick], list[Report]], out: str | None, as_json: bool, a
             click.echo(r.csv() if i == 0 else lines[1], nl=False)
     else:
         for i, r in enumerate(found):
-            render.console().print("\n" * bool(i), render_report.report(r), sep="")
+            console.console().print("\n" * bool(i), render_report.report(r), sep="")
     if out is not None:
         written = report.save(found, Path(out))
         if not quiet:

@@ -12,7 +12,7 @@ from softllama.cli.options import load_model, model_options_with
 from softllama.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from softllama.trace import Trace
+    from softllama.trace.record import Trace
 
 
 @click.group()
@@ -45,14 +45,15 @@ def show(file: str, top: int | None) -> None:
     heaviest. A hard step shows its token, a forced one (such as a closing tag) why it is there. The bar and the number
     are the entropy of the model's distribution at the step, in nats.
     """
-    from softllama import render, render_trace
-    from softllama.trace import load
+    from softllama.show import console as render
+    from softllama.trace import view
+    from softllama.trace.record import load
 
     if top is not None and top < 1:
         raise UsageError(f"--top must be 1 or more, not {top}")
     loaded = load(file)
     console = render.console()
-    console.print(render_trace.trace(loaded, console.width, top))
+    console.print(view.trace(loaded, console.width, top))
 
 
 @command.command()
@@ -68,8 +69,8 @@ def html(file: str, output: str | None) -> None:
     The page needs nothing else, no network either: a heat map of the mixtures over time, the entropy below it, and each
     step's weights under the pointer or the arrow keys. An earlier page is replaced; any other file is left alone.
     """
-    from softllama import page
-    from softllama.trace import load
+    from softllama.trace import page
+    from softllama.trace.record import load
 
     target = Path(output) if output is not None else Path(file).with_suffix(".html")
     page.check_path(target)
@@ -94,15 +95,15 @@ def replay(file: str, tolerance: float, any_model: bool, model: str | None, **op
     Compared are the top probabilities that the trace holds for each step. Exit code 0 if none differs by more than the
     tolerance, 1 if one does. Without -m, the model is the file that the trace names.
     """
-    from softllama import generate
-    from softllama.trace import load
+    from softllama.generation import prepare
+    from softllama.trace.record import load
 
     if not tolerance >= 0:
         raise UsageError(f"the tolerance must be 0 or more, not {tolerance:g}", "--tolerance 1e-4")
     trace = load(file)
     if model is None:
         model, options["lora"] = _recorded(trace, options["lora"], options["quiet"])
-    differences = generate.replay(load_model(model, **options), trace, any_model=any_model)
+    differences = prepare.replay(load_model(model, **options), trace, any_model=any_model)
     if not differences:
         click.echo("The trace has no steps.")
         return

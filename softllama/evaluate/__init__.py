@@ -7,9 +7,9 @@ run       problems x arms -> results
 summary   results -> a Report
 """
 
-from softllama.evaluate.arms import Arm, parse
 from softllama.evaluate.data import Dataset, Problem, load
 from softllama.evaluate.run import Settings, evaluate
 from softllama.evaluate.summary import summarize
+from softllama.evaluate.ways import Arm, parse
 
 __all__ = ["Arm", "Dataset", "Problem", "Settings", "evaluate", "load", "parse", "summarize"]

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from softllama import extract
+from softllama.base.files import from_json
 from softllama.errors import SoftLlamaError, UsageError
-from softllama.files import from_json
+from softllama.generation import extract
 
 LETTERS = "ABCDEFGHIJ"
 FORM = 'each line is {"question": "...", "answer": "..."}, with "choices": [...] for multiple choice'

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from softllama.base.files import from_json, replacing, unwritable
 from softllama.errors import SoftLlamaError
-from softllama.files import from_json, replacing, unwritable
 
 FORMAT = 1
 WRITTEN = "softllama eval DATA writes one: DATA.MODEL.results.jsonl, or what -o named"

@@ -13,20 +13,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from softllama import decode, extract, generate, manifest
-from softllama.decode import Generation
+from softllama.engine import manifest
+from softllama.engine.engine import Engine
 from softllama.errors import ContextError, PromptError, SoftLlamaError, UsageError
-from softllama.evaluate.arms import Arm
 from softllama.evaluate.data import Dataset, Problem, right
 from softllama.evaluate.results import Result, ResultsFile
-from softllama.trace import Trace
-
-if TYPE_CHECKING:
-    from softllama.model import Model
+from softllama.evaluate.ways import Arm
+from softllama.generation import extract, loop, prepare
+from softllama.generation.state import Generation
+from softllama.trace.record import Trace
 
 Tick = Callable[[int, int], None]  # how many are done, how many there are
 AT_ONCE = 8  # samples of one problem side by side: fixed, so that --streams does not change a search
@@ -37,7 +36,7 @@ class Settings:
     """How problems are asked. prompt: with {question} and {choices}; "" for the data's own. extract: "" likewise.
 
     chat: None: in the model's template if it has one. streams: problems at once. The others are those of
-    softllama.generate.stream.
+    softllama.generation.prepare.stream.
     """
 
     prompt: str = ""
@@ -62,20 +61,20 @@ class Settings:
         if self.prompt and "{question}" not in self.prompt:
             raise UsageError("the prompt has no place for the question", 'such as "{question} Answer:"')
 
-    def filled(self, model: Model, data: Dataset) -> Settings:
+    def filled(self, model: Engine, data: Dataset) -> Settings:
         """With the data's and the model's own in place of what was left open."""
         chat = bool(model.metadata.get("tokenizer.chat_template")) if self.chat is None else self.chat
         given = {**asdict(self), "stop": self.stop, "chat": chat}
         return Settings(**{**given, "prompt": self.prompt or data.prompt, "extract": self.extract or data.rule})
 
     def options(self) -> dict[str, Any]:
-        """For softllama.generate."""
+        """For softllama.generation.prepare."""
         names = ("chat", "system", "max_tokens", "think", "think_budget", "think_tags", "stop")
         return {n: getattr(self, n) for n in names}
 
 
 def evaluate(
-    model: Model,
+    model: Engine,
     data: Dataset,
     arms: Sequence[Arm],
     settings: Settings | None = None,
@@ -91,8 +90,8 @@ def evaluate(
         raise UsageError("no policy was given", "--policy greedy --policy soft_thinking")
     s = (settings or Settings()).filled(model, data)
     rule = extract.rule(s.extract)
-    generate.prepare(
-        model, "x", generate.Options(**{**s.options(), "policy": "greedy"}, seed=0)
+    prepare.prepare(
+        model, "x", prepare.Options(**{**s.options(), "policy": "greedy"}, seed=0)
     )  # settings that cannot be
     header = make_header(model, data, arms, s)
     if path is None:
@@ -106,7 +105,7 @@ def evaluate(
     return header, [results[p.index, a.name] for p in data.problems for a in arms]
 
 
-def make_header(model: Model, data: Dataset, arms: Sequence[Arm], s: Settings) -> dict[str, Any]:
+def make_header(model: Engine, data: Dataset, arms: Sequence[Arm], s: Settings) -> dict[str, Any]:
     """What the results depend on, and under "info" what they do not."""
     made = manifest.build(model, {}, n_ctx=model.n_ctx_given, seed=s.seed)
     depends = {k: v for k, v in asdict(s).items() if k != "streams"}
@@ -125,7 +124,7 @@ def problem_seed(seed: int, index: int) -> int:
 
 
 def _solve(
-    model: Model,
+    model: Engine,
     problems: Sequence[Problem],
     arms: Sequence[Arm],
     s: Settings,
@@ -158,14 +157,16 @@ def _solve(
                 yield from told(_searched(model, [(p, a)], s, rule))
 
 
-def _generated(model: Model, asked: Sequence[tuple[Problem, Arm]], s: Settings, rule: extract.Rule) -> Iterator[Result]:
+def _generated(
+    model: Engine, asked: Sequence[tuple[Problem, Arm]], s: Settings, rule: extract.Rule
+) -> Iterator[Result]:
     """Results of policies, as they finish."""
     made: list[tuple[Generation, Problem, Arm]] = []
     for p, a in asked:
         seed = problem_seed(s.seed, p.index)
         try:
-            options = generate.Options(policy=a.policy, seed=seed, **s.options())
-            g = generate.prepare(model, p.asked(s.prompt), options, f"problem {p.index}, {a.name}")
+            options = prepare.Options(policy=a.policy, seed=seed, **s.options())
+            g = prepare.prepare(model, p.asked(s.prompt), options, f"problem {p.index}, {a.name}")
             if len(g.prompt) >= model.n_ctx_limit:
                 raise ContextError(
                     f"the prompt has {len(g.prompt):,} tokens, the context room for {model.n_ctx_limit:,}"
@@ -175,7 +176,7 @@ def _generated(model: Model, asked: Sequence[tuple[Problem, Arm]], s: Settings, 
             continue
         made.append((g, p, a))
     waiting = list(made)
-    steps = decode.run(model, [g for g, _, _ in made], at_once=s.streams, n_ctx=model.n_ctx_given)
+    steps = loop.run(model, [g for g, _, _ in made], at_once=s.streams, n_ctx=model.n_ctx_given)
     for _ in steps:  # an end of generation makes no step, so whoever is done is found at the next one's
         for x in [x for x in waiting[: 2 * s.streams] if x[0].done]:
             waiting.remove(x)
@@ -199,9 +200,9 @@ def _finished(g: Generation, p: Problem, a: Arm, rule: extract.Rule) -> Result:
     return result
 
 
-def _searched(model: Model, asked: Sequence[tuple[Problem, Arm]], s: Settings, rule: extract.Rule) -> Iterator[Result]:
+def _searched(model: Engine, asked: Sequence[tuple[Problem, Arm]], s: Settings, rule: extract.Rule) -> Iterator[Result]:
     """Results of searches, one after the other."""
-    from softllama import search  # only where one is asked for
+    from softllama.generation import search  # only where one is asked for
 
     for p, a in asked:
         seed = problem_seed(s.seed, p.index)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from softllama import stats
 from softllama.evaluate.results import Result
-from softllama.report import ALPHA, Cell, Figure, Report, Series, Table, share, versus
-from softllama.stats import Paired
+from softllama.report.data import ALPHA, Cell, Figure, Report, Series, Table, share, versus
+from softllama.vectors import statistics
+from softllama.vectors.statistics import Paired
 
 PAIRS = 6  # arms up to which every pair is compared; with more, each with the first
 METHOD = (
@@ -68,9 +68,9 @@ def default_pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
     return [(b, arms[0]) for b in arms[1:]]
 
 
-def accuracy(results: dict[int, Result]) -> stats.Estimate:
+def accuracy(results: dict[int, Result]) -> statistics.Estimate:
     """The share of right answers."""
-    return stats.wilson(sum(r.right for r in results.values()), len(results))
+    return statistics.wilson(sum(r.right for r in results.values()), len(results))
 
 
 def compare(by: Arms, pairs: Sequence[tuple[str, str]]) -> Compared:
@@ -79,12 +79,12 @@ def compare(by: Arms, pairs: Sequence[tuple[str, str]]) -> Compared:
     for a, b in pairs:
         both = sorted(by[a].keys() & by[b].keys())
         if both:
-            found.append((a, b, stats.paired([by[a][i].right for i in both], [by[b][i].right for i in both])))
-    corrected = stats.holm([r.p for _, _, r in found])
+            found.append((a, b, statistics.paired([by[a][i].right for i in both], [by[b][i].right for i in both])))
+    corrected = statistics.holm([r.p for _, _, r in found])
     return [(a, b, r, p) for (a, b, r), p in zip(found, corrected, strict=True)]
 
 
-def sentences(compared: Compared, scores: dict[str, stats.Estimate]) -> list[str]:
+def sentences(compared: Compared, scores: dict[str, statistics.Estimate]) -> list[str]:
     """What the numbers say."""
     if len(scores) == 1:
         ((name, e),) = scores.items()

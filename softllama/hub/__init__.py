@@ -7,6 +7,6 @@ quants.py   quantizations in file names
 Nothing here opens a connection unless a repository is named that is not on this machine.
 """
 
-from softllama.hub.names import resolve
+from softllama.hub.resolver import resolve
 
 __all__ = ["resolve"]

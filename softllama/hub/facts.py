@@ -11,12 +11,12 @@ from functools import cache as remember
 from pathlib import Path
 from typing import Any
 
-from softllama import cache, thinking
+from softllama.base import cache
 from softllama.errors import ModelError, SoftLlamaError
-from softllama.hub import places
-from softllama.hub.places import Found
-from softllama.llama import architectures, binding, header, skim
-from softllama.llama.binding import api
+from softllama.hub import caches
+from softllama.hub.caches import Found
+from softllama.llama import architectures, header, library, skim, thinking_tags
+from softllama.llama.library import api
 
 KIND = "header-3"  # of the cache's entries; counts up when the fields below change
 
@@ -61,7 +61,7 @@ class Facts:
 
 def listing() -> list[Facts]:
     """Everything that is on this machine. Headers that were read before are remembered, by path, size and time."""
-    return describe_all(places.all_models())
+    return describe_all(caches.all_models())
 
 
 def describe_all(found: list[Found]) -> list[Facts]:
@@ -113,7 +113,7 @@ def read(h: header.Header) -> dict[str, Any]:
             e.message.replace(f"{h.path} ", "").replace(f"{h.path.name} ({h.arch}) cannot take mixtures: ", ""),
         )
     template = str(h.get("tokenizer.chat_template") or "")
-    tags = thinking.known(template, lambda texts: skim.in_vocabulary(h, texts))
+    tags = thinking_tags.known(template, lambda texts: skim.in_vocabulary(h, texts))
 
     def number(key: str) -> int:
         value = h.get(f"{{arch}}.{key}", 0)
@@ -127,7 +127,7 @@ def read(h: header.Header) -> dict[str, Any]:
         "architecture": h.arch,
         "title": str(h.get("general.name") or ""),
         "quantization": _quantization(h),
-        "table": binding.table_type(table.ggml_type).name if table else "",
+        "table": library.table_type(table.ggml_type).name if table else "",
         "n_vocab": table.shape[1] if table else 0,
         "n_embd": table.shape[0] if table else number("embedding_length"),
         "n_layer": number("block_count"),
@@ -155,7 +155,7 @@ def _quantization(h: header.Header) -> str:
         sizes[t.ggml_type] += t.size
     for ggml_type, _ in sizes.most_common(1):
         try:
-            return binding.table_type(ggml_type).name.upper()
+            return library.table_type(ggml_type).name.upper()
         except SoftLlamaError:
             return f"type {ggml_type}"
     return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from softllama.errors import ModelError
-from softllama.llama import binding, header
+from softllama.llama import header, library
 from softllama.llama.header import Header, Tensor
 
 _ENCODERS = {
@@ -172,7 +172,7 @@ def find_table(h: Header) -> Tensor:
     if table is None:
         what = "a vocabulary without weights" if not h.tensors else "no token_embd.weight tensor"
         raise ModelError(f"{h.path} holds {what}", "name a complete model")
-    t = binding.table_type(table.ggml_type)
+    t = library.table_type(table.ggml_type)
     check_tensors(h)
     n_embd, n_vocab = table.shape[:2]
     if (
@@ -190,7 +190,7 @@ def find_table(h: Header) -> Tensor:
 def check_tensors(h: Header) -> None:
     """Raise ModelError for tensors at which llama.cpp would end the process."""
     for t in h.tensors.values():
-        if _NO_FLOATS not in t.name and not binding.has_floats(t.ggml_type):
+        if _NO_FLOATS not in t.name and not library.has_floats(t.ggml_type):
             raise ModelError(
                 f"{h.path} is damaged: its tensor {t.name[:60]!r} does not hold floats", "fetch the file again"
             )

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import checks, faults
+from softllama.base import arguments, signals
 from softllama.errors import ContextError, UsageError
-from softllama.llama import binding, room
-from softllama.llama.binding import Held, api, lib
+from softllama.llama import library, memory
+from softllama.llama.library import Held, api, lib
+from softllama.llama.overlay import FUNCTIONS, Overlay
 from softllama.llama.weights import FORKED, HOW_TO_FORK, Weights
-from softllama.overlay import FUNCTIONS, Overlay
 
 N_BATCH = 512  # positions that go to llama.cpp at once
 MOST = 2**32 - 256  # positions of a context, which llama.cpp counts in 32 bits, rounded up to 256; more would be few
@@ -49,14 +49,14 @@ def _in_order(seqs: Sequence[int] | NDArray[np.integer[Any]]) -> bool:
 def _taken(weights: Weights, params: Any, n_ctx: int) -> tuple[int, int] | None:
     """Bytes that llama.cpp says it sets aside for a context of n_ctx positions, and those by which the process grows, as
     some architectures' graphs take more; None if it cannot."""
-    with weights.lock, faults.deferred(), binding.heard() as said:
+    with weights.lock, signals.deferred(), library.heard() as said:
         weights.check()
-        asked, params.n_ctx, before = params.n_ctx, n_ctx, room.address_space()
+        asked, params.n_ctx, before = params.n_ctx, n_ctx, memory.address_space()
         pointer = api.llama_init_from_model(weights.loaded.held.pointer, params)
-        grown, params.n_ctx = room.address_space() - before, asked
+        grown, params.n_ctx = memory.address_space() - before, asked
         if pointer:
             api.llama_free(pointer)
-    return (binding.buffers(said), grown) if pointer else None
+    return (library.buffers(said), grown) if pointer else None
 
 
 class Context:
@@ -64,7 +64,7 @@ class Context:
 
     n_ctx: rounded up by llama.cpp, see `.n_ctx`. threads: None for the physical cores. n_outputs: logits that one batch
     may return, n_seq if None; llama.cpp sets memory for n_outputs * n_vocab floats aside. embeddings: `hidden` will be
-    asked for. watch: llama.cpp's evaluation callback (softllama.llama.readout). nodes: where rows cannot go through
+    asked for. watch: llama.cpp's evaluation callback (softllama.engine.lens). nodes: where rows cannot go through
     llama.cpp's embedding batch, the graph's nodes that they are written over, and their widths; the embedding comes first.
     all_outputs: llama.cpp gives the right logits only where it is asked for those of every position. branches: the
     sequences are ends of one, so where less is suggested, n_ctx is not divided among them.
@@ -80,7 +80,7 @@ class Context:
         n_ctx: int,
         n_seq: int = 1,
         *,
-        threads: int | None = None,
+        n_threads: int | None = None,
         n_batch: int = N_BATCH,
         n_outputs: int | None = None,
         embeddings: bool = False,
@@ -89,17 +89,17 @@ class Context:
         all_outputs: bool = False,
         branches: bool = False,
     ) -> None:
-        n_ctx, n_seq = checks.whole("n_ctx", n_ctx), checks.whole("n_seq", n_seq)
+        n_ctx, n_seq = arguments.whole("n_ctx", n_ctx), arguments.whole("n_seq", n_seq)
         if n_ctx < 1:
             raise UsageError(f"a context needs room for at least one position, not n_ctx = {n_ctx}")
-        if threads is not None and not 1 <= threads <= 1024:
-            raise UsageError(f"threads must be between 1 and 1024, not {threads}")
+        if n_threads is not None and not 1 <= n_threads <= 1024:
+            raise UsageError(f"n_threads must be between 1 and 1024, not {n_threads}")
         n_seq_limit = api.llama_max_parallel_sequences()
         if not 1 <= n_seq <= n_seq_limit:
             raise UsageError(f"a context holds 1 to {n_seq_limit} sequences, not {n_seq}")
         weights.check()
         weights.check_files()
-        faults.computing()
+        signals.computing()
         if embeddings and weights.no_hidden:
             raise ContextError(
                 f"{weights.header.arch} gives no hidden states to feed: {weights.no_hidden}", "use another policy"
@@ -107,7 +107,7 @@ class Context:
         self.weights = weights
         self.lock = threading.RLock()
         self._own: Held | None = None
-        self.threads = threads or binding.physical_cores()
+        self.n_threads = n_threads or library.physical_cores()
         self.n_batch = max(n_batch, n_seq)
         # llama.cpp keeps an output for every position when it is to give hidden states
         self._all_outputs = all_outputs
@@ -118,12 +118,12 @@ class Context:
         params.n_seq_max = n_seq
         if hasattr(params, "n_outputs_max"):  # newer versions; older ones allow n_batch
             params.n_outputs_max = self.n_outputs
-        params.n_threads = params.n_threads_batch = self.threads
+        params.n_threads = params.n_threads_batch = self.n_threads
         params.kv_unified = True
         params.embeddings = embeddings
         params.offload_kqv = params.op_offload = weights.on_gpu
         params.no_perf = True
-        if (flag := faults.flag_address()) and not weights.on_gpu:
+        if (flag := signals.flag_address()) and not weights.on_gpu:
             params.abort_callback = ctypes.cast(flag, type(params.abort_callback))
         self._stops = bool(flag)
         if weights.no_flash:
@@ -136,7 +136,7 @@ class Context:
         self._overlay: Overlay | None = None
         self._watch = watch  # llama.cpp keeps a pointer to it
         if nodes:
-            functions = {name: binding.address(name) for name in FUNCTIONS.values()}
+            functions = {name: library.address(name) for name in FUNCTIONS.values()}
             other = (ctypes.cast(watch, ctypes.c_void_p).value or 0) if watch is not None else 0
             rows = [(name, r) for (name, _), r in zip(nodes, (self.rows, *beside), strict=True)]
             self._overlay = Overlay(functions, rows, (other, 0))
@@ -144,26 +144,26 @@ class Context:
             params.cb_eval_user_data = self._overlay.data
         elif watch is not None:
             params.cb_eval = watch
-        fits = partial(room.fitting, weights.header, partial(_taken, weights, params), n_ctx, self.n_batch)
+        fits = partial(memory.fitting, weights.header, partial(_taken, weights, params), n_ctx, self.n_batch)
         n_ends = 1 if branches else n_seq
         if not weights.on_gpu:  # a GPU's driver says by itself what does not fit
-            room.check(weights.header, n_ctx, n_ends, self.n_batch, self.n_outputs, fits)
+            memory.check(weights.header, n_ctx, n_ends, self.n_batch, self.n_outputs, fits)
         if n_ctx > MOST:
             raise ContextError(
                 f"a context has at most {MOST:,} positions, not {n_ctx:,} for {n_seq} sequences",
-                room.hint(MOST, n_ends),
+                memory.hint(MOST, n_ends),
             )
-        binding.clear_log()
-        with weights.lock, faults.deferred():  # llama.cpp's log calls Python
+        library.clear_log()
+        with weights.lock, signals.deferred():  # llama.cpp's log calls Python
             weights.check()
             pointer = api.llama_init_from_model(weights.loaded.held.pointer, params)
             if pointer:
                 self._own = Held(pointer, api.llama_free, self.lock, weights.loaded, weights.contexts)
                 self._finalizer = weakref.finalize(self, self._own.free)
         if not pointer:
-            message = f"llama.cpp cannot make a context of {n_ctx:,} positions: {binding.last_error()}"
+            message = f"llama.cpp cannot make a context of {n_ctx:,} positions: {library.last_error()}"
             smaller = f"try a smaller one, such as --n-ctx {max(256, n_ctx // 4)}"  # a GPU's memory is not looked at
-            raise ContextError(message, smaller if weights.on_gpu else room.hint(fits(), n_ends))
+            raise ContextError(message, smaller if weights.on_gpu else memory.hint(fits(), n_ends))
         self.memory = api.llama_get_memory(pointer)
         self.n_ctx: int = min(api.llama_n_ctx(pointer), weights.n_positions or sys.maxsize)
         # llama.cpp takes no more at once than the n_ctx it was asked for, though it rounds the context up
@@ -215,7 +215,7 @@ class Context:
 
     def release(self, seq: int) -> None:
         """Forget a sequence and make it free. Safe after the context is closed."""
-        if faults.forked():
+        if signals.forked():
             return
         with self.lock:
             if not self.closed:
@@ -235,7 +235,7 @@ class Context:
         return self.lock
 
     def _check(self) -> None:
-        if faults.forked():
+        if signals.forked():
             raise ContextError(FORKED, HOW_TO_FORK)
         if self.closed:
             if self.weights.closed:
@@ -334,17 +334,17 @@ class Context:
             if self.weights.positions_per_row == 4:  # section-major: time, height, width as for text, then 0
                 p[n : 2 * n] = p[2 * n : 3 * n] = p[:n]
                 p[3 * n : 4 * n] = 0
-            binding.clear_log()
+            library.clear_log()
             if self._overlay is not None:
                 self._overlay.arm(n if tokens is None else 0)
             if self._stops:
-                faults.clear_flag()
-                with faults.call:
+                signals.clear_flag()
+                with signals.call:
                     rc = api.llama_decode(self.pointer, batch)
             elif self._watch is None:
                 rc = api.llama_decode(self.pointer, batch)
             else:
-                with faults.deferred():  # it calls Python
+                with signals.deferred():  # it calls Python
                     rc = api.llama_decode(self.pointer, batch)
             if rc == 2:  # in a thread that gets no signals itself
                 raise ContextError("the computation was stopped by a signal", "run it again")
@@ -353,7 +353,7 @@ class Context:
                     f"the context of {self.n_ctx} positions is full", "--n-ctx (n_ctx=...) gives it more room"
                 )
             if rc:
-                raise ContextError(f"llama.cpp could not evaluate a batch of {n}: {binding.last_error()} (code {rc})")
+                raise ContextError(f"llama.cpp could not evaluate a batch of {n}: {library.last_error()} (code {rc})")
             if self._overlay is not None and (why := self._overlay.unwritten()):
                 raise ContextError(f"llama.cpp did not take the rows of a batch of {n}: {why}")
             self.evaluated += n

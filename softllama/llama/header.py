@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.errors import ModelError
-from softllama.llama import binding
-from softllama.llama.binding import _declare
+from softllama.llama import library
+from softllama.llama.library import _declare
 
 
 class _InitParams(ctypes.Structure):
@@ -214,10 +214,10 @@ def check_path(path: str | os.PathLike[str]) -> Path:
 
 def read_one(path: Path) -> Parts:
     """Metadata and tensors of a single file. Raises ModelError with ggml's reason."""
-    binding.clear_log()
+    library.clear_log()
     ctx = _init(os.fsencode(path), _InitParams(True, None))
     if not ctx:
-        raise ModelError(f"{path} is damaged or not complete: {binding.last_error()}", "fetch the file again")
+        raise ModelError(f"{path} is damaged or not complete: {library.last_error()}", "fetch the file again")
     try:
         metadata: dict[str, Any] = {}
         for i in range(_n_kv(ctx)):

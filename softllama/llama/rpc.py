@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from functools import cache
 
 from softllama.errors import ModelError, UsageError
-from softllama.llama import binding
-from softllama.llama.binding import _declare, api
+from softllama.llama import library
+from softllama.llama.library import _declare, api
 
 BUILD = 'CMAKE_ARGS="-DGGML_RPC=on" pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python'
 TIMEOUT = 5.0  # seconds for a worker to take the connection
@@ -53,7 +53,7 @@ def add_workers(addresses: Sequence[str]) -> None:
         _try(address)
     for address in addresses:
         _add(address)
-    binding.gpus.cache_clear()
+    library.gpus.cache_clear()
 
 
 def _try(address: str) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from softllama import kernels
-from softllama.llama import binding, header
+from softllama.llama import header, library
 from softllama.llama.header import Array, Header, Parts, Tensor
+from softllama.vectors import kernels
 
 _FORMATS = {
     0: "<B",
@@ -132,9 +132,9 @@ class _Cursor:
 
 
 def _bytes(shape: tuple[int, ...], kind: int) -> int:
-    if not 0 <= kind < binding.api.GGML_TYPE_COUNT:
+    if not 0 <= kind < library.api.GGML_TYPE_COUNT:
         raise _IrregularError
-    block, size = binding.block_of(kind)
+    block, size = library.block_of(kind)
     if block < 1 or size < 1 or shape[0] % block:
         raise _IrregularError
     return int(shape[0] // block * size * shape[1] * shape[2] * shape[3])

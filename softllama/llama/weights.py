@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from softllama import cache, faults
+from softllama.base import cache, signals
 from softllama.errors import ModelError, UsageError
-from softllama.llama import architectures, binding, header
-from softllama.llama.binding import Held, api
+from softllama.llama import architectures, header, library
 from softllama.llama.header import Header, Tensor
+from softllama.llama.library import Held, api
 
 FORKED = "this process was forked from one that had used a model, and llama.cpp's threads do not survive that"
 MERGE = "merge it into the model first, with llama.cpp's llama-export-lora"
@@ -52,7 +52,7 @@ class Loaded:
 
 
 class Weights:
-    """A loaded model. gpu_layers: None for all where this build has a GPU, 0 for none. before: is called with what the
+    """A loaded model. n_gpu_layers: None for all where this build has a GPU, 0 for none. before: is called with what the
     header tells, before llama.cpp opens the file.
 
     Raises ModelError with llama.cpp's cause for a file that does not load, and for those that cannot take mixtures.
@@ -62,36 +62,36 @@ class Weights:
         self,
         path: str | os.PathLike[str],
         *,
-        gpu_layers: int | None = None,
+        n_gpu_layers: int | None = None,
         lora: list[tuple[str, float]] | None = None,
         before: Callable[[Weights], None] | None = None,
     ) -> None:
-        if faults.forked():
+        if signals.forked():
             raise ModelError(FORKED, HOW_TO_FORK)
         self.header = header.read(path)
         self.table = architectures.find_table(self.header)
         self._check_vocabulary()
-        gpus = binding.gpus()
-        if gpu_layers is not None and gpu_layers < 0:
-            raise UsageError(f"gpu_layers must be 0 or more, not {gpu_layers}", "leave it out for all layers")
-        self.gpu_layers = (999 if gpus else 0) if gpu_layers is None else gpu_layers
-        self.on_gpu = bool(gpus) and self.gpu_layers > 0
+        gpus = library.gpus()
+        if n_gpu_layers is not None and n_gpu_layers < 0:
+            raise UsageError(f"n_gpu_layers must be 0 or more, not {n_gpu_layers}", "leave it out for all layers")
+        self.n_gpu_layers = (999 if gpus else 0) if n_gpu_layers is None else n_gpu_layers
+        self.on_gpu = bool(gpus) and self.n_gpu_layers > 0
         if self.on_gpu:
             self.device = ", ".join(gpus)
-            part = "all layers" if gpu_layers is None else f"{gpu_layers} layers"
+            part = "all layers" if n_gpu_layers is None else f"{n_gpu_layers} layers"
             why = (
                 "on what --rpc names"
                 if any(g.startswith("RPC") for g in gpus)
                 else "as this build of llama.cpp has a GPU back end"
             )
-            self.device_reason = f"{part}, {why}; --gpu-layers 0 keeps to the CPU"
+            self.device_reason = f"{part}, {why}; --n-gpu-layers 0 keeps to the CPU"
         else:
-            self.device = binding.cpu_name()
+            self.device = library.cpu_name()
             if gpus:
-                self.device_reason = "as --gpu-layers 0 asks"
-            elif gpu_layers:
+                self.device_reason = "as --n-gpu-layers 0 asks"
+            elif n_gpu_layers:
                 self.device_reason = (
-                    f"this build of llama.cpp has no GPU back end, so {gpu_layers} GPU layers were ignored"
+                    f"this build of llama.cpp has no GPU back end, so {n_gpu_layers} GPU layers were ignored"
                 )
             else:
                 self.device_reason = "this build of llama.cpp has no GPU back end"
@@ -99,17 +99,17 @@ class Weights:
         if before is not None:
             before(self)
         params = api.llama_model_default_params()
-        params.n_gpu_layers = self.gpu_layers
-        if binding.amx() and hasattr(params, "use_extra_bufts"):
+        params.n_gpu_layers = self.n_gpu_layers
+        if library.amx() and hasattr(params, "use_extra_bufts"):
             params.use_extra_bufts = False  # keeps the weights out of the AMX buffer, whose matrix product may crash
-        binding.clear_log()
-        with faults.deferred() as interrupted:
+        library.clear_log()
+        with signals.deferred() as interrupted:
             progress = api.llama_progress_callback(lambda share, _: not interrupted())
             params.progress_callback = progress  # which is False where it shall stop
             pointer = api.llama_model_load_from_file(os.fsencode(self.header.path), params)
         if not pointer:
             raise ModelError(
-                f"llama.cpp cannot load {self.header.path}: {binding.last_error()}",
+                f"llama.cpp cannot load {self.header.path}: {library.last_error()}",
                 "the file may be damaged, or need a newer llama-cpp-python",
             )
         self.lock = threading.RLock()  # over what uses the model itself, such as its vocabulary
@@ -181,12 +181,12 @@ class Weights:
             )
         architectures.check_tensors(h)
         self._check_embedding(h)
-        binding.clear_log()
-        with faults.deferred():  # its log calls Python
+        library.clear_log()
+        with signals.deferred():  # its log calls Python
             pointer = api.llama_adapter_lora_init(self.loaded.held.pointer, os.fsencode(h.path))
         if not pointer:
             raise ModelError(
-                f"llama.cpp cannot load the adapter {h.path}: {binding.last_error()}", "it must fit the model"
+                f"llama.cpp cannot load the adapter {h.path}: {library.last_error()}", "it must fit the model"
             )
         a, b = (h.tensors.get(f"token_embd.weight.lora_{x}") for x in "ab")
         if a is None or b is None:
@@ -209,7 +209,7 @@ class Weights:
                 MERGE,
             )
         for name in changed:
-            binding.table_type(h.tensors[name].ggml_type)
+            library.table_type(h.tensors[name].ggml_type)
 
     @property
     def closed(self) -> bool:
@@ -219,7 +219,7 @@ class Weights:
         """Raise ModelError where the model is closed, or belongs to the process that this one was forked from."""
         if self.closed:
             raise ModelError(f"the model {self.header.path.name} is closed", "load it again")
-        if faults.forked():
+        if signals.forked():
             raise ModelError(FORKED, HOW_TO_FORK)
 
     def vocab_for_texts(self) -> Any:
@@ -229,13 +229,13 @@ class Weights:
         if not self.closed:  # which may be read in a forked child, too
             return self.vocab
         if self._alone is None:
-            if faults.forked() or self.header.changed(same=True) is not None:
+            if signals.forked() or self.header.changed(same=True) is not None:
                 raise ModelError(
                     f"the model {self.header.path.name} is closed, and its file is another by now", "load it again"
                 )
             params = api.llama_model_default_params()
             params.vocab_only = True
-            with faults.deferred():
+            with signals.deferred():
                 pointer = api.llama_model_load_from_file(os.fsencode(self.header.path), params)
             if not pointer:
                 raise ModelError(f"the model {self.header.path.name} is closed", "load it again")
@@ -255,7 +255,7 @@ class Weights:
 
     def close(self) -> None:
         """Free the memory: that of the contexts, for which it waits while they compute, and then the model's."""
-        if faults.forked():
+        if signals.forked():
             return
         while True:
             with self.lock:  # contexts are made under it

@@ -18,7 +18,7 @@ from softllama.policy.discrete import cold_stop, greedy, sample
 from softllama.policy.sampled import moi, multiplex, selar
 from softllama.policy.soft import dirichlet, full, gumbel, hidden, random_mix, soft_noise, soft_thinking, top_mean
 from softllama.policy.swir import swir
-from softllama.policy.written import describe, names, parse
+from softllama.policy.text import describe, names, parse
 
 __all__ = [
     "Decision",

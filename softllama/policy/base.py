@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from softllama import checks
-from softllama.distribution import Distribution
+from softllama.base import arguments
 from softllama.errors import UsageError
-from softllama.mixture import Mixture
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.mixture import Mixture
 
 Where = Literal["thinking", "everywhere"]
 COLD = "cold"  # where Cold Stop keeps its count in Moment.state
@@ -172,10 +172,10 @@ def _checked(rule: Rule) -> Rule:
         if not isinstance(d, Decision):
             return d  # Policy says what is wrong
         n = len(distribution)
-        token = checks.whole("the token of a decision", d.token, 0, n - 1)
-        forced = tuple(checks.whole("a forced token", i, 0, n - 1) for i in _items(d.forced))
-        checks.number("the noise of a decision", d.noise, 0)
-        checks.number("what a decision left out", d.left_out, 0, 1)
+        token = arguments.whole("the token of a decision", d.token, 0, n - 1)
+        forced = tuple(arguments.whole("a forced token", i, 0, n - 1) for i in _items(d.forced))
+        arguments.number("the noise of a decision", d.noise, 0)
+        arguments.number("what a decision left out", d.left_out, 0, 1)
         if d.mode not in ("hard", "soft"):
             raise UsageError(f"the mode of a decision is {d.mode!r}", "it is hard or soft, of what is fed")
         if not isinstance(d.mixture, Mixture):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from softllama.distribution import Distribution
 from softllama.policy import filters
 from softllama.policy.base import COLD, Decision, Moment, Policy, Rule, Where, closing, hard
-from softllama.policy.method import method
+from softllama.policy.registry import method
+from softllama.vectors.distribution import Distribution
 
 
 @method()

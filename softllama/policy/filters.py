@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import kernels
-from softllama.distribution import FEW, Distribution
 from softllama.errors import SoftLlamaError
-from softllama.mixture import Mixture
+from softllama.vectors import kernels
+from softllama.vectors.distribution import FEW, Distribution
+from softllama.vectors.mixture import Mixture
 
 F64 = NDArray[np.float64]
 COLDEST = float(np.finfo(np.float32).tiny)  # a temperature between 0 and this is as cold as this

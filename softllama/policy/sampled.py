@@ -7,12 +7,12 @@ import math
 
 import numpy as np
 
-from softllama.distribution import Distribution
-from softllama.mixture import Mixture
 from softllama.policy import filters
 from softllama.policy.base import Decision, Moment, Policy, Rule, Where, hard
 from softllama.policy.discrete import sample
-from softllama.policy.method import Range, method
+from softllama.policy.registry import Range, method
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.mixture import Mixture
 
 
 def _moi_answer() -> Policy:

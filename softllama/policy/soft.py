@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from softllama.distribution import Distribution
-from softllama.mixture import Mixture
 from softllama.policy import filters
 from softllama.policy.base import Decision, Moment, Rule, Where
 from softllama.policy.discrete import greedy, published_answer, stop_when_cold
 from softllama.policy.filters import Support
-from softllama.policy.method import method
+from softllama.policy.registry import method
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.mixture import Mixture
 
 
 @method(answer=greedy)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from softllama.distribution import Distribution
-from softllama.mixture import Mixture, blend
 from softllama.policy import filters
 from softllama.policy.base import Decision, Moment, Policy, Rule, Where, hard
 from softllama.policy.discrete import sample
-from softllama.policy.method import method
+from softllama.policy.registry import method
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.mixture import Mixture, blend
 
 
 @dataclass

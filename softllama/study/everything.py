@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from softllama import bundled
-from softllama.model import load
-from softllama.report import Report
-from softllama.study import feedback, mixing, thinking
+from softllama.api import load
+from softllama.hub import bundled
+from softllama.report.data import Report
+from softllama.study import answers, feedback, mixing
 
 Tick = Callable[[str, int, int], None]
 MODELS = ("words", "words-mixed")  # what mixing and feedback look at; thinking has its own pairs
@@ -22,7 +22,7 @@ def run(*, seed: int = 0, limit: int | None = None, tick: Tick | None = None) ->
             for study in (mixing.run, feedback.run):
                 r = study(model, seed=seed, tick=None if tick is None else _labelled(tick, name))
                 reports.append(r if name == MODELS[0] else replace(r, name=f"{r.name}-{name}"))
-    reports.append(thinking.study(seed=seed, limit=limit, tick=tick))
+    reports.append(answers.study(seed=seed, limit=limit, tick=tick))
     return reports
 
 

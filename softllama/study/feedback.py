@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import branch, manifest, stats
-from softllama.distribution import Distribution, average
+from softllama.engine import branches, manifest
+from softllama.engine.lens import Readout
 from softllama.errors import UsageError
-from softllama.llama.readout import Readout
-from softllama.mixture import Mixture
-from softllama.report import Cell, Figure, Report, Series, Table, share, value
-from softllama.stats import Estimate
-from softllama.study import inputs, measures, rollout
+from softllama.report.data import Cell, Figure, Report, Series, Table, share, value
+from softllama.study import inputs, rollout
+from softllama.vectors import measures, statistics
+from softllama.vectors.distribution import Distribution, average
+from softllama.vectors.mixture import Mixture
+from softllama.vectors.statistics import Estimate
 
 if TYPE_CHECKING:
-    from softllama.model import Model
+    from softllama.api import Model
 
 Tick = Callable[[str, int, int], None]
 MASS, MOST = 0.999, 64  # of the tokens that the exact average runs over
@@ -81,7 +82,7 @@ def after_each(
     and i; those tokens, and their p."""
     heavy, weights = _heaviest(p, most, mass)
     every = [*tails, *([i] for i in heavy)]
-    after = [b.next for b in branch.run(model, prefix, every, n_ctx=model.n_ctx_given)]
+    after = [b.next for b in branches.run(model, prefix, every, n_ctx=model.n_ctx_given)]
     return after[: len(tails)], average(after[len(tails) :], weights), heavy, weights
 
 
@@ -176,7 +177,7 @@ def run(
 
 def _mean(steps: Sequence[Step], values: Sequence[float], seed: int) -> Estimate:
     """A mean over steps; those of one prompt hang together."""
-    return stats.mean(values, seed, groups=[s.prompt for s in steps])
+    return statistics.mean(values, seed, groups=[s.prompt for s in steps])
 
 
 def _js(steps: Sequence[Step], other: int, seed: int) -> Estimate:
@@ -213,7 +214,7 @@ def _next_figure(steps: Sequence[Step], seed: int) -> Figure:
 def _answer(steps: Sequence[Step], n_all: int, seed: int) -> list[str]:
     gap = _mean(steps, [s.after.js(s.others[3]) - s.after.js(s.others[0]) for s in steps], seed)
     nearest = [int(np.argmin([s.after.js(s.others[k]) for k in (0, 1, 3)])) for s in steps]
-    top = stats.wilson(nearest.count(0), len(nearest))
+    top = statistics.wilson(nearest.count(0), len(nearest))
     if not gap.clear:
         text = "no difference seen between its distance to what follows the top token and to the average over tokens"
     elif gap.value > 0:

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import mixture as mx
-from softllama import prompt as prompts
-from softllama import vocab
+from softllama.base import arguments
 from softllama.errors import MixtureError, SoftLlamaError, UsageError
-from softllama.vocab import Encoded
+from softllama.prompts import slots as prompts
+from softllama.prompts import words as vocab
+from softllama.prompts.words import Encoded
+from softllama.vectors import mixture as mx
 
 if TYPE_CHECKING:
-    from softllama.model import Model
+    from softllama.api import Model
 
 PAIRS, SYNONYMS, RANDOM, NOISE = "two words", "near-synonyms", "random tokens", "word and noise"
 KINDS = (PAIRS, SYNONYMS, RANDOM, NOISE)
@@ -82,7 +83,7 @@ def is_words(model: Model) -> bool:
 
 def encode(model: Model, frame: str) -> Encoded:
     """A frame with one place. Raises UsageError for another number."""
-    parsed = prompts.parse(vocab.check_text(frame))
+    parsed = prompts.parse(arguments.check_text(frame))
     if len(parsed.places) != 1:
         raise UsageError(f"{frame!r} has {len(parsed.places)} places", "a frame has one: The {} says")
     return vocab.encode(parsed, model.tokenizer)

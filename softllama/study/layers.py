@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import stats
-from softllama.distribution import Distribution
-from softllama.llama.readout import Readout
-from softllama.mixture import Mixture
-from softllama.report import Cell, Figure, Series, Table, value
-from softllama.stats import Estimate
-from softllama.study import inputs, measures
+from softllama.engine.lens import Readout
+from softllama.report.data import Cell, Figure, Series, Table, value
+from softllama.study import inputs
 from softllama.study.inputs import Case
+from softllama.vectors import measures, statistics
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.mixture import Mixture
+from softllama.vectors.statistics import Estimate
 
 if TYPE_CHECKING:
-    from softllama.model import Model
+    from softllama.api import Model
 
 Tick = Callable[[str, int, int], None]
 PLACES = ("at the mixture", "at the end")
@@ -73,7 +73,7 @@ def compare(mix: Seen, a: Seen, b: Seen) -> NDArray[np.float64]:
 
 
 def _cell(seen: NDArray[np.float64], place: int, layer: int, name: str, seed: int) -> Estimate:
-    return stats.mean(seen[:, place, layer, NAMES.index(name)], seed)
+    return statistics.mean(seen[:, place, layer, NAMES.index(name)], seed)
 
 
 def table(seen: NDArray[np.float64], seed: int) -> Table:
@@ -107,7 +107,7 @@ def sentence(seen: NDArray[np.float64], seed: int) -> str:
     """Where one word takes over, in words."""
     last = seen.shape[2] - 1
     first, end = (_cell(seen, 1, layer, "dominance", seed) for layer in (0, last))
-    rise = stats.mean(seen[:, 1, last, 0] - seen[:, 1, 0, 0], seed)
+    rise = statistics.mean(seen[:, 1, last, 0] - seen[:, 1, 0, 0], seed)
     how = "rises" if rise.low > 0 else "falls" if rise.high < 0 else "does not clearly change"
     near, far = (_cell(seen, 1, last, name, seed) for name in ("KL nearer", "KL farther"))
     return (

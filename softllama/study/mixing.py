@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama import branch, manifest, stats
-from softllama.distribution import Distribution, average
-from softllama.mixture import Mixture
-from softllama.report import Cell, Figure, Report, Series, Table, share, value
-from softllama.stats import Estimate
-from softllama.study import inputs, layers, measures
+from softllama.engine import branches, manifest
+from softllama.report.data import Cell, Figure, Report, Series, Table, share, value
+from softllama.study import inputs, layers
 from softllama.study.inputs import Case
-from softllama.sweep import sharpness
+from softllama.vectors import measures, statistics
+from softllama.vectors.distribution import Distribution, average
+from softllama.vectors.mixture import Mixture
+from softllama.vectors.statistics import Estimate
+from softllama.vectors.sweep import sharpness
 
 if TYPE_CHECKING:
-    from softllama.model import Model
+    from softllama.api import Model
 
 Tick = Callable[[str, int, int], None]
 POINTS = 21
@@ -99,7 +100,7 @@ def sweep(model: Model, cases: Sequence[Case], tick: Tick | None = None) -> list
         at = encoded.first_place
         mine = [(i, c) for i, c in enumerate(cases) if c.frame == frame]
         tails = [[between(model, c, float(x)), *encoded.items[at + 1 :]] for _, c in mine for x in alphas]
-        ends = branch.run(model, encoded.items[:at], tails, n_ctx=model.n_ctx_given)
+        ends = branches.run(model, encoded.items[:at], tails, n_ctx=model.n_ctx_given)
         for k, (i, c) in enumerate(mine):
             found[i] = measure(c, alphas, [e.next for e in ends[k * POINTS : (k + 1) * POINTS]])
         if tick is not None:
@@ -156,11 +157,11 @@ def run(
 
 def _mean(found: Sequence[Measured], what: Callable[[Measured], float], seed: int) -> Estimate:
     groups = [(m.case.label_a, m.case.label_b) for m in found]
-    return stats.mean([what(m) for m in found], seed, groups=groups)
+    return statistics.mean([what(m) for m in found], seed, groups=groups)
 
 
 def _share(found: Sequence[Measured], what: Callable[[Measured], bool]) -> Estimate:
-    return stats.wilson(sum(what(m) for m in found), len(found))
+    return statistics.wilson(sum(what(m) for m in found), len(found))
 
 
 def _transition(by: dict[str, list[Measured]], seed: int) -> Table:
@@ -199,7 +200,7 @@ def _curves(by: dict[str, list[Measured]], seed: int) -> Figure:
     series = []
     for kind, found in by.items():
         groups = [(m.case.label_a, m.case.label_b) for m in found]
-        es = [stats.mean([float(m.progress[i]) for m in found], seed, groups=groups) for i in range(POINTS)]
+        es = [statistics.mean([float(m.progress[i]) for m in found], seed, groups=groups) for i in range(POINTS)]
         if es[0].n:
             x = tuple(float(round(a, 6)) for a in alphas)
             series.append(

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from softllama import decode, generate, stats
-from softllama.report import Cell, Figure, Series, Table, value
-from softllama.stats import Estimate
-from softllama.study import measures
+from softllama.generation import loop, prepare
+from softllama.report.data import Cell, Figure, Series, Table, value
+from softllama.vectors import measures, statistics
+from softllama.vectors.statistics import Estimate
 
 if TYPE_CHECKING:
-    from softllama.model import Model
+    from softllama.api import Model
 
 Tick = Callable[[str, int, int], None]
 WINDOW = 8  # steps over which surprise is averaged
@@ -67,11 +67,11 @@ def study(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: Ti
     asked = [(p, "sample", _seed(seed, i, k + 1)) for i, p in enumerate(prompts) for k in range(REFERENCE)]
     asked += [(p, policy, _seed(seed, i, 0)) for i, p in enumerate(prompts) for policy in POLICIES.values()]
     made = [
-        generate.prepare(model, p, generate.Options(policy=policy, where="everywhere", max_tokens=tokens, seed=n))
+        prepare.prepare(model, p, prepare.Options(policy=policy, where="everywhere", max_tokens=tokens, seed=n))
         for p, policy, n in asked
     ]
     done = -1
-    for _ in decode.run(model, made, at_once=AT_ONCE, n_ctx=model.n_ctx_given):
+    for _ in loop.run(model, made, at_once=AT_ONCE, n_ctx=model.n_ctx_given):
         if tick is not None and (now := sum(g.done for g in made) * len(prompts) // len(made)) != done:
             done = now
             tick("rollouts", done, len(prompts))
@@ -102,7 +102,7 @@ def _of(rolled: Sequence[Rolled], policy: str) -> list[Rolled]:
 
 def _perplexity(rolled: Sequence[Rolled], seed: int) -> Estimate:
     """exp of the mean surprise of a rollout's readouts, averaged in the exponent."""
-    e = stats.mean([float(np.mean(r.surprise)) for r in rolled if r.surprise], seed)
+    e = statistics.mean([float(np.mean(r.surprise)) for r in rolled if r.surprise], seed)
     return Estimate(float(np.exp(e.value)), float(np.exp(e.low)), float(np.exp(e.high)), e.n)
 
 
@@ -116,9 +116,10 @@ def table(rolled: Sequence[Rolled], seed: int) -> Table:
     """A row for each policy."""
     rows: list[tuple[Cell, ...]] = [
         (
-            name, stats.mean([len(r.ids) for r in rs], seed), stats.mean([r.coherent for r in rs], seed),
-            _perplexity(rs, seed), stats.mean([measures.repetition(r.ids) for r in rs], seed),
-            stats.mean([float(np.mean(r.entropy)) for r in rs if r.entropy], seed), stats.mean([_drift(r) for r in rs], seed),
+            name, statistics.mean([len(r.ids) for r in rs], seed), statistics.mean([r.coherent for r in rs], seed),
+            _perplexity(rs, seed), statistics.mean([measures.repetition(r.ids) for r in rs], seed),
+            statistics.mean([float(np.mean(r.entropy)) for r in rs if r.entropy], seed),
+            statistics.mean([_drift(r) for r in rs], seed),
         )
         for name in POLICIES
         if (rs := _of(rolled, name))
@@ -148,8 +149,10 @@ def figures(rolled: Sequence[Rolled], tokens: int) -> list[Figure]:
 def sentence(rolled: Sequence[Rolled], seed: int) -> str:
     """How long it stays coherent, beside sampling."""
     full, drawn = _of(rolled, FULL), _of(rolled, SAMPLE)
-    d = stats.mean([float(np.mean(a.surprise) - np.mean(b.surprise)) for a, b in zip(full, drawn, strict=True)], seed)
-    steps = stats.mean([r.coherent / len(r.ids) for r in full if r.ids], seed)
+    d = statistics.mean(
+        [float(np.mean(a.surprise) - np.mean(b.surprise)) for a, b in zip(full, drawn, strict=True)], seed
+    )
+    steps = statistics.mean([r.coherent / len(r.ids) for r in full if r.ids], seed)
     if not d.clear:
         verdict = "about as surprising as sampled text, no difference seen"
     else:

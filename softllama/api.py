@@ -1,0 +1,91 @@
+"""The front door: `load` gives a Model. Adds words, prompts, generations and sessions to an Engine.
+
+Knows no formula: each method hands its arguments to the package that does the work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from softllama.base import arguments
+from softllama.engine.engine import Engine
+from softllama.engine.session import Session
+from softllama.generation import prepare
+from softllama.probe import result
+from softllama.probe.result import ProbeResult
+from softllama.prompts import words
+from softllama.trace.record import Trace
+from softllama.trace.step import Step
+from softllama.vectors import mixture as mx
+from softllama.vectors.mixture import Mixture
+
+
+def load(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    n_ctx: int | None = None,
+    n_gpu_layers: int | None = None,
+    n_threads: int | None = None,
+    lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None = None,
+    rpc: Sequence[str] = (),
+    trial: bool | None = None,
+) -> Model:
+    """Load a GGUF model: a path, or a name as for -m ("user/repo:Q4_K_M", "ollama:name"). None: the bundled one.
+
+    The network is used only for a repository that is not on this machine, and not with HF_HUB_OFFLINE.
+
+    n_ctx: positions a session has room for; None for the model's own context, at most 4096. n_gpu_layers: None for all
+    where llama.cpp was built with a GPU back end, else none. threads: None for the physical cores (one for a
+    model under 16 MB, which more would slow down). lora: path of an adapter, (path, scale), or several. rpc: workers
+    ("host:port") whose devices are used as well; they stay known to llama.cpp until the process ends. trial: a file that
+    this build of llama.cpp has not had before is first loaded in a child process, as llama.cpp ends the process on some
+    that are damaged; False leaves that out (SOFTLLAMA_TRIAL=off, too), True does it again.
+
+    Raises ModelError, with the reason, for a file that cannot be loaded or a model that cannot take mixtures.
+    """
+    return Model(path, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=lora, rpc=rpc, trial=trial)
+
+
+class Model(Engine):
+    """A loaded model; `load` makes one. A context manager; close() ends its sessions, too.
+
+    Threads may use it at the same time; a process that was forked from one that had used a model may not.
+    """
+
+    def mix(
+        self, text: str, *, space: bool = True, split: str | None = None, signed: bool = False, normalize: bool = False
+    ) -> Mixture:
+        """The mixture that a text such as "dog:0.5,cat:0.5" writes (softllama.mixture has the form).
+
+        space: a bare word is the token that follows a space, as in the middle of a sentence.
+        Raises MixtureError with the reason and a remedy.
+        """
+        spec = mx.parse(arguments.check_text(text, "mixture"), signed=signed, normalize=normalize)
+        options = {"space": space, "lead": not space, "split": split, "signed": signed, "normalize": normalize}
+        return words.resolve(spec, self.tokenizer, **options).mixture  # type: ignore[arg-type]
+
+    def session(self, n_ctx: int | None = None) -> Session:
+        """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
+        return Session.start(self, n_ctx)
+
+    def probe(
+        self,
+        prompt: str = "The {} says",
+        mix: str | Mixture | Sequence[str | Mixture] = (),
+        **options: Any,
+    ) -> ProbeResult:
+        """Ask what the model makes of a prompt that holds mixtures: see softllama.probe.result.probe for the options."""
+        return result.probe(self, prompt, mix, **options)
+
+    def stream(self, prompt: Any, **options: Any) -> Iterator[Step]:
+        """Generate step by step: see softllama.generation.prepare.stream for the options."""
+        return prepare.stream(self, prompt, **options)
+
+    def generate(self, prompt: Any, **options: Any) -> Trace:
+        """Generate, and collect the steps: see softllama.generation.prepare.stream for the options."""
+        return prepare.generate(self, prompt, **options)
+
+    def __enter__(self) -> Model:
+        return self

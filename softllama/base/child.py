@@ -1,0 +1,230 @@
+"""A function of ours in a child process, so that what ends the process inside llama.cpp ends only the child.
+
+The child prints nothing: what it sends comes through a pipe, and what llama.cpp writes is kept for its last line. It ends
+with its parent, leaves Ctrl-C to it, and is what the system ends first when memory runs out. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import importlib
+import json
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+from softllama import errors
+from softllama.errors import SoftLlamaError
+
+Send = Callable[[dict[str, Any]], None]
+TICK = 0.25  # seconds between two looks at time and memory
+KINDS = {
+    "SIGABRT": "llama.cpp ended the process (SIGABRT)",
+    "SIGSEGV": "llama.cpp crashed: it read memory that is not its own (SIGSEGV)",
+    "SIGBUS": "llama.cpp crashed: what it read is not in the file (SIGBUS)",
+    "SIGFPE": "llama.cpp crashed: it divided by zero (SIGFPE)",
+    "SIGILL": "llama.cpp crashed: it was built for another processor (SIGILL)",
+    "SIGTRAP": "llama.cpp ended the process (SIGTRAP)",
+    "SIGKILL": "the process was killed (SIGKILL), as happens when memory runs out",
+}
+# The folder that a program was started in must not decide which json is imported
+_START = """import sys
+sys.path = [p for p in sys.path if p]
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import json
+request = json.loads(sys.stdin.readline())
+sys.path[:] = request["path"]
+from softllama.base import child
+child.serve(request)
+"""
+
+
+class DiedError(Exception):
+    """The child did not come to its end. how: a clause that says what happened. said: the last line it printed.
+
+    blame: is it what the child worked on that ended it, rather than the child itself, which could not be started?
+    """
+
+    def __init__(self, how: str, said: str = "", *, blame: bool = True) -> None:
+        super().__init__(f"{how}: {said}" if said else how)
+        self.how, self.said, self.blame = how, said, blame
+
+
+def possible() -> bool:
+    """Is there a Python to start? A program that has Python built in, or is frozen, would start itself again."""
+    name = Path(sys.executable or "").name.lower()
+    return name.startswith(("python", "pypy")) and not getattr(sys, "frozen", False)
+
+
+def messages(
+    function: str, arguments: dict[str, Any], *, seconds: float, memory: int | None = None
+) -> Generator[dict[str, Any]]:
+    """What a function ("module:name") sends when it is called as function(send, **arguments) in a child process.
+
+    arguments: ready for JSON. seconds: how long the child may be silent. memory: bytes that it may have for itself,
+    files that it maps left out; only looked at where the system tells (Linux).
+    Raises the SoftLlamaError that the function raised, or DiedError. The child is gone when this ends, however it ends.
+    """
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        try:
+            with _deferred():  # or an interrupt here would leave a child that nobody knows
+                process = subprocess.Popen(
+                    [sys.executable, *_flags(), "-c", _START],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+                    env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+                )  # fmt: skip
+        except OSError as e:
+            raise DiedError(f"{sys.executable} cannot be started: {e.strerror}", blame=False) from None
+        yield from _listen(process, {"path": [str(p) for p in sys.path], "call": function, "with": arguments},
+                           seconds, memory)  # fmt: skip
+    finally:
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+
+
+def _deferred() -> contextlib.AbstractContextManager[object]:
+    """faults.deferred, if the C module can be loaded: where it cannot, a child is to find that out."""
+    try:
+        from softllama.base import signals
+    except ImportError:
+        return contextlib.nullcontext()
+    return signals.deferred()
+
+
+def _flags() -> list[str]:
+    """Those of this interpreter that decide what it can import."""
+    f = sys.flags
+    flags = {"-I": f.isolated, "-E": f.ignore_environment, "-s": f.no_user_site, "-S": f.no_site}
+    return [name for name, on in flags.items() if on]
+
+
+def _listen(
+    process: subprocess.Popen[bytes], request: dict[str, Any], seconds: float, memory: int | None
+) -> Iterator[dict[str, Any]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+    said: collections.deque[str] = collections.deque(maxlen=50)
+    texts = {"out": b"", "err": b""}
+    started, until = False, time.monotonic() + seconds
+    with selectors.DefaultSelector() as ready:
+        ready.register(process.stdout, selectors.EVENT_READ, "out")
+        ready.register(process.stderr, selectors.EVENT_READ, "err")
+        while ready.get_map():
+            for key, _ in ready.select(TICK):
+                data = os.read(key.fd, 1 << 16)
+                if not data:
+                    ready.unregister(key.fileobj)
+                *lines, texts[key.data] = (texts[key.data] + data).split(b"\n")
+                if key.data == "err":
+                    said.extend(text for line in lines if (text := line.decode("utf-8", "replace").strip()))
+                    continue
+                for line in lines:
+                    record = json.loads(line)
+                    until = time.monotonic() + seconds
+                    state = record.get("child")
+                    if state is None:
+                        yield record
+                        until = time.monotonic() + seconds
+                    elif state == "started":
+                        started = True
+                    elif state == "error":
+                        kind = getattr(errors, record["type"], SoftLlamaError)
+                        raise kind(record["message"], record["hint"])
+                    elif state == "failed":
+                        raise DiedError(record["text"], blame=False)
+                    else:
+                        return
+            if time.monotonic() > until:
+                raise DiedError(f"llama.cpp did not come to an end in {seconds:,.0f} s", _last(said))
+            if memory is not None and (used := own_memory(process.pid)) > memory:
+                raise DiedError(
+                    f"llama.cpp took {used / 1e9:.1f} GB of memory, more than the file can need", _last(said)
+                )
+    code = process.wait()
+    if tail := texts["err"].decode("utf-8", "replace").strip():
+        said.append(tail)
+    if not started:
+        raise DiedError(f"the child process could not begin ({_name(code)})", _last(said), blame=False)
+    raise DiedError(KINDS.get(_name(code), f"llama.cpp ended the process ({_name(code)})"), _last(said))
+
+
+def _name(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"signal {-code}"
+
+
+def _last(said: collections.deque[str]) -> str:
+    """The line that tells the most: an assertion if there is one, else the last. Without the folder of its build."""
+    line = next((s for s in reversed(said) if "GGML_ASSERT" in s or "GGML_ABORT" in s), said[-1] if said else "")
+    return re.sub(r"^/\S*/([^/\s:]+:\d+: )", r"\1", line)[:300]
+
+
+def own_memory(pid: int | str = "self") -> int:
+    """Bytes in memory that are a process's own and no file's; 0 where the system does not tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+# ---- in the child ----------------------------------------------------------------------------------------------------
+
+
+def serve(request: dict[str, Any]) -> None:
+    """Call what was asked for and end the process. Only _START calls this."""
+    out = os.dup(1)
+    os.dup2(2, 1)  # nothing that is printed gets between the messages
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is an answer here, not a file of its memory
+
+    def send(record: dict[str, Any]) -> None:
+        data = json.dumps(record).encode() + b"\n"
+        while data:
+            data = data[os.write(out, data) :]
+
+    try:
+        send({"child": "started"})
+        module, _, name = request["call"].partition(":")
+        getattr(importlib.import_module(module), name)(send, **request["with"])
+        send({"child": "done"})
+    except SoftLlamaError as e:
+        send({"child": "error", "type": type(e).__name__, "message": e.message, "hint": e.hint})
+    except BaseException as e:
+        send({"child": "failed", "text": f"{type(e).__name__}: {e}"})
+    os._exit(0)
+
+
+def _end_with_parent() -> None:
+    """The parent holds the other end of stdin, and writes nothing more to it."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    os._exit(1)

@@ -1,0 +1,329 @@
+"""A conversation with a model: messages, settings, seeds, and answers whose beginnings are not evaluated twice.
+
+Knows no terminal: the repl, a server or a notebook drives it. Softllama's one mutable object besides a Context.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from softllama import policy
+from softllama.base import arguments
+from softllama.chat import messages, storage
+from softllama.chat.messages import ASSISTANT, COUNTS, USER, Message, Mix, Rendered
+from softllama.chat.prefix_cache import Memory
+from softllama.chat.settings import Settings
+from softllama.engine.engine import Engine, checked
+from softllama.errors import ContextError, UsageError
+from softllama.generation import prepare
+from softllama.generation.state import Generation
+from softllama.policy import Policy
+from softllama.prompts import thinking
+from softllama.trace.record import Trace
+from softllama.trace.step import Step
+from softllama.vectors.distribution import Distribution
+
+PLAIN = "sample:temperature=0.6,top_k=30,top_p=0.95"  # as Soft Thinking decodes its answers, so that the two compare
+OVERFLOW = (
+    "When a prompt no longer leaves a quarter of the context for the answer, the oldest turns are left out until half of "
+    "it is free; the system message stays."
+)
+Each = Callable[[Step], None]
+
+
+class Conversation:
+    """Messages to and from a model: Conversation(model).reply("Hello").answer.
+
+    system: the system message, "" for none. mixes: the mixtures that {name} in a message can stand for, by name.
+    settings: more of them by name, such as policy="gumbel" or think_budget=200 (see Settings). seed: of the first
+    answer; each further answer takes the next number. Drawn if None. template: Jinja text in place of the model's own.
+    n_ctx: positions of the context; None for what the model was loaded with. changed: called after every change of what
+    is worth saving, before an answer is made and after it.
+
+    messages: user and assistant in turn. left_out: how many of the oldest turns no longer go to the model (see OVERFLOW).
+    Raises ModelError if there is no chat template, UsageError for settings that are none.
+    """
+
+    def __init__(
+        self,
+        model: Engine,
+        *,
+        system: str = "",
+        seed: int | None = None,
+        template: str | None = None,
+        n_ctx: int | None = None,
+        changed: Callable[[], None] | None = None,
+        **settings: Any,
+    ) -> None:
+        known = {f.name for f in fields(Settings)}
+        for name in settings:
+            if name not in known:
+                raise UsageError(f"a conversation has no setting {name!r}", f"there are: {', '.join(sorted(known))}")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63):
+            raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed!r}")
+
+        checked(model).check_order()
+        self.model = model
+        self.system = arguments.check_text(system, "system message")
+        self.settings = Settings(**settings)
+        self.template_source = template
+        self.template = messages.template_of(model, template)
+        self.mixes: dict[str, Mix] = {}
+        self.messages: list[Message] = []
+        self.seed = secrets.randbits(32) if seed is None else seed
+        self.answers = 0  # answers made so far, those taken back included: the next one's seed is seed + answers
+        self.left_out = 0
+        self.changed = changed or (lambda: None)
+        self.memory = Memory(model, arguments.whole_or_none("n_ctx", n_ctx, 1) or model.n_ctx)
+        self._tags: dict[str | None, thinking.Tags | None] = {}
+        self._answering = threading.Lock()
+        if self.settings.think == "on" and self.tags is None:
+            raise prepare.no_tags(model)
+
+    # ---- facts
+
+    @property
+    def n_ctx(self) -> int:
+        """Positions that a prompt and its answer have room for."""
+        return self.memory.n_ctx
+
+    @property
+    def evaluated(self) -> int:
+        """Positions that the model evaluated so far."""
+        return self.memory.evaluated
+
+    @property
+    def tags(self) -> thinking.Tags | None:
+        """The tags of the thinking block, if the model has one."""
+        written = self.settings.think_tags
+        if written not in self._tags:
+            self._tags[written] = messages.tags_of(self.model, self.template_source, written)
+        return self._tags[written]
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the next answer."""
+        return self.settings.policy or policy.parse(self.default_policy()[0])
+
+    def default_policy(self) -> tuple[str, str]:
+        """The policy where none was chosen, in its written form, and why: what the model's file asks for, soft thinking
+        for a model with a thinking block, plain sampling for one without."""
+        written, why = prepare.default_policy(self.model, self.tags is not None)
+        if self.tags is not None or self.model.metadata.get("softllama.policy"):
+            return written, why
+        return PLAIN, "plain sampling, as this model has no thinking block to be soft in"
+
+    @property
+    def last(self) -> Message | None:
+        """The last answer, if the last message has one."""
+        return self.messages[-1] if self.messages and self.messages[-1].role == ASSISTANT else None
+
+    @property
+    def waiting(self) -> bool:
+        """Does the last message wait for its answer?"""
+        return bool(self.messages) and self.messages[-1].role == USER
+
+    def distributions(self) -> dict[str, Distribution]:
+        """Those that the last answer met: before its first "thinking" and "answer" token, and at its "end"."""
+        return dict(self.memory.seen)
+
+    # ---- talking
+
+    def reply(self, text: str, each: Each | None = None) -> Trace:
+        """Say `text`, and return the answer's record. each: called with every step as it is made.
+
+        Ctrl-C stops the answer and keeps what there is. Where the message cannot be sent at all (PromptError,
+        MixtureError, ContextError, UsageError), everything stays as it was.
+        """
+        with self._alone():
+            if self.waiting:
+                raise UsageError("the last message has no answer yet", "regen answers it, undo takes it back")
+            if not arguments.check_text(text, "message"):
+                raise UsageError("an empty message says nothing", "write something")
+            said = [*self.messages, messages.user(text, self.mixes)]
+            prompt, left_out = self._fit(said)
+            g = self._ready(prompt, self.settings, self.seed + self.answers)
+            self.messages, self.left_out = said, left_out
+            self.changed()
+            return self._answer(g, prompt, each)
+
+    def regen(self, each: Each | None = None) -> Trace:
+        """Answer the last message again, with the next seed; the answer it had is replaced when the new one is there."""
+        with self._alone():
+            before, said = self.messages, self._asked()
+            prompt, left_out = self._fit(said)
+            g = self._ready(prompt, self.settings, self.seed + self.answers)
+            self.messages, self.left_out = said, left_out
+            try:
+                return self._answer(g, prompt, each)
+            except BaseException:
+                self.messages = before
+                raise
+
+    def compare(self, other: Policy | str, each: Each | None = None) -> Trace:
+        """The last message answered with another policy and the same seed. The conversation stays as it is."""
+        chosen = policy.parse(other) if isinstance(other, str) else policy.as_policy(other)
+        last = self.last
+        seed = self.seed + self.answers if last is None else int(last.made.get("seed", self.seed))
+        with self._alone():
+            prompt = self._fit(self._asked())[0]
+            g = self._ready(prompt, replace(self.settings, policy=chosen), seed)
+            return prepare.collect(self.model, g, self.memory.generate(g, prompt.stable), each)
+
+    def undo(self) -> Message:
+        """Take back the last message and its answer; returns the message."""
+        said = self._asked()
+        self.messages = said[:-1]
+        self.left_out = min(self.left_out, max(0, len(_turns(self.messages)) - 1))
+        self.changed()
+        return said[-1]
+
+    def clear(self) -> None:
+        """Forget all messages. System message, settings and mixtures stay."""
+        self.messages, self.left_out = [], 0
+        self.memory.seen = {}
+        self.changed()
+
+    def to_dict(self, *, traces: bool = False) -> dict[str, Any]:
+        """Messages, settings, seeds, manifests, ready for JSON. traces: the whole record of each answer as well."""
+        return storage.to_dict(self, traces=traces)
+
+    def restore(self, data: Any) -> None:
+        """Go on from what `to_dict` gave. Raises SoftLlamaError, and changes nothing, for what is no conversation, or
+        cannot be one with this model."""
+        storage.restore(self, data)
+        self.changed()
+
+    def save(self, path: str | os.PathLike[str], *, traces: bool = False) -> None:
+        """Write JSON. The file is replaced as a whole."""
+        storage.write(path, self.to_dict(traces=traces))
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a file that `save` wrote; raises as `restore` does."""
+        self.restore(storage.read(path))
+
+    def close(self) -> None:
+        """Free the memory; it comes back when it is needed."""
+        self.memory.clear()
+
+    # ---- what can be changed
+
+    def set(self, **settings: Any) -> None:
+        """Change settings by name. Raises UsageError, and changes nothing, for what is not allowed."""
+        values = replace(self.settings, **settings)
+        if messages.tags_of(self.model, self.template_source, values.think_tags) is None and values.think == "on":
+            raise prepare.no_tags(self.model)
+        self.settings = values
+        self.changed()
+
+    def reseed(self, seed: int) -> None:
+        """Start the seeds of the answers anew from here."""
+        self.seed, self.answers = seed, 0
+        self.changed()
+
+    def define(self, name: str, mix: Mix) -> Any:
+        """Give {name} a meaning in later messages; returns its components. Raises MixtureError for what is no mixture."""
+        resolved = mix.resolve(self.model)
+        self.mixes = {**self.mixes, name: mix}
+        self.changed()
+        return resolved
+
+    # ---- inside
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._answering.acquire(blocking=False):
+            raise UsageError("a message of this conversation is being answered", "wait for it, or start another one")
+        try:
+            yield
+        finally:
+            self._answering.release()
+
+    def check(self) -> None:
+        """Raise what the next answer would, were its prompt not fit for the model."""
+        if self.messages:
+            self._fit(self._asked())
+
+    def forget_tags(self) -> None:
+        """After another template has come."""
+        self._tags = {}
+
+    def _asked(self) -> list[Message]:
+        """The messages up to the last one of the user."""
+        said = list(self.messages)
+        while said and said[-1].role == ASSISTANT:
+            said.pop()
+        if not said:
+            raise UsageError("there is no message yet", "write one first")
+        return said
+
+    def _fit(self, said: Sequence[Message]) -> tuple[Rendered, int]:
+        """The prompt for these messages, and how many of the oldest turns are left out of it: see OVERFLOW."""
+        turns = _turns(said)
+        out = min(self.left_out, len(turns) - 1)
+        reserve = min(self.settings.max_tokens or self.n_ctx, self.n_ctx // 4)
+        room = self.n_ctx - reserve
+        while True:
+            rendered = messages.render(
+                self.model,
+                self.template,
+                self.system,
+                [m for t in turns[out:] for m in t],
+                self.settings.think,
+                self.tags,
+            )
+            n = len(rendered.items)
+            if n <= room:
+                return rendered, out
+            if out == len(turns) - 1:
+                break
+            out, room = out + 1, min(room, self.n_ctx // 2)
+        if n >= self.n_ctx:
+            raise ContextError(
+                f"the message has {n:,} tokens with its template{' and system message' if self.system else ''}, and the "
+                f"context has room for {self.n_ctx:,}",
+                "shorten it, or start with more room: --n-ctx N",
+            )
+        return rendered, out
+
+    def _answer(self, g: Generation, prompt: Rendered, each: Each | None) -> Trace:
+        self.answers += 1
+        trace = prepare.collect(self.model, g, self.memory.generate(g, prompt.stable), each)
+        content, thought = trace.answer.strip(), trace.thinking.strip()
+        made = made_of(trace)
+        self.messages = [*self.messages, Message(ASSISTANT, content, thinking=thought, made=made, trace=trace)]
+        self.changed()
+        return trace
+
+    def _ready(self, prompt: Rendered, settings: Settings, seed: int) -> Generation:
+        """The generation of an answer. What cannot be generated is told here, before anything has changed."""
+        limit = settings.max_tokens or self.n_ctx
+        options = prepare.Options(
+            settings.policy or self.policy, settings.answer, max_tokens=limit, seed=seed % 2**63, stop=settings.stop,
+            think_budget=settings.think_budget,
+        )  # fmt: skip
+        return prepare.assemble(self.model, options, prompt.items, prompt.inside, self.tags, chat=True)
+
+
+def made_of(trace: Trace) -> dict[str, Any]:
+    """How an answer was made, ready for JSON: policy, seed, stop_reason, counts, seconds, and its model's manifest."""
+    made = {"policy": trace.policy, "seed": trace.seed, "stop_reason": trace.stop_reason}
+    made |= {name: getattr(trace, name) for name in COUNTS if name != "seconds"}
+    made["seconds"] = trace.timings.get("total", 0.0)
+    return made | {"manifest": {k: v for k, v in trace.manifest.items() if k not in ("arguments", "seed", "created")}}
+
+
+def _turns(said: Sequence[Message]) -> list[list[Message]]:
+    """Messages in turns, each of which starts with the user's."""
+    turns: list[list[Message]] = []
+    for m in said:
+        if m.role == USER or not turns:
+            turns.append([])
+        turns[-1].append(m)
+    return turns

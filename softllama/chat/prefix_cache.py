@@ -1,0 +1,167 @@
+"""What one sequence holds, from prompt to prompt, so that each is evaluated only from where it differs. Knows no words.
+
+A position is reused only if what was fed there equals what is wanted there: an id the same id, a mixture an equal mixture.
+What a soft step read out plays no part, so nothing is ever matched by readouts. Memories that cannot go back (recurrent
+and hybrid models) are restored from a state that was kept where the prompts of two turns part.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from softllama.engine.engine import Engine
+from softllama.errors import NotFiniteError
+from softllama.generation import loop
+from softllama.generation.state import Generation
+from softllama.llama.context import Context
+from softllama.trace.step import SOFT, Step
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.mixture import Mixture
+
+Item: TypeAlias = "int | Mixture"
+STATES = 4  # kept states: each may be as large as the memory itself
+
+
+class Memory:
+    """One sequence with room for n_ctx positions; the context is made when it is first needed.
+
+    held: what was fed, position by position; None where noise or a hidden state went in, which nothing equals.
+    seen: the distributions that the last generation met: before its first "thinking" token, before the first "answer"
+    token that is no space or newline, and at its "end".
+    """
+
+    def __init__(self, model: Engine, n_ctx: int) -> None:
+        self._model = model
+        self.n_ctx = n_ctx
+        self.held: list[Item | None] = []
+        self.seen: dict[str, Distribution] = {}
+        self._context: Context | None = None
+        self._gives_hidden = False
+        self._states: list[tuple[tuple[Item | None, ...], bytes]] = []
+        self._evaluated = 0  # by contexts that are closed
+
+    @property
+    def evaluated(self) -> int:
+        """Positions that the model evaluated so far."""
+        return self._evaluated + (self._context.evaluated if self._context else 0)
+
+    def generate(self, g: Generation, stable: int = 0) -> Iterator[tuple[Generation, Step]]:
+        """Drive a generation after its prompt; yields each step before it is fed. What was fed stays held.
+
+        stable: the length of the prompt's beginning that the next turn's prompt will share.
+        """
+        g.started = time.perf_counter()
+        self.seen = {}
+        if g.done:
+            return
+        model, hidden = self._model, g.policy.name == "hidden"
+        context = self._open(hidden)
+        before = context.evaluated
+        d = self._after(g, self._feed(context, g.prompt, stable))
+        vector = context.hidden(-1) if hidden else None
+        g.evaluated += context.evaluated - before
+        g.prompt_seconds = time.perf_counter() - g.started
+        while True:
+            self.seen["end"] = d
+            step = g.advance(d)
+            if step is None:
+                return
+            if not step.forced and (step.thinking or model.spell(step.token).strip()):
+                self.seen.setdefault("thinking" if step.thinking else "answer", d)
+            if not g.done and g.position >= self.n_ctx:
+                g.finish("context full")
+            yield g, step
+            if g.done:
+                return
+            loop.fill(model, context, [(g, step, vector)])
+            logits = context.decode([0], [step.position], [True])
+            self.held.append(_held(step))
+            g.evaluated += 1
+            d = self._after(g, logits[0])
+            vector = context.hidden(0) if hidden else None
+
+    def _after(self, g: Generation, logits: np.ndarray[tuple[int], np.dtype[np.float32]]) -> Distribution:
+        try:
+            return self._model.distribution(logits)
+        except NotFiniteError as e:
+            self.held, self._states = [], []  # states that were computed on the way are no numbers, either
+            raise loop.no_numbers(self._model, g, e) from None
+
+    def clear(self) -> None:
+        """Forget everything, and free the memory."""
+        if self._context is not None:
+            self._evaluated += self._context.evaluated
+            self._context.close()
+        self._context = None
+        self.held, self._states = [], []
+
+    def _open(self, hidden: bool) -> Context:
+        if self._context is not None and hidden and not self._gives_hidden:
+            self.clear()  # a context must be told beforehand that hidden states will be asked for
+        if self._context is None:
+            self._context = self._model.context(self.n_ctx, 1, embeddings=hidden)
+            self._gives_hidden = hidden
+        return self._context
+
+    def _feed(
+        self, context: Context, items: Sequence[Item], stable: int
+    ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        """Logits (n_vocab,) after `items`, of which only what is not held already is evaluated (at least the last)."""
+        n = self._rewind(context, items)
+        if self._model.recurrent and n <= stable < len(items):
+            if n < stable:
+                self._append(context, items[n:stable])
+            self._keep(context)
+            n = stable
+        return self._append(context, items[n:])
+
+    def _append(self, context: Context, part: Sequence[Item]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        logits = loop.prompt_logits(self._model, context, 0, part, len(self.held))
+        self.held.extend(part)
+        return logits
+
+    def _rewind(self, context: Context, items: Sequence[Item]) -> int:
+        """Go back to the longest beginning of `items` that can be had, and return its length."""
+        n = min(shared(self.held, items), len(items) - 1)
+        if not self._model.recurrent and context.cut(0, n):  # also what an interrupted batch left
+            del self.held[n:]
+            return n
+        if n == len(self.held) == context.length(0):
+            return n
+        fits = [(h, s) for h, s in self._states if len(h) < len(items) and h == tuple(items[: len(h)])]
+        context.cut(0, 0)
+        self.held = []
+        if fits:
+            held, state = max(fits, key=lambda x: len(x[0]))
+            context.restore(0, state)
+            self.held = list(held)
+        return len(self.held)
+
+    def _keep(self, context: Context) -> None:
+        held = tuple(self.held)
+        if all(h != held for h, _ in self._states):
+            self._states = [*self._states, (held, context.state(0))][-STATES:]
+
+
+def shared(a: Sequence[Item | None], b: Sequence[Item | None]) -> int:
+    """Length of the beginning that two sequences share."""
+    n = 0
+    for x, y in zip(a, b, strict=False):
+        if x is None or y is None or x != y:
+            break
+        n += 1
+    return n
+
+
+def _held(step: Step) -> Item | None:
+    """What a step put into the memory. A soft step is its mixture even where that is one token."""
+    if step.noise or step.hidden:
+        return None
+    m = step.mixture
+    if step.mode != SOFT and len(m) == 1 and m.ids[0] == step.token and m.weights[0] == 1:
+        return step.token
+    return m

@@ -1,0 +1,1 @@
+"""Is softllama sound here (doctor), and how fast is it (bench)?"""

@@ -1,0 +1,57 @@
+"""How a benchmark looks in a terminal: tables of medians, with the least and the largest in brackets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from softllama.report.data import Cell, Table
+from softllama.report.text import Grids
+from softllama.vectors.statistics import Estimate
+
+PARTS = ("llama.cpp", "logits", "policy", "mixing", "record")
+
+
+def bench(result: dict[str, Any]) -> RenderableType:
+    """All that `softllama.diagnostics.bench.everything` found."""
+    n = int(result["repeat"])
+
+    def of(r: dict[str, Any], key: str, factor: float = 1) -> Cell:
+        if (found := r.get(key)) is None:
+            return None
+        return Estimate(factor * found["median"], factor * found["min"], factor * found["max"], n)
+
+    def middle(r: dict[str, Any], key: str) -> Cell:
+        return float(r[key]["median"]) if key in r else None
+
+    policies = result["policies"]
+    tables = [
+        Table(
+            "steps", "One step", ("", "ms", "x llama.cpp", "tokens/s", "ids fed", "entropy"),
+            tuple(
+                (name, of(r, "seconds", 1e3), of(r, "ratio"), 1 / r["seconds"]["median"], middle(r, "tokens"),
+                 middle(r, "entropy"))
+                for name, r in policies.items()
+            ),
+            "Medians, with the least and the largest. The ratio is to llama.cpp's greedy loop before and after.",
+        ),
+        Table(
+            "parts", "Where a step's microseconds go", ("", *PARTS),
+            tuple((name, *(round(1e6 * r[p]["median"]) for p in PARTS)) for name, r in result["parts"].items()),
+        ),
+    ]  # fmt: skip
+    if streams := result.get("streams"):
+        rows = ((k, of(r, "soft"), of(r, "hard"), of(r, "ratio")) for k, r in streams.items())
+        tables.append(Table("streams", "Streams, tokens/s", ("streams", "soft", "hard", "soft / hard"), tuple(rows)))
+    if sweep := result.get("sweep"):
+        row = (of(sweep, "softllama", 1e3), of(sweep, "llama.cpp", 1e3), of(sweep, "ratio"))
+        head = ("softllama, ms", "llama.cpp, the same batches", "ratio")
+        tables.append(Table("sweep", f"A sweep of {sweep['positions']} positions", head, (row,)))
+    parts: list[RenderableType] = []
+    for t in tables:
+        parts += [Text(t.title, style="bold"), *([Text(t.note, style="dim")] if t.note else []), Grids(t), Text()]
+    memory = ", ".join(f"{v / 2**20:.0f} MiB {k}" for k, v in result["memory"].items())
+    how = f"instruction set {result['isa']}, {result['n_threads']} threads, {result['steps']} steps, {n} times"
+    return Group(*parts, Text(f"memory: {memory}"), Text(how))

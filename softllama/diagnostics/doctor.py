@@ -1,0 +1,179 @@
+"""Is softllama sound on this machine, and with this model? Findings, one at a time: what is so, and what to do about it.
+
+    for f in softllama.diagnostics.doctor.findings("model.gguf"):
+        print(f.state, f.name, f.text, f.advice)
+
+Everything is looked at in a child process, so that a crash inside llama.cpp is a finding. This module imports neither
+llama_cpp nor numpy: what is broken there must not keep it from saying so. The model's part is checkup.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from softllama._version import __version__
+from softllama.base import arguments as checks
+from softllama.base import child
+from softllama.errors import SoftLlamaError
+
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+SECONDS = 600.0  # of silence, and one more for each SLOWEST bytes of the model
+SLOWEST = 5e6
+MEMORY = 8 << 30  # bytes that the child may have for itself, beside three times the model's
+REINSTALL = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
+REPORT = "if a fresh copy of the file does the same, tell llama.cpp's developers, with this line"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. part: "installation", "machine" or "model". name: what. state: OK, NOTE or PROBLEM.
+
+    text: a sentence. advice: what to do, "" where nothing is to be done. facts: the same in numbers, ready for JSON.
+    """
+
+    part: str
+    name: str
+    state: str
+    text: str
+    advice: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All findings."""
+
+    model: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Is nothing a problem?"""
+        return not self.count(PROBLEM)
+
+    def count(self, state: str) -> int:
+        """How many findings are of a state."""
+        return sum(f.state == state for f in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """A sentence for all of it."""
+        name = self.model.strip() or "the model"
+        what = f"{name} is usable" if self.usable else f"{name} should not be used as it is"
+        if (n := self.count(PROBLEM)) > 0:
+            what += f": {n} problem{'s'[: n > 1]}"
+        if (n := self.count(NOTE)) > 0:
+            what += f"{',' if self.count(PROBLEM) else ':'} {n} note{'s'[: n > 1]}"
+        return what
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "softllama": __version__, "model": self.model, "usable": self.usable, "problems": self.count(PROBLEM),
+            "notes": self.count(NOTE), "findings": [dataclasses.asdict(f) for f in self.findings],
+        }  # fmt: skip
+
+
+def examine(model: str | os.PathLike[str] | None = None, **options: Any) -> Diagnosis:
+    """All findings at once. The options are those of `findings`."""
+    return diagnosis(model, findings(model, **options))
+
+
+def diagnosis(model: str | os.PathLike[str] | None, found: Iterable[Finding]) -> Diagnosis:
+    """Findings that were made, together."""
+    if model is not None:
+        checks.path(model)
+    return Diagnosis("this installation" if model is None else os.fspath(model), tuple(found))
+
+
+def findings(
+    model: str | os.PathLike[str] | None = None,
+    *,
+    n_ctx: int | None = None,
+    n_gpu_layers: int | None = None,
+    n_threads: int | None = None,
+    lora: Sequence[tuple[str, float]] = (),
+    rpc: str = "",
+    offline: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+    doing: Callable[[str], None] = lambda text: None,
+) -> Generator[Finding]:
+    """The installation, the machine, and a model: a path or a name as for -m. None: the bundled one, in short.
+
+    n_ctx, n_gpu_layers, threads, lora: as for `load`. rpc: workers, "host:port,host:port". doing: is told what comes next.
+    Goes to the network only for a repository's file that is not on this machine, and not if `offline`; progress is then
+    called with file, bytes so far and bytes in all.
+    """
+    if model is not None:
+        checks.path(model)
+    sound = True
+    for f in _in_child("installation", "softllama.diagnostics.install:installation", {}, doing):
+        sound = sound and not (f.part == "installation" and f.state == PROBLEM)
+        yield f
+    if not sound:  # a model would say the same in worse words
+        return
+    from softllama.hub import resolver
+
+    try:
+        file = resolver.resolve(model, offline=offline, progress=progress)
+    except SoftLlamaError as e:
+        yield Finding("model", "name", PROBLEM, e.message, e.hint)
+        return
+    options = {"path": os.fspath(file), "n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads,
+               "lora": [list(a) for a in lora], "rpc": rpc, "brief": model is None}  # fmt: skip
+    yield from _in_child("model", "softllama.diagnostics.install:model_in_child", options, doing, _size(Path(file)))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; of all files of a split, about."""
+    try:
+        n = path.expanduser().stat().st_size
+    except (OSError, ValueError, RuntimeError):
+        return 0
+    split = re.search(r"-\d{5}-of-(\d{5})\.gguf$", path.name)
+    return n * (int(split[1]) if split else 1)
+
+
+def _in_child(
+    part: str, function: str, arguments: dict[str, Any], doing: Callable[[str], None], n_bytes: int = 0
+) -> Generator[Finding]:
+    doing("starting a child process")
+    at = ["child process"]  # what is being looked at
+    if not child.possible():
+        yield Finding("installation", "child process", NOTE,
+                      "this program is no Python that could start another, so a crash in llama.cpp would end it")  # fmt: skip
+        yield from _here(function, arguments)
+        return
+    # a context that was asked for may need any amount, and is compared with what is free before it is made
+    memory = None if arguments.get("n_ctx") else MEMORY + 3 * n_bytes
+    limits: dict[str, Any] = {"seconds": SECONDS + n_bytes / SLOWEST, "memory": memory}
+    try:
+        with closing(child.messages(function, arguments, **limits)) as found:
+            for record in found:
+                if "doing" in record:
+                    at[0] = record["name"]
+                    doing(record["doing"])
+                else:
+                    yield Finding(**record["finding"])
+    except SoftLlamaError as e:
+        yield Finding(part, at[0], PROBLEM, e.message, e.hint)
+    except child.DiedError as e:
+        last = f"; its last line: {e.said}" if e.said else ""
+        advice = "please report it" if not e.blame else REPORT if part == "model" else REINSTALL
+        yield Finding(part, at[0], PROBLEM, f"{e.how}{last}", advice, {"ended": e.how, "said": e.said})
+
+
+def _here(function: str, arguments: dict[str, Any]) -> Generator[Finding]:
+    import importlib
+
+    module, _, name = function.removesuffix("_in_child").partition(":")
+    records: list[dict[str, Any]] = []
+    getattr(importlib.import_module(module), name)(records.append, **arguments)
+    yield from (Finding(**r["finding"]) for r in records if "finding" in r)

@@ -1,0 +1,75 @@
+"""What the machine has: the processor's instructions, GPUs, folders that can be written; and how bytes are written.
+Knows no llama.cpp.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+
+def size(n: float) -> str:
+    """Bytes in three digits: 4.92 GB, 27.5 MB."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= 0.9995 * scale:
+            return f"{n / scale:.3g} {unit}"
+    return f"{n:.0f} B"
+
+
+def all_memory() -> int:
+    """Bytes of the machine's memory; 0 where the system does not tell. What of it is free: softllama.llama.memory."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 0
+
+
+def cpu_flags() -> frozenset[str]:
+    """The processor's instruction sets as Linux names them ("avx2", "asimd"); none where the system does not tell."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        line = next(x for x in lines if x.lower().startswith(("flags", "features")))
+        return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+def gpu_without_driver_of_ours() -> str:
+    """The maker of a GPU that the system shows, whether or not llama.cpp was built for it; "" if there is none."""
+    if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi"):
+        return "NVIDIA"
+    if Path("/dev/kfd").exists():
+        return "AMD"
+    if sys.platform == "darwin" and os.uname().machine == "arm64":
+        return "Apple"
+    return ""
+
+
+def unwritable(folder: Path) -> str:
+    """Why a file cannot be written in a folder, or in what it would be made in; "" if it can."""
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        return f"{there} is not a folder"
+    if there != folder:
+        return "" if os.access(there, os.W_OK | os.X_OK) else f"it is not there, and {there} cannot be written"
+    try:
+        with tempfile.NamedTemporaryFile(dir=there, prefix=".softllama-") as f:
+            f.write(bytes(4096))
+    except OSError as e:
+        return e.strerror or str(e)
+    return ""
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes that can still be written where a folder is, or would be."""
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        return shutil.disk_usage(there).free
+    except OSError:
+        return 0

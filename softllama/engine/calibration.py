@@ -1,0 +1,277 @@
+"""How rows are fed so that feeding them equals feeding the token: measured, not looked up.
+
+llama.cpp scales embeddings inside the graph for some architectures, and which ones changed between versions. So three
+tokens are decoded by id and as one-hot rows, with each multiplier that any architecture uses; the one that agrees is
+taken. Where llama.cpp's embedding batch does not do, the rows are written over the nodes of its graph that hold the
+embeddings of carrier tokens (the overlay), with carriers that are wrong on purpose, so that nothing but the rows can make
+the logits agree. Where only the right carriers agree, the id decides something beside the embedding, and the heaviest
+token of a mixture is its carrier. A model for which nothing agrees is refused. The answer is remembered per file and
+version.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from softllama.base import cache
+from softllama.engine.table import Table
+from softllama.errors import ContextError, ModelError
+from softllama.llama import library
+from softllama.llama.architectures import by_id, no_batch, per_layer_width
+from softllama.llama.context import Context
+from softllama.llama.weights import MERGE, Weights
+from softllama.vectors.mixture import Mixture
+
+BATCH, OVERLAY = "embedding batch", "overlay on "
+FORMAT = 3  # raised when the procedure changes, so that what was remembered is measured again
+NODES = (  # names of the graph's node that holds the embeddings, likeliest first; inner to llama.cpp, so they are tried
+    "embd", "model.input_embed", "model.embed_tokens", "inp_embd", "embedding_output", "inp_scaled", "inp_embd_scaled",
+)  # fmt: skip
+PER_LAYER_NODE = "inp_per_layer_selected"
+ADAPTER_TOLERANCE = 1e-3  # relative, where an adapter changes the table: its product is rounded in another order
+GPU_TOLERANCE = 1e-3  # relative to the largest logit; on the CPU the difference must be 0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How rows are fed so that a one-hot mixture equals its token.
+
+    multiplier: what the mixed row is multiplied by. source: the formula it came from. difference: largest absolute
+    difference between the logits of tokens and of their one-hot rows, over `positions` positions. exact: it is 0.
+    how: "embedding batch", or "overlay on embd, ...", the nodes of llama.cpp's graph that rows are written over. carrier:
+    of an overlay, "any" where the logits do not depend on the token that stands in for a mixture; else what its heaviest
+    token decides. all_outputs: llama.cpp gives the last position's logits only where it is asked for all of them (it then
+    computes them all in any case, and hands out the first).
+    """
+
+    multiplier: float
+    source: str
+    difference: float
+    positions: int
+    exact: bool
+    remembered: bool = False
+    how: str = BATCH
+    carrier: str = ""
+    all_outputs: bool = False
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that rows are written over; () for the embedding batch."""
+        return tuple(self.how.removeprefix(OVERLAY).split(", ")) if self.how.startswith(OVERLAY) else ()
+
+    @property
+    def sentence(self) -> str:
+        """How mixtures are fed, for a reader: "by overlay on embd; by the heaviest token: which adapter is active"."""
+        by = f"; by the heaviest token: {self.carrier}" if self.carrier not in ("", "any") else ""
+        return f"{self.how}{by}"
+
+
+def calibrate(
+    weights: Weights,
+    table: Table,
+    per_layer: Table | None = None,
+    n_threads: int | None = None,
+    handed: dict[str, Any] | None = None,
+) -> Calibration:
+    """Measure with that many threads, or recall. Raises ModelError where no way makes rows equal tokens.
+
+    handed: the fields of a calibration that a trial has just measured.
+    """
+    if handed is not None:
+        return Calibration(**handed)
+    adapters = [a for a in weights.lora if a.a is not None]
+    files = [*weights.header.files, *(a.path for a in adapters)]
+    where = f"{weights.device} {weights.n_gpu_layers}"
+    scales = [str(a.scale) for a in adapters]
+    key = cache.file_key(files, f"calibration {FORMAT}", library.build(), where, *scales)
+    known = cache.load("calibration", key)
+    if known is not None:
+        try:
+            return Calibration(**{**known, "remembered": True})
+        except TypeError:
+            pass  # from another version: measure again
+    found = _Measurement(weights, table, per_layer, n_threads).result()
+    cache.store("calibration", key, asdict(found))
+    return found
+
+
+def widths(nodes: Sequence[str], table: Table, per_layer: Table | None) -> list[tuple[str, int]]:
+    """The nodes with the lengths of their rows, as Context takes them."""
+    return [(n, per_layer.n_embd if per_layer and n == PER_LAYER_NODE else table.n_embd) for n in nodes]
+
+
+def fill(
+    context: Context,
+    mixtures: Sequence[Mixture],
+    table: Table,
+    multiplier: float,
+    per_layer: tuple[Table, float] | None = None,
+    n_threads: int = 1,
+) -> None:
+    """Write the mixtures' rows into the context's buffers: embeddings, per-layer embeddings, carriers."""
+    table.mix(mixtures, context.rows, multiplier, n_threads)
+    if context.overlaid:
+        context.carriers[: len(mixtures)] = [m.ids[m.weights.argmax()] for m in mixtures]
+        if context.beside and per_layer is not None:
+            per_layer[0].mix(mixtures, context.beside[0], per_layer[1], n_threads)
+
+
+def candidates(weights: Weights) -> list[tuple[float, str]]:
+    """Multipliers that architectures use, likeliest first, without repetition."""
+    found: list[tuple[float, str]] = [(1.0, "1"), (float(np.float32(math.sqrt(weights.n_embd))), "sqrt(n_embd)")]
+    scale: Any = weights.header.get("{arch}.embedding_scale")
+    if isinstance(scale, int | float) and math.isfinite(scale) and scale != 0:
+        found.append((float(np.float32(scale)), "embedding_scale"))
+    seen: set[float] = set()
+    return [(m, s) for m, s in found if not (m in seen or seen.add(m))]  # type: ignore[func-returns-value]
+
+
+def _probe_tokens(table: Table) -> list[int]:
+    """Three ids, spread over the vocabulary. Their rows are not 0, for which any multiplier would agree, and none is
+    another's, as the wrong row must be noticed; fewer where the table has no such three.
+    """
+    n = table.n_vocab
+    found: dict[bytes, int] = {}  # row -> its id
+    for start in (n // 3, n // 2, 2 * n // 3):
+        for i in (*range(start, n), *range(start)):
+            row = table.rows([i])
+            if row.any() and row.tobytes() not in found:
+                found[row.tobytes()] = i
+                break
+    if not found:
+        raise ModelError("the token-embedding table holds zeros only", "the model file may be damaged")
+    return list(found.values())
+
+
+def per_layer_scale(weights: Weights) -> float:
+    """What llama.cpp multiplies rows of the per-layer table by: sqrt(n_embd_per_layer)."""
+    return float(np.float32(math.sqrt(per_layer_width(weights.header))))
+
+
+class _Measurement:
+    """Three tokens by id, and then as rows in one way after the other."""
+
+    def __init__(self, weights: Weights, table: Table, per_layer: Table | None, n_threads: int | None) -> None:
+        self._weights, self._table, self._n_threads = weights, table, n_threads
+        self._per_layer = (per_layer, per_layer_scale(weights)) if per_layer is not None else None
+        self._ids = _probe_tokens(table)
+        self._others = _others(self._ids, table.n_vocab)
+        self._adapted = any(a.a is not None for a in weights.lora)
+        self._tried: list[str] = []
+
+    def result(self) -> Calibration:
+        weights = self._weights
+        with closing(self._context()) as context:
+            self._truth = self._logits(context, self._ids)
+            finite = self._finite = np.isfinite(self._truth)
+            if not finite[self._truth != -np.inf].all():
+                raise ModelError(
+                    f"{weights.header.path.name} gives logits that are not numbers", "the file may be damaged"
+                )
+            if not finite.any():
+                raise ModelError(f"{weights.header.path.name} rules out every token", "the file may be damaged")
+            largest = float(np.abs(self._truth[finite]).max())
+            # of the same thing twice: 0 on most back ends
+            noise = self._apart(self._logits(context, self._ids))
+            if not noise <= GPU_TOLERANCE * largest:
+                raise ModelError(
+                    f"{weights.header.path.name}: the same three tokens twice give logits that differ by {noise:.2g}, where "
+                    f"the largest is {largest:.3g}: nothing can be measured on this device",
+                    "--n-gpu-layers 0 keeps to the CPU" if weights.on_gpu else "update or reinstall llama-cpp-python",
+                )
+            self._all_outputs = self._hands_out_the_first(context)
+            relative = GPU_TOLERANCE if weights.on_gpu else 0.0
+            if self._adapted:
+                relative = max(relative, ADAPTER_TOLERANCE)
+            self._tolerance = max(4 * noise, relative * largest)
+            if not self._apart(self._logits(context, self._others)) > self._tolerance:
+                raise ModelError(
+                    f"{weights.header.path.name} gives the same logits whatever token it reads",
+                    "the file may be damaged",
+                )
+            why = no_batch(weights.header)
+            if why is None and (found := self._try(context, (), "")):
+                return found
+        # Where an id is known to decide something, three tokens that happen to agree in it prove nothing.
+        known = by_id(weights.header)
+        for carrier in [known] if known else ["any", "a part of what it reads"]:
+            for nodes in self._node_sets():
+                with closing(self._context(nodes)) as context:
+                    if found := self._try(context, nodes, carrier):
+                        return found
+        raise ModelError(
+            f"{weights.header.path.name} ({weights.header.arch}) cannot take mixtures: feeding a token's embedding does "
+            f"not equal feeding the token (largest logit difference {', '.join(self._tried)})",
+            (MERGE if self._adapted else "")
+            or why
+            or "this architecture uses the token id beside its embedding: another model, or another llama-cpp-python",
+        )
+
+    def _hands_out_the_first(self, context: Context) -> bool:
+        n = len(self._ids)
+        context.cut(0, 0)
+        last = context.decode([0] * n, range(n), np.arange(n) == n - 1, self._ids)[0]
+        to_first, to_last = (np.abs(last - self._truth[i])[self._finite[i]].max() for i in (0, n - 1))
+        return bool(to_first < to_last)
+
+    def _node_sets(self) -> list[tuple[str, ...]]:
+        sets: list[tuple[str, ...]] = [(n,) for n in NODES]
+        return [(n, PER_LAYER_NODE) for n in NODES] + sets if self._per_layer is not None else sets
+
+    def _context(self, nodes: Sequence[str] = ()) -> Context:
+        n = len(self._ids)
+        shapes = widths(nodes, self._table, self._per_layer[0] if self._per_layer else None)
+        return Context(self._weights, 256, 1, n_threads=self._n_threads, n_batch=8, n_outputs=n, nodes=shapes)
+
+    def _logits(self, context: Context, tokens: list[int] | None) -> Any:  # (n, n_vocab): each position's
+        n = len(self._ids)
+        context.cut(0, 0)
+        return context.decode([0] * n, range(n), [True] * n, tokens)
+
+    def _apart(self, logits: Any) -> float:
+        """The largest difference to the truth. NaN for NaN, which is neither above nor below a limit."""
+        return float(np.abs(logits - self._truth)[self._finite].max())
+
+    def _difference(self, context: Context, ids: list[int], carriers: list[int] | None, multiplier: float) -> float:
+        """To the truth, of these ids as rows, with the given carriers."""
+        fill(context, [Mixture.one_hot(i) for i in ids], self._table, multiplier, self._per_layer)
+        if carriers is not None:
+            context.carriers[: len(carriers)] = carriers
+        return self._apart(self._logits(context, None))
+
+    def _try(self, context: Context, nodes: tuple[str, ...], carrier: str) -> Calibration | None:
+        ids = self._ids
+        how = OVERLAY + ", ".join(nodes) if nodes else BATCH
+        carriers = None if not nodes else ids if carrier != "any" else self._others
+        for multiplier, source in candidates(self._weights):
+            try:
+                difference = self._difference(context, ids, carriers, multiplier)
+            except ContextError:  # no such node
+                return None
+            self._tried.append(f"{difference:.3g} by {how} with {source}")
+            if not difference <= self._tolerance:
+                continue
+            if carriers is ids and not self._difference(context, self._others, ids, multiplier) > self._tolerance:
+                continue  # the node is there, and nothing comes of it: the carriers alone made the logits
+            return Calibration(
+                multiplier,
+                source,
+                difference,
+                len(ids),
+                difference == 0,
+                how=how,
+                carrier=carrier if nodes else "",
+                all_outputs=self._all_outputs,
+            )
+        return None
+
+
+def _others(ids: list[int], n_vocab: int) -> list[int]:
+    """As many ids, each of them wrong."""
+    return [*ids[1:], ids[0]] if len(set(ids)) == len(ids) > 1 else [(i + 1) % n_vocab for i in ids]

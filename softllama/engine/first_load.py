@@ -1,0 +1,113 @@
+"""The first load of a model file, in a child process: llama.cpp ends the process on some files where a library would raise,
+and so that is a sentence instead. The child calibrates and hands over what it found; files that passed are remembered.
+
+Knows when a trial is due and what it tries. Does not know how a child is watched: child.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from softllama.base import cache, child
+from softllama.errors import ModelError, UsageError
+from softllama.hub import bundled
+from softllama.llama import library
+
+if TYPE_CHECKING:
+    from softllama.llama.weights import Weights
+
+FORMAT = 1  # raised when more is tried, so that files are tried again
+VARIABLE = "SOFTLLAMA_TRIAL"
+SECONDS = 120.0  # that llama.cpp may be silent, and one more for each SLOWEST bytes of the file
+SLOWEST = 5e6
+SPARE = 4 << 30  # bytes of its own that the child may have beside twice the weights
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a trial found. calibration: the fields of Calibration. seconds: how long it took."""
+
+    calibration: dict[str, Any]
+    seconds: float
+
+
+def of(
+    weights: Weights,
+    *,
+    n_gpu_layers: int | None,
+    n_threads: int | None,
+    lora: Sequence[tuple[str, float]],
+    rpc: Sequence[str],
+    asked: bool | None,
+) -> Trial | None:
+    """Try a model whose header has been checked, if that is due. None if it is not, or no child can be started.
+
+    asked: False for never, True for a file that passed before, too; None for what SOFTLLAMA_TRIAL says: "off", or
+    seconds in place of the usual limit. Models that come with softllama are not tried.
+    Raises ModelError if llama.cpp ends the child, and whatever loading raises there.
+    """
+    said = os.environ.get(VARIABLE, "").strip().lower()
+    if asked is False or (asked is None and said in ("off", "0", "no", "false")):
+        return None
+    path, files = weights.header.path, list(weights.header.files)
+    if not child.possible() or bundled.FOLDER in path.resolve().parents:
+        return None
+    try:
+        n_bytes = sum(f.stat().st_size for f in files)
+        files = [*files, *(Path(p) for p, _ in lora)]
+        where = f"{weights.device} {weights.n_gpu_layers}"
+        key = cache.file_key(files, f"trial {FORMAT}", library.build(), where)
+    except OSError:
+        return None  # an adapter that is not there: loading it says so
+    if asked is None and cache.load("trial", key):
+        return None
+    arguments = {
+        "path": str(path),
+        "n_gpu_layers": n_gpu_layers,
+        "n_threads": n_threads,
+        "lora": list(lora),
+        "rpc": list(rpc),
+    }
+    calibration: dict[str, Any] | None = None
+    start = time.monotonic()
+    limit, memory = _seconds(said, n_bytes), 2 * n_bytes + SPARE
+    found = child.messages("softllama.engine.attempt:attempt", arguments, seconds=limit, memory=memory)
+    try:
+        with contextlib.closing(found):
+            for record in found:
+                calibration = record.get("calibration", calibration)
+    except child.DiedError as e:
+        if e.blame:
+            raise ModelError(*sentence(path, e)) from None
+        return None  # not the file's fault: it is loaded as if there were no trial
+    if calibration is None:
+        return None
+    cache.store("trial", key, True)
+    return Trial(calibration, time.monotonic() - start)
+
+
+def sentence(path: Path, e: child.DiedError) -> tuple[str, str]:
+    """Message and hint for a file that ended a child."""
+    last = f"; its last line: {e.said}" if e.said else ""
+    return (
+        f"{path} cannot be used: in a trial, {e.how}{last}",
+        f"the file may be damaged, so fetch it again; softllama doctor -m {path} tells more",
+    )
+
+
+def _seconds(said: str, n_bytes: int) -> float:
+    if said in ("", "on", "1", "yes", "true"):
+        return SECONDS + n_bytes / SLOWEST
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(said)) < 1e7:
+            return seconds
+    raise UsageError(f"{VARIABLE}={said} is neither off nor a number of seconds", f"{VARIABLE}=off skips the trial")
+
+
+# ---- in the child ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,138 @@
+"""A model's token-embedding table: Mixture -> float32[n_embd]. Rows come from the file's mapping, never from memory that
+llama.cpp may have repacked. Knows no context; the multiplier is found by calibration.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softllama.base import cache
+from softllama.errors import MixtureError
+from softllama.llama import library
+from softllama.llama.header import Tensor
+from softllama.vectors import kernels
+from softllama.vectors.mixture import Mixture
+
+
+class LowRank:
+    """What a LoRA adapter adds to a table's rows: E[i] + factor * B A[i]. a: (rank, n_vocab), b: (rank, n_embd) in ggml's
+    order of a shape."""
+
+    def __init__(self, a: Tensor, b: Tensor, factor: float) -> None:
+        self._a = Table(a)
+        self._b = Table(b).rows(range(b.shape[1])).astype(np.float64)  # (n_embd, rank)
+        self.path, self.factor = a.path, factor
+
+    def add(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], n_threads: int = 1) -> None:
+        """out[r, :n_embd] += factor * B Σ wᵢ A[i] of mixtures[r]."""
+        mixed = np.empty((len(mixtures), self._a.n_embd), dtype=np.float32)
+        self._a.mix(mixtures, mixed, 1.0, n_threads)
+        delta = (mixed.astype(np.float64) @ self._b.T).astype(np.float32)
+        out[: len(mixtures), : len(self._b)] += np.float32(self.factor) * delta
+
+
+class Table:
+    """Rows of a (n_vocab, n_embd) table in a GGUF file. quantization: ggml's name of its type, such as "Q6_K".
+
+    adapters: what is added to its rows. substitutes: ids whose row is that of another.
+    """
+
+    def __init__(
+        self, tensor: Tensor, adapters: Sequence[LowRank] = (), substitutes: Mapping[int, int] | None = None
+    ) -> None:
+        t = library.table_type(tensor.ggml_type)
+        self.n_embd, self.n_vocab = tensor.shape[:2]
+        self.quantization = t.name
+        self._file = tensor.path
+        self._adapters = tuple(adapters)
+        self._row_of: NDArray[np.int32] | None = None
+        if substitutes:
+            self._row_of = np.arange(self.n_vocab, dtype=np.int32)
+            for i, other in substitutes.items():
+                if 0 <= i < self.n_vocab and 0 <= other < self.n_vocab:
+                    self._row_of[i] = other
+        self._rows = kernels.Rows(tensor.rows(), self.n_embd, t.block, t.to_float, tensor.ggml_type)
+
+    def mix(
+        self, mixtures: Sequence[Mixture], out: NDArray[np.float32], scale: float = 1.0, n_threads: int = 1
+    ) -> None:
+        """out[r] = scale · Σ wᵢ E[i] of mixtures[r]; out: (>= n, stride) float32, stride >= n_embd, padded with 0.
+
+        threads: for mixtures of more than 1,024 tokens; the result does not depend on it.
+        Raises MixtureError for a token id outside the vocabulary.
+        """
+        for m in mixtures:
+            self.check(m)
+        if self._adapters:  # in llama.cpp's order: rows, what is added to them, the multiplier
+            self._mix(mixtures, out, 1.0, n_threads)
+            for adapter in self._adapters:
+                adapter.add(mixtures, out, n_threads)
+            out[: len(mixtures)] *= np.float32(scale)
+        else:
+            self._mix(mixtures, out, scale, n_threads)
+
+    def _mix(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], scale: float, n_threads: int) -> None:
+        if len(mixtures) == 1 and self._row_of is None:  # each step of a generation comes this way
+            kernels.mix_one(self._rows, mixtures[0].ids, mixtures[0].weights, out, scale, n_threads)
+            return
+        offsets = np.zeros(len(mixtures) + 1, dtype=np.int64)
+        np.cumsum([len(m) for m in mixtures], out=offsets[1:])
+        ids = np.concatenate([m.ids for m in mixtures])
+        weights = np.concatenate([m.weights for m in mixtures])
+        if self._row_of is not None:
+            ids = self._row_of[ids]
+        kernels.mix(self._rows, offsets, ids, weights, out, scale, n_threads)
+
+    def check(self, m: Mixture) -> None:
+        """Raise MixtureError if the vocabulary does not have an id of the mixture."""
+        if (high := int(m.ids[-1])) >= self.n_vocab:
+            raise MixtureError(
+                f"token id {high} is outside the vocabulary of {self.n_vocab}", f"ids go from 0 to {self.n_vocab - 1}"
+            )
+
+    def embed(self, mixture: Mixture) -> NDArray[np.float32]:
+        """Σ wᵢ E[i]: (n_embd,) float32, before the architecture's multiplier."""
+        out = np.empty((1, self.n_embd), dtype=np.float32)
+        self.mix([mixture], out)
+        return out.reshape(-1)
+
+    def rows(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Rows of the table, dequantized: (len(ids), n_embd) float32."""
+        out = np.empty((len(ids), self.n_embd), dtype=np.float32)
+        self.mix([Mixture.one_hot(i) for i in ids], out)
+        return out
+
+    def damaged(self, n_threads: int = 1) -> NDArray[np.int64]:
+        """Ids of the rows that hold a number that is not finite: (k,). Reads the whole table."""
+        return kernels.damaged_rows(self._rows, n_threads)
+
+    @cached_property
+    def _norms(self) -> tuple[float, float]:
+        """Mean row norm and root mean square of the entries. Reads the whole table once; remembered per file."""
+        files = [self._file, *(a.path for a in self._adapters)]
+        key = cache.file_key(files, "norms", *(str(a.factor) for a in self._adapters))
+        known = cache.load("norms", key)
+        if isinstance(known, list) and len(known) == 2 and all(isinstance(x, float) for x in known):
+            return known[0], known[1]
+        norms = squares = 0.0
+        for start in range(0, self.n_vocab, 1024):
+            rows = self.rows(range(start, min(start + 1024, self.n_vocab))).astype(np.float64)
+            s = np.square(rows).sum(axis=1)
+            norms, squares = norms + float(np.sqrt(s).sum()), squares + float(s.sum())
+        found = norms / self.n_vocab, float(np.sqrt(squares / (self.n_vocab * self.n_embd)))
+        cache.store("norms", key, list(found))
+        return found
+
+    @property
+    def mean_norm(self) -> float:
+        """The mean Euclidean norm of the rows, before the architecture's multiplier."""
+        return self._norms[0]
+
+    @property
+    def rms(self) -> float:
+        """The root mean square of the table's entries."""
+        return self._norms[1]

@@ -1,0 +1,224 @@
+"""One sequence that is being generated: a state machine that takes distributions and gives steps. Knows no context."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from softllama.base import arguments
+from softllama.engine.engine import Engine
+from softllama.errors import UsageError
+from softllama.generation.text_stream import TextStream
+from softllama.policy import Decision, Moment, Policy, as_policy
+from softllama.prompts.thinking import Tags, encoded
+from softllama.trace.step import FORCED, Step
+from softllama.vectors.distribution import FEW, Distribution
+from softllama.vectors.mixture import Mixture
+
+TOP = FEW  # of each step's distribution, for the record and for replaying
+
+
+EOG, CLOSED, BUDGET, STOP_STRING = "end of generation", "closing tag", "thinking budget", "stop string"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a generation ends. stop: texts of the answer at which it ends. think_budget: None for no limit."""
+
+    max_tokens: int = 256
+    think_budget: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        arguments.whole("max_tokens", self.max_tokens)
+        arguments.whole_or_none("think_budget", self.think_budget)
+        if self.max_tokens < 0:
+            raise UsageError(f"max_tokens must be 0 or more, not {self.max_tokens}")
+        if self.think_budget is not None and self.think_budget < 0:
+            raise UsageError(f"the thinking budget must be 0 or more, not {self.think_budget}")
+        if any(not isinstance(s, str) or not s for s in self.stop):
+            raise UsageError("a stop string must be some text")
+
+
+@dataclass
+class Generation:
+    """One sequence that is being generated. `advance` takes the distribution after everything fed so far.
+
+    thinking: does the prompt end inside a thinking block? everywhere: a raw prompt, whose whole output the policy acts on.
+    eog: does an end-of-generation token end it (not so for a replay, which ends where the record does)?
+    keep: are all steps kept, for a record? A mixture may hold the whole vocabulary. Without, `steps` has the last one only.
+    stop_reason is "" while it runs.
+    """
+
+    model: Engine
+    policy: Policy
+    prompt: tuple[int | Mixture, ...]
+    limits: Limits
+    seed: int
+    tags: Tags | None = None
+    thinking: bool = False
+    everywhere: bool = True
+    label: object = None
+    eog: bool = True
+    keep: bool = True
+    steps: list[Step] = field(default_factory=list)
+    stop_reason: str = ""
+    evaluated: int = 0  # positions that the model evaluated for it
+    prompt_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.policy = as_policy(self.policy)
+        if not self.prompt:
+            raise UsageError("an empty prompt gives the model nothing to go on", "write a prompt")
+        tags, m = self.tags, self.model
+        close = tags.close_ids if tags else ()
+        newline = encoded(m.tokenizer, "\n")
+        self.moment = Moment(
+            np.random.default_rng(self.seed),
+            thinking=self.thinking or self.everywhere,
+            max_steps=self.limits.max_tokens,
+            think_open=tags.open_ids[-1] if tags and len(tags.open_ids) == 1 else None,
+            think_close=close[-1] if close else None,
+            newline=newline[-1] if newline else None,
+            close_tag=close if len(close) > 1 else (),
+            answer_prefix=encoded(m.tokenizer, "The final answer is") if tags else (),
+            hard_only=frozenset(),
+        )
+        self.n_steps = self.n_thinking = 0
+        self.began_thinking = self.thinking
+        self.started = time.perf_counter()
+        self._forced: deque[int] = deque()
+        self._closing = False
+        self._block = TextStream([tags.close] if tags else [])
+        self._answer = TextStream(self.limits.stop)
+        if self.limits.max_tokens == 0:
+            self.stop_reason = "max tokens"
+
+    @property
+    def done(self) -> bool:
+        return bool(self.stop_reason)
+
+    @property
+    def position(self) -> int:
+        """Positions fed so far, the prompt included."""
+        return len(self.prompt) + self.n_steps
+
+    def advance(self, d: Distribution) -> Step | None:
+        """Decide one position. None, with `stop_reason` set, where the sequence ends without another."""
+        if not self._forced and self.bound:
+            self._close()
+            why = BUDGET
+        else:
+            why = ""
+        if self._forced:
+            token = self._forced.popleft()
+            return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, why or CLOSED))
+        decision = self.policy(d, self.moment)
+        if self.eog and self.model.is_eog(decision.token):
+            if not (self.thinking and self.tags):
+                self.stop_reason = EOG
+                return None
+            self._close()
+            token = self._forced.popleft()
+            return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, f"{EOG} while thinking"))
+        if decision.end_thinking:
+            if self.thinking and self.tags:
+                self._close()
+                token = self._forced.popleft()
+                return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, decision.why))
+            self.stop_reason = decision.why or "end of thinking"
+            return None
+        self._forced.extend(decision.forced)
+        return self._record(d, decision)
+
+    def finish(self, reason: str) -> None:
+        """End from outside: an interrupt, or a full context."""
+        self.stop_reason = self.stop_reason or reason
+
+    @property
+    def bound(self) -> bool:
+        """Is the next position the loop's choice, whatever the distribution says: a tag, or the end of the budget?"""
+        return bool(self._forced) or (self.thinking and self._over_budget())
+
+    def fork(self) -> Generation:
+        """A second generation that goes on from here, with everything that changes copied."""
+        g = copy.copy(self)
+        g.steps = list(self.steps)
+        g.moment = replace(self.moment, readouts=list(self.moment.readouts), state=dict(self.moment.state))
+        g._forced = deque(self._forced)
+        g._block, g._answer = self._block.fork(), self._answer.fork()
+        return g
+
+    def flush(self) -> str:
+        """Text that was held back for a stop string or an incomplete character."""
+        return (self._block if self.thinking else self._answer).flush()
+
+    def embedding_noise(self, step: Step) -> Vector:
+        """The noise of a step, in units of sigma: (n_embd,) float32. From the seed and the index, so replays find it."""
+        rng = np.random.default_rng((self.seed, 0x50F7, step.index))
+        noise: Vector = rng.standard_normal(self.model.n_embd).astype(np.float32)
+        return noise
+
+    def _over_budget(self) -> bool:
+        budget = self.limits.think_budget
+        return self.tags is not None and budget is not None and self.n_thinking >= budget
+
+    def _close(self) -> None:
+        assert self.tags is not None
+        self._forced.clear()
+        self._forced.extend(self.tags.close_ids)
+        self._closing = True
+
+    def _record(self, d: Distribution, decision: Decision) -> Step:
+        inside = self.thinking
+        token, mode = decision.token, decision.mode
+        piece = self.model.tokenizer.piece(token)
+        stream = self._block if inside else self._answer
+        text = stream.push(piece)
+        step = Step.of(
+            index=self.n_steps, position=self.position, mode=mode, thinking=inside, token=token, text=text,
+            mixture=decision.mixture, entropy=d.entropy(), top=d.top_probs(TOP), why=decision.why,
+            left_out=decision.left_out, noise=decision.noise, hidden=decision.hidden,
+            seconds=time.perf_counter() - self.started, logp=d.logp(token),
+        )  # fmt: skip
+        if not self.keep:
+            self.steps.clear()
+        self.steps.append(step)
+        self.n_steps += 1
+        self.moment.advance(token)
+        if inside:
+            # a readout that completes the closing tag ends the block, however it was split into tokens
+            if (self._block.stopped or self._closing) and not self._forced:
+                self.thinking = self._closing = False
+                self.moment.thinking = self.everywhere
+            elif mode != FORCED:
+                self.n_thinking += 1
+        elif self._opens(token):
+            self.thinking = self.began_thinking = True
+            self.moment.thinking = True
+        elif self._answer.stopped:
+            self.stop_reason = f"{STOP_STRING} {self._answer.stopped!r}"
+        if decision.stop:
+            self.stop_reason = decision.stop
+        elif not self.done and self.n_steps >= self.limits.max_tokens:
+            self.stop_reason = "max tokens"
+        return step
+
+    def _opens(self, token: int) -> bool:
+        """Did the model itself open a thinking block, before it said anything else?"""
+        if self.tags is None or self.began_thinking or self.everywhere or not self.tags.open_ids:
+            return False
+        n = len(self.tags.open_ids)
+        if token != self.tags.open_ids[-1]:
+            return False
+        said = self.moment.readouts
+        before = self.model.detokenize(said[:-n])
+        return tuple(said[-n:]) == self.tags.open_ids and not before.strip()
+
+
+Vector: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.float32]]"

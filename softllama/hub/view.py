@@ -1,0 +1,89 @@
+"""How lists of models and downloads look. Knows rich; what is shown comes from hub/."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from softllama.diagnostics.machine import size
+from softllama.show.console import console, visible
+
+if TYPE_CHECKING:
+    from softllama.hub.facts import Facts
+
+
+class Download:
+    """A bar for each file that is fetched, on stderr."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=console(stderr=True))
+        self._tasks: dict[str, TaskID] = {}
+
+    def update(self, file: str, done: int, total: int) -> None:
+        """done of total bytes."""
+        if file not in self._tasks:
+            self._progress.start()
+            self._tasks[file] = self._progress.add_task(visible(file.rpartition("/")[2]), total=total)
+        self._progress.update(self._tasks[file], completed=done)
+
+    def stop(self) -> None:
+        """Leave the bars as they are."""
+        self._progress.stop()
+
+
+def models(found: list[Facts]) -> RenderableType:
+    """A line for each model; what is wrong with one stands below it."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model", overflow="fold")
+    for column in ("size", "arch", "quant", "mixtures", "thinks"):  # short, so that names have room in 60 columns
+        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=True)
+    for f in found:
+        name = Text(visible(f.name), style="" if f.takes_mixtures else "dim")
+        why = f.problem or f.refusal
+        if why:
+            name.append(f"\n  {'damaged: ' if f.problem else ''}{visible(why)}", style="dim")
+        takes = "" if f.problem else "yes" if f.takes_mixtures else "no"
+        table.add_row(name, size(f.n_bytes), visible(f.architecture) if f.architecture else "", f.quantization, takes,
+                      "" if why else "yes" if f.thinking else "no")  # fmt: skip
+    return table
+
+
+def model_facts(f: Facts) -> Text:
+    """One model's facts, a line each."""
+    answer = (
+        "no: " + (f.problem or f.refusal) if not f.takes_mixtures else f"yes, {f.note or 'as far as the header tells'}"
+    )
+    lines = {
+        "name": f.name, "title": f.title, "source": f.source, "files": "\n".join(f.files), "size": size(f.n_bytes),
+        "architecture": f.architecture, "parameters": f"{f.parameters:,}", "quantization": f.quantization,
+        "embedding table": f"{f.n_vocab:,} tokens x {f.n_embd:,}, {f.table}" if f.table else "none",
+        "layers": str(f.n_layer), "context": f"{f.n_ctx:,} tokens", "takes mixtures": answer,
+        "chat template": "yes" if f.chat_template else "no", "thinking": f.thinking or "no known tags",
+        "asks for policy": f.policy,
+    }  # fmt: skip
+    shown = Text(no_wrap=True, overflow="ignore")  # paths stay whole
+    for name, text in lines.items():
+        for line in text.split("\n") if text else ():
+            shown.append(f"{name:16}", style="dim")
+            shown.append(f"{visible(line)}\n")
+    shown.rstrip()
+    return shown

@@ -1,0 +1,1 @@
+"""What a study found, as data, and how that becomes text, a page and pictures."""

@@ -1,0 +1,1 @@
+"""Pieces that several packages print with: the console, progress, text that is safe to print."""

@@ -1,0 +1,189 @@
+"""What can be changed in a chat: /system, /policy, /set, /think and /mix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from softllama import policy
+from softllama.chat import storage
+from softllama.chat.messages import Mix
+from softllama.chat.settings import MODES
+from softllama.errors import SoftLlamaError, UsageError
+from softllama.terminal.commands.table import COMMANDS, command, whole
+from softllama.terminal.screen import VIEWS
+
+if TYPE_CHECKING:
+    from softllama.terminal.repl import Repl
+
+NOTHING = ("none", "default", "")
+NUMBERS = ("think_budget", "max_tokens")
+
+
+@command("[TEXT|@FILE|none]", "show or change the system message", "It counts from the next answer on.")
+def system(repl: Repl, text: str) -> None:
+    c = repl.conversation
+    if not text:
+        repl.screen.say(c.system or "there is no system message")
+        return
+    before = c.system
+    c.system = "" if text == "none" else system_text(text)
+    try:
+        c.check()
+    except SoftLlamaError:
+        c.system = before
+        raise
+    c.changed()
+
+
+def system_text(text: str) -> str:
+    """A system message as typed: itself, or @FILE for what is in a file."""
+    return storage.read_text(text[1:], "system message") if text.startswith("@") else text
+
+
+@command(
+    "[POLICY|default]", "show or change how the model thinks and answers",
+    'Such as /policy soft_thinking:n=10,tau=0.01. "softllama policies" lists them all.',
+)  # fmt: skip
+def policy_(repl: Repl, text: str) -> None:
+    c = repl.conversation
+    if text:
+        c.set(policy=None if text in NOTHING else text)
+    why = "" if c.settings.policy else ": " + c.default_policy()[1]
+    repl.screen.say(f"{c.policy!r}{why}")
+    if not text:
+        repl.screen.note(f"there are: {', '.join(policy.names())}")
+
+
+@command(
+    "[NAME VALUE]", "show the settings, or change one",
+    "max_tokens N|none (of an answer with its thinking), think_budget N|none, stop TEXT|none (\\n is a newline), "
+    "seed N (of the next answer; each takes the next number), policy, answer (the policy after the thinking), think, "
+    "think_tags OPEN,CLOSE.",
+)  # fmt: skip
+def set_(repl: Repl, text: str) -> None:
+    c = repl.conversation
+    if text:
+        name, _, value = text.partition(" ")
+        change(repl, name, value.strip())
+    rows = [(k, shown(v)) for k, v in c.settings.to_dict().items()]
+    rows += [("seed", f"{c.seed + c.answers} for the next answer")]
+    if text:
+        rows = [(k, v) for k, v in rows if k == text.partition(" ")[0]]
+    for k, v in rows:
+        repl.screen.say(f"{k} = {v}")
+
+
+def shown(value: Any) -> str:
+    """A setting's value as it is typed."""
+    if isinstance(value, list):
+        return ", ".join(repr(v) for v in value) or "none"
+    return "none" if value is None else str(value)
+
+
+def change(repl: Repl, name: str, value: str) -> None:
+    """Change one setting, from text."""
+    c = repl.conversation
+    names = [*c.settings.to_dict(), "seed"]
+    if name not in names:
+        raise policy.registry.unknown(f"there is no setting {name!r}", name, names)
+    if not value:
+        raise UsageError(f"/set {name} needs a value", f"/set {name} none" if name != "seed" else "/set seed 7")
+    if name == "seed":
+        seed = whole(name, value)
+        if not 0 <= seed < 2**63:
+            raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed}")
+        c.reseed(seed)
+    elif value in NOTHING:
+        c.set(**{name: () if name == "stop" else "auto" if name == "think" else None})
+    elif name == "stop":
+        c.set(stop=(value.replace("\\n", "\n"),))
+    else:
+        c.set(**{name: whole(name, value) if name in NUMBERS else value})
+
+
+@command(
+    "[show|hide|mixtures|on|off|auto|budget N]", "how thinking is shown, and whether and how long the model thinks",
+    "show: its readouts; hide: only that it thinks; mixtures: every step's tokens with their weights, after its entropy "
+    "in nats. show after hide shows the last thinking again. on insists on a thinking block, off prevents it, auto opens "
+    "one where the model has one. budget N closes it after N steps, budget none does not.",
+)  # fmt: skip
+def think(repl: Repl, text: str) -> None:
+    c, (word, _, rest) = repl.conversation, text.partition(" ")
+    if word in VIEWS and not rest:
+        unfold = word == "show" and repl.view == "hide" and c.last is not None
+        repl.view = word
+        if unfold and c.last is not None and c.last.thinking:
+            repl.screen.dim(c.last.thinking)
+    elif word in MODES and not rest:
+        c.set(think=word)
+    elif word == "budget" and rest:
+        c.set(think_budget=None if rest in NOTHING else whole("think_budget", rest))
+    elif text:
+        raise UsageError(f"/think {text}: there is no such way to think", f"/think {COMMANDS['think'].form}")
+    budget = c.settings.think_budget
+    repl.screen.note(
+        f"thinking: {c.settings.think}, {'no budget' if budget is None else f'a budget of {budget}'}, view: {repl.view}"
+    )
+
+
+@command(
+    "[NAME=MIXTURE]", "give {NAME} a meaning in later messages, or list the mixtures",
+    "/mix animal=dog:0.5,cat:0.5 makes a mixture that messages use as {animal}; {{animal}} is the text {animal}, and "
+    "braces without such a name are just braces. /mix animal= forgets it. --split first|last|mean before the name says "
+    "what a word of several tokens stands for; --normalize divides the weights by their sum; --signed allows any.",
+)  # fmt: skip
+def mix(repl: Repl, text: str) -> None:
+    c = repl.conversation
+    if not text:
+        for name in c.mixes:
+            _tell_mix(repl, name)
+        if not c.mixes:
+            repl.screen.say("there are no mixtures; /mix animal=dog:0.5,cat:0.5 makes one")
+        return
+    name = define(repl, text)
+    if name in c.mixes:
+        _tell_mix(repl, name)
+    else:
+        repl.screen.note(f"{{{name}}} is forgotten")
+
+
+def define(repl: Repl, text: str) -> str:
+    """What /mix and --mix do: NAME=MIXTURE, perhaps after options; NAME= forgets it. Returns the name."""
+    c = repl.conversation
+    read, text = mix_options(text)
+    name, equals, body = text.partition("=")
+    name = name.strip()
+    if not equals or not name.isidentifier() or not name.isascii():
+        raise UsageError(f"{text!r} does not say what the mixture is called", "/mix animal=dog:0.5,cat:0.5")
+    if not body.strip():
+        if name not in c.mixes:
+            raise UsageError(f"there is no mixture {{{name}}}", f"there are: {', '.join(c.mixes) or 'none'}")
+        c.mixes = {k: v for k, v in c.mixes.items() if k != name}
+        c.changed()
+        return name
+    c.define(name, Mix(body.strip(), **read))
+    return name
+
+
+def mix_options(text: str) -> tuple[dict[str, Any], str]:
+    """The --options before a mixture, and the rest."""
+    read: dict[str, Any] = {}
+    while text.startswith("--"):
+        word, _, text = text.partition(" ")
+        text = text.strip()
+        if word in ("--signed", "--normalize"):
+            read[word[2:]] = True
+        elif word == "--split":
+            read["split"], _, text = text.partition(" ")
+        else:
+            raise UsageError(
+                f"/mix has no option {word}", "there are --split first|last|mean, --normalize and --signed"
+            )
+    return read, text
+
+
+def _tell_mix(repl: Repl, name: str) -> None:
+    c = repl.conversation
+    parts = c.mixes[name].resolve(c.model).components
+    shown_ = " + ".join(f"{p.weight:.3g} {p.label}" for p in parts[:8]) + " + …" * (len(parts) > 8)
+    repl.screen.say(f"{{{name}}} = {shown_}")

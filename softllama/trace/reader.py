@@ -1,0 +1,221 @@
+"""Traces from files. Nothing in a file is trusted: each field is checked, and what is wrong is named with its line."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softllama.base import arguments
+from softllama.base.files import from_json
+from softllama.errors import SoftLlamaError
+from softllama.trace.record import FORMAT, Trace
+from softllama.trace.step import FORCED, HARD, SOFT, Step
+from softllama.vectors.mixture import Mixture
+
+MODES = (SOFT, HARD, FORCED)
+CUT_OFF = "the file ends here"  # the stop reason of a trace whose file has no footer
+WRITES = "softllama run --trace FILE writes one"
+_BAD = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError, SoftLlamaError,
+)  # fmt: skip
+
+
+def load(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace that `save` wrote, as far as it goes. Raises SoftLlamaError for what is none, with the line."""
+    p = arguments.path(path)
+    try:
+        if p.suffix == ".npz":
+            return _load_npz(p)
+        lines = p.read_bytes().split(b"\n")
+    except OSError as e:
+        raise SoftLlamaError(f"cannot read the trace {str(p)!r}: {e.strerror or e}", "check the path") from None
+    if not lines[-1]:
+        lines.pop()
+    return parse(lines, p)
+
+
+def parse(lines: Sequence[bytes], p: Path) -> Trace:
+    """The trace that JSON lines hold, as far as they go. p is what errors call it."""
+    if not lines:
+        raise SoftLlamaError(f"{str(p)!r} is empty", WRITES)
+    header: dict[str, Any] = {}
+    footer: dict[str, Any] | None = None
+    steps: list[Step] = []
+    texts: dict[int, str] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            record = _parse(line)
+            if number == 1:
+                header = _header(record)
+            elif footer is not None:
+                raise ValueError("the trace ended before it")
+            elif record["kind"] == "step":
+                steps.append(_step(record, len(steps)))
+                texts.update(_texts(record))
+            elif record["kind"] == "end":
+                footer = record
+            else:
+                raise ValueError(f"its kind is {record['kind']!r}")
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            if number == 1:
+                raise SoftLlamaError(f"{str(p)!r} is not a trace: its first line is not JSON", WRITES) from None
+            if number == len(lines):
+                break  # the last line of a file that was cut off
+            raise SoftLlamaError(f"line {number} of {str(p)!r} is not JSON", "make the trace again") from None
+        except _BAD as e:
+            if number == 1:
+                raise SoftLlamaError(f"{str(p)!r} is not a trace: {_reason(e)}", WRITES) from None
+            raise SoftLlamaError(
+                f"line {number} of {str(p)!r} is not part of a trace: {_reason(e)}", "make the trace again"
+            ) from None
+    return _build(header, steps, footer, texts, p)
+
+
+def _load_npz(p: Path) -> Trace:
+    try:
+        # opened here, as numpy would leave a damaged file open
+        with p.open("rb") as f, np.load(f, allow_pickle=False) as z:
+            header, footer, rest = (
+                _parse(str(z[k]).encode("utf-8", "surrogatepass")) for k in ("header", "footer", "steps")
+            )
+            offsets, ids, weights = z["offsets"], z["ids"], z["weights"]
+        _header(header)
+        n = len(rest)
+        if offsets.shape != (n + 1,) or ids.shape != weights.shape or offsets[0] != 0 or offsets[-1] != len(ids):
+            raise ValueError("its arrays do not fit each other")
+        steps: list[Step] = []
+        texts: dict[int, str] = {}
+        for i, record in enumerate(rest):
+            part = slice(int(offsets[i]), int(offsets[i + 1]))
+            steps.append(
+                _step({**record, "mixture": list(zip(ids[part].tolist(), weights[part].tolist(), strict=True))}, i)
+            )
+            texts.update(_texts(record))
+    except OSError:
+        raise
+    except _BAD as e:
+        raise SoftLlamaError(f"{str(p)!r} is not a trace: {_reason(e)}", WRITES) from None
+    except Exception as e:  # zipfile, zlib and numpy raise their own kinds
+        raise SoftLlamaError(f"{str(p)!r} is damaged: {e}", "make the trace again") from None
+    return _build(header, steps, footer, texts, p)
+
+
+def _build(
+    header: dict[str, Any], steps: list[Step], footer: dict[str, Any] | None, texts: dict[int, str], p: Path
+) -> Trace:
+    end = footer or {}
+    try:
+        opening, closing = map(_text, header["thinking_tags"])
+        tail = tuple(map(_text, end.get("tail", ["", ""])))
+        seed, manifest = _int(header["seed"]), header["manifest"]
+        if seed < 0 or len(tail) != 2 or not isinstance(manifest, dict):
+            raise ValueError("its seed, tail or manifest is none")
+        return Trace(
+            tuple(steps), tuple(_unmix(i) if isinstance(i, list) else _id(i) for i in header["prompt"]),
+            _text(header["prompt_text"]), _text(header["policy"]), seed, _text(end.get("stop_reason", CUT_OFF)),
+            tuple(map(_text, header["stop"])), (opening, closing), _int(end.get("evaluated", 0)),
+            {str(k): _real(v) for k, v in end.get("timings", {}).items()}, manifest, (tail[0], tail[1]), texts,
+        )  # fmt: skip
+    except _BAD as e:
+        raise SoftLlamaError(
+            f"{str(p)!r} is not a trace: its first or last line is damaged ({_reason(e)})", "make the trace again"
+        ) from None
+
+
+def _parse(line: bytes) -> Any:
+    return from_json(line.decode("utf-8", "surrogatepass"))
+
+
+def _header(record: Any) -> dict[str, Any]:
+    if not isinstance(record, dict) or record.get("kind") != "trace":
+        raise ValueError("it does not begin as one")
+    if record.get("format") != FORMAT:
+        raise ValueError(f"its format is {record.get('format')!r}, and this softllama reads {FORMAT}")
+    return record
+
+
+def _reason(e: BaseException) -> str:
+    if isinstance(e, KeyError):
+        return f"{e.args[0]!r} is missing"
+    if isinstance(e, json.JSONDecodeError):
+        return "it is not JSON"
+    return str(e) or type(e).__name__
+
+
+def _unmix(pairs: Any) -> Mixture:
+    ids, weights = [_id(i) for i, _ in pairs], [_real(w) for _, w in pairs]
+    return Mixture(ids, weights, signed=min(weights, default=0) < 0 or abs(sum(weights) - 1) > 1e-5)
+
+
+def _texts(record: dict[str, Any]) -> dict[int, str]:
+    return {int(i): _text(t) for i, t in record.get("texts", {}).items()}
+
+
+def _step(record: dict[str, Any], index: int) -> Step:
+    values: dict[str, Any] = {}
+    for f in fields(Step):
+        v = record[f.name]
+        try:
+            values[f.name] = _READ[f.name if f.name in _READ else str(f.type)](v)
+        except _BAD as e:
+            raise ValueError(f"{f.name!r}: {_reason(e)}") from None
+    if values["index"] != index:
+        raise ValueError(f"it is step {values['index']} where {index} should be")
+    return Step(**values)
+
+
+def _int(v: Any) -> int:
+    if not isinstance(v, int) or isinstance(v, bool) or abs(v) >= 2**63:
+        raise ValueError(f"{v!r:.60} is not a whole number")
+    return v
+
+
+def _id(v: Any) -> int:
+    if not 0 <= _int(v) < 2**31:
+        raise ValueError(f"{v} is not a token id")
+    return int(v)
+
+
+def _real(v: Any) -> float:
+    if not isinstance(v, int | float) or isinstance(v, bool) or not math.isfinite(v):
+        raise ValueError(f"{v!r:.60} is not a number")
+    return float(v)
+
+
+def _logp(v: Any) -> float:
+    return -math.inf if v is None else _real(v)  # JSON has no infinity
+
+
+def _text(v: Any) -> str:
+    if not isinstance(v, str):
+        raise ValueError(f"{v!r:.60} is not text")
+    return v
+
+
+def _bool(v: Any) -> bool:
+    if not isinstance(v, bool):
+        raise ValueError(f"{v!r:.60} is neither true nor false")
+    return v
+
+
+def _mode(v: Any) -> str:
+    if v not in MODES:
+        raise ValueError(f"{v!r:.60} is none of {', '.join(MODES)}")
+    return str(v)
+
+
+def _top(v: Any) -> tuple[tuple[int, float], ...]:
+    return tuple((_id(i), _real(p)) for i, p in v)
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "int": _int, "str": _text, "float": _real, "bool": _bool, "token": _id, "mode": _mode, "mixture": _unmix, "top": _top,
+    "logp": _logp,
+}  # fmt: skip

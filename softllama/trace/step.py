@@ -1,0 +1,55 @@
+"""One generated position, as data. Knows vectors only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from softllama.vectors.mixture import Mixture
+
+if TYPE_CHECKING:
+    pass
+
+
+SOFT, HARD, FORCED = "soft", "hard", "forced"
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One generated position.
+
+    index: from 0. position: its place in the sequence. mode: "soft", "hard", or "forced" (a tag that the loop or the
+    policy put there). thinking: does it belong to the thinking block, tags included? token: the readout; text: what
+    became readable with it ("" while a character or a stop string is incomplete). mixture: what was fed (with `noise`
+    or `hidden`, what was fed is that much different). entropy: of the distribution before any filter, at temperature 1,
+    in nats. top: its likeliest (id, p). why: the policy's reason. left_out: mass that an epsilon left out. seconds:
+    since the generation began. logp: ln p of the readout, at temperature 1 and before any filter; of a forced one too.
+    """
+
+    index: int
+    position: int
+    mode: str
+    thinking: bool
+    token: int
+    text: str
+    mixture: Mixture
+    entropy: float
+    top: tuple[tuple[int, float], ...]
+    why: str = ""
+    left_out: float = 0.0
+    noise: float = 0.0
+    hidden: bool = False
+    seconds: float = 0.0
+    logp: float = 0.0
+
+    @classmethod
+    def of(cls, **fields: object) -> Step:
+        """A step of all its fields: a frozen dataclass sets them one by one, which is a tenth of a small model's step."""
+        step = cls.__new__(cls)
+        step.__dict__.update(fields)
+        return step
+
+    @property
+    def forced(self) -> bool:
+        """Was the token put there, rather than chosen from the distribution?"""
+        return self.mode == FORCED

@@ -1,0 +1,247 @@
+"""A probability vector over a vocabulary, held as logits. Knows no model: ids are numbers unless a speller is given."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from softllama.base import arguments
+from softllama.errors import SoftLlamaError, UsageError
+from softllama.vectors import kernels
+from softllama.vectors.mixture import Mixture
+
+FEW = 5  # likeliest tokens of a step's record
+
+
+class Token(NamedTuple):
+    """One entry of a distribution. `text` is "" where no vocabulary is known."""
+
+    id: int
+    p: float
+    text: str
+
+
+@dataclass(frozen=True, eq=False, repr=False, init=False)
+class Distribution:
+    """softmax(logits). Build it with `Distribution(logits)` or `Distribution.from_probs(probs)`; no model needed.
+
+    logits: (n_vocab,) float32, finite or -inf (probability 0), read-only. `spell` gives the text of an id, if known.
+    Raises SoftLlamaError for NaN, +inf, another shape, or logits that are all -inf.
+    """
+
+    logits: NDArray[np.float32]
+    spell: Callable[[int], str] | None = field(default=None, compare=False)
+    _peak: tuple[float, int] = field(init=False)  # the largest logit and its id
+    _sums: dict[float, tuple[float, float]] = field(init=False)  # temperature -> Σ e^x, Σ x e^x, x = (z - max)/T
+    _top: NDArray[np.int32] | None = field(init=False)  # the largest top that was asked for
+    _known: tuple[Any, Any] | None = field(init=False)  # likeliest ids and their p, where a model made the logits
+    _n_threads: int = field(init=False)  # that passes over the logits may use
+
+    def __init__(self, logits: ArrayLike, spell: Callable[[int], str] | None = None) -> None:
+        try:
+            with np.errstate(over="ignore"):  # becomes infinity, which is told below
+                z = np.array(logits, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise SoftLlamaError("logits must be numbers of the shape (n_vocab,)") from None
+        if z.ndim != 1 or not z.size:
+            raise SoftLlamaError(f"logits must have the shape (n_vocab,), not {z.shape}")
+        self._set(z, spell)
+
+    def _set(self, z: NDArray[np.float32], spell: Callable[[int], str] | None) -> None:
+        peak = kernels.peak(z)  # and the check of every number
+        z.flags.writeable = False
+        self.__dict__.update(logits=z, spell=spell, _peak=peak, _sums={}, _top=None, _known=None, _n_threads=1)
+
+    @classmethod
+    def owning(
+        cls, logits: NDArray[np.float32], spell: Callable[[int], str] | None = None, n_threads: int = 1
+    ) -> Distribution:
+        """From logits (n_vocab,) float32, contiguous, without a copy: for an array that nobody else will write to."""
+        d = cls.__new__(cls)
+        high, sums, ids, p = kernels.summary(logits, n_threads)
+        logits.flags.writeable = False
+        d.__dict__.update(
+            logits=logits,
+            spell=spell,
+            _peak=(high, ids[0]),
+            _sums={1.0: sums},
+            _top=None,
+            _known=(ids, p),
+            _n_threads=n_threads,
+        )
+        return d
+
+    @classmethod
+    def from_probs(cls, probs: ArrayLike, spell: Callable[[int], str] | None = None) -> Distribution:
+        """From probabilities (n_vocab,): non-negative, summing to 1 within 1e-3 (they are taken as ratios)."""
+        try:
+            p = np.asarray(probs, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise SoftLlamaError("probabilities must be numbers of the shape (n_vocab,)") from None
+        if p.ndim != 1 or not p.size or not np.isfinite(p).all() or p.min() < 0 or abs(p.sum() - 1) > 1e-3:
+            raise SoftLlamaError(
+                f"probabilities must have the shape (n_vocab,), be non-negative and sum to 1; got {p.shape}, sum {p.sum():.6g}"
+            )
+        with np.errstate(divide="ignore"):
+            return cls(np.log(p / p.sum()), spell)
+
+    @cached_property
+    def probs(self) -> NDArray[np.float32]:
+        """softmax(logits): (n_vocab,) float32, read-only."""
+        p = self.probs_of(self.logits)
+        p.flags.writeable = False
+        return p
+
+    def probs_of(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The probabilities of some of these logits: float32, the same numbers as in `probs`."""
+        return kernels.probs(logits, self._peak[0], self.sums()[0])
+
+    def sums(self, temperature: float = 1.0) -> tuple[float, float]:
+        """(Σ e^x, Σ x e^x), x = (logits - their largest) / temperature: computed once for each temperature."""
+        if (known := self._sums.get(temperature)) is None:
+            known = self._sums[temperature] = kernels.sums(self.logits, self._peak[0], temperature, self._n_threads)
+        return known
+
+    @property
+    def ln_total(self) -> float:
+        """ln Σ e^logits, so that ln p = logits - ln_total."""
+        return self._peak[0] + math.log(self.sums()[0])
+
+    def top_ids(self, k: int) -> NDArray[np.int32]:
+        """The ids (min(k, n_vocab),) of the most probable tokens, most probable first, the lower id among equals."""
+        if self._top is None or len(self._top) < min(k, len(self)):
+            self.__dict__["_top"] = kernels.top(self.logits, k)
+        assert self._top is not None
+        return self._top[:k]
+
+    def likeliest(self, k: int) -> Any:
+        """`top_ids`, k <= n_vocab, in the form that `kernels.filtered` takes them; without a search where they are known."""
+        return self._known[0] if self._known is not None and k <= len(self._known[0]) else self.top_ids(k)
+
+    def top_probs(self, k: int) -> tuple[tuple[int, float], ...]:
+        """(id, p) of the k most probable tokens, most probable first."""
+        if self._known is not None and k <= len(self._known[0]):
+            return tuple(zip(self._known[0][0:k], self._known[1][0:k], strict=True))
+        ids = self.top_ids(k)
+        return tuple(zip(ids.tolist(), self.probs_of(self.logits[ids]).tolist(), strict=True))
+
+    def top(self, k: int = 10) -> list[Token]:
+        """The k most probable tokens, most probable first."""
+        if arguments.whole("k", k) < 1:
+            raise SoftLlamaError(f"top needs k >= 1, not {k}")
+        return [Token(i, p, self.spell(i) if self.spell else "") for i, p in self.top_probs(k)]
+
+    @property
+    def argmax(self) -> int:
+        """The most probable id; the lowest among equals."""
+        return self._peak[1]
+
+    @property
+    def highest(self) -> float:
+        """The largest logit."""
+        return self._peak[0]
+
+    def __getitem__(self, token_id: int) -> Token:
+        i = arguments.whole("a token id", token_id)
+        if not 0 <= i < len(self.logits):
+            raise SoftLlamaError(f"token id {i} is outside the vocabulary of {len(self.logits)}")
+        p = float(self.probs_of(self.logits[i : i + 1])[0])
+        return Token(i, p, self.spell(i) if self.spell else "")
+
+    def logp(self, token_id: int) -> float:
+        """ln p of one id: exact where p itself is too small for float32; -inf where the logit is."""
+        if type(token_id) is not int:  # numpy's, or none at all
+            token_id = arguments.whole("a token id", token_id)
+        if not 0 <= token_id < len(self.logits):
+            raise SoftLlamaError(f"token id {token_id} is outside the vocabulary of {len(self.logits)}")
+        return float(self.logits[token_id]) - float(self.logits[self.argmax]) - math.log(self.sums()[0])
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def entropy(self, temperature: float = 1.0) -> float:
+        """-Σ p ln p in nats, of softmax(logits / temperature)."""
+        s, sx = self.sums(temperature)
+        return max(math.log(s) - sx / s, 0.0)  # -Σ p ln p with ln p = x - ln s: no term cancels
+
+    def js(self, other: Distribution) -> float:
+        """Jensen-Shannon divergence in nats, 0 to ln 2: (KL(p‖m) + KL(q‖m))/2 with m = (p+q)/2 (Lin 1991)."""
+        return kernels.js(self.logits, _logits(other), (self.ln_total, other.ln_total), self._n_threads)
+
+    def kl(self, other: Distribution) -> float:
+        """KL(self ‖ other) = Σ p ln(p/q) in nats; inf where `other` lacks mass that self has."""
+        return kernels.kl(self.logits, _logits(other), (self.ln_total, other.ln_total))
+
+    def sample(self, rng: np.random.Generator, temperature: float = 1.0) -> int:
+        """One id drawn from softmax(logits / temperature), by inversion of the cumulative sum."""
+        if not callable(getattr(rng, "random", None)):
+            raise UsageError(f"sample needs a numpy Generator, not {type(rng).__name__}", "numpy.random.default_rng(0)")
+        return kernels.sample(self.logits, self.highest, rng.random(), temperature)
+
+    def whole(
+        self, temperature: float = 1.0, epsilon: float = 0.0
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
+        """softmax(logits / temperature) as (ids (k,), weights (k,), mass left out): see `kernels.whole`."""
+        total = self.sums(temperature)[0]
+        return kernels.whole(self.logits, self._peak[0], total, epsilon, temperature, self._n_threads)
+
+    def to_mixture(self, n: int | None = None, mass: float = 1.0) -> Mixture:
+        """The distribution as a mixture: the n heaviest tokens, or the fewest that hold `mass`, renormalised.
+
+        With neither, every token of positive probability.
+        """
+        return Mixture.from_distribution(self.probs, n=n, mass=mass)
+
+    def __repr__(self) -> str:
+        show = ", ".join(f"{t.text or '#' + str(t.id)!s:s}: {t.p:.3f}" for t in self.top(3))
+        return f"Distribution(n_vocab={len(self)}, entropy={self.entropy():.3f} nats, top=[{show}])"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(t.text or '#' + str(t.id))}</td><td>{t.id}</td><td>{t.p:.4f}</td></tr>"
+            for t in self.top(10)
+        )
+        return (
+            f"<table><caption>{len(self)} tokens, entropy {self.entropy():.3f} nats</caption>"
+            f"<tr><th>token</th><th>id</th><th>p</th></tr>{rows}</table>"
+        )
+
+
+def _logits(d: Distribution) -> NDArray[np.float32]:
+    if not isinstance(d, Distribution):
+        raise UsageError(f"a Distribution can be compared with another, not with {type(d).__name__}")
+    return d.logits
+
+
+def average(distributions: list[Distribution], weights: ArrayLike) -> Distribution:
+    """Σ wᵢ pᵢ, the distribution of first choosing i with probability wᵢ, then drawing from pᵢ.
+
+    weights: (k,), non-negative, not all 0; taken as ratios. Computed in double.
+    """
+    if not isinstance(distributions, Sequence) or not all(isinstance(d, Distribution) for d in distributions):
+        raise UsageError(f"average takes a list of Distributions, not {type(distributions).__name__}")
+    try:
+        w = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UsageError(f"weights must be numbers, not {weights!r}") from None
+    if w.shape != (len(distributions),) or not len(w) or not np.isfinite(w).all() or w.min() < 0 or not w.sum() > 0:
+        raise SoftLlamaError(f"{len(distributions)} distributions cannot be averaged with the weights {w.tolist()}")
+    if len(sizes := {len(d) for d in distributions}) > 1:
+        raise SoftLlamaError(f"distributions over {' and '.join(map(str, sorted(sizes)))} tokens cannot be averaged")
+    total: Any = sum(x * d.probs.astype(np.float64) for x, d in zip(w / w.sum(), distributions, strict=True))
+    return Distribution.from_probs(total / total.sum(), distributions[0].spell)
+
+
+def js_two(distributions: Sequence[Distribution], first: Distribution, last: Distribution) -> NDArray[np.float64]:
+    """`js` of each distribution to each of two: (n, 2) nats."""
+    two = (first, last)
+    known = [[d.ln_total for d in some] for some in (distributions, two)]
+    logits = [[d.logits for d in some] for some in (distributions, two)]
+    return kernels.js_two(logits[0], known[0], logits[1], known[1], first._n_threads)

@@ -1,0 +1,117 @@
+"""Numbers about distributions and sequences. Knows no model: each is tested on cases whose result is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softllama.probe.result import NUCLEUS
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.sweep import crossing
+
+Floats = NDArray[np.float64]
+
+
+def progress(points: Sequence[Distribution], start: Distribution, end: Distribution) -> Floats:
+    """How far each point has come from start (0) to end (1): <p - s, e - s> / |e - s|², (n,).
+
+    For an average of the two outputs, (1-α) s + α e, it is α exactly. NaN where start and end are equal.
+    """
+    s, e = start.probs.astype(np.float64), end.probs.astype(np.float64)
+    way = e - s  # (n_vocab,)
+    length = float(way @ way)
+    if length == 0.0:
+        return np.full(len(points), np.nan)
+    return np.array([float((p.probs.astype(np.float64) - s) @ way) / length for p in points])
+
+
+def width(alphas: Floats, t: Floats) -> float:
+    """The range of α in which progress goes from 0.1 to 0.9: 0.8 for a straight line, 0 for a switch. NaN if it does not."""
+    low, high = crossing(alphas, t, 0.1), crossing(alphas, t, 0.9)
+    return float("nan") if low is None or high is None else max(0.0, high - low)
+
+
+def midpoint(alphas: Floats, t: Floats) -> float:
+    """The α at which progress first reaches one half. NaN if it never does."""
+    at = crossing(alphas, t, 0.5)
+    return float("nan") if at is None else at
+
+
+def nucleus(d: Distribution, mass: float = NUCLEUS) -> NDArray[np.int64]:
+    """The fewest tokens that hold `mass`, (k,) ids."""
+    order = np.argsort(-d.probs, kind="stable")
+    n = int(np.searchsorted(np.cumsum(d.probs[order], dtype=np.float64), mass)) + 1
+    return np.asarray(order[:n])
+
+
+def stray(d: Distribution, parts: Sequence[Distribution]) -> float:
+    """The mass that d puts outside the nuclei of all its parts: on tokens that none of them favours."""
+    favoured = np.unique(np.concatenate([nucleus(p) for p in parts]))
+    p = d.probs.astype(np.float64)
+    return float(max(0.0, p.sum() - p[favoured].sum()))
+
+
+def dominance(to_a: float, to_b: float) -> float:
+    """|x - y| / (x + y) of two distances: 0 halfway between two things, 1 at one of them. NaN where both are 0."""
+    return abs(to_a - to_b) / (to_a + to_b) if to_a + to_b > 0 else float("nan")
+
+
+def cosine(x: NDArray[Any], y: NDArray[Any]) -> float:
+    """The cosine of two vectors (n,); NaN where one is 0."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    length = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y) / length if length > 0 else float("nan")
+
+
+def simplex_fit(target: NDArray[Any], parts: NDArray[Any], rounds: int = 2000) -> Floats:
+    """The weights w >= 0 with sum 1 that bring Σ wᵢ parts[i] nearest to target, (k,). target: (n,), parts: (k, n).
+
+    Projected gradient with Nesterov's step (Beck and Teboulle 2009) and the projection of Duchi et al. (2008).
+    """
+    a = np.asarray(parts, dtype=np.float64)
+    gram, linear = a @ a.T, a @ np.asarray(target, dtype=np.float64)  # (k, k), (k,)
+    k = len(a)
+    largest = float(np.linalg.eigvalsh(gram)[-1])
+    w = np.full(k, 1.0 / k)
+    if largest <= 0:
+        return w
+    ahead, momentum = w.copy(), 1.0
+    for _ in range(rounds):
+        new = project(ahead - (gram @ ahead - linear) / largest)
+        next_momentum = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        ahead = new + (momentum - 1) / next_momentum * (new - w)
+        if np.abs(new - w).max() < 1e-12:
+            return new
+        w, momentum = new, float(next_momentum)
+    return w
+
+
+def project(v: Floats) -> Floats:
+    """The nearest point of the simplex: non-negative, with sum 1."""
+    u = np.sort(v)[::-1]
+    over = (np.cumsum(u) - 1) / np.arange(1, len(v) + 1)
+    cut = over[np.flatnonzero(u > over)[-1]]
+    return np.asarray(np.maximum(v - cut, 0.0))
+
+
+def total_variation(p: NDArray[Any], q: NDArray[Any]) -> float:
+    """Σ |p - q| / 2, 0 to 1."""
+    return float(np.abs(np.asarray(p, dtype=np.float64) - np.asarray(q, dtype=np.float64)).sum() / 2)
+
+
+def repetition(ids: Sequence[int], n: int = 3) -> float:
+    """The share of n-grams that have been there before, 0 to 1; NaN for fewer than n ids."""
+    grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else float("nan")
+
+
+def windows(values: Sequence[float], size: int) -> Floats:
+    """Means over `size` neighbours, (len - size + 1,); empty if there are fewer."""
+    v = np.asarray(values, dtype=np.float64)
+    if len(v) < size:
+        return np.empty(0)
+    c = np.concatenate([[0.0], np.cumsum(v)])
+    return np.asarray((c[size:] - c[:-size]) / size)

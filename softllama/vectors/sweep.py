@@ -1,0 +1,127 @@
+"""From one component to the others in small steps: curves of probabilities and what they look like.
+
+Knows distributions along a line. Does not know how they were made.
+
+The interpolation e(α) = (1-α) E[A] + α E[B] and the sharpness of its curves follow Marro et al., arXiv 2504.03933.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softllama.vectors.distribution import Distribution, js_two
+
+N_CURVES = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The probability of one token along the sweep.
+
+    p: (n,) float32. midpoint: the α at which p first crosses the middle between its two ends, linearly interpolated;
+    None where the ends are equal. sharpness: max |dP/dα| / (max P - min P) by differences; 1 for a straight line, about
+    the inverse width of the transition otherwise, 0 for a constant. above, below: how far p leaves the range between its
+    two ends, in probability.
+    """
+
+    id: int
+    text: str
+    p: NDArray[np.float32]
+    midpoint: float | None
+    sharpness: float
+    above: float
+    below: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Distributions from `start` (α = 0) to `end` (α = 1). alphas: (n,) float64, evenly spaced."""
+
+    start: str
+    end: str
+    alphas: NDArray[np.float64]
+    distributions: list[Distribution]
+
+    @cached_property
+    def _js(self) -> NDArray[np.float64]:
+        return js_two(self.distributions, self.distributions[0], self.distributions[-1])
+
+    @property
+    def js_start(self) -> NDArray[np.float64]:
+        """Jensen-Shannon divergence of each point to the start, (n,) nats."""
+        return self._js[:, 0]
+
+    @property
+    def js_end(self) -> NDArray[np.float64]:
+        """Jensen-Shannon divergence of each point to the end, (n,) nats."""
+        return self._js[:, 1]
+
+    @cached_property
+    def entropy(self) -> NDArray[np.float64]:
+        """Entropy of each point, (n,) nats."""
+        return np.array([d.entropy() for d in self.distributions])
+
+    @cached_property
+    def midpoint(self) -> float | None:
+        """The α at which the output is as far from the start as from the end (in JS); None where the ends are equal."""
+        return crossing(self.alphas, self.js_start - self.js_end, 0.0)
+
+    @cached_property
+    def curves(self) -> list[Curve]:
+        """The tokens that matter: the two likeliest of each end and the likeliest of each point, at most 6."""
+        ends = {t.id for d in (self.distributions[0], self.distributions[-1]) for t in d.top(2)}
+        peaks = {d.argmax for d in self.distributions}
+        first = [self.distributions[0].argmax, self.distributions[-1].argmax]
+        others = np.array(sorted((ends | peaks) - set(first)), dtype=np.int64)
+        highest = self._probs(others).max(axis=0)
+        rest = [int(i) for _, i in sorted(zip(-highest, others, strict=True))]
+        return [self.curve(i) for i in [*dict.fromkeys(first), *rest][:N_CURVES]]
+
+    def _probs(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The probabilities of some tokens at all points: (n, len(ids))."""
+        z = np.array([d.logits[ids] for d in self.distributions], dtype=np.float64)
+        ln = np.array([d.ln_total for d in self.distributions])
+        p: NDArray[np.float32] = np.exp(z - ln[:, None]).astype(np.float32)
+        return p
+
+    def curve(self, token: int) -> Curve:
+        """The curve of any token."""
+        text = self.distributions[0][token].text  # and a check of the id
+        p = self._probs(np.array([token]))[:, 0]
+        low, high = sorted((float(p[0]), float(p[-1])))
+        return Curve(
+            token, text, p,
+            crossing(self.alphas, p, (low + high) / 2) if high > low else None,
+            sharpness(self.alphas, p), max(0.0, float(p.max()) - high), max(0.0, low - float(p.min())),
+        )  # fmt: skip
+
+    @property
+    def measures(self) -> dict[str, Any]:
+        """Midpoint of the whole output, and each curve's measures by token id."""
+        keys = ("text", "midpoint", "sharpness", "above", "below")
+        return {"midpoint": self.midpoint, "curves": {c.id: {k: getattr(c, k) for k in keys} for c in self.curves}}
+
+
+def sharpness(alphas: NDArray[Any], p: NDArray[Any]) -> float:
+    """max |ΔP/Δα| / (max P - min P) over neighbouring points; 0 where P does not change. alphas, p: (n,), n >= 2."""
+    spread = float(p.max() - p.min())
+    if spread <= 0:
+        return 0.0
+    return float(np.abs(np.diff(p.astype(np.float64)) / np.diff(alphas)).max() / spread)
+
+
+def crossing(alphas: NDArray[Any], values: NDArray[Any], level: float) -> float | None:
+    """The first α at which the values, joined by lines, reach `level`; None if they start there or never do."""
+    v = values.astype(np.float64) - level
+    if v[0] == 0:
+        return None
+    for i in range(1, len(v)):
+        if v[i] == 0 or (v[i] > 0) != (v[0] > 0):
+            t = v[i - 1] / (v[i - 1] - v[i])
+            return float(alphas[i - 1] + t * (alphas[i] - alphas[i - 1]))
+    return None
