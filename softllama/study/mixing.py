@@ -85,7 +85,7 @@ def measure(case: Case, alphas: NDArray[np.float64], points: Sequence[Distributi
     return Measured(
         case, t if moves else np.full(len(alphas), nan), measures.midpoint(alphas, t) if moves else nan,
         measures.width(alphas, t) if moves else nan, sharpness(alphas, t) if moves else nan, ends, min(to_a, to_b), to_mean,
-        NEAREST[0] if min(to_a, to_b) <= to_mean else NEAREST[1], measures.stray(half, [a, b]),
+        NEAREST[0] if min(to_a, to_b) <= to_mean else NEAREST[1], measures.mass_outside_nuclei(half, [a, b]),
         half.argmax not in (a.argmax, b.argmax), half.top(1)[0].text,
     )  # fmt: skip
 

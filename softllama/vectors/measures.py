@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.probe.result import NUCLEUS
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.sweep import crossing
 
 Floats = NDArray[np.float64]
+NUCLEUS = 0.95  # the mass of a nucleus
 
 
 def progress(points: Sequence[Distribution], start: Distribution, end: Distribution) -> Floats:
@@ -41,17 +41,35 @@ def midpoint(alphas: Floats, t: Floats) -> float:
 
 
 def nucleus(d: Distribution, mass: float = NUCLEUS) -> NDArray[np.int64]:
-    """The fewest tokens that hold `mass`, (k,) ids."""
-    order = np.argsort(-d.probs, kind="stable")
+    """The fewest tokens that hold `mass` of a distribution (Holtzman et al., arXiv 1904.09751).
+
+    Args:
+        d: the distribution.
+        mass: how much the tokens hold at least, 0 to 1.
+
+    Returns:
+        (k,) ids, the most probable first.
+    """
+    order = np.argsort(-d.probs, kind="stable")  # (n_vocab,)
     n = int(np.searchsorted(np.cumsum(d.probs[order], dtype=np.float64), mass)) + 1
     return np.asarray(order[:n])
 
 
-def stray(d: Distribution, parts: Sequence[Distribution]) -> float:
-    """The mass that d puts outside the nuclei of all its parts: on tokens that none of them favours."""
-    favoured = np.unique(np.concatenate([nucleus(p) for p in parts]))
-    p = d.probs.astype(np.float64)
-    return float(max(0.0, p.sum() - p[favoured].sum()))
+def mass_outside_nuclei(d: Distribution, components: Sequence[Distribution]) -> float:
+    """The mass that a distribution puts on tokens that are in the nucleus of none of its components.
+
+    The average of the components has at most 1 - NUCLEUS = 0.05 there.
+
+    Args:
+        d: the distribution of a mixture.
+        components: the distribution of each component alone, at least one.
+
+    Returns:
+        A probability, 0 to 1.
+    """
+    inside = np.unique(np.concatenate([nucleus(c) for c in components]))
+    p = d.probs.astype(np.float64)  # (n_vocab,)
+    return float(max(0.0, p.sum() - p[inside].sum()))
 
 
 def dominance(to_a: float, to_b: float) -> float:

@@ -41,7 +41,7 @@ HOMES = {  # library -> where alone it is imported
     "matplotlib": {"probe.plot"},
     "huggingface_hub": {"hub.download", "hub.caches"},
     "platformdirs": {"base"},
-    "pandas": {"show.frame"},
+    "pandas": {"base.tables"},
     "click": {"cli"},
     "softllama._shim": {"vectors.kernels", "base.signals", "llama.overlay"},
 }
