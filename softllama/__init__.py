@@ -21,7 +21,7 @@ _HOME = {
     "MixtureError": "errors",
     "Model": "api",
     "ModelError": "errors",
-    "ProbeResult": "probe.result",
+    "ProbeResult": "probe.run",
     "PromptError": "errors",
     "Session": "engine.session",
     "SoftLlamaError": "errors",
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from softllama.engine.session import Session
     from softllama.errors import ContextError, MixtureError, ModelError, PromptError, SoftLlamaError, UsageError
     from softllama.generation import extract, search
-    from softllama.probe.result import ProbeResult
+    from softllama.probe.run import ProbeResult
     from softllama.trace.record import Trace
     from softllama.trace.step import Step
     from softllama.vectors.distribution import Distribution, average

@@ -13,8 +13,8 @@ from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.engine.session import Session
 from softllama.generation import prepare
-from softllama.probe import result
-from softllama.probe.result import ProbeResult
+from softllama.probe import run
+from softllama.probe.run import ProbeResult
 from softllama.prompts import words
 from softllama.trace.record import Trace
 from softllama.trace.step import Step
@@ -76,8 +76,8 @@ class Model(Engine):
         mix: str | Mixture | Sequence[str | Mixture] = (),
         **options: Any,
     ) -> ProbeResult:
-        """Ask what the model makes of a prompt that holds mixtures: see softllama.probe.result.probe for the options."""
-        return result.probe(self, prompt, mix, **options)
+        """Ask what the model makes of a prompt that holds mixtures: see softllama.probe.run.probe for the options."""
+        return run.probe(self, prompt, mix, **options)
 
     def stream(self, prompt: Any, **options: Any) -> Iterator[Step]:
         """Generate step by step: see softllama.generation.prepare.stream for the options."""

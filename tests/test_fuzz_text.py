@@ -213,7 +213,7 @@ def test_mixtures_are_given_to_places_or_refused(text: str, names: list[str]) ->
         {},
         optional={
             "sweep": st.none() | st.integers(-3, 6) | st.integers(10_002, 2**70),
-            "continue_": st.integers(-3, 3) | st.integers(100_001, 2**70),
+            "continue_tokens": st.integers(-3, 3) | st.integers(100_001, 2**70),
             "n_top": st.integers(-3, 6) | st.integers(1001, 2**70),
             "n_ctx": st.none() | st.integers(-3, 64),
             "chat": st.booleans(),

@@ -37,7 +37,7 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[object]], caption: s
 
     Args:
         head: the names of the columns.
-        rows: cells as text, to the left, or as numbers, to the right. Everything but `Markup` is escaped.
+        rows: cells. Text stands to the left and is escaped, unless it is `Markup`; numbers are given four digits.
         caption: a line above the table; none if empty.
     """
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
@@ -48,7 +48,8 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[object]], caption: s
 
 def _cell(cell: object) -> str:
     style = ' style="text-align:left"' if isinstance(cell, str) else ""
-    return f"<td{style}>{'' if cell is None else escape(cell)}</td>"
+    shown = "" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else cell
+    return f"<td{style}>{escape(shown)}</td>"
 
 
 def dataframe(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:

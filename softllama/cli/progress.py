@@ -5,35 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from softllama.cli import note
-from softllama.hub.resolver import Progress
+
+if TYPE_CHECKING:
+    from softllama.show.progress import Tick
 
 
 @contextmanager
-def bar(quiet: bool) -> Iterator[Progress | None]:
-    """What to call with (file, bytes so far, bytes in all); None if nothing is to be said."""
+def bar(quiet: bool) -> Iterator[Tick | None]:
+    """A function of (file, bytes so far, bytes in all) that shows the download; None if quiet."""
     if quiet:
         yield None
-    elif sys.stderr.isatty():
-        from softllama.hub import view
+        return
+    from softllama.show import progress
 
-        shown = view.Download()
-        try:
-            yield shown.update
-        finally:
-            shown.stop()
-    else:
-        yield _lines()
-
-
-def _lines() -> Progress:
-    said: dict[str, int] = {}
-
-    def update(file: str, done: int, total: int) -> None:
-        tenth = 10 * done // total if total else 10
-        if tenth != said.get(file):
-            said[file] = tenth
-            note(f"{file}: {10 * tenth} % of {total / 1e6:,.1f} MB")
-
-    return update
+    if not sys.stderr.isatty():
+        yield progress.tenths(note)
+        return
+    download = progress.Download()
+    try:
+        yield download.update
+    finally:
+        download.stop()

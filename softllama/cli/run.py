@@ -213,7 +213,7 @@ class _Show:
             self.wrote = True
 
     def _mixture(self, step: Step) -> None:
-        from softllama.show.console import visible
+        from softllama.show.printable import visible
 
         if step.mode == "soft":
             parts = [f"{visible(self.model.spell(i))} {w:.3f}" for i, w in step.mixture.top(5)]

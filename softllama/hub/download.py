@@ -24,7 +24,8 @@ from softllama.errors import ModelError
 from softllama.hub import caches, quants
 
 if TYPE_CHECKING:
-    from softllama.hub.resolver import Progress, Say
+    from softllama.hub.resolver import Say
+    from softllama.show.progress import Tick
 
 _BLOCK = 1 << 22
 
@@ -39,7 +40,7 @@ class Remote:
     etag: str
 
 
-def pull(repo: str, quant: str | None, *, progress: Progress | None = None, say: Say = lambda _: None) -> Path:
+def pull(repo: str, quant: str | None, *, progress: Tick | None = None, say: Say = lambda _: None) -> Path:
     """Fetch a repository's model and return its (first) file. Files that are already there are not fetched again.
 
     Raises ModelError: no such repository, no access, no such quantization, no connection, no room, a wrong checksum.
@@ -232,7 +233,7 @@ def _partial(folder: Path, f: Remote) -> Path:
     return _blob(folder, f).with_name(f"{f.etag}.incomplete")
 
 
-def _fetch(repo: str, commit: str, f: Remote, folder: Path, progress: Progress | None) -> None:
+def _fetch(repo: str, commit: str, f: Remote, folder: Path, progress: Tick | None) -> None:
     """Bring blobs/ETAG.incomplete to its full length, check it, and give it its name."""
     partial = _partial(folder, f)
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -276,7 +277,7 @@ def _download(repo: str, commit: str, f: Remote, sink: _Sink) -> None:
 class _Sink:
     """The file that is written: counts, hashes, reports. What was there before is read once, for the hash."""
 
-    def __init__(self, file: IO[bytes], f: Remote, progress: Progress | None) -> None:
+    def __init__(self, file: IO[bytes], f: Remote, progress: Tick | None) -> None:
         self.file, self.remote, self.progress = file, f, progress
         self.hash = hashlib.sha256()
         if file.seek(0, os.SEEK_END) > f.size:

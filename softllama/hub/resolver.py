@@ -12,8 +12,8 @@ from pathlib import Path
 from softllama.errors import ModelError, UsageError
 from softllama.hub import bundled, caches, quants
 from softllama.hub.caches import Found
+from softllama.show.progress import Tick
 
-Progress = Callable[[str, int, int], None]  # file, bytes so far, bytes in all
 Say = Callable[[str], None]
 
 _REPO = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?::([\w][\w.-]*))?", re.ASCII)
@@ -24,7 +24,7 @@ def resolve(
     name: str | os.PathLike[str] | None,
     *,
     offline: bool = False,
-    progress: Progress | None = None,
+    progress: Tick | None = None,
     say: Say | None = None,
 ) -> str | os.PathLike[str]:
     """The file that a word stands for. None: the default bundled model. A path object is taken as it is.
@@ -73,7 +73,7 @@ def offline_because(offline: bool) -> str:
     return ""
 
 
-def repository(repo: str, quant: str | None, *, offline: bool, progress: Progress | None, say: Say) -> Path:
+def repository(repo: str, quant: str | None, *, offline: bool, progress: Tick | None, say: Say) -> Path:
     """A repository's file: from a cache, else from the hub."""
     here = in_cache(repo)
     if (found := choose_cached(here, quant)) is not None:

@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.engine import branches, manifest
-from softllama.report.data import Cell, Figure, Report, Series, Table, share, value
+from softllama.report.data import Cell, Figure, Series, Table
+from softllama.report.report import Report
+from softllama.report.sentences import share, value
+from softllama.show.progress import Tick
 from softllama.study import inputs, layers
 from softllama.study.inputs import Case
 from softllama.vectors import measures, statistics
@@ -23,7 +26,6 @@ from softllama.vectors.sweep import sharpness
 if TYPE_CHECKING:
     from softllama.api import Model
 
-Tick = Callable[[str, int, int], None]
 POINTS = 21
 SAME = 0.05  # JS in nats between the two pure outputs below which there is no transition to speak of
 NEAREST = ("one of the two", "their average")

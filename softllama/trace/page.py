@@ -17,7 +17,7 @@ from typing import Any
 
 from softllama.base.files import check_place, replacing
 from softllama.errors import UsageError
-from softllama.show.console import visible
+from softllama.show.printable import visible
 from softllama.trace.record import Trace
 from softllama.trace.step import FORCED, HARD, SOFT, Step
 from softllama.trace.view import facts, plain

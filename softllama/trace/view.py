@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from softllama.show.console import number, visible
+from softllama.show.printable import number, visible
 from softllama.trace.record import Trace
 from softllama.trace.step import FORCED, SOFT, Step
 

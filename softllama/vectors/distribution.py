@@ -207,7 +207,7 @@ class Distribution:
         return f"Distribution(n_vocab={len(self)}, entropy={self.entropy():.3f} nats, top=[{show}])"
 
     def _repr_html_(self) -> str:
-        rows = [(_quoted(t), t.id, f"{t.p:.4f}") for t in self.top(10)]
+        rows = [(_quoted(t), t.id, t.p) for t in self.top(10)]
         return tables.html_table(("token", "id", "p"), rows, f"{len(self)} tokens, entropy {self.entropy():.3f} nats")
 
     def show(self, k: int = 10) -> None:

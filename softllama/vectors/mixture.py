@@ -146,8 +146,7 @@ class Mixture:
 
     def _repr_html_(self) -> str:
         more = f"; the {SHOWN} heaviest" if len(self) > SHOWN else ""
-        rows = [(i, f"{w:.4g}") for i, w in self.top(SHOWN)]
-        return tables.html_table(("id", "weight"), rows, f"mixture of {len(self)} tokens{more}")
+        return tables.html_table(("id", "weight"), self.top(SHOWN), f"mixture of {len(self)} tokens{more}")
 
     def show(self, spell: Callable[[int], str] | None = None) -> None:
         """Print the heaviest tokens, heaviest first.
@@ -155,7 +154,7 @@ class Mixture:
         Args:
             spell: the text of an id, such as `model.spell`; a mixture knows ids only.
         """
-        print(f"mixture of {len(self):,} tokens\n{'id':>8}  {'weight':<8}{'  token' if spell else ''}")
+        print(f"mixture of {len(self):,} tokens\n{'id':>8}  {'weight    token' if spell else 'weight'}")
         for i, w in self.top(SHOWN):
             print(f"{i:>8}  {w:<8.4g}{f'  {spell(i)!r}' if spell else ''}".rstrip())
         if len(self) > SHOWN:
