@@ -40,16 +40,16 @@ UNBUILT = (
     "work in another folder, or install it so that it can be used here: pip install --editable .",
 )
 
-_MODULES = {"extract": "generation.extract", "policy": "policy", "search": "generation.search"}
+_MODULES = {"extract": "generation.extract", "policy": "policy", "search": "generation.search", "trace": "trace"}
 
 __all__ = [  # written out, so that type checkers see what is exported
     "ContextError", "Conversation", "Distribution", "Mixture", "MixtureError", "Model", "ModelError", "ProbeResult",
     "PromptError", "Session", "SoftLlamaError", "Step", "Trace", "UsageError", "__version__", "average", "blend", "extract",
-    "load", "policy", "search",
+    "load", "policy", "search", "trace",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from softllama import policy
+    from softllama import policy, trace
     from softllama.api import Model, load
     from softllama.chat.conversation import Conversation
     from softllama.engine.session import Session

@@ -179,7 +179,7 @@ class _Show:
     """Prints steps as they come: the answer on stdout, thinking and mixtures on stderr."""
 
     def __init__(self, model: Model, silent: bool, mixtures: bool, quiet: bool) -> None:
-        from softllama.trace.record import stepper
+        from softllama.trace.data import stepper
 
         self.model, self.silent, self.mixtures, self.quiet = model, silent, mixtures, quiet
         self.lines = False

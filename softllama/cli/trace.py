@@ -35,7 +35,6 @@ def command() -> None:
 def show(file: str, top: int | None) -> None:
     """Print a trace, a line for each step.
 
-
     \b
     softllama trace show dog.jsonl
     softllama trace show dog.npz --top 20
@@ -45,15 +44,11 @@ def show(file: str, top: int | None) -> None:
     heaviest. A hard step shows its token, a forced one (such as a closing tag) why it is there. The bar and the number
     are the entropy of the model's distribution at the step, in nats.
     """
-    from softllama.show import console as render
-    from softllama.trace import view
-    from softllama.trace.record import load
+    from softllama.trace import load
 
     if top is not None and top < 1:
         raise UsageError(f"--top must be 1 or more, not {top}")
-    loaded = load(file)
-    console = render.console()
-    console.print(view.trace(loaded, console.width, top))
+    load(file).show(top)
 
 
 @command.command()
@@ -69,8 +64,7 @@ def html(file: str, output: str | None) -> None:
     The page needs nothing else, no network either: a heat map of the mixtures over time, the entropy below it, and each
     step's weights under the pointer or the arrow keys. An earlier page is replaced; any other file is left alone.
     """
-    from softllama.trace import page
-    from softllama.trace.record import load
+    from softllama.trace import load, page
 
     target = Path(output) if output is not None else Path(file).with_suffix(".html")
     page.check_path(target)
@@ -96,7 +90,7 @@ def replay(file: str, tolerance: float, any_model: bool, model: str | None, **op
     tolerance, 1 if one does. Without -m, the model is the file that the trace names.
     """
     from softllama.generation import prepare
-    from softllama.trace.record import load
+    from softllama.trace import load
 
     if not tolerance >= 0:
         raise UsageError(f"the tolerance must be 0 or more, not {tolerance:g}", "--tolerance 1e-4")

@@ -25,7 +25,8 @@ from softllama.policy import Policy
 from softllama.prompts import slots as prompts
 from softllama.prompts import thinking, words
 from softllama.prompts.thinking import Tags
-from softllama.trace.record import Trace, ids_of
+from softllama.trace.data import ids_of
+from softllama.trace.record import Trace
 from softllama.trace.step import Step
 from softllama.vectors import mixture as mx
 from softllama.vectors.mixture import Mixture

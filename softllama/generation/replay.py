@@ -11,7 +11,8 @@ from softllama.engine.engine import Engine, checked
 from softllama.errors import ContextError, MixtureError, ModelError
 from softllama.generation import loop
 from softllama.generation.state import Generation, Limits
-from softllama.trace.record import Trace, ids_of
+from softllama.trace.data import ids_of
+from softllama.trace.record import Trace
 from softllama.vectors.distribution import Distribution
 
 
@@ -23,7 +24,7 @@ def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[floa
     """
 
     checked(model)
-    arguments.instance("trace", trace, Trace, "softllama.trace.record.load(FILE) reads one")
+    arguments.instance("trace", trace, Trace, "softllama.trace.load(FILE) reads one")
     if not any_model:
         check_model(model, trace)
     check_ids(model, trace)

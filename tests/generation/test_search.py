@@ -16,7 +16,7 @@ from softllama.generation.cost import Cost
 from softllama.generation.search import Samples, beam, best_of, self_consistency, vote
 from softllama.llama.library import api
 from softllama.prompts.thinking import Tags
-from softllama.trace.record import load as load_trace
+from softllama.trace import load as load_trace
 from softllama.trace.step import FORCED, HARD
 from tests.conftest import shared_model
 from tests.support import tiny
