@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from softllama.report.data import ReportData, Table, cell_text
+from softllama.show.printable import printable
 
 FEW, LONGEST = 4, 32  # columns beside which intervals fit into a line; characters that are not broken
 GAP = 2  # characters between columns
@@ -18,18 +19,22 @@ GAP = 2  # characters between columns
 
 def report(r: ReportData) -> RenderableType:
     """Question, answer, tables, controls."""
-    parts: list[RenderableType] = [Text(r.title, style="bold"), Text(r.question, style="dim"), Text()]
-    parts += [Text(a, style="bold" if not i else "") for i, a in enumerate(r.answer)]
+    parts: list[RenderableType] = [_text(r.title, "bold"), _text(r.question, "dim"), Text()]
+    parts += [_text(a, "bold" if not i else "") for i, a in enumerate(r.answer)]
     for t in filter(lambda t: t.rows, r.tables):
-        parts += [Text(), Text(t.title, style="bold")]
+        parts += [Text(), _text(t.title, "bold")]
         if t.note:
-            parts.append(Text(t.note, style="dim"))
+            parts.append(_text(t.note, "dim"))
         parts.append(Grids(t))
     if r.controls:
-        parts += [Text(), *(Text(f"control: {c}", style="dim") for c in r.controls)]
+        parts += [Text(), *(_text(f"control: {c}", "dim") for c in r.controls)]
     if r.command:
-        parts += [Text(), Text(f"repeat: {r.command}", style="dim")]
+        parts += [Text(), _text(f"repeat: {r.command}", "dim")]
     return Group(*parts)
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(printable(text), style=style)
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,9 @@ class _Column:
 def _column(t: Table, i: int) -> _Column:
     cells = []
     for c in (row[i] for row in t.rows):
-        number, bracket, interval = cell_text(c).partition(" [") if not isinstance(c, str) else (c, "", "")
+        value, bracket, interval = cell_text(c).partition(" [") if not isinstance(c, str) else (c, "", "")
         gap = ("\n" if len(t.head) > FEW else " ") * bool(bracket)
-        cells.append(Text(number) + Text(gap + bracket[1:] + interval, style="dim"))
+        cells.append(_text(value) + Text(gap + bracket[1:] + interval, style="dim"))
     text = all(isinstance(row[i], str) for row in t.rows)
     lines = [line for c in cells for line in c.plain.split("\n")]
     whole = text and max(map(cell_len, lines), default=0) <= LONGEST
@@ -98,7 +103,7 @@ def _grid(columns: list[_Column], width: int) -> Grid:
     for c in columns:
         more = max(0, min(c.most - c.least, left))
         left -= more
-        grid.add_column(c.head, justify="left" if c.text else "right", width=c.least + more, overflow="fold")
+        grid.add_column(_text(c.head), justify="left" if c.text else "right", width=c.least + more, overflow="fold")
     for row in zip(*(c.cells for c in columns), strict=True):
         grid.add_row(*row)
     return grid

@@ -18,7 +18,7 @@ def html(t: TraceData) -> str:
     """The first steps as a table, and the answer below it."""
     facts = dict(summary(t))
     more = f"; the first {STEPS} are shown" if len(t.steps) > STEPS else ""
-    caption = f"{facts['policy']} on {facts['model']}: {facts['steps']} steps{more}; stopped: {facts['stopped']}"
+    caption = f"{facts['policy']} on {facts['model']}; steps: {facts['steps']}{more}; stopped: {facts['stopped']}"
     rows = [
         (s.index, s.mode, "thinking" if s.thinking else "", s.entropy, _tokens(t, s), printable(s.why, keep=""))
         for s in t.steps[:STEPS]

@@ -203,7 +203,7 @@ class Distribution:
         return Mixture.from_distribution(self.probs, n=n, mass=mass)
 
     def __repr__(self) -> str:
-        show = ", ".join(f"{t.text or '#' + str(t.id)!s:s}: {t.p:.3f}" for t in self.top(3))
+        show = ", ".join(f"{_quoted(t)}: {t.p:.3f}" for t in self.top(3))
         return f"Distribution(n_vocab={len(self)}, entropy={self.entropy():.3f} nats, top=[{show}])"
 
     def _repr_html_(self) -> str:
