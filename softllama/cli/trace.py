@@ -115,13 +115,13 @@ def replay(file: str, tolerance: float, any_model: bool, model: str | None, **op
 
 def _recorded(trace: Trace, lora: tuple[str, ...], quiet: bool) -> tuple[str, tuple[str, ...]]:
     """The model file and adapters that a trace names, if they are there."""
-    made = trace.manifest.get("model")
-    made = made if isinstance(made, dict) else {}
-    path = made.get("path")
+    record = trace.manifest.get("model")
+    record = record if isinstance(record, dict) else {}
+    path = record.get("path")
     if not isinstance(path, str) or not Path(path).is_file():
         raise ModelError(f"the model that made the trace is not at {path!r}", "name it with -m FILE.gguf")
     if not lora:
-        pairs = made.get("lora") if isinstance(made.get("lora"), list) else []
+        pairs = record.get("lora") if isinstance(record.get("lora"), list) else []
         lora = tuple(f"{p[0]}:{p[1]}" for p in pairs or () if isinstance(p, list) and len(p) == 2)
     if not quiet:
         note(f"model: {path}, which the trace names; -m FILE.gguf names another")

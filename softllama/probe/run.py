@@ -140,21 +140,43 @@ def probe(
     _check(sweep, continue_tokens, n_top, n_ctx, system, chat)
     named = as_list(mix)
     filling = Filling.of(model, prompt, named, chat, system, normalize, signed, split)
+    settings = {
+        "prompt": prompt,
+        "mix": [str(m) if isinstance(m, Mixture) else m for _, m in named],
+        "sweep": sweep,
+        "continue": continue_tokens,
+        "chat": chat,
+        "system": system,
+        "normalize": normalize,
+        "signed": signed,
+        "split": split,
+        "top": n_top,
+    }
+    n_ctx = n_ctx or model.n_ctx_given
+    return _result(model, filling, settings, sweep or 0, continue_tokens, n_top, n_ctx, signed)
+
+
+def _result(
+    model: Engine,
+    filling: Filling,
+    settings: dict[str, Any],
+    sweep: int,
+    continue_tokens: int,
+    n_top: int,
+    n_ctx: int | None,
+    signed: bool,
+) -> ProbeResult:
+    """Run everything, and put the results together. settings: of `probe`, for the manifest."""
     combos, covered = combinations(filling.mixtures)
-    alphas = np.linspace(0.0, 1.0, sweep) if sweep else np.empty(0)  # (sweep,)
+    alphas = np.linspace(0.0, 1.0, sweep)  # (sweep,)
     labels = distinct(["+".join(c.label for c in filling.chosen(combo)) for combo in combos])
     results = _run(model, filling, combos, labels, alphas, signed, continue_tokens, n_ctx)
     n = 1 + len(combos)
     weights = [math.prod(c.weight for c in filling.chosen(combo)) for combo in combos]
     baselines = {k: r.next for k, r in zip(labels, results[1:n], strict=True)}
     texts = {k: _text(model, r.continuation) for k, r in zip((MIXTURE, *labels), results[:n], strict=True)}
-    settings = {
-        "prompt": prompt, "mix": [str(m) if isinstance(m, Mixture) else m for _, m in named], "sweep": sweep,
-        "continue": continue_tokens, "chat": chat, "system": system, "normalize": normalize, "signed": signed, "split": split,
-        "top": n_top,
-    }  # fmt: skip
     return ProbeResult(
-        prompt=prompt,
+        prompt=settings["prompt"],
         mixtures=filling.mixtures,
         next=results[0].next,
         baselines=baselines,
@@ -165,7 +187,7 @@ def probe(
         continuations=texts if continue_tokens else {},
         n_top=n_top,
         tokens=filling.tokens(model),
-        make_manifest=lambda: manifest.build(model, settings, n_ctx=n_ctx or model.n_ctx_given),
+        make_manifest=lambda: manifest.build(model, settings, n_ctx=n_ctx),
     )
 
 
@@ -215,7 +237,7 @@ def _run(
         names=["the mixture", *(f"{k} alone" for k in labels), *(f"the sweep's α = {a:g}" for a in alphas)],
         steps=continue_tokens,
         continued=1 + len(combos),
-        n_ctx=n_ctx or model.n_ctx_given,
+        n_ctx=n_ctx,
     )
 
 

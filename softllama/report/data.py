@@ -86,33 +86,15 @@ class ReportData:
             "question": self.question,
             "results": {
                 "answer": list(self.answer),
-                "tables": [
-                    {
-                        "name": t.name, "title": t.title, "note": t.note,
-                        "rows": [dict(zip(t.head, map(_jsonable, r), strict=True)) for r in t.rows],
-                    }
-                    for t in self.tables
-                ],
-                "figures": [
-                    {
-                        "name": f.name, "title": f.title, "x": f.x_label, "y": f.y_label,
-                        "series": [
-                            {
-                                "name": s.name, "x": list(s.x), "y": [_jsonable(v) for v in s.y],
-                                "low": [_jsonable(v) for v in s.low], "high": [_jsonable(v) for v in s.high],
-                            }
-                            for s in f.series
-                        ],
-                    }
-                    for f in self.figures
-                ],
+                "tables": list(map(_table_dict, self.tables)),
+                "figures": list(map(_figure_dict, self.figures)),
             },
             "method": list(self.method),
             "controls": list(self.controls),
             "command": self.command,
             "seconds": round(self.seconds, 3),
             "manifest": self.manifest,
-        }  # fmt: skip
+        }
 
     def json(self) -> str:
         """The report as JSON text."""
@@ -139,6 +121,25 @@ class ReportData:
                 for x, y, a, b in zip(s.x, s.y, low, high, strict=True):
                     w.writerow((f"figure {f.name}", s.name, x, _jsonable(y), _jsonable(a), _jsonable(b), None))
         return out.getvalue()
+
+
+def _table_dict(t: Table) -> dict[str, Any]:
+    rows = [dict(zip(t.head, map(_jsonable, r), strict=True)) for r in t.rows]
+    return {"name": t.name, "title": t.title, "note": t.note, "rows": rows}
+
+
+def _figure_dict(f: Figure) -> dict[str, Any]:
+    series = [
+        {
+            "name": s.name,
+            "x": list(s.x),
+            "y": list(map(_jsonable, s.y)),
+            "low": list(map(_jsonable, s.low)),
+            "high": list(map(_jsonable, s.high)),
+        }
+        for s in f.series
+    ]
+    return {"name": f.name, "title": f.title, "x": f.x_label, "y": f.y_label, "series": series}
 
 
 def _jsonable(cell: Cell) -> Any:

@@ -23,9 +23,14 @@ def render(package: str, name: str, **values: Any) -> str:
 
     folder = files(package)
     environment = Environment(
-        loader=FunctionLoader(lambda file: (folder / file).read_text(encoding="utf-8")), autoescape=True,
-        finalize=_printable, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=FunctionLoader(lambda file: (folder / file).read_text(encoding="utf-8")),
+        autoescape=True,
+        finalize=_printable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     return environment.get_template(name).render(values)
 
 

@@ -36,8 +36,8 @@ def progress(quiet: bool = False) -> Iterator[Tick]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         name = TextColumn("{task.description}", markup=False)
-        with Progress(name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True), console=out,
-                      transient=True) as bar:  # fmt: skip
+        columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
+        with Progress(*columns, console=out, transient=True) as bar:
             tasks: dict[str, TaskID] = {}
 
             def tick(what: str, done: int, total: int) -> None:

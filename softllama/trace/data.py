@@ -21,10 +21,6 @@ from softllama.trace.step import FORCED, SOFT, Step
 from softllama.vectors.mixture import Mixture
 
 FORMAT = 1
-COLUMNS = (
-    "index", "position", "mode", "thinking", "token_id", "token", "text", "n_tokens", "weight", "effective_tokens", "entropy",
-    "logp", "noise", "hidden", "left_out", "seconds", "why",
-)  # fmt: skip
 Item = int | Mixture
 
 
@@ -152,18 +148,32 @@ class TraceData:
         for record in (self.header(), *map(stepper(self.spell), self.steps), self.footer()):
             yield json.dumps(record, ensure_ascii=False, allow_nan=False)
 
-    def step_rows(self) -> Iterator[tuple[Any, ...]]:
-        """A row of `COLUMNS` for each step: the readout, what was fed, and the model's distribution.
+    def step_columns(self) -> dict[str, list[Any]]:
+        """A value for each step, by the name of the column: the readout, what was fed, and the model's distribution.
 
         weight: of the heaviest token that was fed. effective_tokens: exp of the entropy of the weights. entropy: of the
         distribution, in nats. logp: of the readout.
         """
-        for s in self.steps:
-            weight = float(s.mixture.weights.max())
-            yield (
-                s.index, s.position, s.mode, s.thinking, s.token, self.spell(s.token), s.text, len(s.mixture), weight,
-                effective(s.mixture), s.entropy, s.logp, s.noise, s.hidden, s.left_out, s.seconds, s.why,
-            )  # fmt: skip
+        s = self.steps
+        return {
+            "index": [x.index for x in s],
+            "position": [x.position for x in s],
+            "mode": [str(x.mode) for x in s],
+            "thinking": [x.thinking for x in s],
+            "token_id": [x.token for x in s],
+            "token": [self.spell(x.token) for x in s],
+            "text": [x.text for x in s],
+            "n_tokens": [len(x.mixture) for x in s],
+            "weight": [float(x.mixture.weights.max()) for x in s],
+            "effective_tokens": [effective(x.mixture) for x in s],
+            "entropy": [x.entropy for x in s],
+            "logp": [x.logp for x in s],
+            "noise": [x.noise for x in s],
+            "hidden": [x.hidden for x in s],
+            "left_out": [x.left_out for x in s],
+            "seconds": [x.seconds for x in s],
+            "why": [x.why for x in s],
+        }
 
     def arrays(self) -> dict[str, Any]:
         """The arrays of the .npz form, by name."""

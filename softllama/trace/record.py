@@ -1,4 +1,4 @@
-"""A trace that prints, draws and saves itself. Knows no model and no loop; what a trace is made of is in data.py."""
+"""A trace that prints, draws and saves itself. Knows no model and no loop; its fields are in data.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from softllama.base import arguments, tables
 from softllama.base.files import check_place, replacing, save_as
 from softllama.errors import UsageError
-from softllama.trace.data import COLUMNS, TraceData
+from softllama.trace.data import TraceData
 
 MARKS = {".jsonl": b'{"kind": "trace"', ".npz": b"header.npy"}  # what files of traces begin with
 
@@ -51,7 +51,8 @@ class Trace(TraceData):
 
     def csv(self) -> str:
         """The steps as CSV, with the columns of `to_dataframe`."""
-        return tables.to_csv(COLUMNS, self.step_rows())
+        columns = self.step_columns()
+        return tables.to_csv(list(columns), zip(*columns.values(), strict=True))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write .jsonl or .npz, which `softllama.trace.load` reads; or .csv, a line for each step; or .html, a page.
@@ -85,7 +86,8 @@ class Trace(TraceData):
         Raises:
             SoftLlamaError: pandas is not installed.
         """
-        return tables.dataframe(COLUMNS, self.step_rows())
+        columns = self.step_columns()
+        return tables.dataframe(list(columns), zip(*columns.values(), strict=True))
 
     def __repr__(self) -> str:
         return (

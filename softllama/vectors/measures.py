@@ -67,7 +67,9 @@ def mass_outside_nuclei(d: Distribution, components: Sequence[Distribution]) -> 
     Returns:
         A probability, 0 to 1.
     """
-    inside = np.unique(np.concatenate([nucleus(c) for c in components]))
+    inside = np.zeros(len(d), dtype=bool)  # (n_vocab,)
+    for c in components:
+        inside[nucleus(c)] = True
     p = d.probs.astype(np.float64)  # (n_vocab,)
     return float(max(0.0, p.sum() - p[inside].sum()))
 
