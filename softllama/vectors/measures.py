@@ -1,4 +1,4 @@
-"""Numbers about distributions and sequences. Knows no model: each is tested on cases whose result is known."""
+"""Measures of distributions, vectors and sequences. Knows no model: each is tested on cases whose result is known."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ NUCLEUS = 0.95  # the mass of a nucleus
 
 
 def progress(points: Sequence[Distribution], start: Distribution, end: Distribution) -> Floats:
-    """How far each point has come from start (0) to end (1): <p - s, e - s> / |e - s|², (n,).
+    """How far each point has come from start (0) to end (1): <p - s, e - s> / |e - s|².
 
-    For an average of the two outputs, (1-α) s + α e, it is α exactly. NaN where start and end are equal.
+    For an average of the two outputs, (1-α) s + α e, it is α exactly.
+
+    Args:
+        points: n distributions.
+        start, end: the distributions at 0 and at 1.
+
+    Returns:
+        (n,) without unit; NaN where start and end are equal.
     """
     s, e = start.probs.astype(np.float64), end.probs.astype(np.float64)
     way = e - s  # (n_vocab,)
@@ -29,13 +36,21 @@ def progress(points: Sequence[Distribution], start: Distribution, end: Distribut
 
 
 def width(alphas: Floats, t: Floats) -> float:
-    """The range of α in which progress goes from 0.1 to 0.9: 0.8 for a straight line, 0 for a switch. NaN if it does not."""
+    """The range of α in which progress goes from 0.1 to 0.9: 0.8 for a straight line, 0 for a switch.
+
+    Args:
+        alphas: (n,) in increasing order.
+        t: (n,) the progress at each α.
+
+    Returns:
+        The range; NaN if progress does not reach 0.1 and 0.9.
+    """
     low, high = crossing(alphas, t, 0.1), crossing(alphas, t, 0.9)
     return float("nan") if low is None or high is None else max(0.0, high - low)
 
 
 def midpoint(alphas: Floats, t: Floats) -> float:
-    """The α at which progress first reaches one half. NaN if it never does."""
+    """The α at which progress first reaches one half; NaN if it never does. alphas, t: as in `width`."""
     at = crossing(alphas, t, 0.5)
     return float("nan") if at is None else at
 
@@ -87,9 +102,17 @@ def cosine(x: NDArray[Any], y: NDArray[Any]) -> float:
 
 
 def simplex_fit(target: NDArray[Any], parts: NDArray[Any], rounds: int = 2000) -> Floats:
-    """The weights w >= 0 with sum 1 that bring Σ wᵢ parts[i] nearest to target, (k,). target: (n,), parts: (k, n).
+    """The weights w >= 0 with sum 1 that bring Σ wᵢ parts[i] nearest to target.
 
     Projected gradient with Nesterov's step (Beck and Teboulle 2009) and the projection of Duchi et al. (2008).
+
+    Args:
+        target: (n,) any vector.
+        parts: (k, n) the vectors to add up.
+        rounds: steps at most; fewer if no weight moves by 1e-12.
+
+    Returns:
+        (k,) weights.
     """
     a = np.asarray(parts, dtype=np.float64)
     gram, linear = a @ a.T, a @ np.asarray(target, dtype=np.float64)  # (k, k), (k,)
@@ -110,7 +133,7 @@ def simplex_fit(target: NDArray[Any], parts: NDArray[Any], rounds: int = 2000) -
 
 
 def project(v: Floats) -> Floats:
-    """The nearest point of the simplex: non-negative, with sum 1."""
+    """The nearest point of the simplex to v (k,): (k,), non-negative, with sum 1 (Duchi et al. 2008)."""
     u = np.sort(v)[::-1]
     over = (np.cumsum(u) - 1) / np.arange(1, len(v) + 1)
     cut = over[np.flatnonzero(u > over)[-1]]
@@ -118,12 +141,12 @@ def project(v: Floats) -> Floats:
 
 
 def total_variation(p: NDArray[Any], q: NDArray[Any]) -> float:
-    """Σ |p - q| / 2, 0 to 1."""
+    """The total variation distance Σ |p - q| / 2 of two probability vectors (n_vocab,), 0 to 1."""
     return float(np.abs(np.asarray(p, dtype=np.float64) - np.asarray(q, dtype=np.float64)).sum() / 2)
 
 
 def repetition(ids: Sequence[int], n: int = 3) -> float:
-    """The share of n-grams that have been there before, 0 to 1; NaN for fewer than n ids."""
+    """The share of n-grams that occurred before in the sequence, 0 to 1; NaN for fewer than n ids."""
     grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else float("nan")
 
