@@ -9,7 +9,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ from softllama.vectors.mixture import Mixture
 from softllama.vectors.sweep import Sweep
 
 MAX_SWEEP, MAX_CONTINUE = 10_001, 100_000
-PICTURES = (".png", ".svg", ".pdf")
 
 
 class ProbeResult(ProbeData):
@@ -73,11 +71,13 @@ class ProbeResult(ProbeData):
             UsageError: the name has another suffix.
             SoftLlamaError: the file cannot be written, or matplotlib is not installed.
         """
-        if Path(arguments.path(path)).suffix.lower() in PICTURES:
+        from softllama.probe import plot
+
+        if arguments.path(path).suffix.lower() in plot.FORMATS:
             self.plot(path)
             return
         forms: dict[str, Callable[[], str | bytes]] = {".json": lambda: self.json() + "\n", ".csv": self.csv}
-        save_as(path, "a probe", {**forms, **dict.fromkeys(PICTURES, str)})
+        save_as(path, "a probe", {**forms, **dict.fromkeys(plot.FORMATS, str)})
 
     def to_dataframe(self) -> Any:
         """A pandas DataFrame with a row for each token of each distribution, and for each continuation.
