@@ -18,7 +18,6 @@ import softllama as sl
 from scripts.dev import architectures
 from softllama.llama import library
 from softllama.llama.overlay import Overlay
-from softllama.vectors.mixture import Mixture
 from tests.conftest import ROOT
 from tests.support import tiny, tiny_more
 
@@ -150,17 +149,16 @@ def test_sequences_that_llama_cpp_mixes_up_go_one_after_the_other(load_more: Cal
     seqs, positions = [2, 0, 2, 1, 0, 1, 1], [0, 0, 1, 0, 1, 1, 2]
     ids = [5, 9, 7, 30, 41, 8, 60]
     want = [True, False, True, False, True, True, True]
-    together = model.context(64, 3, embeddings=True)
-    logits = together.decode(seqs, positions, want, ids)
-    model.fill_rows(together, [Mixture.one_hot(i) for i in ids])
+    together = model.new_context(64, 3, embeddings=True)
+    logits = together.decode(seqs, positions, want, tokens=ids)
     for seq in range(3):
         together.cut(seq, 0)
-    assert np.array_equal(together.decode(seqs, positions, want), logits)
+    assert np.array_equal(together.decode(seqs, positions, want, rows=model.rows(ids)), logits)
     at = [i for i, w in enumerate(want) if w]
     for seq in range(3):
         mine = [i for i, s in enumerate(seqs) if s == seq]
-        alone = model.context(64, 1, embeddings=True)
-        truth = alone.decode([0] * len(mine), range(len(mine)), [True] * len(mine), [ids[i] for i in mine])
+        alone = model.new_context(64, 1, embeddings=True)
+        truth = alone.decode([0] * len(mine), range(len(mine)), [True] * len(mine), tokens=[ids[i] for i in mine])
         for j, i in enumerate(mine):
             assert np.array_equal(together.hidden(i), alone.hidden(j))
             if want[i]:
@@ -177,7 +175,7 @@ def test_hidden_states_that_do_not_fit_are_refused_before_llama_cpp_aborts(
         model.generate("dog", policy="hidden", max_tokens=3)
     assert e.value.hint
     with pytest.raises(sl.ContextError, match="gives no hidden states"):
-        model.context(64, embeddings=True)
+        model.new_context(64, embeddings=True)
 
 
 # ---- the script
