@@ -136,7 +136,7 @@ def _streams() -> bool:
             if (fd := os.open(os.devnull, os.O_RDWR)) != number:
                 os.dup2(fd, number)
                 os.close(fd)
-            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8"))
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8"))  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         unicode = sys.stdout.encoding.lower().replace("-", "").startswith("utf")
         sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")

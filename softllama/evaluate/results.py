@@ -81,7 +81,7 @@ class ResultsFile:
             raise SoftLlamaError(f"{str(self.path)!r} is being written by another process", "wait, or use -o") from None
 
     def _take_up(self, header: dict[str, Any]) -> dict[tuple[int, str], Result]:
-        with open(self.path, "rb") as f:
+        with open(self.path, "rb") as f:  # noqa: PTH123
             data = f.read()
         whole = data[: data.rfind(b"\n") + 1]
         if not whole and not b'{"kind":"eval",'.startswith(data[:15]):
@@ -125,7 +125,7 @@ class ResultsFile:
     def sort(self, arms: Sequence[str]) -> None:
         """Put the lines into the order of problems and arms. Atomic: the file is the old one or the new one."""
         place = {a: i for i, a in enumerate(arms)}
-        with open(self.path, "rb") as f:
+        with open(self.path, "rb") as f:  # noqa: PTH123
             lines = f.read().splitlines(keepends=True)
         rest = [(json.loads(x), x) for x in lines[1:]]
         ordered = sorted(rest, key=lambda r: (r[0]["problem"], place.get(r[0]["arm"], len(place))))

@@ -497,7 +497,7 @@ def test_the_autosave_is_ones_own_and_the_newest_is_found(
 )  # fmt: skip
 def test_settings_that_are_none(load: Callable[..., sl.Model], settings: dict[str, Any]) -> None:
     with pytest.raises(sl.SoftLlamaError):
-        Conversation(load("llama", chat_template=TEMPLATE), **settings).tags
+        Conversation(load("llama", chat_template=TEMPLATE), **settings).tags  # noqa: B018
 
 
 def test_changed_settings_count_from_the_next_answer_on(talk: Callable[..., Conversation]) -> None:

@@ -24,7 +24,7 @@ def offered(*words: str) -> list[str]:
 
 
 @pytest.fixture
-def at_hand(home: Path) -> Path:
+def at_hand(home: Path) -> Path:  # noqa: F811
     put(home / "Downloads/mistral-7b.gguf")
     put(home / "Downloads/half.gguf.part")
     manifest(home / ".ollama/models", "registry.ollama.ai/library/llama3/8b")

@@ -26,7 +26,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def at_hand(home: Path, write: Callable[..., Path]) -> Path:
+def at_hand(home: Path, write: Callable[..., Path]) -> Path:  # noqa: F811
     """A home with a model of each kind."""
     put(home / "Downloads/sound.gguf", write("llama", chat_template="<think></think>{{ messages }}"))
     put(home / "Downloads/cut.gguf", write("llama").read_bytes()[:-99])
@@ -37,7 +37,7 @@ def at_hand(home: Path, write: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:  # noqa: F811
     """A hub with one repository."""
     pytest.importorskip("huggingface_hub")
     with hub_server.serve() as hub:
@@ -93,7 +93,7 @@ def test_every_way_to_name_a_model(cli: Cli, at_hand: Path, monkeypatch: pytest.
     assert ("model: " in err) == (name != "Downloads/sound.gguf")
 
 
-def test_pull(cli: Cli, server: Hub, home: Path) -> None:
+def test_pull(cli: Cli, server: Hub, home: Path) -> None:  # noqa: F811
     code, out, err = cli("models", "pull", "user/tiny")
     assert code == 0, err
     assert out == f"{home / HF}/models--user--tiny/snapshots/{COMMIT}/tiny-Q4_K_M.gguf\n"
@@ -104,7 +104,7 @@ def test_pull(cli: Cli, server: Hub, home: Path) -> None:
     assert "user/tiny:Q4_K_M" in listed()
 
 
-def test_pull_offline(cli: Cli, server: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pull_offline(cli: Cli, server: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     code, _, err = cli("models", "pull", "user/tiny", "--offline")
     assert (code, server.requests) == (1, [])
     assert "user/tiny is not on this machine, and --offline was given" in err

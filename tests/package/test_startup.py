@@ -59,7 +59,7 @@ def test_every_public_name_exists_and_others_do_not() -> None:
         assert getattr(softllama, name) is not None
     assert set(dir(softllama)) == set(softllama.__all__)
     with pytest.raises(AttributeError, match="no_such_name"):
-        softllama.no_such_name
+        softllama.no_such_name  # noqa: B018
 
 
 def test_sources_that_are_not_built_say_so(tmp_path: Path) -> None:

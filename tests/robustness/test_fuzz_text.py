@@ -192,7 +192,7 @@ def test_a_prompt_is_split_at_its_places_or_refused(text: str) -> None:
 @given(st.lists(TEXT, min_size=1, max_size=5), st.data())
 def test_a_prompt_that_is_written_is_read_back(texts: list[str], d: st.DataObject) -> None:
     names = st.just("") | st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True)
-    p = slots.Prompt(tuple(texts), tuple(d.draw(names) for _ in texts[1:]))
+    p = slots.PromptTemplate(tuple(texts), tuple(d.draw(names) for _ in texts[1:]))
     assert slots.parse(template(p)) == p
 
 
@@ -534,7 +534,7 @@ def test_labels_of_choices_are_a_list(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tags", [[], 3, {}])
 def test_thinking_tags_are_text(tags: Any) -> None:
-    with pytest.raises(UsageError, match="think_tags = "):
+    with pytest.raises(UsageError, match="think_tags must be text"):
         chat_settings.options({"think_tags": tags})
 
 

@@ -168,7 +168,7 @@ def visit_once(path: Path, adapter: Path | None) -> tuple[str, str]:
 
 def _in_child(call: Callable[[], tuple[str, str]], limit: int) -> tuple[str, str, float, int]:
     """What a call in a forked process came to: kind, reason, seconds of processor time, bytes taken."""
-    errors = tempfile.TemporaryFile()
+    errors = tempfile.TemporaryFile()  # noqa: SIM115
     read, write = os.pipe()
     child = os.fork()
     if not child:
