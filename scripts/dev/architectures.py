@@ -2,7 +2,7 @@
 
     python scripts/dev/architectures.py                         print both tables in Markdown
     python scripts/dev/architectures.py mamba2 rwkv7 Q4_K       of these only
-    python scripts/dev/architectures.py --write docs/trust.md   put them between the file's comments <!-- architectures -->,
+    python scripts/dev/architectures.py --write docs/architectures.md   put them between its comments <!-- architectures -->,
                                                             <!-- /architectures -->, <!-- types -->, <!-- /types -->
     python scripts/dev/architectures.py --json                  a line for each, with all that was measured
 

@@ -1,7 +1,7 @@
 """Every architecture that llama.cpp knows: a one-hot mixture is its token, to the bit, or one sentence says why not.
 
 All of them are measured by scripts/dev/architectures.py, once, in child processes; the tests look at what it found. It prints
-the tables of docs/trust.md.
+the tables of docs/architectures.md.
 """
 
 from __future__ import annotations
@@ -215,11 +215,11 @@ def test_tables_are_put_between_comments(rows: Rows) -> None:
 
 
 def test_the_documents_tables_are_what_the_script_prints(rows: Rows) -> None:
-    path = Path(ROOT / "docs" / "trust.md")
+    path = Path(ROOT / "docs" / "architectures.md")
     if not path.is_file():
-        pytest.skip("docs/trust.md is not written yet")
+        pytest.skip("docs/architectures.md is not written yet")
     document = path.read_text("utf-8")
     if f"llama-cpp-python {library.VERSION} " not in document:
-        pytest.skip(f"docs/trust.md is of another llama-cpp-python than {library.VERSION}")
+        pytest.skip(f"docs/architectures.md is of another llama-cpp-python than {library.VERSION}")
     new = architectures.written(document, architectures.blocks(list(rows.values())))
-    assert document == new, "python scripts/dev/architectures.py --write docs/trust.md"
+    assert document == new, "python scripts/dev/architectures.py --write docs/architectures.md"
