@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.engine.session import Session
-from softllama.generation import prepare
-from softllama.probe import run
+from softllama.generation import run as generation
+from softllama.generation.options import GenerationKeywords
+from softllama.generation.prepare import PromptInput
+from softllama.probe import run as probes
 from softllama.probe.run import ProbeResult
 from softllama.prompts import words
 from softllama.trace.record import Trace
@@ -77,15 +79,15 @@ class Model(Engine):
         **options: Any,
     ) -> ProbeResult:
         """Ask what the model makes of a prompt that holds mixtures: see softllama.probe.run.probe for the options."""
-        return run.probe(self, prompt, mix, **options)
+        return probes.probe(self, prompt, mix, **options)
 
-    def stream(self, prompt: Any, **options: Any) -> Iterator[Step]:
-        """Generate step by step: see softllama.generation.prepare.stream for the options."""
-        return prepare.stream(self, prompt, **options)
+    def stream(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:
+        """Generate step by step: see softllama.generation.run.stream; the options are those of GenerationOptions."""
+        return generation.stream(self, prompt, **options)
 
-    def generate(self, prompt: Any, **options: Any) -> Trace:
-        """Generate, and collect the steps: see softllama.generation.prepare.stream for the options."""
-        return prepare.generate(self, prompt, **options)
+    def generate(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Trace:
+        """Generate, and collect the steps: see softllama.generation.run.generate."""
+        return generation.generate(self, prompt, **options)
 
     def __enter__(self) -> Model:
         return self

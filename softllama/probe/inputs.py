@@ -9,29 +9,27 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.errors import MixtureError, UsageError
 from softllama.probe.data import AVERAGE, MIXTURE
-from softllama.prompts import slots as prompts
-from softllama.prompts import words
-from softllama.prompts.words import Component, Encoded, Resolved
+from softllama.prompts import build, slots, words
+from softllama.prompts.build import SlottedMessage
+from softllama.prompts.slots import PromptTemplate
+from softllama.prompts.words import Component, Encoded, MixArgument, MixInput, Resolved
 from softllama.vectors import mixture as mx
 from softllama.vectors.mixture import Mixture
 
 MAX_BASELINES = 64  # components, or combinations of them, that run alone: the heaviest
-
-Mix: TypeAlias = str | Mixture | Mapping[str, str | Mixture] | Sequence[str | Mixture]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filling:
     """A prompt as tokens with slots, and what fills them.
 
-    which: the index of a mixture for each slot. placed: that mixture as it is read in the slot: a word at the start of a
-    prompt is another token than one inside. mixtures: as they are read in the first slot of each.
+    names: of the slots. which: the index of a mixture for each slot. placed: that mixture as it is read in the slot: a word
+    at the start of a prompt is another token than one inside. mixtures: as they are read in the first slot of each.
     """
 
     encoded: Encoded
@@ -41,39 +39,21 @@ class Filling:
     mixtures: list[Resolved]
 
     @classmethod
-    def of(
-        cls,
-        model: Engine,
-        prompt: str,
-        named: list[tuple[str, str | Mixture]],
-        chat: bool,
-        system: str | None,
-        normalize: bool,
-        signed: bool,
-        split: str | None,
-    ) -> Filling:
-        """Read prompt and mixtures. named: as from `as_list`."""
-        if not named:
+    def of(cls, model: Engine, prompt: str, inputs: Sequence[MixInput], *, chat: bool, system: str | None) -> Filling:
+        """Read a prompt and its mixtures.
+
+        Args:
+            prompt: text with slots; with chat, the user's message, after `system`.
+            inputs: the mixtures, at least one.
+        """
+        if not inputs:
             raise MixtureError("no mixture was given", "add --mix dog:0.5,cat:0.5")
-        specs = [m if isinstance(m, Mixture) else mx.parse(m, signed=signed, normalize=normalize) for _, m in named]
-        names = [n or ("" if isinstance(s, Mixture) else s.name) for (n, _), s in zip(named, specs, strict=True)]
-        arguments.check_text(prompt)
-        parsed = prompts.parse(prompt)
-        which = prompts.assign(parsed, names)
-        encoded = _encode_chat(model, parsed, system) if chat else words.encode(parsed, model.tokenizer)
-
-        def resolve(slot: int) -> Resolved:
-            spec, name = specs[which[slot]], names[which[slot]]
-            if isinstance(spec, Mixture):
-                return words.from_mixture(spec, model.tokenizer, name)
-            space, lead = encoded.spaces[slot], encoded.leads[slot]
-            return words.resolve(
-                spec, model.tokenizer, space=space, lead=lead, split=split, signed=signed, normalize=normalize
-            )
-
-        placed = [resolve(i) for i in range(len(which))]
-        mixtures = [placed[which.index(j)] for j in range(len(specs))]
-        return cls(encoded=encoded, names=parsed.places, which=which, placed=placed, mixtures=mixtures)
+        parsed = slots.parse(arguments.check_text(prompt))
+        which = slots.assign(parsed, [m.name for m in inputs])
+        encoded = words.encode(_chat_text(model, parsed, system) if chat else parsed, model.tokenizer)
+        placed = build.resolved(encoded, which, inputs, model.tokenizer)
+        mixtures = [placed[which.index(j)] for j in range(len(inputs))]
+        return cls(encoded=encoded, names=parsed.slots, which=which, placed=placed, mixtures=mixtures)
 
     def chosen(self, combo: Sequence[int]) -> list[Component]:
         """The component of each mixture that a combination names."""
@@ -97,19 +77,6 @@ class Filling:
     def tokens(self, model: Engine) -> list[str]:
         """The prompt's tokens as text, with the slots in braces."""
         return [model.spell(t) if t >= 0 else f"{{{self.names[~t]}}}" for t in self.encoded.items]
-
-
-def as_list(mix: Mix) -> list[tuple[str, str | Mixture]]:
-    """The mixtures of a probe with their names, "" where they have none."""
-    if isinstance(mix, str | Mixture):
-        return [("", mix)]
-    if not isinstance(mix, Mapping | Sequence) and mix is not None:
-        raise MixtureError(f"a mixture is text or a Mixture, not {type(mix).__name__}")
-    out = list(mix.items()) if isinstance(mix, Mapping) else [("", m) for m in mix or ()]
-    for _, m in out:
-        if not isinstance(m, str | Mixture):
-            raise MixtureError(f"a mixture is text or a Mixture, not {type(m).__name__}")
-    return out
 
 
 def distinct(labels: list[str]) -> list[str]:
@@ -144,17 +111,17 @@ def _between(components: Sequence[Component], a: float, signed: bool) -> Mixture
     return mx.blend([first.mixture, *(c.mixture for c in others)], [1 - a, *(a * s for s in shares)], signed=signed)
 
 
-def _encode_chat(model: Engine, parsed: prompts.Prompt, system: str | None) -> Encoded:
-    """The prompt as a user's message. Slots travel through the template as private-use characters."""
-    marks = [f"\ue000{chr(0xE100 + i)}\ue001" for i in range(len(parsed.places))]
-    messages = [{"role": "system", "content": system}] if system else []
-    text = model.chat_template.render([*messages, {"role": "user", "content": parsed.filled(marks)}])
-    texts = []
-    for mark in marks:
-        before, found, text = text.partition(mark)
-        if not found or mark in text:
-            raise UsageError(
-                "the model's chat template does not keep the message as it is", "use a raw prompt, without --chat"
-            )
-        texts.append(before)
-    return words.encode(prompts.Prompt((*texts, text), parsed.places), model.tokenizer)
+def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None) -> PromptTemplate:
+    """The prompt as a user's message in the model's chat template. The thinking block stays as the template has it."""
+    messages = [SlottedMessage.plain(build.SYSTEM, system)] if system else []
+    text = build.rendered(model.chat_template, [*messages, SlottedMessage(build.USER, parsed)])
+    if text.order != tuple(range(len(parsed.slots))):
+        raise UsageError("the chat template changes the order of the slots", "use a raw prompt, without --chat")
+    return text.text
+
+
+def mix_texts(mix: MixArgument) -> list[str]:
+    """The mixtures of an argument as text, for the manifest."""
+    if isinstance(mix, str | Mixture):
+        return [str(mix)]
+    return [str(m) for m in (mix.values() if isinstance(mix, Mapping) else mix)]

@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 from softllama.base import arguments, tables
 from softllama.base.files import save_as
 from softllama.engine import branches, manifest
-from softllama.engine.branches import Branch
+from softllama.engine.branches import Branch, Continuation
 from softllama.engine.engine import Engine, checked
 from softllama.errors import UsageError
 from softllama.probe.data import COLUMNS, MIXTURE, ProbeData
-from softllama.probe.inputs import Filling, Mix, as_list, combinations, distinct
+from softllama.probe.inputs import Filling, combinations, distinct, mix_texts
 from softllama.prompts import words
-from softllama.prompts.words import Encoded, Resolved
+from softllama.prompts.words import Encoded, MixArgument, Resolved
 from softllama.vectors.distribution import Distribution, average
-from softllama.vectors.mixture import Mixture
 from softllama.vectors.sweep import Sweep
 
 MAX_SWEEP, MAX_CONTINUE = 10_001, 100_000
@@ -102,7 +101,7 @@ class ProbeResult(ProbeData):
 def probe(
     model: Engine,
     prompt: str = "The {} says",
-    mix: Mix = (),
+    mix: MixArgument = (),
     *,
     sweep: int | None = None,
     continue_tokens: int = 0,
@@ -138,11 +137,11 @@ def probe(
     """
     checked(model)
     _check(sweep, continue_tokens, n_top, n_ctx, system, chat)
-    named = as_list(mix)
-    filling = Filling.of(model, prompt, named, chat, system, normalize, signed, split)
+    inputs = words.read_mixes(mix, split=split, signed=signed, normalize=normalize)
+    filling = Filling.of(model, prompt, inputs, chat=chat, system=system)
     settings = {
         "prompt": prompt,
-        "mix": [str(m) if isinstance(m, Mixture) else m for _, m in named],
+        "mix": mix_texts(mix),
         "sweep": sweep,
         "continue": continue_tokens,
         "chat": chat,
@@ -228,17 +227,25 @@ def _run(
     if len(alphas) and len(filling.mixtures[0].components) < 2:
         raise UsageError("a sweep needs a mixture of at least two components", 'such as --mix "dog:0.5,cat:0.5"')
     fills = [filling.mixed(), *map(filling.alone, combos), *(filling.between(float(a), signed) for a in alphas)]
-    encoded, at = filling.encoded, filling.encoded.first_place
+    encoded, at = filling.encoded, filling.encoded.first_slot
     rest = Encoded(encoded.items[at:], encoded.spaces, encoded.leads)
     return branches.run(
         model,
         encoded.items[:at],
         [words.items_with(rest, fill) for fill in fills],
         names=["the mixture", *(f"{k} alone" for k in labels), *(f"the sweep's α = {a:g}" for a in alphas)],
-        steps=continue_tokens,
-        continued=1 + len(combos),
+        then=_greedy(model, continue_tokens, 1 + len(combos)),
         n_ctx=n_ctx,
     )
+
+
+def _greedy(model: Engine, steps: int, count: int) -> Continuation | None:
+    """How the first branches go on."""
+    if not steps:
+        return None
+    from softllama.generation import continuation  # the whole loop, which a probe alone does not need
+
+    return continuation.greedy(model, steps, count)
 
 
 def _sweep(mixture: Resolved, alphas: NDArray[np.float64], points: list[Distribution]) -> Sweep:

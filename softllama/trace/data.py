@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from softllama.trace.step import FORCED, SOFT, Step
+from softllama.trace.step import FORCED, SOFT, Step, StopReason
 from softllama.vectors.mixture import Mixture
 
 FORMAT = 1
@@ -29,7 +29,8 @@ class TraceData:
     """The record of a generation that has ended.
 
     steps: one for each generated position. prompt: ids and mixtures that were fed before them. prompt_text: the same as
-    text for people. policy: as text. stop_reason: why the generation ended. stop: its stop strings. thinking_tags: the
+    text for people. policy: as text. stop_reason: a StopReason, or a policy's own text; stop_string: the one that
+    ended it. stop: all of them. thinking_tags: the
     opening and the closing tag, ("", "") where there are none. evaluated: positions that the model evaluated, those of the
     prompt included unless its memory was copied. timings: seconds, "prompt" and "total". manifest: versions, model and
     settings. tail: text at the end of thinking and answer that belongs to no step, as it might have begun a stop string.
@@ -41,7 +42,7 @@ class TraceData:
     prompt_text: str
     policy: str
     seed: int
-    stop_reason: str
+    stop_reason: StopReason | str
     stop: tuple[str, ...] = ()
     thinking_tags: tuple[str, str] = ("", "")
     evaluated: int = 0
@@ -49,6 +50,7 @@ class TraceData:
     manifest: dict[str, Any] = field(default_factory=dict)
     tail: tuple[str, str] = ("", "")
     texts: dict[int, str] = field(default_factory=dict)
+    stop_string: str = ""
 
     @cached_property
     def thinking(self) -> str:
@@ -68,6 +70,11 @@ class TraceData:
     def text(self) -> str:
         """The answer; the thinking if that never ended."""
         return self.answer if self.answer or not self.thinking else self.thinking
+
+    @property
+    def stop_text(self) -> str:
+        """Why it ended, in words: with the stop string, if one ended it."""
+        return f"{self.stop_reason} {self.stop_string!r}" if self.stop_string else str(self.stop_reason)
 
     @property
     def n_thinking(self) -> int:
@@ -127,6 +134,7 @@ class TraceData:
         return {
             "kind": "end",
             "stop_reason": self.stop_reason,
+            "stop_string": self.stop_string,
             "thinking": self.thinking,
             "answer": self.answer,
             "n_thinking": self.n_thinking,

@@ -91,7 +91,7 @@ class Trace(TraceData):
 
     def __repr__(self) -> str:
         return (
-            f"Trace({self.policy}, {self.n_thinking} thinking + {self.n_answer} answer tokens, {self.stop_reason}, "
+            f"Trace({self.policy}, {self.n_thinking} thinking + {self.n_answer} answer tokens, {self.stop_text}, "
             f"{self.answer[:60]!r})"
         )
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import softllama as sl
+from softllama import trace
 from softllama.base import arguments
 from softllama.diagnostics import doctor
 from softllama.generation import replay
 from softllama.policy import Decision, Moment
 from softllama.probe import run
-from softllama.trace import record
 
 D = sl.Distribution([1.0, 2.0, 3.0])
 BAD = ("x", 1.5, None, True, float("nan"), [1])  # none of them is a whole number
@@ -46,8 +46,8 @@ LOADING: dict[str, Callable[[Any], Any]] = {
 }
 WITH_MODEL: dict[str, Callable[[sl.Model, Any], Any]] = {
     "session": lambda m, x: m.session(x),
-    "context": lambda m, x: m.context(x),
-    "sequences": lambda m, x: m.context(64, x),
+    "context": lambda m, x: m.new_context(x),
+    "sequences": lambda m, x: m.new_context(64, x),
     "max_tokens": lambda m, x: m.generate("The", max_tokens=x),
     "think_budget": lambda m, x: m.generate("The", think_budget=x),
     "seed": lambda m, x: m.generate("The", seed=x),
@@ -82,7 +82,7 @@ MAY_BE_NONE = {
     "probe n_ctx",
     "beam n_ctx",
 }
-MAY_BE_NONE |= {"sample seed", "chat n_ctx", "chat seed", "chat max_tokens"}
+MAY_BE_NONE |= {"max_tokens", "sample seed", "chat n_ctx", "chat seed", "chat max_tokens"}
 
 
 @pytest.mark.parametrize("name", [*LOADING, *WITH_MODEL])
@@ -107,7 +107,7 @@ def test_settings_of_policies_are_told(name: str) -> None:
     [
         lambda m: m.generate("The", nonsense=1), lambda m: m.generate("The", max_token=1), lambda m: m.generate(5),
         lambda m: m.generate(None), lambda m: m.generate("The", stop=5), lambda m: m.generate("The", mix=5),
-        lambda m: m.generate("The", think_tags=5), lambda m: m.generate("The", template="x", chat=True),
+        lambda m: m.generate("The", think_tags=5), lambda m: m.generate("The", template=5, chat=True),
         lambda m: m.generate([{"role": "user"}]), lambda m: m.generate([{"role": "user", "content": 5}]),
         lambda m: m.generate("The", policy=5), lambda m: m.generate("The", where=5), lambda m: sl.load(lora=5),
         lambda m: sl.load(rpc=5), lambda m: sl.load(rpc="host:1"), lambda m: sl.load(5), lambda m: m.embed(5),
@@ -121,9 +121,9 @@ def test_settings_of_policies_are_told(name: str) -> None:
         lambda m: sl.Mixture.one_hot(5).top(-1), lambda m: m.detokenize("ab"), lambda m: m.generate(b"The"),
         lambda m: m.session(64).feed(b"The"), lambda m: m.generate("The", policy=""), lambda m: sl.search.beam(5, "The"),
         lambda m: m.generate("The", policy=np.zeros(3)), lambda m: sl.Conversation(5), lambda m: run.probe(5, "The {}", "dog"),
-        lambda m: replay.replay(m, 5), lambda m: replay.replay(5, m.generate("The", max_tokens=1)), lambda m: record.load(5),
+        lambda m: replay.replay(m, 5), lambda m: replay.replay(5, m.generate("The", max_tokens=1)), lambda m: trace.load(5),
         lambda m: m.generate("The", max_tokens=1).save(5), lambda m: m.probe("The {}", "dog").plot(5),
-        lambda m: record.load(b"a.jsonl"), lambda m: sl.Conversation(m).save(5), lambda m: sl.Conversation(m).load(5),
+        lambda m: trace.load(b"a.jsonl"), lambda m: sl.Conversation(m).save(5), lambda m: sl.Conversation(m).load(5),
         lambda m: doctor.examine(5),
     ],
 )  # fmt: skip
