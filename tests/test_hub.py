@@ -22,7 +22,7 @@ import pytest
 import softllama as sl
 from softllama import ModelError, SoftLlamaError, UsageError, hub
 from softllama.hub import caches, facts, quants, resolver
-from softllama.llama import header, skim
+from softllama.llama import header
 from softllama.prompts import thinking
 from tests import hub_server, tiny
 from tests.hub_server import COMMIT, TOKEN, Hub
@@ -472,7 +472,7 @@ def test_headers_are_remembered_until_the_file_changes(
     file = put(home / "Downloads/m.gguf", write("llama"))
     read = []
     original = facts.header.read
-    monkeypatch.setattr(facts.header, "read", lambda p, one: read.append(p) or original(p, one))
+    monkeypatch.setattr(facts.header, "read", lambda p: read.append(p) or original(p))
     first = [f for f in facts.listing() if f.name == "m"]
     assert [f for f in facts.listing() if f.name == "m"] == first
     assert read.count(file) == 1
@@ -489,46 +489,13 @@ def test_a_spoilt_memory_is_no_harm(home: Path, write: Write) -> None:
         assert [f.architecture for f in facts.listing() if f.name == "m"] == ["llama"]
 
 
-@pytest.mark.parametrize("arch", tiny.ARCHS)
-def test_skimming_gives_what_ggml_gives(write: Write, arch: str) -> None:
-    file = write(arch, chat_template="a\0b")
-    assert skim.read_one(file) == header.read_one(file)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"table_type": "Q6_K"}, {"tokenizer": "none"}, {"tokenizer": "spm"}],
-)
-def test_skimming_other_files(write: Write, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    file = write("llama", **options)
-    expected = header.read_one(file)
-    monkeypatch.setattr(header, "read_one", lambda _: pytest.fail("left to ggml"))
-    assert skim.read_one(file) == expected
-
-
-def test_skimming_leaves_damage_to_ggml(write: Write, tmp_path: Path) -> None:
-    """Cut at every place of the header, and with each of its bytes changed: the same answer, or the same error."""
-
-    def outcome(read: Callable[[Path], header.Parts]) -> Any:
-        try:
-            return read(file)
-        except ModelError as e:
-            return e.message
-
-    data = write("llama").read_bytes()
-    tensors = header.read_one(write("llama"))[1]
-    end = min(t.offset for t in tensors.values())
-    places_ = [*range(0, 700, 3), *range(700, end, 97), *range(end - 600, end, 5)]
-    file = tmp_path / "m.gguf"
-    for i in places_:
-        for changed in (
-            data[:i],
-            data[:i] + bytes([data[i] ^ 0xFF]) + data[i + 1 :],
-            data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :],
-        ):
-            file.write_bytes(changed)
-            if changed[:4] == b"GGUF":
-                assert outcome(skim.read_one) == outcome(header.read_one), i
+def test_texts_in_a_vocabulary(write: Write) -> None:
+    file = write("llama")
+    with sl.load(file, n_threads=1) as model:
+        own = model.tokenizer.piece(model.tokenizer.eos or 0).decode()
+    assert header.texts_in_vocabulary(file, [own, "no such token"]) == {own}
+    assert header.texts_in_vocabulary(write("llama", tokenizer="none"), [own]) == set()
+    assert header.texts_in_vocabulary(put(file.with_name("x.gguf"), b"GGUF"), [own]) == set()
 
 
 # ---- pulls -----------------------------------------------------------------------------------------------------------

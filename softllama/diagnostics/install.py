@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from softllama._version import __version__
 from softllama.base import cache
 from softllama.base.child import Send
+from softllama.base.text import size
 from softllama.diagnostics import machine
 from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, REINSTALL, Finding
-from softllama.diagnostics.machine import size
 from softllama.errors import NotFiniteError, SoftLlamaError
 
 if TYPE_CHECKING:

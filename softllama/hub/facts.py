@@ -15,7 +15,7 @@ from softllama.base import cache
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.hub import caches
 from softllama.hub.caches import Found
-from softllama.llama import architectures, header, library, skim, thinking_tags
+from softllama.llama import architectures, header, library, thinking_tags
 from softllama.llama.library import api
 
 KIND = "header-3"  # of the cache's entries; counts up when the fields below change
@@ -96,7 +96,7 @@ def _describe(found: Found, known: dict[str, Any], new: dict[str, dict[str, Any]
         except TypeError:
             pass  # not ours
     try:
-        h = header.read(found.path, skim.read_one)
+        h = header.read(found.path)
     except SoftLlamaError as e:
         return dataclasses.replace(basic, problem=e.message.replace(f"{found.path} is ", "", 1))
     new[key] = read(h)
@@ -113,7 +113,7 @@ def read(h: header.Header) -> dict[str, Any]:
             e.message.replace(f"{h.path} ", "").replace(f"{h.path.name} ({h.arch}) cannot take mixtures: ", ""),
         )
     template = str(h.get("tokenizer.chat_template") or "")
-    tags = thinking_tags.known(template, lambda texts: skim.in_vocabulary(h, texts))
+    tags = thinking_tags.known(template, lambda texts: header.texts_in_vocabulary(h.path, texts))
 
     def number(key: str) -> int:
         value = h.get(f"{{arch}}.{key}", 0)

@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from softllama.diagnostics.machine import size
+from softllama.base.text import size
 from softllama.show.console import console, visible
 
 if TYPE_CHECKING:

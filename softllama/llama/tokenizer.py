@@ -18,7 +18,6 @@ from softllama.llama.weights import Weights
 _ATTR_UNKNOWN = 1
 _ATTR_SPECIAL = 1 | 8 | 16  # unknown, control, user-defined
 _TYPE_NONE, _TYPE_SPM, _TYPE_BPE, _TYPE_RWKV, _TYPE_PLAMO2 = 0, 1, 2, 5, 6
-_NULL = -1
 
 
 class Tokenizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from softllama import policy
+from softllama.base.text import unknown
 from softllama.chat import storage
 from softllama.chat.messages import Mix
 from softllama.chat.settings import MODES
@@ -85,7 +86,7 @@ def change(repl: Repl, name: str, value: str) -> None:
     c = repl.conversation
     names = [*c.settings.to_dict(), "seed"]
     if name not in names:
-        raise policy.registry.unknown(f"there is no setting {name!r}", name, names)
+        raise unknown(f"there is no setting {name!r}", name, names)
     if not value:
         raise UsageError(f"/set {name} needs a value", f"/set {name} none" if name != "seed" else "/set seed 7")
     if name == "seed":
