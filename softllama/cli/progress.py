@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from softllama.base.text import size
 from softllama.cli import note
-from softllama.hub.resolver import Progress
+from softllama.hub.caches import Progress
 
 
 @contextmanager
@@ -34,6 +35,6 @@ def _lines() -> Progress:
         tenth = 10 * done // total if total else 10
         if tenth != said.get(file):
             said[file] = tenth
-            note(f"{file}: {10 * tenth} % of {total / 1e6:,.1f} MB")
+            note(f"{file}: {10 * tenth} % of {size(total)}")
 
     return update

@@ -6,15 +6,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from softllama.errors import ModelError, UsageError
 from softllama.hub import bundled, caches, quants
-from softllama.hub.caches import Found
-
-Progress = Callable[[str, int, int], None]  # file, bytes so far, bytes in all
-Say = Callable[[str], None]
+from softllama.hub.caches import Found, Progress, Say
 
 _REPO = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?::([\w][\w.-]*))?", re.ASCII)
 LIST = "softllama models lists what is on this machine"

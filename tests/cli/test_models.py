@@ -97,8 +97,8 @@ def test_pull(cli: Cli, server: Hub, home: Path) -> None:  # noqa: F811
     code, out, err = cli("models", "pull", "user/tiny")
     assert code == 0, err
     assert out == f"{home / HF}/models--user--tiny/snapshots/{COMMIT}/tiny-Q4_K_M.gguf\n"
-    assert "fetching tiny-Q4_K_M.gguf from user/tiny: 1.0 MB" in err
-    assert "100 % of 1.0 MB" in err
+    assert "fetching tiny-Q4_K_M.gguf from user/tiny: 1 MB" in err
+    assert "100 % of 1 MB" in err
     code, out, err = cli("models", "pull", "-q", "hf:user/tiny:q4_k_m")
     assert (code, err) == (0, "")
     assert "user/tiny:Q4_K_M" in listed()
