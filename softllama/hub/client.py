@@ -99,15 +99,15 @@ def list_files(repo: str) -> tuple[str, list[RemoteFile]]:
 def transfer(repo: str, commit: str, f: RemoteFile, file: BinaryIO, progress: Progress | None) -> None:
     """Append what a file lacks, up to f.n_bytes. A broken connection is tried again as long as new bytes come."""
     hub = _library()
+    target = _ReportedFile(file, f, progress) if progress is not None else file
     while (start := file.tell()) < f.n_bytes:
         try:
             hub.file_download.http_get(
                 hub.hf_hub_url(repo, f.name, revision=commit, endpoint=_endpoint()),
-                file,
+                target,
                 resume_size=start,
                 headers=hub.utils.build_hf_headers(),
                 expected_size=f.n_bytes,
-                tqdm_class=_reporter(f, progress),
             )
         except hub.utils.HfHubHTTPError:
             raise
@@ -116,21 +116,23 @@ def transfer(repo: str, commit: str, f: RemoteFile, file: BinaryIO, progress: Pr
                 raise
 
 
-def _reporter(f: RemoteFile, progress: Progress | None) -> type:
-    """A bar for the library that is not drawn, but reports each step."""
+class _ReportedFile:
+    """A file whose length is reported whenever something is written to it. (Not every version takes a class for bars.)"""
 
-    class Reporter(_library().utils.tqdm):  # type: ignore[misc]
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **{**options, "disable": True})
-            self.n = options.get("initial", 0)
-            self.update(0)
+    def __init__(self, file: BinaryIO, f: RemoteFile, progress: Progress) -> None:
+        self._file, self._f, self._progress = file, f, progress
+        self._report()
 
-        def update(self, n: float | None = 1) -> None:
-            self.n += n or 0
-            if progress is not None:
-                progress(f.name, int(self.n), f.n_bytes)
+    def write(self, data: bytes) -> int:
+        n = self._file.write(data)
+        self._report()
+        return n
 
-    return Reporter
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def _report(self) -> None:
+        self._progress(self._f.name, self._file.tell(), self._f.n_bytes)
 
 
 def add_to_snapshot(repo: str, f: RemoteFile, folder: Path, snapshot: Path) -> None:
