@@ -124,8 +124,8 @@ def _defaults(command: click.Command, name: str, own: Mapping[str, Any], shared:
         values[option.name] = _checked(value, option, f"{path()}: [{name.replace(' ', '.')}] {key}")
     for sub, below in commands.items():
         table = own.get(sub, {})
-        if found := _defaults(below, f"{name} {sub}", table if isinstance(table, dict) else {}, shared):
-            values[sub] = found
+        if values_below := _defaults(below, f"{name} {sub}", table if isinstance(table, dict) else {}, shared):
+            values[sub] = values_below
     return values
 
 

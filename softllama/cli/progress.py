@@ -13,7 +13,7 @@ from softllama.hub.caches import Progress
 
 @contextmanager
 def bar(quiet: bool) -> Iterator[Progress | None]:
-    """What to call with (file, bytes so far, bytes in all); None if nothing is to be said."""
+    """Yield what to call with (file, bytes so far, bytes in all); None if nothing is to be shown."""
     if quiet:
         yield None
     elif sys.stderr.isatty():
@@ -29,12 +29,12 @@ def bar(quiet: bool) -> Iterator[Progress | None]:
 
 
 def _lines() -> Progress:
-    said: dict[str, int] = {}
+    tenths: dict[str, int] = {}
 
     def update(file: str, done: int, total: int) -> None:
         tenth = 10 * done // total if total else 10
-        if tenth != said.get(file):
-            said[file] = tenth
+        if tenth != tenths.get(file):
+            tenths[file] = tenth
             note(f"{file}: {10 * tenth} % of {size(total)}")
 
     return update

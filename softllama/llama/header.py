@@ -5,12 +5,9 @@ Knows files, splits and what they hold. Does not know which of them can take mix
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,45 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.errors import ModelError
-from softllama.llama import library
-from softllama.llama.library import _declare
+from softllama.llama import gguf, library
 
-
-class _InitParams(ctypes.Structure):
-    _fields_ = (("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p))
-
-
-_P, _I64, _STR = ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p
-_init = _declare("gguf_init_from_file", _P, _STR, _InitParams)
-_free = _declare("gguf_free", None, _P)
-_data_offset = _declare("gguf_get_data_offset", ctypes.c_size_t, _P)
-_n_kv = _declare("gguf_get_n_kv", _I64, _P)
-_key = _declare("gguf_get_key", _STR, _P, _I64)
-_kv_type = _declare("gguf_get_kv_type", ctypes.c_int, _P, _I64)
-_arr_n = _declare("gguf_get_arr_n", ctypes.c_size_t, _P, _I64)
-_find_key = _declare("gguf_find_key", _I64, _P, _STR)
-_arr_type = _declare("gguf_get_arr_type", ctypes.c_int, _P, _I64)
-_arr_data = _declare("gguf_get_arr_data", _P, _P, _I64)
-_arr_str = _declare("gguf_get_arr_str", _STR, _P, _I64, ctypes.c_size_t)
-_val_data = _declare("gguf_get_val_data", _P, _P, _I64)
-_val_str = _declare("gguf_get_val_str", _STR, _P, _I64)
-_n_tensors = _declare("gguf_get_n_tensors", _I64, _P)
-_tensor_name = _declare("gguf_get_tensor_name", _STR, _P, _I64)
-_tensor_offset = _declare("gguf_get_tensor_offset", ctypes.c_size_t, _P, _I64)
-_tensor_type = _declare("gguf_get_tensor_type", ctypes.c_int, _P, _I64)
-_tensor_size = _declare("gguf_get_tensor_size", ctypes.c_size_t, _P, _I64)
-_tensor_ne = _declare("gguf_get_tensor_ne", ctypes.POINTER(ctypes.c_int64), _P, _I64)
-
-_SCALARS: dict[int, Any] = {  # enum gguf_type
-    0: ctypes.c_uint8, 1: ctypes.c_int8, 2: ctypes.c_uint16, 3: ctypes.c_int16, 4: ctypes.c_uint32, 5: ctypes.c_int32,
-    6: ctypes.c_float, 7: ctypes.c_bool, 10: ctypes.c_uint64, 11: ctypes.c_int64, 12: ctypes.c_double,
-}  # fmt: skip
-_STRING, _ARRAY = 8, 9
 _TYPED = {  # keys that llama.cpp reads without asking what type they have: it ends the process if it is another
-    "general.architecture": _STRING, "general.type": _STRING, "adapter.type": _STRING, "adapter.lora.alpha": 6,
-    "split.no": 2, "split.count": 2,
-}  # fmt: skip
-_INTEGERS = {0, 1, 2, 3, 4, 5, 10, 11}
+    "general.architecture": gguf.STRING,
+    "general.type": gguf.STRING,
+    "adapter.type": gguf.STRING,
+    "adapter.lora.alpha": 6,
+    "split.no": 2,
+    "split.count": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -215,21 +183,10 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     return p
 
 
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[int | None]:
-    """ggml's handle of a file's header; None if ggml cannot read it."""
-    handle = _init(os.fsencode(path), _InitParams(True, None))
-    try:
-        yield handle
-    finally:
-        if handle:
-            _free(handle)
-
-
 def _read_one(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Metadata and tensors of a single file. Raises ModelError with ggml's reason."""
     library.clear_log()
-    with _open(path) as handle:
+    with gguf.opened(path) as handle:
         if not handle:
             raise ModelError(f"{path} is damaged or not complete: {library.last_error()}", "fetch the file again")
         return _metadata(handle, path), _tensors(handle, path)
@@ -237,74 +194,31 @@ def _read_one(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _metadata(handle: int, path: Path) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
-    for i in range(_n_kv(handle)):
-        kind = _kv_type(handle, i)
-        key = _key(handle, i).decode("utf-8", "replace")
+    for i in range(gguf.n_kv(handle)):
+        kind = gguf.kv_type(handle, i)
+        key = gguf.get_key(handle, i).decode("utf-8", "replace")
         if _TYPED.get(key, kind) != kind:
             raise ModelError(f"{path} is damaged: {key} is of another type than it must be", "fetch the file again")
-        if kind == _STRING:
-            metadata[key] = _val_str(handle, i).decode("utf-8", "replace")
-        elif kind == _ARRAY:
-            metadata[key] = Array(_arr_n(handle, i))
-        elif kind in _SCALARS:
-            metadata[key] = _SCALARS[kind].from_address(_val_data(handle, i)).value
+        if kind == gguf.STRING:
+            metadata[key] = gguf.val_str(handle, i).decode("utf-8", "replace")
+        elif kind == gguf.ARRAY:
+            metadata[key] = Array(gguf.arr_n(handle, i))
+        elif kind in gguf.SCALARS:
+            metadata[key] = gguf.SCALARS[kind].from_address(gguf.val_data(handle, i)).value
     return metadata
 
 
 def _tensors(handle: int, path: Path) -> dict[str, Tensor]:
-    size, base = _stamp_of(path)[2], _data_offset(handle)
+    size, base = _stamp_of(path)[2], gguf.data_offset(handle)
     tensors = {}
-    for i in range(_n_tensors(handle)):
-        name = _tensor_name(handle, i).decode("utf-8", "replace")
-        ne = _tensor_ne(handle, i)
-        n_bytes, offset = _tensor_size(handle, i), base + _tensor_offset(handle, i)
+    for i in range(gguf.n_tensors(handle)):
+        name = gguf.tensor_name(handle, i).decode("utf-8", "replace")
+        ne = gguf.tensor_ne(handle, i)
+        n_bytes, offset = gguf.tensor_size(handle, i), base + gguf.tensor_offset(handle, i)
         if offset + n_bytes > size:
             raise ModelError(
                 f"{path} is not complete: the tensor {name} ends at byte {offset + n_bytes:,}, the file at {size:,}",
                 "the download may have stopped early; fetch it again",
             )
-        tensors[name] = Tensor(name, path, tuple(ne[:4]), _tensor_type(handle, i), offset, n_bytes)
+        tensors[name] = Tensor(name, path, tuple(ne[:4]), gguf.tensor_type(handle, i), offset, n_bytes)
     return tensors
-
-
-# ---- arrays, which `read` leaves out ---------------------------------------------------------------------------------
-
-
-def _vocabulary(path: Path) -> Iterator[bytes]:
-    """The token texts in the order of their ids; nothing where a file has none."""
-    with _open(path) as handle:
-        key = _find_key(handle, b"tokenizer.ggml.tokens") if handle else -1
-        if key >= 0 and _kv_type(handle, key) == _ARRAY and _arr_type(handle, key) == _STRING:
-            for i in range(_arr_n(handle, key)):
-                yield _arr_str(handle, key, i) or b""
-
-
-def texts_in_vocabulary(path: Path, texts: Iterable[str]) -> set[str]:
-    """Return those of the texts that are tokens of their own.
-
-    Takes 0.2 s for a vocabulary of 256k tokens.
-    """
-    wanted = {text.encode(): text for text in texts}
-    return {wanted[token] for token in _vocabulary(path) if token in wanted}
-
-
-def twice_in_vocabulary(path: Path) -> str | None:
-    """Return a token text that the vocabulary lists twice, at which llama.cpp ends the process; None if there is none.
-
-    Takes 0.2 s for a vocabulary of 256k tokens.
-    """
-    seen: set[bytes] = set()
-    for i, token in enumerate(_vocabulary(path)):
-        if (text := token or b"[EMPTY_%d]" % i) in seen:  # llama.cpp gives an empty text a name of its own
-            return str(text.decode("utf-8", "replace"))
-        seen.add(text)
-    return None
-
-
-def integers(path: Path, name: str) -> list[int]:
-    """Return a metadata array of integers; [] where the file has no such array."""
-    with _open(path) as handle:
-        key = _find_key(handle, name.encode()) if handle else -1
-        if key < 0 or _kv_type(handle, key) != _ARRAY or (kind := _arr_type(handle, key)) not in _INTEGERS:
-            return []
-        return list((_SCALARS[kind] * _arr_n(handle, key)).from_address(_arr_data(handle, key)))

@@ -21,7 +21,7 @@ import pytest
 import softllama as sl
 from softllama import ModelError, SoftLlamaError, UsageError, hub
 from softllama.hub import caches, facts, quants, resolver
-from softllama.llama import header
+from softllama.llama import gguf
 from softllama.prompts import thinking
 from tests.support import hub_server, tiny
 from tests.support.hub_server import COMMIT, TOKEN, Hub
@@ -85,7 +85,7 @@ def manifest(folder: Path, where: str, data: bytes | Path = b"GGUF", **layer: An
 HF = ".cache/huggingface/hub"
 
 
-def listed() -> dict[str, caches.Found]:
+def listed() -> dict[str, caches.LocalModel]:
     return {f.name: f for f in caches.all_models() if f.source != "bundled"}
 
 
@@ -492,9 +492,9 @@ def test_texts_in_a_vocabulary(write: Write) -> None:
     file = write("llama")
     with sl.load(file, n_threads=1) as model:
         own = model.tokenizer.piece(model.tokenizer.eos or 0).decode()
-    assert header.texts_in_vocabulary(file, [own, "no such token"]) == {own}
-    assert header.texts_in_vocabulary(write("llama", tokenizer="none"), [own]) == set()
-    assert header.texts_in_vocabulary(put(file.with_name("x.gguf"), b"GGUF"), [own]) == set()
+    assert gguf.texts_in_vocabulary(file, [own, "no such token"]) == {own}
+    assert gguf.texts_in_vocabulary(write("llama", tokenizer="none"), [own]) == set()
+    assert gguf.texts_in_vocabulary(put(file.with_name("x.gguf"), b"GGUF"), [own]) == set()
 
 
 # ---- pulls -----------------------------------------------------------------------------------------------------------
