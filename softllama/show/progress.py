@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
+from softllama.base.text import size
 from softllama.show.printable import visible
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def tenths(write: Callable[[str], None]) -> Tick:
         tenth = 10 * done // total if total else 10
         if tenth != last.get(file):
             last[file] = tenth
-            write(f"{visible(file)}: {10 * tenth} % of {total / 1e6:,.1f} MB")
+            write(f"{visible(file)}: {10 * tenth} % of {size(total)}")
 
     return tick
 

@@ -39,7 +39,7 @@ HOMES = {  # library -> where alone it is imported
     "jinja2": {"llama.template", "show.page"},
     "rich": {"show", "cli", "hub.view", "trace.view", "probe.view", "report.text", "diagnostics", "terminal.tables"},
     "matplotlib": {"probe.plot"},
-    "huggingface_hub": {"hub.download", "hub.caches"},
+    "huggingface_hub": {"hub.client"},
     "platformdirs": {"base"},
     "pandas": {"base.tables"},
     "click": {"cli"},

@@ -48,10 +48,10 @@ def test_a_line_for_each_tenth_of_a_download() -> None:
         tick("a\x1b.gguf", done, 100)
     tick("empty", 0, 0)
     assert lines == [
-        "a\\x1b.gguf: 0 % of 0.0 MB",
-        "a\\x1b.gguf: 10 % of 0.0 MB",
-        "a\\x1b.gguf: 100 % of 0.0 MB",
-        "empty: 100 % of 0.0 MB",
+        "a\\x1b.gguf: 0 % of 100 B",
+        "a\\x1b.gguf: 10 % of 100 B",
+        "a\\x1b.gguf: 100 % of 100 B",
+        "empty: 100 % of 0 B",
     ]
 
 
