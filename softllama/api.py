@@ -62,7 +62,7 @@ class Model(Engine):
         space: a bare word is the token that follows a space, as in the middle of a sentence.
         Raises MixtureError with the reason and a remedy.
         """
-        spec = mx.parse(arguments.check_text(text, "mixture"), signed=signed, normalize=normalize)
+        spec = mx.parse(arguments.text("mixture", text), signed=signed, normalize=normalize)
         options = {"space": space, "lead": not space, "split": split, "signed": signed, "normalize": normalize}
         return words.resolve(spec, self.tokenizer, **options).mixture  # type: ignore[arg-type]
 

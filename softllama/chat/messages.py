@@ -82,7 +82,7 @@ def user(text: str, mixes: Mapping[str, Mix]) -> Message:
     used = {m[2] for m in _PLACE.finditer(text) if m[2] in mixes} | {
         m[1] for m in _PLACE.finditer(text) if m[1] in mixes
     }
-    return Message(USER, arguments.check_text(text, "message"), {n: mixes[n] for n in sorted(used)})
+    return Message(USER, arguments.text("message", text), {n: mixes[n] for n in sorted(used)})
 
 
 def places(message: Message) -> Prompt:

@@ -127,7 +127,7 @@ def beam(
     for name in ("policy", "answer", "where", "seed"):
         if options.get(name) is not None:
             raise UsageError(f"beam search has no {name}", "it looks for the likeliest text; leave the option out")
-    arguments.whole_or_none("n_ctx", n_ctx)
+    arguments.integer_or_none("n_ctx", n_ctx)
     settings = {"beams": beams, "length_penalty": length_penalty}
     rule = Policy(_follow, "beam", parameters=settings, given=settings)
     first = prepare.prepare(model, prompt, prepare.options_of({**options, "policy": rule, "seed": 0}))

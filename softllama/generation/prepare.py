@@ -97,7 +97,7 @@ def prepare(
     if messages is not None:
         items, inside, tags = _chat(model, messages, options, tags)
     elif isinstance(prompt, str):
-        items = _text(model, arguments.check_text(prompt), options)
+        items = _text(model, arguments.text("prompt", prompt), options)
         inside = thinking.opened(prompt, tags)
         if options.think == "on" and not inside:
             if tags is None:
@@ -140,10 +140,7 @@ def assemble(
         raise UsageError(f"a stop string must be some text, not {options.stop!r}")
     stop = (options.stop,) if isinstance(options.stop, str) else tuple(options.stop)
     limits = Limits(options.max_tokens, options.think_budget, stop)
-    checks.whole_or_none("seed", options.seed)
-    if options.seed is not None and not 0 <= options.seed < 2**63:
-        raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {options.seed}")
-    seed = secrets.randbits(32) if options.seed is None else int(options.seed)
+    seed = secrets.randbits(32) if options.seed is None else checks.seed(options.seed)
     return Generation(
         model, chosen, items, limits, seed, tags if inside or not raw else None, inside, everywhere, label
     )

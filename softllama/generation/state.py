@@ -35,8 +35,8 @@ class Limits:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        arguments.whole("max_tokens", self.max_tokens)
-        arguments.whole_or_none("think_budget", self.think_budget)
+        arguments.integer("max_tokens", self.max_tokens)
+        arguments.integer_or_none("think_budget", self.think_budget)
         if self.max_tokens < 0:
             raise UsageError(f"max_tokens must be 0 or more, not {self.max_tokens}")
         if self.think_budget is not None and self.think_budget < 0:

@@ -89,7 +89,7 @@ class Context:
         all_outputs: bool = False,
         branches: bool = False,
     ) -> None:
-        n_ctx, n_seq = arguments.whole("n_ctx", n_ctx), arguments.whole("n_seq", n_seq)
+        n_ctx, n_seq = arguments.integer("n_ctx", n_ctx), arguments.integer("n_seq", n_seq)
         if n_ctx < 1:
             raise UsageError(f"a context needs room for at least one position, not n_ctx = {n_ctx}")
         if n_threads is not None and not 1 <= n_threads <= 1024:

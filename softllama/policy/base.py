@@ -172,8 +172,8 @@ def _checked(rule: Rule) -> Rule:
         if not isinstance(d, Decision):
             return d  # Policy says what is wrong
         n = len(distribution)
-        token = arguments.whole("the token of a decision", d.token, 0, n - 1)
-        forced = tuple(arguments.whole("a forced token", i, 0, n - 1) for i in _items(d.forced))
+        token = arguments.integer("the token of a decision", d.token, 0, n - 1)
+        forced = tuple(arguments.integer("a forced token", i, 0, n - 1) for i in _items(d.forced))
         arguments.number("the noise of a decision", d.noise, 0)
         arguments.number("what a decision left out", d.left_out, 0, 1)
         if d.mode not in ("hard", "soft"):

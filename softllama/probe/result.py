@@ -202,10 +202,10 @@ def probe(
     """
 
     checked(model)
-    checks.whole_or_none("sweep", sweep)
-    checks.whole("continue_", continue_)
-    checks.whole("n_top", n_top)
-    checks.whole_or_none("n_ctx", n_ctx)
+    checks.integer_or_none("sweep", sweep)
+    checks.integer("continue_", continue_)
+    checks.integer("n_top", n_top)
+    checks.integer_or_none("n_ctx", n_ctx)
     if sweep is not None and not 2 <= sweep <= MAX_SWEEP:
         raise UsageError(f"a sweep has 2 to {MAX_SWEEP} points, not {sweep}", "--sweep 21")
     if not 0 <= continue_ <= MAX_CONTINUE:
@@ -221,7 +221,7 @@ def probe(
         raise MixtureError("no mixture was given", "add --mix dog:0.5,cat:0.5")
     specs = [m if isinstance(m, Mixture) else mx.parse(m, signed=signed, normalize=normalize) for _, m in given]
     names = [n or ("" if isinstance(s, Mixture) else s.name) for (n, _), s in zip(given, specs, strict=True)]
-    arguments.check_text(prompt)
+    arguments.text("prompt", prompt)
     parsed = prompts.parse(prompt)
     which = prompts.assign(parsed, names)
     encoded = _encode_chat(model, parsed, system) if chat else words.encode(parsed, model.tokenizer)

@@ -134,7 +134,7 @@ class Distribution:
 
     def top(self, k: int = 10) -> list[Token]:
         """The k most probable tokens, most probable first."""
-        if arguments.whole("k", k) < 1:
+        if arguments.integer("k", k) < 1:
             raise SoftLlamaError(f"top needs k >= 1, not {k}")
         return [Token(i, p, self.spell(i) if self.spell else "") for i, p in self.top_probs(k)]
 
@@ -149,7 +149,7 @@ class Distribution:
         return self._peak[0]
 
     def __getitem__(self, token_id: int) -> Token:
-        i = arguments.whole("a token id", token_id)
+        i = arguments.integer("a token id", token_id)
         if not 0 <= i < len(self.logits):
             raise SoftLlamaError(f"token id {i} is outside the vocabulary of {len(self.logits)}")
         p = float(self.probs_of(self.logits[i : i + 1])[0])
@@ -158,7 +158,7 @@ class Distribution:
     def logp(self, token_id: int) -> float:
         """ln p of one id: exact where p itself is too small for float32; -inf where the logit is."""
         if type(token_id) is not int:  # numpy's, or none at all
-            token_id = arguments.whole("a token id", token_id)
+            token_id = arguments.integer("a token id", token_id)
         if not 0 <= token_id < len(self.logits):
             raise SoftLlamaError(f"token id {token_id} is outside the vocabulary of {len(self.logits)}")
         return float(self.logits[token_id]) - float(self.logits[self.argmax]) - math.log(self.sums()[0])

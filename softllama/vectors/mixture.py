@@ -92,7 +92,7 @@ class Mixture:
         Equal entries are taken in the order of their ids. Entries of 0 are left out.
         """
         p = _dense(probs)
-        arguments.whole_or_none("n", n)
+        arguments.integer_or_none("n", n)
         arguments.number("mass", mass)
         if n is not None and n < 1:
             raise MixtureError(f"a mixture needs at least one token, not n = {n}")
@@ -117,7 +117,7 @@ class Mixture:
 
     def top(self, n: int | None = None) -> list[tuple[int, float]]:
         """(id, weight) of the n heaviest entries, heaviest first."""
-        order = np.argsort(-self.weights, kind="stable")[: arguments.whole_or_none("n", n, 0)]
+        order = np.argsort(-self.weights, kind="stable")[: arguments.integer_or_none("n", n, 0)]
         return [(int(self.ids[i]), float(self.weights[i])) for i in order]
 
     @property
