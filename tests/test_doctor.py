@@ -26,7 +26,7 @@ from softllama.llama import library
 from softllama.llama import memory as room
 from softllama.llama.overlay import Overlay
 from softllama.show import console
-from softllama.vectors import kernels
+from softllama.vectors import kernels, native
 
 from . import tiny, tiny_special
 from .conftest import ROOT, Cli
@@ -70,7 +70,7 @@ def test_this_installation_is_usable(here: doctor.Diagnosis) -> None:
     assert sl.__version__ in of(here, "softllama").text
     assert library.build() in of(here, "llama.cpp").text
     assert all(x in of(here, "llama.cpp").text for x in library.features())
-    assert kernels.isa_name() in of(here, "kernels").text
+    assert native.isa_name() in of(here, "kernels").text
     assert library.cpu_name() in of(here, "processor").text
     names = [f.name for f in here.findings]
     assert {"CPU", "chosen", "memory", "cache", "conversations", "models"} <= set(names)

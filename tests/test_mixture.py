@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from softllama.errors import MixtureError
-from softllama.vectors.mixture import TOLERANCE, MixSpec, Mixture, Part, blend, parse
+from softllama.vectors.mix_text import MixSpec, Part, parse
+from softllama.vectors.mixture import TOLERANCE, Mixture, blend
 
 INF, NAN = float("inf"), float("nan")
 

@@ -19,7 +19,7 @@ from softllama.llama.template import ChatTemplate
 from softllama.prompts import thinking, words
 from softllama.prompts.slots import Prompt
 from softllama.prompts.thinking import Tags
-from softllama.vectors import mixture as mx
+from softllama.vectors import mix_text
 
 if TYPE_CHECKING:
     from softllama.trace.record import Trace
@@ -43,7 +43,7 @@ class Mix:
 
     def resolve(self, model: Engine, *, space: bool = True, lead: bool = False) -> words.Resolved:
         """Words to ids, as at a place after a space (space) or at the start of the prompt (lead)."""
-        spec = mx.parse(self.text, signed=self.signed, normalize=self.normalize)
+        spec = mix_text.parse(self.text, signed=self.signed, normalize=self.normalize)
         read = {"split": self.split, "signed": self.signed, "normalize": self.normalize}
         return words.resolve(spec, model.tokenizer, space=space, lead=lead, **read)  # type: ignore[arg-type]
 

@@ -169,7 +169,7 @@ def _kernels() -> Iterable[Finding]:
     """The row kernels of this machine's instruction set, against plain arithmetic."""
     import numpy as np
 
-    from softllama.vectors import kernels
+    from softllama.vectors import kernels, native
 
     rng = np.random.default_rng(1)
     values = rng.standard_normal((3000, 96)).astype(np.float32)
@@ -178,7 +178,7 @@ def _kernels() -> Iterable[Finding]:
     kernels.mix(kernels.Rows(values.view(np.uint8), 96, type=0), [0, 3000], np.arange(3000), weights, out)
     truth = weights.astype(np.float64) @ values.astype(np.float64)
     error = float(np.abs(out[0] - truth).max() / np.abs(truth).max())
-    name, forced = kernels.isa_name(), os.environ.get("SOFTLLAMA_ISA", "")
+    name, forced = native.isa_name(), os.environ.get("SOFTLLAMA_ISA", "")
     text = f"softllama mixes with {name} instructions" + (f", as SOFTLLAMA_ISA={forced} asks" if forced else "")
     facts = {"isa": name, "error": error}
     if not error < 1e-5:

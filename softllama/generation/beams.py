@@ -16,7 +16,7 @@ from softllama.generation.state import Generation
 from softllama.llama.context import Context
 from softllama.policy import Decision, Moment, Policy
 from softllama.trace.record import Trace
-from softllama.vectors import kernels
+from softllama.vectors import passes
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 
@@ -211,7 +211,7 @@ def _expand(
         if b.g.bound:
             ranked.append((b.score(penalty), i, 0, b.logp, -1))
             continue
-        for rank, token in enumerate(kernels.top(b.next.logits, 2 * beams).tolist()):
+        for rank, token in enumerate(passes.top(b.next.logits, 2 * beams).tolist()):
             logp = b.logp + b.next.logp(token)
             ranked.append((logp / (b.length + 1) ** penalty, i, rank, logp, token))
     ranked.sort(key=lambda r: (-r[0], r[1], r[2]))

@@ -27,7 +27,7 @@ from softllama.prompts import thinking, words
 from softllama.prompts.thinking import Tags
 from softllama.trace.record import Trace, ids_of
 from softllama.trace.step import Step
-from softllama.vectors import mixture as mx
+from softllama.vectors import mix_text
 from softllama.vectors.mixture import Mixture
 
 Prompt = str | Sequence[int | Mixture]
@@ -328,7 +328,7 @@ def _mixes(options: Options) -> tuple[list[Any], list[str]]:
             raise MixtureError(f"a mixture is text or a Mixture, not {type(mix).__name__}")
         pairs = [("", m) for m in mix]
     read = {"signed": options.signed, "normalize": options.normalize}
-    specs = [m if isinstance(m, Mixture) else mx.parse(m, **read) for _, m in pairs]
+    specs = [m if isinstance(m, Mixture) else mix_text.parse(m, **read) for _, m in pairs]
     return specs, [n or getattr(s, "name", "") for (n, _), s in zip(pairs, specs, strict=True)]
 
 

@@ -24,13 +24,13 @@ from llama_cpp import llama_cpp as _api
 
 from softllama.base import signals
 from softllama.errors import ModelError, SoftLlamaError
-from softllama.vectors import kernels
+from softllama.vectors import native
 
 api: Any = _api  # functions, structs and constants of llama.h
 lib: Any = _api._lib  # libllama; the dynamic linker finds the symbols of libggml through it
 
 with contextlib.suppress(AttributeError):  # the OpenMP that ggml's CPU back end is linked with, if it is
-    kernels.use_openmp(ctypes.cast(lib.GOMP_parallel, ctypes.c_void_p).value or 0)
+    native.use_openmp(ctypes.cast(lib.GOMP_parallel, ctypes.c_void_p).value or 0)
 
 VERSION: str = llama_cpp.__version__
 

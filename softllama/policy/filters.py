@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.errors import SoftLlamaError
-from softllama.vectors import kernels
+from softllama.vectors import passes
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
 
@@ -41,7 +41,7 @@ class Support:
 
     def draw(self, rng: np.random.Generator) -> int:
         """One id with probability p, by inversion of the cumulative sum in the order of ids: one random number."""
-        return int(self.ids[kernels.draw(self.p, rng.random())])
+        return int(self.ids[passes.draw(self.p, rng.random())])
 
     def top(self, n: int) -> Support:
         """The n most probable, renormalised; the lower id first among equals."""
@@ -108,7 +108,7 @@ def support(
     if 0 < top_k < len(z):
         k = top_k
     elif top_p < 1:
-        total, k = distribution.sums(t)[0], kernels.KNOWN
+        total, k = distribution.sums(t)[0], passes.KNOWN
     else:
         p = softmax(z, temperature)
         ids = np.flatnonzero((p >= min_p * p.max()) & (p.astype(np.float32) > 0)).astype(np.int32)
@@ -116,7 +116,7 @@ def support(
         return found if n is None else found.top(n)
     while True:
         k = min(k, len(z))
-        ids, p = kernels.filtered(z, distribution.likeliest(k), k, t, total=total, top_p=top_p, min_p=min_p, at_most=n)
+        ids, p = passes.filtered(z, distribution.likeliest(k), k, t, total=total, top_p=top_p, min_p=min_p, at_most=n)
         if len(ids):
             return Support(ids, p, distribution.argmax, z)
         k *= 8

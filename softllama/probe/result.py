@@ -24,6 +24,7 @@ from softllama.errors import MixtureError, UsageError
 from softllama.prompts import slots as prompts
 from softllama.prompts import words
 from softllama.prompts.words import Component, Encoded, Resolved
+from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 from softllama.vectors.distribution import Distribution, average
 from softllama.vectors.mixture import Mixture
@@ -219,7 +220,7 @@ def probe(
     given = _as_list(mix)
     if not given:
         raise MixtureError("no mixture was given", "add --mix dog:0.5,cat:0.5")
-    specs = [m if isinstance(m, Mixture) else mx.parse(m, signed=signed, normalize=normalize) for _, m in given]
+    specs = [m if isinstance(m, Mixture) else mix_text.parse(m, signed=signed, normalize=normalize) for _, m in given]
     names = [n or ("" if isinstance(s, Mixture) else s.name) for (n, _), s in zip(given, specs, strict=True)]
     arguments.text("prompt", prompt)
     parsed = prompts.parse(prompt)

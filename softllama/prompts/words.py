@@ -15,7 +15,8 @@ from softllama.errors import MixtureError
 from softllama.llama.tokenizer import Tokenizer
 from softllama.prompts.slots import Prompt
 from softllama.vectors import mixture as mx
-from softllama.vectors.mixture import MixSpec, Mixture, Part
+from softllama.vectors.mix_text import MixSpec, Part
+from softllama.vectors.mixture import Mixture
 
 SPLITS = ("first", "last", "mean")
 

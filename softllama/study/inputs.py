@@ -21,6 +21,7 @@ from softllama.errors import MixtureError, SoftLlamaError, UsageError
 from softllama.prompts import slots as prompts
 from softllama.prompts import words as vocab
 from softllama.prompts.words import Encoded
+from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def encode(model: Model, frame: str) -> Encoded:
 
 def token(model: Model, encoded: Encoded, word: str) -> int | None:
     """The one token that a word is in the frame's place; None if it is several."""
-    spec = mx.MixSpec((mx.Part(word=word),), (1.0,))
+    spec = mix_text.MixSpec((mix_text.Part(word=word),), (1.0,))
     try:
         return vocab.resolve(spec, model.tokenizer, space=encoded.spaces[0], lead=encoded.leads[0]).mixture.heaviest
     except MixtureError:

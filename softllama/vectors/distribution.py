@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from softllama.base import arguments
 from softllama.errors import SoftLlamaError, UsageError
-from softllama.vectors import kernels
+from softllama.vectors import divergence, passes
 from softllama.vectors.mixture import Mixture
 
 FEW = 5  # likeliest tokens of a step's record
@@ -55,7 +55,7 @@ class Distribution:
         self._set(z, spell)
 
     def _set(self, z: NDArray[np.float32], spell: Callable[[int], str] | None) -> None:
-        peak = kernels.peak(z)  # and the check of every number
+        peak = passes.peak(z)  # and the check of every number
         z.flags.writeable = False
         self.__dict__.update(logits=z, spell=spell, _peak=peak, _sums={}, _top=None, _known=None, _n_threads=1)
 
@@ -65,7 +65,7 @@ class Distribution:
     ) -> Distribution:
         """From logits (n_vocab,) float32, contiguous, without a copy: for an array that nobody else will write to."""
         d = cls.__new__(cls)
-        high, sums, ids, p = kernels.summary(logits, n_threads)
+        high, sums, ids, p = passes.summary(logits, n_threads)
         logits.flags.writeable = False
         d.__dict__.update(
             logits=logits,
@@ -101,12 +101,12 @@ class Distribution:
 
     def probs_of(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """The probabilities of some of these logits: float32, the same numbers as in `probs`."""
-        return kernels.probs(logits, self._peak[0], self.sums()[0])
+        return passes.probs(logits, self._peak[0], self.sums()[0])
 
     def sums(self, temperature: float = 1.0) -> tuple[float, float]:
         """(Σ e^x, Σ x e^x), x = (logits - their largest) / temperature: computed once for each temperature."""
         if (known := self._sums.get(temperature)) is None:
-            known = self._sums[temperature] = kernels.sums(self.logits, self._peak[0], temperature, self._n_threads)
+            known = self._sums[temperature] = passes.sums(self.logits, self._peak[0], temperature, self._n_threads)
         return known
 
     @property
@@ -117,12 +117,12 @@ class Distribution:
     def top_ids(self, k: int) -> NDArray[np.int32]:
         """The ids (min(k, n_vocab),) of the most probable tokens, most probable first, the lower id among equals."""
         if self._top is None or len(self._top) < min(k, len(self)):
-            self.__dict__["_top"] = kernels.top(self.logits, k)
+            self.__dict__["_top"] = passes.top(self.logits, k)
         assert self._top is not None
         return self._top[:k]
 
     def likeliest(self, k: int) -> Any:
-        """`top_ids`, k <= n_vocab, in the form that `kernels.filtered` takes them; without a search where they are known."""
+        """`top_ids`, k <= n_vocab, in the form that `passes.filtered` takes them; without a search where they are known."""
         return self._known[0] if self._known is not None and k <= len(self._known[0]) else self.top_ids(k)
 
     def top_probs(self, k: int) -> tuple[tuple[int, float], ...]:
@@ -173,24 +173,24 @@ class Distribution:
 
     def js(self, other: Distribution) -> float:
         """Jensen-Shannon divergence in nats, 0 to ln 2: (KL(p‖m) + KL(q‖m))/2 with m = (p+q)/2 (Lin 1991)."""
-        return kernels.js(self.logits, _logits(other), (self.ln_total, other.ln_total), self._n_threads)
+        return divergence.js(self.logits, _logits(other), (self.ln_total, other.ln_total), self._n_threads)
 
     def kl(self, other: Distribution) -> float:
         """KL(self ‖ other) = Σ p ln(p/q) in nats; inf where `other` lacks mass that self has."""
-        return kernels.kl(self.logits, _logits(other), (self.ln_total, other.ln_total))
+        return divergence.kl(self.logits, _logits(other), (self.ln_total, other.ln_total))
 
     def sample(self, rng: np.random.Generator, temperature: float = 1.0) -> int:
         """One id drawn from softmax(logits / temperature), by inversion of the cumulative sum."""
         if not callable(getattr(rng, "random", None)):
             raise UsageError(f"sample needs a numpy Generator, not {type(rng).__name__}", "numpy.random.default_rng(0)")
-        return kernels.sample(self.logits, self.highest, rng.random(), temperature)
+        return passes.sample(self.logits, self.highest, rng.random(), temperature)
 
     def whole(
         self, temperature: float = 1.0, epsilon: float = 0.0
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
-        """softmax(logits / temperature) as (ids (k,), weights (k,), mass left out): see `kernels.whole`."""
+        """softmax(logits / temperature) as (ids (k,), weights (k,), mass left out): see `passes.truncated`."""
         total = self.sums(temperature)[0]
-        return kernels.whole(self.logits, self._peak[0], total, epsilon, temperature, self._n_threads)
+        return passes.truncated(self.logits, self._peak[0], total, epsilon, temperature, self._n_threads)
 
     def to_mixture(self, n: int | None = None, mass: float = 1.0) -> Mixture:
         """The distribution as a mixture: the n heaviest tokens, or the fewest that hold `mass`, renormalised.
@@ -244,4 +244,4 @@ def js_two(distributions: Sequence[Distribution], first: Distribution, last: Dis
     two = (first, last)
     known = [[d.ln_total for d in some] for some in (distributions, two)]
     logits = [[d.logits for d in some] for some in (distributions, two)]
-    return kernels.js_two(logits[0], known[0], logits[1], known[1], first._n_threads)
+    return divergence.js_two(logits[0], known[0], logits[1], known[1], first._n_threads)
