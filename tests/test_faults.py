@@ -522,7 +522,7 @@ if __name__ == "__main__":
 def test_divergences_in_a_forked_child_do_not_wait_for_threads_that_are_gone() -> None:
     code = """
 import os, numpy as np, softllama as sl, softllama.llama.library
-ds = [sl.Distribution.owning(np.random.default_rng(i).normal(size=100_000).astype(np.float32), n_threads=2) for i in range(20)]
+ds = [sl.Distribution._owning(np.random.default_rng(i).normal(size=100_000).astype(np.float32), n_threads=2) for i in range(20)]
 a = [d.js(ds[0]) for d in ds]
 pid = os.fork()
 if pid == 0:

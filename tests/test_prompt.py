@@ -115,7 +115,7 @@ def spell(model: sl.Model, text: str, word: str) -> list[str]:
             out.append(model.spell(t))
         else:
             m = words.resolve(mix_text.parse(word), model.tokenizer, space=e.spaces[~t], lead=e.leads[~t]).mixture
-            out.append("*" + model.spell(m.heaviest))
+            out.append("*" + model.spell(m.argmax))
     return out
 
 
@@ -137,7 +137,7 @@ def test_the_prompt_with_a_word_is_tokenized_as_that_text(load: Load, tokenizer:
         space=e.spaces[~place],
         lead=e.leads[~place],
     ).mixture
-    fed = [m.heaviest if isinstance(m, sl.Mixture) else m for m in words.items_with(e, [dog])]
+    fed = [m.argmax if isinstance(m, sl.Mixture) else m for m in words.items_with(e, [dog])]
     assert fed == model.tokenize(prompt.filled(["dog"]), bos=True)
 
 

@@ -229,7 +229,7 @@ class Engine:
 
     def after(self, logits: NDArray[np.float32]) -> Distribution:
         """`distribution` of a row that `Context.decode` has just made, without another copy of it."""
-        return Distribution.owning(logits, self.spell, self.n_threads)
+        return Distribution._owning(logits, self.spell, self.n_threads)
 
     def after_each(self, logits: NDArray[np.float32]) -> list[Distribution]:
         """`after` of each row (n, n_vocab)."""

@@ -36,7 +36,7 @@ class Support:
 
     ids: NDArray[np.int32]
     p: F64
-    heaviest: int
+    argmax: int
     z: NDArray[np.float32]
 
     def draw(self, rng: np.random.Generator) -> int:
@@ -49,7 +49,7 @@ class Support:
             return self
         keep = np.sort(np.argsort(-self.z[self.ids], kind="stable")[:n])
         p = self.p[keep]
-        return Support(self.ids[keep], p / p.sum(), self.heaviest, self.z)
+        return Support(self.ids[keep], p / p.sum(), self.argmax, self.z)
 
     def mixture(self) -> Mixture:
         """The tokens, weighted by p."""
@@ -108,7 +108,7 @@ def support(
     if 0 < top_k < len(z):
         k = top_k
     elif top_p < 1:
-        total, k = distribution.sums(t)[0], passes.KNOWN
+        total, k = distribution._sums(t)[0], passes.KNOWN
     else:
         p = softmax(z, temperature)
         ids = np.flatnonzero((p >= min_p * p.max()) & (p.astype(np.float32) > 0)).astype(np.int32)
@@ -116,7 +116,7 @@ def support(
         return found if n is None else found.top(n)
     while True:
         k = min(k, len(z))
-        ids, p = passes.filtered(z, distribution.likeliest(k), k, t, total=total, top_p=top_p, min_p=min_p, at_most=n)
+        ids, p = passes.filtered(z, distribution._likeliest(k), k, t, total=total, top_p=top_p, min_p=min_p, at_most=n)
         if len(ids):
             return Support(ids, p, distribution.argmax, z)
         k *= 8
@@ -130,14 +130,14 @@ def entropy(distribution: Distribution, temperature: float = 1.0) -> float:
 def cold(distribution: Distribution, temperature: float, tau: float) -> bool:
     """Is `entropy` below tau? Mostly answered by the few likeliest tokens: H >= -ln p_max = ln Σ e^x >= ln Σ' e^x."""
     if temperature > 0:
-        few, t = distribution.top_probs(min(FEW, len(distribution))), max(temperature, COLDEST)
+        few, t = distribution._top_probs(min(FEW, len(distribution))), max(temperature, COLDEST)
         most = math.log(sum((p / few[0][1]) ** (1 / t) for _, p in few))  # e^x = (p / p_max)^(1/T)
         if most > tau + 1e-6 / t:  # these p are rounded to float32
             return False
     return entropy(distribution, temperature) < tau
 
 
-def whole(distribution: Distribution, temperature: float = 1.0, epsilon: float = 0.0) -> tuple[Mixture, float]:
+def truncated(distribution: Distribution, temperature: float = 1.0, epsilon: float = 0.0) -> tuple[Mixture, float]:
     """(the whole vector as a mixture, the mass left out of it).
 
     The least probable tokens are left out while their sum is at most epsilon (equal logits together or not at all), and
@@ -145,7 +145,7 @@ def whole(distribution: Distribution, temperature: float = 1.0, epsilon: float =
     """
     if temperature == 0:
         return Mixture.one_hot(distribution.argmax), 0.0
-    ids, weights, left_out = distribution.whole(max(temperature, COLDEST), epsilon)
+    ids, weights, left_out = distribution._truncated(max(temperature, COLDEST), epsilon)
     return Mixture.trusted(ids, weights), left_out
 
 

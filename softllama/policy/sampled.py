@@ -102,7 +102,7 @@ def selar(
         if hbar < tau:
             return hard(y, f"Hbar={hbar:.2f}")
         w = (1 + c * hbar) * q.p
-        w[q.ids == q.heaviest] -= c * hbar
+        w[q.ids == q.argmax] -= c * hbar
         return Decision(Mixture(q.ids, w, signed=True), y, "soft", f"Hbar={hbar:.2f}")
 
     return rule

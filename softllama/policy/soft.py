@@ -33,7 +33,7 @@ def full(
     """
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
-        mixture, left_out = filters.whole(distribution, temperature, epsilon)
+        mixture, left_out = filters.truncated(distribution, temperature, epsilon)
         return Decision(mixture, distribution.argmax, "soft", f"n={len(mixture)}, whole vector", left_out=left_out)
 
     return rule
@@ -151,7 +151,7 @@ def random_mix(
 
     def weigh(pi: Support, distribution: Distribution, rng: np.random.Generator) -> tuple[Mixture, int]:
         ids = rng.choice(len(distribution), size=len(pi), replace=False)
-        return Mixture(ids, pi.p), pi.heaviest
+        return Mixture(ids, pi.p), pi.argmax
 
     return _top_n(weigh, n, temperature, top_k, top_p, min_p, tau, k)
 
@@ -175,7 +175,7 @@ def top_mean(
     """
 
     def weigh(pi: Support, distribution: Distribution, rng: np.random.Generator) -> tuple[Mixture, int]:
-        return filters.normalised(pi.ids, np.ones(len(pi))), pi.heaviest
+        return filters.normalised(pi.ids, np.ones(len(pi))), pi.argmax
 
     return _top_n(weigh, n, temperature, top_k, top_p, min_p, tau, k)
 
@@ -198,7 +198,7 @@ def soft_noise(
     """
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
-        mixture, left_out = filters.whole(distribution, temperature, epsilon)
+        mixture, left_out = filters.truncated(distribution, temperature, epsilon)
         why = f"n={len(mixture)}, noise {sigma:g}"
         return Decision(mixture, distribution.argmax, "soft", why, left_out=left_out, noise=sigma)
 
@@ -249,4 +249,4 @@ def _top_n(
 
 
 def _as_they_are(pi: Support, distribution: Distribution, rng: np.random.Generator) -> tuple[Mixture, int]:
-    return pi.mixture(), pi.heaviest
+    return pi.mixture(), pi.argmax

@@ -128,7 +128,7 @@ def _signal(distribution: Distribution, epsilon: float, share: float, token: int
     """share p + (1 - share) [token], and the mass of p that epsilon left out; p alone without a token."""
     if token is not None and share == 0:
         return Mixture.one_hot(token), 0.0
-    p, left_out = filters.whole(distribution, 1.0, epsilon)
+    p, left_out = filters.truncated(distribution, 1.0, epsilon)
     if token is None or share == 1:
         return p, left_out
     return blend([p, Mixture.one_hot(token)], [share, 1 - share]), share * left_out

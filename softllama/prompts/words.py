@@ -86,7 +86,7 @@ def _distinct(parts: list[Component]) -> Iterator[Component]:
     for c in parts:
         name = c.label
         while name in seen:
-            name = f"{name}#{c.mixture.heaviest}"
+            name = f"{name}#{c.mixture.argmax}"
         seen.add(name)
         yield Component(name, c.weight, c.mixture)
 

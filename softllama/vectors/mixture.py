@@ -23,10 +23,13 @@ TOLERANCE = 1e-5  # of the sum of a probability vector's weights: what float32 l
 class Mixture:
     """A sparse vector over the vocabulary: Mixture(ids, weights).
 
-    ids: (k,) int32, kept in increasing order; an id given twice has its weights added. weights: (k,) float32,
-    non-negative and summing to 1 within 1e-5, unless `signed`, when they are any finite numbers.
+    Attributes:
+        ids: (k,) int32, in increasing order. Weights of an id that is passed twice are added.
+        weights: (k,) float32, non-negative and summing to 1 within 1e-5; any finite numbers if `signed`.
+        signed: the weights may be negative, and need not sum to 1.
 
-    Raises MixtureError for anything else. Whether the ids exist is the model's to say.
+    Raises:
+        MixtureError: ids or weights are something else. Whether the ids exist, the model checks.
     """
 
     ids: NDArray[np.int32]
@@ -35,32 +38,34 @@ class Mixture:
 
     def __init__(self, ids: ArrayLike, weights: ArrayLike, *, signed: bool = False) -> None:
         try:
-            given: Any = np.atleast_1d(np.asarray(ids))
+            i: Any = np.atleast_1d(np.asarray(ids))
             w: NDArray[np.float64] = np.atleast_1d(np.asarray(weights, dtype=np.float64))
         except (TypeError, ValueError) as e:
             raise MixtureError(f"ids and weights must be two lists of numbers: {e}") from None
-        if given.ndim != 1 or given.shape != w.shape or not len(w):
-            raise MixtureError(f"a mixture needs as many ids as weights, at least one; got {given.shape} and {w.shape}")
-        if given.dtype.kind not in "iu":
-            raise MixtureError(f"token ids must be integers, not {given.dtype}")
-        if given.min() < 0 or given.max() >= 2**31:
-            raise MixtureError(f"token id {given.min() if given.min() < 0 else given.max()} is out of range")
+        if i.ndim != 1 or i.shape != w.shape or not len(w):
+            raise MixtureError(f"a mixture needs as many ids as weights, at least one; got {i.shape} and {w.shape}")
+        if i.dtype.kind not in "iu":
+            raise MixtureError(f"token ids must be integers, not {i.dtype}")
+        if i.min() < 0 or i.max() >= 2**31:
+            raise MixtureError(f"token id {i.min() if i.min() < 0 else i.max()} is out of range")
         check_weights(w, signed)
-        order = np.argsort(given, kind="stable")
-        given, w = given[order], w[order]
-        new = np.concatenate(([True], given[1:] != given[:-1]))
+        order = np.argsort(i, kind="stable")
+        i, w = i[order], w[order]
+        new = np.concatenate(([True], i[1:] != i[:-1]))
         if not new.all():
             w = np.add.reduceat(w, np.flatnonzero(new))
-            given = given[new]
-        object.__setattr__(self, "ids", _frozen(given.astype(np.int32)))
+            i = i[new]
+        object.__setattr__(self, "ids", _frozen(i.astype(np.int32)))
         object.__setattr__(self, "weights", _frozen(w.astype(np.float32)))
         object.__setattr__(self, "signed", signed)
 
     @classmethod
     def trusted(cls, ids: NDArray[Any], weights: NDArray[Any]) -> Mixture:
-        """Without checks, for ids (k,) in increasing order without repetition and weights (k,) known to sum to 1.
+        """A mixture without checks, for a policy's inner loop.
 
-        The caller gives the arrays away.
+        Args:
+            ids: (k,) in increasing order, each once. The mixture keeps the array and makes it read-only.
+            weights: (k,), non-negative, known to sum to 1. The mixture keeps the array and makes it read-only.
         """
         m = cls.__new__(cls)
         ids, weights = ids.astype(np.int32, copy=False), weights.astype(np.float32, copy=False)
@@ -70,7 +75,11 @@ class Mixture:
 
     @classmethod
     def one_hot(cls, token_id: int) -> Mixture:
-        """The mixture that is one token: feeding it equals feeding the token."""
+        """The mixture that is one token: feeding it equals feeding the token.
+
+        Raises:
+            MixtureError: the id is not a whole number from 0 to 2^31 - 1.
+        """
         try:
             return _one_hot(token_id)
         except TypeError:  # no key of a dictionary
@@ -78,9 +87,17 @@ class Mixture:
 
     @classmethod
     def from_distribution(cls, probs: ArrayLike, *, n: int | None = None, mass: float = 1.0) -> Mixture:
-        """The n heaviest entries of a probability vector (n_vocab,), or the fewest that hold `mass`, renormalised.
+        """The largest entries of a probability vector, renormalised.
 
         Equal entries are taken in the order of their ids. Entries of 0 are left out.
+
+        Args:
+            probs: (n_vocab,), non-negative, with a positive sum.
+            n: how many entries, at most; None for all.
+            mass: the fewest that hold this share of the sum, 0 < mass <= 1.
+
+        Raises:
+            MixtureError: an argument is not allowed.
         """
         p = _dense(probs)
         arguments.integer_or_none("n", n)
@@ -99,7 +116,11 @@ class Mixture:
 
     @classmethod
     def from_dense(cls, vector: ArrayLike, *, signed: bool = False) -> Mixture:
-        """Every non-zero entry of a vector over the vocabulary (n_vocab,), as it is."""
+        """Every non-zero entry of a vector over the vocabulary (n_vocab,), as it is.
+
+        Raises:
+            MixtureError: the vector is 0 everywhere, or its entries are not allowed as weights.
+        """
         v = _dense(vector)
         ids = np.flatnonzero(v)
         if not len(ids):
@@ -107,12 +128,12 @@ class Mixture:
         return cls(ids, v[ids], signed=signed)
 
     def top(self, n: int | None = None) -> list[tuple[int, float]]:
-        """(id, weight) of the n heaviest entries, heaviest first."""
+        """(id, weight) of the n largest weights, or of all, largest first."""
         order = np.argsort(-self.weights, kind="stable")[: arguments.integer_or_none("n", n, 0)]
         return [(int(self.ids[i]), float(self.weights[i])) for i in order]
 
     @property
-    def heaviest(self) -> int:
+    def argmax(self) -> int:
         """The id of the largest weight; the lowest among equals."""
         return int(self.ids[self.weights.argmax()])
 
@@ -138,7 +159,16 @@ def _one_hot(token_id: int) -> Mixture:
 
 
 def blend(mixtures: Iterable[Mixture], weights: ArrayLike, *, signed: bool = False) -> Mixture:
-    """The mixture of mixtures: Σ weights[j] · mixtures[j]. Equals mixing their embeddings, as mixing is linear."""
+    """The mixture of mixtures, Σ weights[j] · mixtures[j]. It equals mixing their embeddings, as mixing is linear.
+
+    Args:
+        mixtures: k of them.
+        weights: (k,), as in `Mixture`.
+        signed: the weights may be negative, and need not sum to 1.
+
+    Raises:
+        MixtureError: an argument is not allowed.
+    """
     try:
         parts, w = list(mixtures), np.asarray(weights, dtype=np.float64)
     except (TypeError, ValueError) as e:
@@ -152,7 +182,12 @@ def blend(mixtures: Iterable[Mixture], weights: ArrayLike, *, signed: bool = Fal
 
 
 def check_weights(weights: NDArray[np.float64], signed: bool = False) -> None:
-    """Raise MixtureError unless the weights (k,) are finite and, if not signed, non-negative with sum 1."""
+    """Check weights (k,).
+
+    Raises:
+        MixtureError: a weight is not finite; or, if signed, larger than 1e6 in size; or, if not signed, negative, or the
+            weights do not sum to 1.
+    """
     for w in weights[~np.isfinite(weights)][:1]:
         raise MixtureError(f"a weight is {w}", "weights are plain numbers, such as 0.5")
     if signed:
