@@ -151,7 +151,7 @@ def test_a_policy_is_read_and_can_be_written_again_or_is_refused(text: str) -> N
 @given(st.data())
 def test_a_policy_with_any_settings_is_read_back_from_its_written_form(d: st.DataObject) -> None:
     name = d.draw(st.sampled_from(written.names()))
-    m = written.METHODS[name]
+    m = written.REGISTRY[name]
     values = {}
     for s in d.draw(st.lists(st.sampled_from(sorted(m.settings)), unique=True)) if m.settings else ():
         kind, r = m.settings[s].kind, m.settings[s].range
@@ -163,7 +163,7 @@ def test_a_policy_with_any_settings_is_read_back_from_its_written_form(d: st.Dat
     made = reads(lambda: m.factory(**values), UsageError)
     if made is not None:
         again = written.parse(repr(made))
-        assert again.given == made.given
+        assert again.arguments == made.arguments
         assert again.parameters == made.parameters
         assert repr(again) == repr(made)
 

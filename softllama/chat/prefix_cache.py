@@ -58,7 +58,7 @@ class Memory:
         self.seen = {}
         if g.done:
             return
-        model, hidden = self._model, g.policy.name == "hidden"
+        model, hidden = self._model, g.policy.needs_hidden
         context = self._open(hidden)
         before = context.evaluated
         d = self._after(g, self._feed(context, g.prompt, stable))

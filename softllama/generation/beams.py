@@ -129,7 +129,7 @@ def beam(
             raise UsageError(f"beam search has no {name}", "it looks for the likeliest text; leave the option out")
     arguments.integer_or_none("n_ctx", n_ctx)
     settings = {"beams": beams, "length_penalty": length_penalty}
-    rule = Policy(_follow, "beam", parameters=settings, given=settings)
+    rule = Policy(_follow, "beam", parameters=settings, arguments=settings)
     first = prepare.prepare(model, prompt, prepare.options_of({**options, "policy": rule, "seed": 0}))
     cost, began = Cost(), time.perf_counter()
     ended = [_Beam(first, 0)] if first.done else _search(model, first, beams, length_penalty, n_ctx, cost)

@@ -50,7 +50,7 @@ def run(
         return
     at_once = max(1, min(at_once, len(waiting)))
     cells = positions(model, waiting, n_ctx)
-    hidden = any(g.policy.name == "hidden" for g in waiting)
+    hidden = any(g.policy.needs_hidden for g in waiting)
     alike = [len(a.prompt) if a.prompt == b.prompt else 0 for a, b in pairwise(waiting)]
     longest = max(alike, default=0)  # of the prompts that are copied; cells that all sequences share are needed once
     room = at_once * (cells - (longest if all(alike) else 0)) + longest

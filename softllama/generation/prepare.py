@@ -128,14 +128,16 @@ def assemble(
     if options.where is not None:
         if options.where not in ("thinking", "everywhere"):
             raise UsageError(f"where = {options.where!r} is not allowed", "use thinking or everywhere")
-        chosen = replace(chosen, given={**chosen.given, "where": options.where}, where=options.where)  # type: ignore[arg-type]
+        chosen = replace(chosen, arguments={**chosen.arguments, "where": options.where}, where=options.where)  # type: ignore[arg-type]
         everywhere = options.where == "everywhere"
     else:
-        everywhere = raw and chosen.given.get("where") != "thinking"
+        everywhere = raw and chosen.arguments.get("where") != "thinking"
     if options.answer is not None:
         chosen = replace(chosen, answer=_policy(options.answer))
-    if chosen.name == "hidden" and model.no_hidden:
-        raise UsageError(f"the policy hidden does not work with {model.arch}: {model.no_hidden}", "use another policy")
+    if chosen.needs_hidden and model.no_hidden:
+        raise UsageError(
+            f"the policy {chosen.name} does not work with {model.arch}: {model.no_hidden}", "use another policy"
+        )
     if not isinstance(options.stop, Sequence):
         raise UsageError(f"a stop string must be some text, not {options.stop!r}")
     stop = (options.stop,) if isinstance(options.stop, str) else tuple(options.stop)
