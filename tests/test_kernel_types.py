@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 import softllama as sl
 from softllama._shim import lib
 from softllama.errors import MixtureError, ModelError, SoftLlamaError
-from softllama.llama import library  # which tells the kernels of llama.cpp's OpenMP
+from softllama.llama import library
 from softllama.vectors import divergence, kernels, native, passes
 from softllama.vectors.kernels import Rows
 from tests import tiny
 
 WITH_KERNEL = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0")
 WITHOUT = ("Q4_1", "Q3_K", "IQ4_XS", "TQ1_0")
+library.init()  # tells the kernels of llama.cpp's OpenMP
 RUNS = [name for name, i in native.ISAS.items() if lib.softmix_has(i)]
 N_ROWS = 2500
 

@@ -23,7 +23,7 @@ from softllama.engine.first_load import Trial
 from softllama.engine.table import LowRank, Table
 from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
 from softllama.llama.context import Context
-from softllama.llama.library import physical_cores
+from softllama.llama.devices import physical_cores
 from softllama.llama.rpc import add_workers
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer

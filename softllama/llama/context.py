@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from softllama.base import arguments, signals
 from softllama.errors import ContextError, UsageError
-from softllama.llama import library, memory
-from softllama.llama.library import Held, api, lib
+from softllama.llama import devices, library, memory
+from softllama.llama.library import Handle, api, lib
 from softllama.llama.overlay import FUNCTIONS, Overlay
 from softllama.llama.weights import FORKED, HOW_TO_FORK, Weights
 
@@ -49,14 +49,14 @@ def _in_order(seqs: Sequence[int] | NDArray[np.integer[Any]]) -> bool:
 def _taken(weights: Weights, params: Any, n_ctx: int) -> tuple[int, int] | None:
     """Bytes that llama.cpp says it sets aside for a context of n_ctx positions, and those by which the process grows, as
     some architectures' graphs take more; None if it cannot."""
-    with weights.lock, signals.deferred(), library.heard() as said:
+    with weights.lock, signals.deferred(), library.capture_log() as log_lines:
         weights.check()
         asked, params.n_ctx, before = params.n_ctx, n_ctx, memory.address_space()
-        pointer = api.llama_init_from_model(weights.loaded.held.pointer, params)
+        pointer = api.llama_init_from_model(weights.model.handle.pointer, params)
         grown, params.n_ctx = memory.address_space() - before, asked
         if pointer:
             api.llama_free(pointer)
-    return (library.buffers(said), grown) if pointer else None
+    return (library.buffer_bytes(log_lines), grown) if pointer else None
 
 
 class Context:
@@ -106,8 +106,8 @@ class Context:
             )
         self.weights = weights
         self.lock = threading.RLock()
-        self._own: Held | None = None
-        self.n_threads = n_threads or library.physical_cores()
+        self._own: Handle | None = None
+        self.n_threads = n_threads or devices.physical_cores()
         self.n_batch = max(n_batch, n_seq)
         # llama.cpp keeps an output for every position when it is to give hidden states
         self._all_outputs = all_outputs
@@ -156,9 +156,9 @@ class Context:
         library.clear_log()
         with weights.lock, signals.deferred():  # llama.cpp's log calls Python
             weights.check()
-            pointer = api.llama_init_from_model(weights.loaded.held.pointer, params)
+            pointer = api.llama_init_from_model(weights.model.handle.pointer, params)
             if pointer:
-                self._own = Held(pointer, api.llama_free, self.lock, weights.loaded, weights.contexts)
+                self._own = Handle(pointer, api.llama_free, self.lock, weights.model, weights.contexts)
                 self._finalizer = weakref.finalize(self, self._own.free)
         if not pointer:
             message = f"llama.cpp cannot make a context of {n_ctx:,} positions: {library.last_error()}"

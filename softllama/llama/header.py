@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from softllama.errors import ModelError
 from softllama.llama import library
-from softllama.llama.library import _declare
+from softllama.llama.library import declare
 
 
 class _InitParams(ctypes.Structure):
@@ -28,26 +28,26 @@ class _InitParams(ctypes.Structure):
 
 
 _P, _I64, _STR = ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p
-_init = _declare("gguf_init_from_file", _P, _STR, _InitParams)
-_free = _declare("gguf_free", None, _P)
-_data_offset = _declare("gguf_get_data_offset", ctypes.c_size_t, _P)
-_n_kv = _declare("gguf_get_n_kv", _I64, _P)
-_key = _declare("gguf_get_key", _STR, _P, _I64)
-_kv_type = _declare("gguf_get_kv_type", ctypes.c_int, _P, _I64)
-_arr_n = _declare("gguf_get_arr_n", ctypes.c_size_t, _P, _I64)
-_find_key = _declare("gguf_find_key", _I64, _P, _STR)
-_arr_type = _declare("gguf_get_arr_type", ctypes.c_int, _P, _I64)
-_arr_data = _declare("gguf_get_arr_data", _P, _P, _I64)
-_arr_str = _declare("gguf_get_arr_str", _STR, _P, _I64, ctypes.c_size_t)
-_val_data = _declare("gguf_get_val_data", _P, _P, _I64)
-_val_str = _declare("gguf_get_val_str", _STR, _P, _I64)
-_n_tensors = _declare("gguf_get_n_tensors", _I64, _P)
-_find_tensor = _declare("gguf_find_tensor", _I64, _P, _STR)
-_tensor_name = _declare("gguf_get_tensor_name", _STR, _P, _I64)
-_tensor_offset = _declare("gguf_get_tensor_offset", ctypes.c_size_t, _P, _I64)
-_tensor_type = _declare("gguf_get_tensor_type", ctypes.c_int, _P, _I64)
-_tensor_size = _declare("gguf_get_tensor_size", ctypes.c_size_t, _P, _I64)
-_tensor_ne = _declare("gguf_get_tensor_ne", ctypes.POINTER(ctypes.c_int64), _P, _I64)
+_init = declare("gguf_init_from_file", _P, _STR, _InitParams)
+_free = declare("gguf_free", None, _P)
+_data_offset = declare("gguf_get_data_offset", ctypes.c_size_t, _P)
+_n_kv = declare("gguf_get_n_kv", _I64, _P)
+_key = declare("gguf_get_key", _STR, _P, _I64)
+_kv_type = declare("gguf_get_kv_type", ctypes.c_int, _P, _I64)
+_arr_n = declare("gguf_get_arr_n", ctypes.c_size_t, _P, _I64)
+_find_key = declare("gguf_find_key", _I64, _P, _STR)
+_arr_type = declare("gguf_get_arr_type", ctypes.c_int, _P, _I64)
+_arr_data = declare("gguf_get_arr_data", _P, _P, _I64)
+_arr_str = declare("gguf_get_arr_str", _STR, _P, _I64, ctypes.c_size_t)
+_val_data = declare("gguf_get_val_data", _P, _P, _I64)
+_val_str = declare("gguf_get_val_str", _STR, _P, _I64)
+_n_tensors = declare("gguf_get_n_tensors", _I64, _P)
+_find_tensor = declare("gguf_find_tensor", _I64, _P, _STR)
+_tensor_name = declare("gguf_get_tensor_name", _STR, _P, _I64)
+_tensor_offset = declare("gguf_get_tensor_offset", ctypes.c_size_t, _P, _I64)
+_tensor_type = declare("gguf_get_tensor_type", ctypes.c_int, _P, _I64)
+_tensor_size = declare("gguf_get_tensor_size", ctypes.c_size_t, _P, _I64)
+_tensor_ne = declare("gguf_get_tensor_ne", ctypes.POINTER(ctypes.c_int64), _P, _I64)
 
 _SCALARS: dict[int, Any] = {  # enum gguf_type
     0: ctypes.c_uint8, 1: ctypes.c_int8, 2: ctypes.c_uint16, 3: ctypes.c_int16, 4: ctypes.c_uint32, 5: ctypes.c_int32,
