@@ -1,4 +1,4 @@
-"""Controls: policies that differ from a soft one in a single respect, so that its effect can be told from theirs.
+"""Controls: policies that differ from a soft one in a single respect, so that its effect can be separated from theirs.
 
 Random tokens and plain means in place of Soft Thinking's weights, and the last hidden state in place of any mixture. Knows
 distributions. Does not know hidden states: the loop computes what `Decision.hidden` asks for.

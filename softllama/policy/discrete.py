@@ -77,8 +77,7 @@ def cold_stop(
     vocabulary after temperature and before the filters (arXiv 2505.15778). At temperature 0, H is 0: thinking then
     ends after k steps. tau = 0 never ends it. Defaults are those of `soft_thinking`.
 
-    The answer is sampled with T 0.6, top-k 30, top-p 0.95, unless `answer` is given. Raises UsageError for a setting
-    that is out of range.
+    The answer is sampled with T 0.6, top-k 30, top-p 0.95, unless `answer` is given.
 
     Args:
         temperature: of the softmax; 0 is greedy.

@@ -147,8 +147,8 @@ def multiplex(
     y_1 .. y_k ~ the filtered p, independently, so that a token may come more than once; w_v = (times v was drawn)/k,
     or proportional to that times p_v if `weighted`. The readout is y_1. k = 1 is sampling, with the same random number.
 
-    arXiv 2601.08808: k 3. The uniform mean is the default here; the authors' training script weighs by p unless told
-    otherwise. T 1 and no filters are that script's settings, also for the answer, unless `answer` is given.
+    arXiv 2601.08808: k 3. The uniform mean is the default here; the authors' training script weighs by p by
+    default. T 1 and no filters are that script's settings, also for the answer, unless `answer` is given.
 
     Args:
         k: how many samples.

@@ -102,7 +102,7 @@ def _items(body: str, text: str) -> list[str]:
 
 
 def _value(setting: Setting, text: str, depth: int) -> Any:
-    """The value of one setting; its range is checked where the policy is made."""
+    """The value of one setting; its range is checked when the policy is built."""
     if setting.kind is Policy:
         return _parse(text, depth + 1)
     if get_origin(setting.kind) is not None:

@@ -50,8 +50,8 @@ class Distribution:
     spell: Callable[[int], str] | None = field(default=None, compare=False)
     _peak: tuple[float, int] = field(init=False)  # the largest logit and its id
     _sum_cache: dict[float, tuple[float, float]] = field(init=False)  # temperature -> Σ e^x, Σ x e^x, x = (z - max)/T
-    _top: NDArray[np.int32] | None = field(init=False)  # the largest top that was asked for
-    _known: tuple[Any, Any] | None = field(init=False)  # likeliest ids and their p, where a model made the logits
+    _top: NDArray[np.int32] | None = field(init=False)  # the result of `_top_ids` for the largest k so far
+    _known: tuple[Any, Any] | None = field(init=False)  # `passes.summary`'s ids and p, for logits from a model
     _n_threads: int = field(init=False)  # that passes over the logits may use
 
     def __init__(self, logits: ArrayLike, spell: Callable[[int], str] | None = None) -> None:

@@ -92,11 +92,11 @@ def parse(text: str, *, signed: bool = False, normalize: bool = False) -> MixSpe
         part, weight = _item(item, text)
         parts.append(part)
         weights.append(weight)
-    given = [w for w in weights if w is not None]
-    if given and len(given) < len(weights):
+    typed = [w for w in weights if w is not None]
+    if typed and len(typed) < len(weights):
         with_, without = (str(parts[next(i for i, w in enumerate(weights) if (w is None) == k)]) for k in (False, True))
         raise MixtureError(f"{with_!r} has a weight and {without!r} has none", "give every word a weight, or none")
-    values = given or [1 / len(parts)] * len(parts)
+    values = typed or [1 / len(parts)] * len(parts)
     if normalize:
         total = sum(values)  # not fsum, which raises where this is infinite
         if not (math.isfinite(total) and total > 0):
