@@ -16,7 +16,7 @@ from softllama import policy
 from softllama.base import arguments
 from softllama.chat import messages, storage
 from softllama.chat import settings as chat_settings
-from softllama.chat.messages import ASSISTANT, COUNTS, USER, Message, Mix, Rendered
+from softllama.chat.messages import COUNTS, Message, Mix, Rendered
 from softllama.chat.prefix_cache import PrefixCache
 from softllama.engine.engine import Engine, checked
 from softllama.errors import ContextError, UsageError
@@ -25,6 +25,7 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.state import Generation
 from softllama.policy import Policy
 from softllama.prompts import build, thinking
+from softllama.prompts.build import ASSISTANT, USER
 from softllama.trace.record import Trace
 from softllama.trace.step import Step
 from softllama.vectors.distribution import Distribution
@@ -108,7 +109,8 @@ class Conversation:
     @property
     def policy(self) -> Policy:
         """The policy of the next answer."""
-        return self.settings.policy or policy.parse(self.default_policy()[0])
+        chosen = self.settings.policy
+        return chosen if isinstance(chosen, Policy) else policy.parse(self.default_policy()[0])
 
     def default_policy(self) -> tuple[str, str]:
         """The policy where none was chosen, in its written form, and why: what the model's file asks for, soft thinking

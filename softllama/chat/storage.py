@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from softllama.base import arguments
 from softllama.base.files import check_place, from_json, replacing
 from softllama.chat import settings as chat_settings
-from softllama.chat.messages import ASSISTANT, COUNTS, USER, Message, Mix
+from softllama.chat.messages import COUNTS, Message, Mix
 from softllama.errors import PromptError, SoftLlamaError
+from softllama.prompts.build import ASSISTANT, USER
 from softllama.trace import reader
 
 if TYPE_CHECKING:

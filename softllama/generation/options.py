@@ -71,8 +71,8 @@ class GenerationOptions:
         UsageError: a value is not allowed.
     """
 
-    policy: Policy | None = None
-    answer: Policy | None = None
+    policy: PolicyArgument | None = None  # a Policy, once it is here
+    answer: PolicyArgument | None = None
     where: Where | None = None
     max_tokens: int | None = 256
     seed: int | None = None

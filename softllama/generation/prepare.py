@@ -19,6 +19,7 @@ from softllama.errors import ModelError, PromptError, UsageError
 from softllama.generation.options import GenerationOptions
 from softllama.generation.state import Generation
 from softllama.llama.template import ChatTemplate
+from softllama.policy import Policy
 from softllama.prompts import build, slots, thinking, words
 from softllama.prompts.build import Item, SlottedMessage
 from softllama.prompts.slots import PromptTemplate
@@ -79,14 +80,14 @@ def assemble(
 ) -> Generation:
     """A generation for a prompt that has become ids and mixtures. inside: does it end inside a thinking block?"""
     raw = not chat and not inside
-    chosen = options.policy or policies.parse(default_policy(model, inside)[0])
+    chosen = _policy(options.policy) or policies.parse(default_policy(model, inside)[0])
     if options.where is not None:
         chosen = replace(chosen, arguments={**chosen.arguments, "where": options.where}, where=options.where)
         everywhere = options.where == "everywhere"
     else:
         everywhere = raw and chosen.arguments.get("where") != "thinking"
     if options.answer is not None:
-        chosen = replace(chosen, answer=options.answer)
+        chosen = replace(chosen, answer=_policy(options.answer))
     if chosen.needs_hidden and model.no_hidden_reason:
         raise UsageError(
             f"the policy {chosen.name} does not work with {model.arch}: {model.no_hidden_reason}", "use another policy"
@@ -95,6 +96,12 @@ def assemble(
     return Generation(
         model, chosen, items, options, seed, tags if inside or not raw else None, inside, everywhere, label
     )
+
+
+def _policy(value: object) -> Policy | None:
+    """The policy of checked options."""
+    assert isinstance(value, Policy | None)
+    return value
 
 
 def default_policy(model: Engine, inside: bool) -> tuple[str, str]:

@@ -96,7 +96,7 @@ class Batch:
         self.native.n_tokens = n
         if rows is not None:
             self._copy(rows, n)
-        else:
+        elif tokens is not None:
             self._tokens[:n] = tokens
         kind = self._rows_kind if rows is not None else "ids"
         if kind != self._kind:

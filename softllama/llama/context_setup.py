@@ -27,7 +27,7 @@ class Wanted(Protocol):
     """The settings of a context, as Context holds them."""
 
     weights: Weights
-    lock: threading.RLock  # type: ignore[valid-type]
+    lock: threading.RLock
     n_seq: int
     n_threads: int
     n_batch: int

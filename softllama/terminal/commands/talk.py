@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from softllama import policy
 from softllama.chat.conversation import made_of
-from softllama.chat.messages import ASSISTANT
 from softllama.errors import UsageError
+from softllama.prompts.build import ASSISTANT
 from softllama.terminal.commands.table import COMMANDS, command, find, whole
 
 if TYPE_CHECKING:
