@@ -197,7 +197,7 @@ def as_policy(
     if where not in ("thinking", "everywhere"):
         raise UsageError(f"where = {where!r} is not allowed: it must be thinking or everywhere")
     return Policy(
-        _checked(rule),
+        _checked(rule, needs_hidden),
         name or getattr(rule, "__name__", type(rule).__name__),
         where=where,
         answer=None if answer is None else as_policy(answer),
@@ -205,7 +205,7 @@ def as_policy(
     )
 
 
-def _checked(rule: Rule) -> Rule:
+def _checked(rule: Rule, needs_hidden: bool) -> Rule:
     """A user's rule, whose decisions are checked before they are fed."""
 
     def checked(distribution: Distribution, moment: Moment) -> Decision:
@@ -223,6 +223,8 @@ def _checked(rule: Rule) -> Rule:
             raise UsageError(f"the mixture of a decision is {type(d.mixture).__name__}, not a Mixture")
         if not np.isfinite(d.mixture.weights).all():
             raise UsageError(f"the mixture of a decision at step {moment.step} has weights that are no numbers")
+        if d.hidden and not needs_hidden:
+            raise UsageError("a decision feeds a hidden state, which was not kept", "as_policy(..., needs_hidden=True)")
         for name in ("why", "stop"):
             if not isinstance(getattr(d, name), str):
                 raise UsageError(f"the {name} of a decision must be text, not {getattr(d, name)!r}")

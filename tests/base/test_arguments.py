@@ -31,6 +31,14 @@ def test_a_whole_number_is_what_python_can_count_with() -> None:
             arguments.integer("n", bad, 3, 3)
 
 
+def test_a_seed_fits_into_63_bits() -> None:
+    assert arguments.seed(np.int64(7)) == 7
+    assert arguments.seed(2**63 - 1) == 2**63 - 1
+    for bad in ("7", 7.0, True, None, -1, 2**63):
+        with pytest.raises(sl.UsageError, match=r"a seed is a whole number from 0 to 2\^63 - 1, not"):
+            arguments.seed(bad)
+
+
 def test_a_number_is_finite_and_no_text() -> None:
     assert arguments.number("x", np.float32(0.5), 0, 1) == 0.5
     assert arguments.number("x", 1) == 1.0
