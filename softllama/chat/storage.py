@@ -9,13 +9,12 @@ import contextlib
 import fcntl
 import json
 import os
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from softllama.base import arguments
+from softllama.base import arguments, folders
 from softllama.base.files import check_place, from_json, replacing
 from softllama.chat import settings as chat_settings
 from softllama.chat.messages import COUNTS, Message, Mix
@@ -34,11 +33,7 @@ _BAD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowErr
 
 def folder() -> Path:
     """SOFTLLAMA_STATE, or the place that the system has for what a program remembers."""
-    if given := os.environ.get("SOFTLLAMA_STATE"):
-        return Path(given).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Application Support/softllama"
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "softllama"
+    return folders.state()
 
 
 # ---- conversations as data ---------------------------------------------------------------------------------------------

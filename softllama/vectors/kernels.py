@@ -159,13 +159,3 @@ def _add_up(rows: Rows, ids: NDArray[Any] | None, weights: F32, out: F32, scale:
     work, team, k = native.pointer("double[]", sums), native.team(n_threads, True), len(weights)
     rc = lib.softmix_mix_many(*rows.table, i, w, k, scale, work, to, len(out), rows.type, team, native.isa())
     return int(rc)
-
-
-def skip_strings(buffer: Any, n: int, pos: int) -> int | None:
-    """Where n strings of a GGUF (length, bytes) end that begin at byte `pos`; None if they leave the buffer."""
-    view = ffi.from_buffer(buffer)
-    out = ffi.new("int64_t *", pos)
-    rc = lib.softmix_skip_strings(view, len(view), n, out)
-    if rc > 0:
-        raise SoftLlamaError(f"skip_strings: argument {rc} is out of range")
-    return None if rc else int(out[0])

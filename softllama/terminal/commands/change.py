@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from softllama import policy
 from softllama.base import arguments
+from softllama.base.text import unknown
 from softllama.chat import settings as chat_settings
 from softllama.chat import storage
 from softllama.chat.messages import Mix
@@ -87,7 +88,7 @@ def change(repl: Repl, name: str, value: str) -> None:
     c = repl.conversation
     names = [*chat_settings.to_dict(c.settings), "seed"]
     if name not in names:
-        raise policy.registry.unknown(f"there is no setting {name!r}", name, names)
+        raise unknown(f"there is no setting {name!r}", name, names)
     if not value:
         raise UsageError(f"/set {name} needs a value", f"/set {name} none" if name != "seed" else "/set seed 7")
     if name == "seed":
