@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from softllama.base import arguments
 from softllama.cli import note
 from softllama.cli.options import load_model, model_options
 from softllama.errors import UsageError
@@ -176,8 +177,7 @@ def everything(limit: int | None, quiet: bool, seed: int, out: str | None, as_js
 def _check(out: str | None, as_json: bool, as_csv: bool, seed: int) -> None:
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other")
-    if not 0 <= seed < 2**63:
-        raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed}")
+    arguments.seed(seed)
     if out is not None:
         from softllama.report.report import check_folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from softllama import policy
+from softllama.base import arguments
 from softllama.base.text import unknown
 from softllama.chat import settings as chat_settings
 from softllama.chat import storage
@@ -91,10 +92,7 @@ def change(repl: Repl, name: str, value: str) -> None:
     if not value:
         raise UsageError(f"/set {name} needs a value", f"/set {name} none" if name != "seed" else "/set seed 7")
     if name == "seed":
-        seed = whole(name, value)
-        if not 0 <= seed < 2**63:
-            raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed}")
-        c.reseed(seed)
+        c.reseed(arguments.seed(whole(name, value)))
     elif value in NOTHING:
         c.set(**{name: () if name == "stop" else "auto" if name == "think" else None})
     elif name == "stop":
