@@ -26,7 +26,7 @@ from softllama.chat.conversation import Conversation
 from softllama.chat.messages import Mix
 from softllama.hub import bundled
 from softllama.terminal import commands
-from softllama.terminal.screen import Lines
+from softllama.terminal.wrap import WordWrap
 from softllama.trace import reader
 
 from .conftest import Cli
@@ -175,7 +175,7 @@ def test_settings_are_shown_and_changed(chat: Callable[..., Any], load: Callable
 def test_thinking_can_be_shown_folded_and_seen_as_mixtures(chat: Callable[..., Any]) -> None:
     code, out, err = chat("the dog", "/think hide", "/regen", "/think mixtures", "/regen", "/think show", "/think on")
     assert code == 0
-    steps = re.findall(r"^ *\d+\.\d\d  .+ (?:\.\d{3}|1\.00)$", err, re.M)
+    steps = re.findall(r"^ *\d+ soft   H +\d+\.\d\d  .+ \d\.\d{3}$", err, re.M)
     assert len(steps) == 4
     assert "(thinking budget)" in err
     assert err.rstrip().endswith("thinking: on, a budget of 4, view: show")
@@ -353,7 +353,7 @@ def test_lines_are_broken_between_words(monkeypatch: pytest.MonkeyPatch) -> None
             return True
 
     def shown(pieces: list[str], width: int = 11) -> str:
-        lines = Lines(width, Tty())  # type: ignore[arg-type]
+        lines = WordWrap(width, Tty())  # type: ignore[arg-type]
         return "".join(map(lines.push, pieces)) + lines.end()
 
     assert shown(["the dog says wo", "of"]) == "the dog\nsays woof"
@@ -362,7 +362,7 @@ def test_lines_are_broken_between_words(monkeypatch: pytest.MonkeyPatch) -> None
     assert shown(["x" * 25]) == "x" * 10 + "\n" + "x" * 10 + "\n" + "x" * 5
     assert shown(["狗狗狗 猫猫猫"]) == "狗狗狗\n猫猫猫"
     assert shown(["one two  three"]).replace("\n", " ").split() == ["one", "two", "three"]
-    assert Lines(11, io.StringIO()).push("the dog says woof") == "the dog says woof"
+    assert WordWrap(11, io.StringIO()).push("the dog says woof") == "the dog says woof"
 
 
 BAD_OPTIONS: list[tuple[list[str], int, str]] = [
@@ -497,10 +497,12 @@ class Terminal:
         self.fd, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         command = [sys.executable, "-m", "softllama", "chat", *map(str, arguments)]
+        # pytest imports readline, which sets COLUMNS for the processes that pytest-xdist starts
+        inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             [sys.executable, "-c", LAUNCH, *command],
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-            env={**os.environ, "TERM": "xterm", "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**inherited, "TERM": "xterm", "PYTHONUNBUFFERED": "1", **(env or {})},
         )  # fmt: skip
         os.close(slave)
         self.seen = ""

@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 
 import click
 
-from softllama import SHIM, UNBUILT, __version__
+from softllama._version import __version__
 from softllama.cli import config
-from softllama.errors import SoftLlamaError
+from softllama.errors import C_MODULE, C_MODULE_MISSING, SoftLlamaError
 
 COMMANDS = {
     "probe": "What a model makes of a prompt that holds a mixture of tokens.",
@@ -184,9 +184,9 @@ def _run(arguments: list[str] | None) -> int:
     except MemoryError:
         return _failed("out of memory", "use a smaller model or a smaller --n-ctx", 1)
     except ModuleNotFoundError as e:
-        if e.name != SHIM:
+        if e.name != C_MODULE:
             raise
-        return _failed(*UNBUILT, 1)
+        return _failed(*C_MODULE_MISSING, 1)
     except Exception as e:  # what Python makes of an interrupt while it imports
         cause: BaseException | None = e
         while cause is not None and not isinstance(cause, KeyboardInterrupt):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from softllama.cli import note
-from softllama.cli.options import load_model, model_options
+from softllama.cli.model_options import ModelOptions, model_options
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ def mixing(
     out: str | None,
     as_json: bool,
     as_csv: bool,
-    quiet: bool,
-    **given: Any,
+    options: ModelOptions,
 ) -> None:
     """What does a model make of a mixture of two words?
 
@@ -81,12 +80,17 @@ def mixing(
     _check(out, as_json, as_csv, seed)
     from softllama.study import inputs, mixing
 
-    model = load_model(quiet=quiet, **given)
+    model = options.load()
     chosen = None if cases is None else inputs.read_cases(model, Path(cases))
     _run(
-        lambda tick: [mixing.run(model, chosen, seed=seed, pairs=pairs, controls=controls, with_layers=layers, tick=tick)],
-        out, as_json, as_csv, quiet,
-    )  # fmt: skip
+        lambda tick: [
+            mixing.run(model, chosen, seed=seed, pairs=pairs, controls=controls, with_layers=layers, tick=tick)
+        ],
+        out,
+        as_json,
+        as_csv,
+        options.quiet,
+    )
 
 
 @command.command()
@@ -107,8 +111,7 @@ def feedback(
     out: str | None,
     as_json: bool,
     as_csv: bool,
-    quiet: bool,
-    **given: Any,
+    options: ModelOptions,
 ) -> None:
     """What does feeding back the whole vector say that a token does not?
 
@@ -124,11 +127,14 @@ def feedback(
     lines = None if prompts is None else [x for x in read_text(prompts, hint).split("\n") if x.strip()]
     if lines is not None and not lines:
         raise UsageError(f"{prompts!r} has no prompts", "one a line")
-    model = load_model(quiet=quiet, **given)
+    model = options.load()
     _run(
         lambda tick: [feedback.run(model, lines, seed=seed, steps=steps, tokens=tokens, with_layers=layers, tick=tick)],
-        out, as_json, as_csv, quiet,
-    )  # fmt: skip
+        out,
+        as_json,
+        as_csv,
+        options.quiet,
+    )
 
 
 @command.command()

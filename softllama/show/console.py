@@ -6,7 +6,7 @@ import csv
 import html
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
@@ -18,10 +18,13 @@ from softllama.vectors.distribution import Distribution, Token
 if TYPE_CHECKING:
     from softllama.probe.result import ProbeResult
 
+Renderable: TypeAlias = RenderableType
+
 
 def console(*, stderr: bool = False, width: int | None = None) -> Console:
     """A console on stdout or stderr; plain in a pipe and with NO_COLOR."""
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+    height = None if width is None else 25  # rich takes a width on a dumb terminal only together with a height
+    return Console(stderr=stderr, width=width, height=height, highlight=False, soft_wrap=False)
 
 
 def to_text(renderable: RenderableType, width: int = 100) -> str:
