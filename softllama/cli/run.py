@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptChoices:
-    """Where the prompt comes from, and whether it goes through the chat template; chat is None if it was not typed."""
+    """Where the prompt comes from: the argument, --prompt or --prompt-file. chat: None for what the model has."""
 
-    argument: str | None
     prompt: str | None
+    prompt_option: str | None
     prompt_file: str | None
     chat: bool | None
 
     def read(self) -> str:
         """The prompt. Raises UsageError if there are several, PromptError if there is none or it cannot be read."""
-        prompts = [x for x in (self.argument, self.prompt, self.prompt_file) if x is not None]
+        prompts = [x for x in (self.prompt, self.prompt_option, self.prompt_file) if x is not None]
         if len(prompts) > 1:
             raise UsageError("the prompt is given twice", "as an argument, with --prompt, or with --prompt-file")
         if self.prompt_file is not None:
             return read_text(self.prompt_file)
         if prompts:
-            return read_text("-") if self.argument == "-" else prompts[0]
+            return read_text("-") if self.prompt == "-" else prompts[0]
         text = "" if sys.stdin is None or sys.stdin.isatty() else read_text("-")
         if not text:
             raise PromptError("no prompt was given", 'softllama run "Once upon a time"')
@@ -70,8 +70,8 @@ prompt_options = as_one_object(
     PromptChoices,
     "source",
     [
-        click.argument("argument", metavar="[PROMPT]", required=False),
-        click.option("--prompt", metavar="TEXT", help="The prompt, if it is not the argument."),
+        click.argument("prompt", required=False),
+        click.option("--prompt", "prompt_option", metavar="TEXT", help="The prompt, if it is not the argument."),
         click.option("--prompt-file", metavar="FILE", help="The prompt from a file; - for stdin."),
         click.option(
             "--chat/--raw", default=None, help="With or without the chat template. Default: with, if the model has one."
