@@ -156,7 +156,8 @@ def _earlier(c: Conversation, screen: Screen, go_on: bool | None, template: str 
         return None
     names = [m.made.get("manifest", {}).get("model", {}).get("name") for m in c.messages if m.role == "assistant"]
     other = f", with {names[-1]}" if names and names[-1] not in (None, c.model.name) else ""
-    if _confirm(f'The last conversation was cut off{other}, at "{beginning(c.messages[-1])}". Continue it? [Y/n] '):
+    screen.print(f'The last conversation was cut off{other}, at "{beginning(c.messages[-1])}".')
+    if _confirm("Continue it? [Y/n] "):
         return path
     c.restore(new)
     storage.write(path, {**data, "open": False}, private=True)

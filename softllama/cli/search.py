@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from softllama.cli import note
 from softllama.cli.generation_options import GenerationChoices
 from softllama.cli.options import as_one_object
 from softllama.errors import UsageError
@@ -71,20 +70,24 @@ class SearchChoices:
         Returns:
             The record of the answer.
         """
+        from softllama.terminal.live import AnswerPrinter
+        from softllama.terminal.screen import Screen
+
+        screen = Screen(quiet=quiet)
         result, title, lines = self._results(model, prompt, keywords)
         if as_json:
             click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
         else:
-            from softllama.terminal.screen import Screen
-
             text = result.answer if self.samples is not None else result.trace.text.strip()
             if text is not None:
-                Screen().answer(text + "\n")
-        if not quiet:
-            c = result.cost
-            cost = f"{c.tokens} tokens generated, {c.evaluated} positions in {c.calls} batches, {c.seconds:.2f} s"
-            for line in (title, *lines[:SHOWN], f"cost: {cost}"):
-                note(line)
+                AnswerPrinter(screen, model.spell).end(("", text))
+        screen.note(title)
+        for line in lines[:SHOWN]:
+            screen.cut(line)
+        c = result.cost
+        screen.note(
+            f"cost: {c.tokens} tokens generated, {c.evaluated} positions in {c.calls} batches, {c.seconds:.2f} s"
+        )
         trace: Trace = result.trace
         return trace
 

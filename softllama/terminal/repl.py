@@ -54,7 +54,7 @@ class Repl:
                 self._dispatch(line)
             except SoftLlamaError as e:
                 self._failed = True
-                self._screen.error(e)
+                self._screen.error(e.message, e.hint)
                 lines = self._typed() if self._screen.typed else lines
             except KeyboardInterrupt:
                 if not self._screen.typed:

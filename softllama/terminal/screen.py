@@ -11,7 +11,6 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, TextIO
 
-from softllama.errors import SoftLlamaError
 from softllama.show.printable import printable
 
 if TYPE_CHECKING:
@@ -58,7 +57,13 @@ class Screen:
 
     def cut(self, line: str) -> None:
         """A dim line on stderr. A terminal gets only as much as fits in one line."""
-        self.dim(line[: self.width - 2] + "…" if sys.stderr.isatty() and len(line) >= self.width else line)
+        from softllama.show.width import columns
+
+        if sys.stderr.isatty() and columns(line) >= self.width:
+            while columns(line) > self.width - 2:
+                line = line[:-1]
+            line += "…"
+        self.dim(line)
 
     def status(self, text: str) -> None:
         """A line that the next text replaces; "" erases it. Only a terminal has one."""
@@ -84,10 +89,9 @@ class Screen:
         else:
             console.console(stderr=to_stderr, width=self.width).print(renderable)
 
-    def error(self, e: SoftLlamaError) -> None:
+    def error(self, message: str, hint: str = "") -> None:
         """An error message on stderr, with its hint."""
-        sys.stdout.flush()
-        for line in [f"Error: {e.message}", f"Hint: {e.hint}"][: 1 + bool(e.hint)]:
+        for line in [f"Error: {message}", f"Hint: {hint}"][: 1 + bool(hint)]:
             self._err(printable(self._filled(line) if sys.stderr.isatty() else line) + "\n")
 
     def _filled(self, line: str) -> str:
