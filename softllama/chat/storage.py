@@ -19,9 +19,11 @@ from typing import Any
 
 from softllama.base import arguments
 from softllama.base.files import check_place, from_json, replacing
-from softllama.chat.messages import ASSISTANT, COUNTS, USER, Message, Mix
-from softllama.chat.settings import Settings
+from softllama.chat import settings as chat_settings
+from softllama.chat.messages import COUNTS, Message, Mix
 from softllama.errors import SoftLlamaError
+from softllama.generation.options import GenerationOptions
+from softllama.prompts.build import ASSISTANT, USER
 from softllama.trace import reader
 
 FORMAT = 1
@@ -43,7 +45,7 @@ class Saved:
     template: str | None = None
     seed: int = 0
     answers: int = 0
-    settings: Settings = field(default_factory=Settings)
+    settings: GenerationOptions = field(default_factory=lambda: chat_settings.options({}))
     mixes: Mapping[str, Mix] = field(default_factory=dict)
     messages: tuple[Message, ...] = ()
 
@@ -73,7 +75,7 @@ def dump(saved: Saved, *, traces: bool = False) -> dict[str, Any]:
         "format": FORMAT,
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),
         "system": saved.system,
-        "settings": saved.settings.to_dict(),
+        "settings": chat_settings.to_dict(saved.settings),
         "template": saved.template,
         "seed": saved.seed,
         "answers": saved.answers,
@@ -122,7 +124,7 @@ def parse(data: Any) -> Saved:
             template=data["template"],
             seed=data["seed"],
             answers=data["answers"],
-            settings=Settings(**{**data["settings"], "stop": tuple(data["settings"].get("stop", ()))}),
+            settings=chat_settings.options(data["settings"]),
             mixes=_mixes(data["mixes"]),
             messages=_messages(data["messages"], data["manifests"]),
         )

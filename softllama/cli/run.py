@@ -161,11 +161,7 @@ def _chat_keywords(model: Model, chat: bool | None, template: str | None, quiet:
                 if chat
                 else "prompt: raw, as the model has no chat template"
             )
-    if template is None:
-        return {"chat": chat, "template": None}
-    from softllama.chat.messages import template_of
-
-    return {"chat": chat, "template": template_of(model, template)}
+    return {"chat": chat, "template": template}
 
 
 def _generate(
@@ -174,23 +170,25 @@ def _generate(
     """Generate, and print steps as they are made; returns the record."""
     from softllama.chat.conversation import made_of
     from softllama.generation import loop, prepare
+    from softllama.generation.options import GenerationOptions
+    from softllama.generation.run import collect, record
     from softllama.terminal.format import answer_numbers
 
-    g = prepare.prepare(model, prompt, prepare.Options(**keywords))
+    g = prepare.prepare(model, prompt, GenerationOptions(**keywords))
     if not options.quiet:
         why = "" if "policy" in keywords else ", " + prepare.default_policy(model, g.thinking)[1]
         note(f"policy: {g.policy!r}{why}; seed {g.seed}")
     if output.as_jsonl:
-        _print_json(prepare.record(model, g).header())
+        _print_json(record(model, g).header())
     each, end = _printers(model, output, options.quiet)
-    trace = prepare.collect(model, g, loop.run(model, [g], n_ctx=options.n_ctx), each)
+    trace = collect(model, g, loop.run(model, [g], n_ctx=options.n_ctx), each)
     end(trace.tail)
     if output.as_json:
         _print_json(trace.to_dict(), indent=2)
     elif output.as_jsonl:
         _print_json(trace.footer())
     if not options.quiet:
-        note(answer_numbers(made_of(trace)))
+        note(answer_numbers({**made_of(trace), "stop_reason": trace.stop_text}))
     return trace
 
 

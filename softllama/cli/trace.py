@@ -96,7 +96,7 @@ def replay(file: str, tolerance: float, any_model: bool, options: ModelOptions) 
     Compared are the top probabilities that the trace holds for each step. Exit code 0 if none differs by more than the
     tolerance, 1 if one does. Without -m, the model is the file that the trace names.
     """
-    from softllama.generation import prepare
+    from softllama.generation.replay import replay
     from softllama.trace.record import load
 
     if not tolerance >= 0:
@@ -105,7 +105,7 @@ def replay(file: str, tolerance: float, any_model: bool, options: ModelOptions) 
     if options.model is None:
         path, lora = _recorded(trace, options.lora, options.quiet)
         options = replace(options, model=path, lora=lora)
-    differences = prepare.replay(options.load(), trace, any_model=any_model)
+    differences = replay(options.load(), trace, any_model=any_model)
     if not differences:
         click.echo("The trace has no steps.")
         return

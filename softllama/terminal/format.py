@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from softllama.chat.messages import Message
-from softllama.generation.state import EOG
 from softllama.show.printable import visible
-from softllama.trace.step import SOFT, Step
+from softllama.trace.step import SOFT, Step, StopReason
 
 
 def step_line(step: Step, spell: Callable[[int], str], n: int = 5) -> str:
@@ -40,8 +39,8 @@ def answer_numbers(record: Mapping[str, Any]) -> str:
         *([f"{record.get('effective_tokens', 1):.1f} tokens in a mixture"] if record.get("n_soft") else []),
         f"{record.get('tokens_per_second', 0):.0f} tokens/s",
     ]
-    reason = record.get("stop_reason", EOG)
-    return ", ".join(parts) + (f"; {reason}" if reason != EOG else "")
+    reason = record.get("stop_reason", StopReason.END_OF_GENERATION)
+    return ", ".join(parts) + (f"; {reason}" if reason != StopReason.END_OF_GENERATION else "")
 
 
 def beginning(message: Message, n: int = 40) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 
 from softllama import policy
 from softllama.base.files import text_or_file
+from softllama.chat import settings as chat_settings
 from softllama.chat.messages import Mix
-from softllama.chat.settings import MODES
+from softllama.chat.settings import THINK as MODES
 from softllama.errors import SoftLlamaError, UsageError
 from softllama.terminal.commands.table import COMMANDS, command, integer
 from softllama.terminal.live import VIEWS
@@ -60,7 +61,7 @@ def set_(chat: ChatState, text: str) -> None:
     if text:
         name, _, value = text.partition(" ")
         change(chat, name, value.strip())
-    rows = [(k, shown(v)) for k, v in c.settings.to_dict().items()]
+    rows = [(k, shown(v)) for k, v in chat_settings.to_dict(c.settings).items()]
     rows += [("seed", f"{c.seed + c.answers} for the next answer")]
     if text:
         rows = [(k, v) for k, v in rows if k == text.partition(" ")[0]]
@@ -78,7 +79,7 @@ def shown(value: Any) -> str:
 def change(chat: ChatState, name: str, value: str) -> None:
     """Change one setting, from text."""
     c = chat.conversation
-    names = [*c.settings.to_dict(), "seed"]
+    names = [*chat_settings.to_dict(c.settings), "seed"]
     if name not in names:
         raise policy.registry.unknown(f"there is no setting {name!r}", name, names)
     if not value:
