@@ -85,9 +85,14 @@ def _version(ctx: click.Context, _: click.Parameter, requested: bool) -> None:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "-V", "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version,
+    "-V",
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_version,
     help="Versions of softllama and of the llama.cpp it uses.",
-)  # fmt: skip
+)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Feed probability vectors, not tokens, to the language models you run with llama.cpp.

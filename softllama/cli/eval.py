@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,60 @@ import click
 from softllama.cli import note
 from softllama.cli.generation_options import GenerationChoices, generation_options
 from softllama.cli.model_options import ModelOptions, model_options
-from softllama.cli.options import complete_policy
+from softllama.cli.options import as_one_object, complete_policy
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
     from softllama.report.data import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOutput:
+    """How the report is printed, and the page that is written."""
+
+    html: str | None
+    as_json: bool
+    as_csv: bool
+
+    def check(self) -> None:
+        """Raise UsageError, before any work, for options that exclude each other or a page that cannot be written."""
+        if self.as_json and self.as_csv:
+            raise UsageError("--json and --csv exclude each other")
+        if self.html is not None:
+            from softllama.report.data import check_page
+
+            check_page(Path(self.html))
+
+    def show(self, r: Report, *, quiet: bool, words: list[str]) -> None:
+        """Print the report, and write its page. words: the command that repeats it, without "softllama"."""
+        from softllama.base.files import replacing
+        from softllama.report import text
+        from softllama.show import console
+
+        r = replace(r, command=shlex.join(["softllama", *words]))
+        if self.as_json:
+            click.echo(r.json())
+        elif self.as_csv:
+            click.echo(r.csv(), nl=False)
+        else:
+            console.console().print(text.report(r))
+        if self.html is not None:
+            with replacing(Path(self.html)) as f:
+                f.write(r.page().encode("utf-8", "replace"))
+            if not quiet:
+                note(f"page: {self.html}")
+
+
+report_output = as_one_object(
+    ReportOutput,
+    "output",
+    [
+        click.option("--html", metavar="FILE", help="Write the report as one page."),
+        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+        click.option("--csv", "as_csv", is_flag=True, help="Print the report's numbers as CSV."),
+    ],
+    [f.name for f in fields(ReportOutput)],
+)
 
 
 class _Commands(click.Group):
@@ -60,9 +110,7 @@ def command() -> None:
 @click.option(
     "--streams", type=int, default=1, show_default=True, metavar="N", help="Problems side by side in one context."
 )
-@click.option("--html", metavar="FILE", help="Write the report as one page.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print the report's numbers as CSV.")
+@report_output
 @model_options
 def run(
     data: str,
@@ -74,9 +122,7 @@ def run(
     chat: bool | None,
     generation: GenerationChoices,
     streams: int,
-    html: str | None,
-    as_json: bool,
-    as_csv: bool,
+    output: ReportOutput,
     options: ModelOptions,
 ) -> None:
     """How many problems a model solves, by way of decoding.
@@ -98,7 +144,7 @@ def run(
     from softllama.evaluate import ways
     from softllama.report import text
 
-    _check(html, as_json, as_csv)
+    output.check()
     arms = ways.parse_all(policies or ("greedy", "soft_thinking"))
     problems = evaluate.load(data, limit)
     settings = evaluate.Settings(
@@ -115,28 +161,26 @@ def run(
         rules.rule(extract)
     model = options.load()
     signals.take_sigterm()  # as Ctrl-C: a problem that is being answered gives no result
-    path = Path(out) if out is not None else Path(f"{Path(data).stem}.{Path(model.path).stem}.results.jsonl")
+    path = Path(out or f"{Path(data).stem}.{Path(model.path).stem}.results.jsonl")
     if not options.quiet:
         s = settings.filled(model, problems)
-        shape = "in the model's chat template" if s.chat else "raw"
-        note(
-            f"{len(problems.problems)} problems of {problems.name}, {shape}, answers read by {s.extract!r}, seed {s.seed}"
+        source = f"{len(problems.problems)} problems of {problems.name}, " + (
+            "in the chat template" if s.chat else "raw"
         )
+        note(f"{source}, answers read by {s.extract!r}, seed {s.seed}")
         note(f"results: {path}")
     with text.progress(options.quiet) as tick:
         header, results = evaluate.evaluate(
             model, problems, arms, settings, path, lambda done, total: tick("answers", done, total)
         )
-    _show(evaluate.summarize(header, results), html, as_json, as_csv, options.quiet, sys.argv[1:])
+    output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
 
 
 @command.command("report")
 @click.argument("results")
-@click.option("--html", metavar="FILE", help="Write the report as one page.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@report_output
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr.")
-def report(results: str, html: str | None, as_json: bool, as_csv: bool, quiet: bool) -> None:
+def report(results: str, output: ReportOutput, quiet: bool) -> None:
     """The tables of an evaluation, from its file of results; also while it is running.
 
     \b
@@ -146,35 +190,5 @@ def report(results: str, html: str | None, as_json: bool, as_csv: bool, quiet: b
     from softllama.evaluate.results import read
     from softllama.evaluate.summary import summarize
 
-    _check(html, as_json, as_csv)
-    _show(summarize(*read(results)), html, as_json, as_csv, quiet, ["eval", "report", results])
-
-
-def _check(html: str | None, as_json: bool, as_csv: bool) -> None:
-    if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other")
-    if html is not None:
-        from softllama.report.data import check_page
-
-        check_page(Path(html))
-
-
-def _show(r: Report, html: str | None, as_json: bool, as_csv: bool, quiet: bool, words: list[str]) -> None:
-    from dataclasses import replace
-
-    from softllama.base.files import replacing
-    from softllama.report import text
-    from softllama.show import console
-
-    r = replace(r, command=shlex.join(["softllama", *words]))
-    if as_json:
-        click.echo(r.json())
-    elif as_csv:
-        click.echo(r.csv(), nl=False)
-    else:
-        console.console().print(text.report(r))
-    if html is not None:
-        with replacing(Path(html)) as f:
-            f.write(r.page().encode("utf-8", "replace"))
-        if not quiet:
-            note(f"page: {html}")
+    output.check()
+    output.show(summarize(*read(results)), quiet=quiet, words=["eval", "report", results])

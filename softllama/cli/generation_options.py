@@ -83,6 +83,20 @@ def generation_options(
         without: names of options that the command does not have.
     """
     options = {
+        **_policy_options(),
+        "system": click.option("--system", metavar="TEXT|@FILE", help="The system message of a chat."),
+        "template": click.option(
+            "--template", metavar="FILE", help="A chat template (Jinja) in place of the model's own."
+        ),
+        **_thinking_options(think, in_plain_text),
+        **_limit_options(max_tokens, seed),
+    }
+    names = [name for name in options if name not in without]
+    return as_one_object(GenerationChoices, "generation", [options[name] for name in names], names)
+
+
+def _policy_options() -> dict[str, Any]:
+    return {
         "policy": click.option(
             "--policy",
             metavar="POLICY",
@@ -97,11 +111,20 @@ def generation_options(
             help="How to decode the answer after the thinking. Default: as the policy has it.",
         ),
         "where": click.option("--where", type=click.Choice(["thinking", "everywhere"]), help="Where the policy acts."),
-        "system": click.option("--system", metavar="TEXT|@FILE", help="The system message of a chat."),
-        "template": click.option(
-            "--template", metavar="FILE", help="A chat template (Jinja) in place of the model's own."
+    }
+
+
+def _thinking_options(default: str | None, in_plain_text: bool) -> dict[str, Any]:
+    modes = ["auto", "on", "off", *(["prompt"] if in_plain_text else [])]
+    text = "Think before answering" + "; prompt: ask for it in plain text" * in_plain_text + "."
+    return {
+        "think": click.option(
+            "--think",
+            type=click.Choice(modes),
+            default=default,
+            show_default=default is not None,
+            help=text + " Default: auto." * (default is None),
         ),
-        "think": _think_option(think, in_plain_text),
         "think_budget": click.option(
             "--think-budget", type=int, metavar="N", help="Close the thinking block after N steps."
         ),
@@ -110,6 +133,11 @@ def generation_options(
             metavar="OPEN,CLOSE",
             help='The tags of a thinking block, such as "<think>,</think>". Default: the model\'s own.',
         ),
+    }
+
+
+def _limit_options(max_tokens: int | None, seed: int | None) -> dict[str, Any]:
+    return {
         "max_tokens": click.option(
             "--max-tokens",
             type=int,
@@ -131,17 +159,3 @@ def generation_options(
             "--stop", multiple=True, metavar="TEXT", help="End the answer at this text. May be repeated."
         ),
     }
-    names = [name for name in options if name not in without]
-    return as_one_object(GenerationChoices, "generation", [options[name] for name in names], names)
-
-
-def _think_option(default: str | None, in_plain_text: bool) -> Callable[[F], F]:
-    modes = ["auto", "on", "off", *(["prompt"] if in_plain_text else [])]
-    text = "Think before answering" + "; prompt: ask for it in plain text" * in_plain_text + "."
-    return click.option(
-        "--think",
-        type=click.Choice(modes),
-        default=default,
-        show_default=default is not None,
-        help=text + " Default: auto." * (default is None),
-    )

@@ -76,8 +76,8 @@ class ModelOptions:
 
         try:
             with progress.bar(self.quiet) as bar:
-                say = (lambda _: None) if self.quiet else note
-                return hub.resolve(self.model, offline=self.offline, progress=bar, say=say)
+                report = (lambda _: None) if self.quiet else note
+                return hub.resolve(self.model, offline=self.offline, progress=bar, say=report)
         except ModelError as e:
             message = f"{e.message} (the model is named by {self.source})" if self.source else e.message
             raise ModelError(message, e.hint) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from softllama.cli import note
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import MixtureChoices, mixture_options, read_system, read_text
 from softllama.errors import MixtureError, UsageError
+
+if TYPE_CHECKING:
+    from softllama.probe.result import ProbeResult
 
 DEFAULT_PROMPT = "The {} says"
 
@@ -83,6 +87,14 @@ def command(
     result = model.probe(
         text, sweep=sweep, continue_=continue_, chat=chat, system=system_text, n_top=n_top, **mixtures.keywords()
     )
+    _print(result, as_json, as_csv)
+    if plot is not None:
+        result.plot(plot)
+        if not options.quiet:
+            note(f"plot: {plot}")
+
+
+def _print(result: ProbeResult, as_json: bool, as_csv: bool) -> None:
     if as_json:
         click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
     elif as_csv:
@@ -91,7 +103,3 @@ def command(
         from softllama.show import console
 
         console.console().print(console.probe(result))
-    if plot is not None:
-        result.plot(plot)
-        if not options.quiet:
-            note(f"plot: {plot}")
