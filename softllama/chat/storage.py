@@ -10,14 +10,13 @@ import contextlib
 import fcntl
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from softllama.base import arguments
+from softllama.base import arguments, folders
 from softllama.base.files import check_place, from_json, replacing
 from softllama.chat import settings as chat_settings
 from softllama.chat.messages import COUNTS, Message, Mix
@@ -52,11 +51,7 @@ class Saved:
 
 def folder() -> Path:
     """SOFTLLAMA_STATE, or the folder that the system has for what a program remembers."""
-    if name := os.environ.get("SOFTLLAMA_STATE"):
-        return Path(name).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Application Support/softllama"
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "softllama"
+    return folders.state()
 
 
 # ---- conversations as JSON ---------------------------------------------------------------------------------------------

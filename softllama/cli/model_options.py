@@ -155,7 +155,7 @@ def model_options_with(default: str) -> Callable[[F], F]:
 
     def collect(**values: Any) -> ModelOptions:
         ctx = click.get_current_context()
-        return ModelOptions(**values, source=config.said_where(ctx, "model"))
+        return ModelOptions(**values, source=config.value_source(ctx, "model"))
 
     return as_one_object(collect, "options", options, names)
 

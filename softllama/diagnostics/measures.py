@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from softllama.base.text import size
 from softllama.diagnostics import bench, llama_loop
 from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
-from softllama.diagnostics.machine import size
 from softllama.engine import branches
 from softllama.engine.calibration import GPU_TOLERANCE
 from softllama.engine.table import Table

@@ -39,7 +39,7 @@ HOMES = {  # library -> where alone it is imported
     "jinja2": {"llama.template", "trace.page", "report.html"},
     "rich": {"show", "cli", "hub.view", "trace.view", "probe.view", "report.text", "diagnostics", "terminal.tables"},
     "matplotlib": {"probe.plot"},
-    "huggingface_hub": {"hub.download", "hub.caches"},
+    "huggingface_hub": {"hub.client"},
     "platformdirs": {"base"},
     "pandas": {"show.frame"},
     "click": {"cli"},

@@ -474,17 +474,19 @@ def test_damaged_results_are_continued_or_left_as_they_are(tmp_path_factory: Any
 # ---- settings --------------------------------------------------------------------------------------------------------
 
 CONFIGS = TEXT | pieces(
-    "[softllama]\n", "[run]\n", "[probe]\n", "[", "]", "model = ", "max-tokens = ", "policy=", "seed=", "\n", "5", "x",
-    "%", "%(a)s", "sweep = 3\n", "n_top", "=", "#", ";", " ", "chat = yes\n", "top = 7\n", "lora = a\n b\n",
+    "[softllama]\n", "[run]\n", "[probe]\n", "[", "]", "{", "}", "model = ", "max-tokens = ", "policy=", "seed=", "\n", "5", "x",
+    "'", "'greedy'\n", "sweep = 3\n", "n_top", "=", "#", ";", " ", "chat = true\n", "chat = yes\n",
+    "top = 7\n", "lora = ['a']\n", "lora = a\n b\n",
+    "1979-05-27", "1e999", "nan", "0x" + "f" * 99, "9" * 5000, "[" * 5000, "a." * 2000, "%(a)s",
 )  # fmt: skip
 
 
 @settings(FEW, suppress_health_check=FUNCTION)
-@given(CONFIGS)
-def test_a_configuration_is_read_or_refused(
-    cli: Any, tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch, text: str
+@given(st.sampled_from(["toml", "toml", "ini"]), CONFIGS)
+def test_a_settings_file_is_read_or_refused(
+    cli: Any, tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch, form: str, text: str
 ) -> None:
-    path = tmp_path_factory.getbasetemp() / "fuzz.ini"
+    path = tmp_path_factory.getbasetemp() / f"fuzz.{form}"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     monkeypatch.setenv("SOFTLLAMA_CONFIG", str(path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

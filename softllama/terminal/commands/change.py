@@ -6,6 +6,7 @@ from typing import Any
 
 from softllama import policy
 from softllama.base.files import text_or_file
+from softllama.base.text import unknown
 from softllama.chat import settings as chat_settings
 from softllama.chat.messages import Mix
 from softllama.chat.settings import THINK as MODES
@@ -81,7 +82,7 @@ def change(chat: ChatState, name: str, value: str) -> None:
     c = chat.conversation
     names = [*chat_settings.to_dict(c.settings), "seed"]
     if name not in names:
-        raise policy.registry.unknown(f"there is no setting {name!r}", name, names)
+        raise unknown(f"there is no setting {name!r}", name, names)
     if not value:
         raise UsageError(f"/set {name} needs a value", f"/set {name} none" if name != "seed" else "/set seed 7")
     if name == "seed":
