@@ -336,7 +336,7 @@ def test_a_config_ini_is_still_read_and_toml_wins(cli: Cli, at_hand: Path, monke
     code, out, err = cli("run", "dog", "--raw", "--json")
     assert (code, json.loads(out)["seed"], json.loads(out)["stop"]) == (0, 7, ["x", "y"])
     assert err.count("settings now belong in config.toml") == 1
-    assert f"sound.gguf, as {ini} says" in err
+    assert f"sound.gguf, from {ini}" in err
     put(ini, b"[run]\nsede = 7\n")
     assert "names the option 'sede'" in cli(*RUN)[2]
     put(ini, b"seed = 7\n")

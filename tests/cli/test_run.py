@@ -251,6 +251,9 @@ def test_control_characters_reach_a_pipe_but_no_terminal(cli: Cli, controls: Pat
 def test_old_spellings_are_read_but_not_shown(cli: Cli, file: Path) -> None:
     rest = ("run", "-q", "-m", file, "The dog", "--raw", "--max-tokens", 3)
     assert cli(*rest, "--threads", 1, "--gpu-layers", 0) == cli(*rest, "--n-threads", 1, "--n-gpu-layers", 0)
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv("SOFTLLAMA_THREADS", "0")
+        assert "n_threads" in cli(*rest)[2]
     shown = cli("run", "--help")[1]
     assert "--n-threads" in shown
     assert "--n-gpu-layers" in shown
