@@ -22,7 +22,7 @@ _HOME = {
     "MixtureError": "errors",
     "Model": "api",
     "ModelError": "errors",
-    "ProbeResult": "probe.result",
+    "ProbeResult": "probe.run",
     "PromptError": "errors",
     "Session": "engine.session",
     "SoftLlamaError": "errors",
@@ -34,22 +34,22 @@ _HOME = {
     "load": "api",
 }
 
-_MODULES = {"extract": "generation.extract", "policy": "policy", "search": "generation.search"}
+_MODULES = {"extract": "generation.extract", "policy": "policy", "search": "generation.search", "trace": "trace"}
 
 __all__ = [  # written out, so that type checkers see what is exported
     "ContextError", "Conversation", "Distribution", "Mixture", "MixtureError", "Model", "ModelError", "ProbeResult",
     "PromptError", "Session", "SoftLlamaError", "Step", "Trace", "UsageError", "__version__", "average", "blend", "extract",
-    "load", "policy", "search",
+    "load", "policy", "search", "trace",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from softllama import policy
+    from softllama import policy, trace
     from softllama.api import Model, load
     from softllama.chat.conversation import Conversation
     from softllama.engine.session import Session
     from softllama.errors import ContextError, MixtureError, ModelError, PromptError, SoftLlamaError, UsageError
     from softllama.generation import extract, search
-    from softllama.probe.result import ProbeResult
+    from softllama.probe.run import ProbeResult
     from softllama.trace.record import Trace
     from softllama.trace.step import Step
     from softllama.vectors.distribution import Distribution, average

@@ -17,7 +17,7 @@ from softllama.cli.options import as_one_object, complete_policy
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
-    from softllama.report.data import Report
+    from softllama.report.report import Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class ReportOutput:
         if self.as_json and self.as_csv:
             raise UsageError("--json and --csv exclude each other")
         if self.html is not None:
-            from softllama.report.data import check_page
+            from softllama.report.report import check_page
 
             check_page(Path(self.html))
 
@@ -142,7 +142,7 @@ def run(
     from softllama import evaluate
     from softllama.base import signals
     from softllama.evaluate import ways
-    from softllama.report import text
+    from softllama.show.progress import progress
 
     output.check()
     arms = ways.parse_all(policies or ("greedy", "soft_thinking"))
@@ -169,10 +169,8 @@ def run(
         )
         note(f"{source}, answers read by {s.extract!r}, seed {s.seed}")
         note(f"results: {path}")
-    with text.progress(options.quiet) as tick:
-        header, results = evaluate.evaluate(
-            model, problems, arms, settings, path, lambda done, total: tick("answers", done, total)
-        )
+    with progress(options.quiet) as tick:
+        header, results = evaluate.evaluate(model, problems, arms, settings, path, tick)
     output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
 
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
-
 import click
 
 from softllama.cli import note
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import MixtureChoices, mixture_options, read_system, read_text
 from softllama.errors import MixtureError, UsageError
-
-if TYPE_CHECKING:
-    from softllama.probe.result import ProbeResult
 
 DEFAULT_PROMPT = "The {} says"
 
@@ -28,7 +22,7 @@ DEFAULT_PROMPT = "The {} says"
 @click.option("--system", metavar="TEXT|@FILE", help="The system message, with --chat.")
 @click.option("--sweep", type=int, metavar="N", help="Also go from the first component to the others in N points.")
 @click.option(
-    "--continue", "continue_", type=int, default=0, metavar="N", help="Also continue each greedily for N tokens."
+    "--continue", "continue_tokens", type=int, default=0, metavar="N", help="Also continue each greedily for N tokens."
 )
 @click.option(
     "--top", "n_top", type=int, default=5, show_default=True, metavar="N", help="How many tokens to show at most."
@@ -44,7 +38,7 @@ def command(
     chat: bool,
     system: str | None,
     sweep: int | None,
-    continue_: int,
+    continue_tokens: int,
     n_top: int,
     as_json: bool,
     as_csv: bool,
@@ -85,21 +79,21 @@ def command(
         if not options.quiet:
             note(f'prompt: "{text}"; --prompt TEXT sets another')
     result = model.probe(
-        text, sweep=sweep, continue_=continue_, chat=chat, system=system_text, n_top=n_top, **mixtures.keywords()
+        text,
+        sweep=sweep,
+        continue_tokens=continue_tokens,
+        chat=chat,
+        system=system_text,
+        n_top=n_top,
+        **mixtures.keywords(),
     )
-    _print(result, as_json, as_csv)
+    if as_json:
+        click.echo(result.json())
+    elif as_csv:
+        click.echo(result.csv(), nl=False)
+    else:
+        result.show()
     if plot is not None:
         result.plot(plot)
         if not options.quiet:
             note(f"plot: {plot}")
-
-
-def _print(result: ProbeResult, as_json: bool, as_csv: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
-    elif as_csv:
-        click.echo(result.csv(), nl=False)
-    else:
-        from softllama.show import console
-
-        console.console().print(console.probe(result))

@@ -198,7 +198,7 @@ def _printers(
     """A function for each step, and one for the end."""
     from softllama.terminal.live import AnswerPrinter
     from softllama.terminal.screen import Screen
-    from softllama.trace.record import stepper
+    from softllama.trace.data import stepper
 
     is_data = output.as_json or output.as_jsonl
     printer = AnswerPrinter(

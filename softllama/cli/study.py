@@ -17,8 +17,8 @@ from softllama.cli.options import as_one_object, read_text
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
-    from softllama.report.data import Report
-    from softllama.report.text import Tick
+    from softllama.report.report import Report
+    from softllama.show.progress import Tick
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class StudyOutput:
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {self.seed}")
         if self.out is not None:
-            from softllama.report.data import check_folder
+            from softllama.report.report import check_folder
 
             if not self.out:
                 raise UsageError("the folder's name is empty", "-o answers, or -o . for this folder")
@@ -195,25 +195,24 @@ def _run(work: Callable[[Tick], list[Report]], output: StudyOutput, quiet: bool)
     """Do the work, with progress on stderr, and print or write its reports."""
     import json
 
-    from softllama.report import data as report
-    from softllama.report import text as render_report
+    from softllama.report import report, text
     from softllama.show import console
+    from softllama.show.progress import progress
 
-    with render_report.progress(quiet) as tick:
+    with progress(quiet) as tick:
         reports = work(tick)
     reports = [replace(r, command=shlex.join(["softllama", *sys.argv[1:]])) for r in reports]
     if output.as_json:
         data = [r.to_dict() for r in reports]
-        text = json.dumps(data[0] if len(data) == 1 else data, ensure_ascii=False, indent=1, allow_nan=False)
-        click.echo(text)
+        click.echo(json.dumps(data[0] if len(data) == 1 else data, ensure_ascii=False, indent=1, allow_nan=False))
     elif output.as_csv:
         for i, r in enumerate(reports):
             lines = r.csv().split("\n", 1)
             click.echo(r.csv() if i == 0 else lines[1], nl=False)
     else:
         for i, r in enumerate(reports):
-            console.console().print("\n" * bool(i), render_report.report(r), sep="")
+            console.console().print("\n" * bool(i), text.report(r), sep="")
     if output.out is not None:
-        pages = [str(p) for p in report.save(reports, Path(output.out)) if p.suffix == ".html"]
+        pages = [str(p) for p in report.save_all(reports, Path(output.out)) if p.suffix == ".html"]
         if not quiet:
             note(f"written: {', '.join(pages)}, and the same as .json and .csv")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ from softllama.generation import extract, loop
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.generation.state import Generation
+from softllama.show.progress import Tick
 from softllama.trace.record import Trace
 
-Tick = Callable[[int, int], None]  # how many are done, how many there are
 AT_ONCE = 8  # samples of one problem side by side: fixed, so that --streams does not change a search
 
 
@@ -142,10 +142,10 @@ def _solve(
             yield r
             count += 1
             if tick is not None:
-                tick(count, total)
+                tick("answers", count, total)
 
     if tick is not None:
-        tick(count, total)
+        tick("answers", count, total)
     if s.streams == 1:
         for p, a in wanted:
             one = _searched if a.search else _generated

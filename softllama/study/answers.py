@@ -21,11 +21,13 @@ from softllama.evaluate import data, run, summary
 from softllama.evaluate import ways as arms
 from softllama.evaluate.results import Result
 from softllama.hub import bundled
-from softllama.report.data import ALPHA, Cell, Figure, Report, Series, Table, share, significant, versus
+from softllama.report.data import Cell, Figure, Series, Table
+from softllama.report.report import Report
+from softllama.report.sentences import ALPHA, share, significant, versus
+from softllama.show.progress import Tick
 from softllama.vectors import statistics
 from softllama.vectors.statistics import Estimate, Paired
 
-Tick = Callable[[str, int, int], None]
 SAMPLES = 4
 STREAMS = 8  # problems side by side: the same every time, so the study repeats to the digit
 ONE, MANY = "one pass", f"{SAMPLES} passes"
@@ -169,8 +171,8 @@ def _headline(rows_of: dict[str, dict[str, tuple[str, str, Paired, float]]]) -> 
     return f"Problems solved by feeding whole vectors instead of the likeliest tokens: {'; '.join(parts)}."
 
 
-def _labelled(tick: Tick, label: str) -> Callable[[int, int], None]:
-    return lambda done, total: tick(label, done, total)
+def _labelled(tick: Tick, label: str) -> Tick:
+    return lambda _, done, total: tick(label, done, total)
 
 
 def _square(pair: Pair, found: dict[str, By]) -> Table:

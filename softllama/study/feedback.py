@@ -8,7 +8,7 @@ only vectors stays readable.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from softllama.engine import branches, manifest
 from softllama.engine.lens import Lens
 from softllama.errors import UsageError
-from softllama.report.data import Cell, Figure, Report, Series, Table, share, value
+from softllama.report.data import Cell, Figure, Series, Table
+from softllama.report.report import Report
+from softllama.report.sentences import share, value
+from softllama.show.progress import Tick
 from softllama.study import inputs, rollout
 from softllama.vectors import measures, statistics
 from softllama.vectors.distribution import Distribution, average
@@ -28,7 +31,6 @@ from softllama.vectors.statistics import Estimate
 if TYPE_CHECKING:
     from softllama.api import Model
 
-Tick = Callable[[str, int, int], None]
 MASS, MOST = 0.999, 64  # of the tokens that the exact average runs over
 GUESSES = ("knowing the tokens' order and the usual weights", "only the top token", "knowing nothing")
 PARTS = 6  # tokens whose weights are looked for in the states

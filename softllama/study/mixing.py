@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.engine import branches, manifest
-from softllama.report.data import Cell, Figure, Report, Series, Table, share, value
+from softllama.report.data import Cell, Figure, Series, Table
+from softllama.report.report import Report
+from softllama.report.sentences import share, value
+from softllama.show.progress import Tick
 from softllama.study import inputs, layers
 from softllama.study.inputs import Case
 from softllama.vectors import measures, statistics
@@ -24,7 +27,6 @@ from softllama.vectors.vector import Vector
 if TYPE_CHECKING:
     from softllama.api import Model
 
-Tick = Callable[[str, int, int], None]
 POINTS = 21
 SAME = 0.05  # JS in nats between the two pure outputs below which there is no transition to speak of
 NEAREST = ("one of the two", "their average")
@@ -86,7 +88,7 @@ def measure(case: Case, alphas: NDArray[np.float64], points: Sequence[Distributi
     return Measured(
         case, t if moves else np.full(len(alphas), nan), measures.midpoint(alphas, t) if moves else nan,
         measures.width(alphas, t) if moves else nan, sharpness(alphas, t) if moves else nan, ends, min(to_a, to_b), to_mean,
-        NEAREST[0] if min(to_a, to_b) <= to_mean else NEAREST[1], measures.stray(half, [a, b]),
+        NEAREST[0] if min(to_a, to_b) <= to_mean else NEAREST[1], measures.mass_outside_nuclei(half, [a, b]),
         half.argmax not in (a.argmax, b.argmax), half.top(1)[0].text,
     )  # fmt: skip
 

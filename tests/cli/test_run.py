@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from softllama.trace import record as trace
+from softllama import trace
 from tests.conftest import Cli
 from tests.support import tiny
 from tests.support.terminal import Terminal

@@ -36,12 +36,12 @@ FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names.spli
 HOMES = {  # library -> where alone it is imported
     "llama_cpp": {"llama", "diagnostics.llama_loop"},
     "ctypes": {"llama", "engine.lens", "diagnostics.llama_loop"},
-    "jinja2": {"llama.template", "trace.page", "report.html"},
+    "jinja2": {"llama.template", "show.page"},
     "rich": {"show", "cli", "hub.view", "trace.view", "probe.view", "report.text", "diagnostics", "terminal.tables"},
     "matplotlib": {"probe.plot"},
     "huggingface_hub": {"hub.client"},
     "platformdirs": {"base"},
-    "pandas": {"show.frame"},
+    "pandas": {"base.tables"},
     "click": {"cli"},
     "softllama._shim": {"vectors.kernels", "base.signals", "llama.overlay"},
 }
