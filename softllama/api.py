@@ -20,7 +20,7 @@ from softllama.probe.run import ProbeResult
 from softllama.prompts import words
 from softllama.trace.record import Trace
 from softllama.trace.step import Step
-from softllama.vectors import mixture as mx
+from softllama.vectors import mix_text
 from softllama.vectors.mixture import Mixture
 
 
@@ -64,7 +64,7 @@ class Model(Engine):
         space: a bare word is the token that follows a space, as in the middle of a sentence.
         Raises MixtureError with the reason and a remedy.
         """
-        spec = mx.parse(arguments.check_text(text, "mixture"), signed=signed, normalize=normalize)
+        spec = mix_text.parse(arguments.text("mixture", text), signed=signed, normalize=normalize)
         options = {"space": space, "lead": not space, "split": split, "signed": signed, "normalize": normalize}
         return words.resolve(spec, self.tokenizer, **options).mixture  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all. Knows nothing of what is in them."""
+"""Files that are written as a whole or not at all, and JSON that is strict. Does not know what is in the files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from softllama.errors import PromptError, SoftLlamaError, UsageError
 def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of `path` when the block ends without an error.
 
-    private: for its owner alone.
-    Raises SoftLlamaError if it cannot be written, or if `path` is something other than a file, such as /dev/stdout.
+    Args:
+        private: only its owner may read it.
+
+    Raises:
+        SoftLlamaError: it cannot be written, or `path` is something other than a file, such as /dev/stdout.
     """
     p = Path(path)
     try:
@@ -65,9 +68,14 @@ def save_as(path: str | os.PathLike[str], what: str, forms: Mapping[str, Callabl
 
 
 def check_place(path: str | os.PathLike[str], what: str, mark: bytes) -> None:
-    """Raise UsageError, before any work is done, for a place where no file can be, or where one is that is not `what`.
+    """Check, before any work is done, that a file can be written to a path, and that no other file is lost by it.
 
-    mark: what the first 2,000 bytes of such a file hold. So an earlier one is replaced, and nothing else that a user has.
+    Args:
+        what: a noun for the kind of file, such as "a trace".
+        mark: bytes that are among the first 2,000 of such a file. An earlier one may be replaced, any other file may not.
+
+    Raises:
+        UsageError: no file can be written there, or another file is there.
     """
     p = Path(path)
     hint = "name another file"
@@ -132,9 +140,10 @@ def decode(data: bytes, label: str) -> str:
 
 
 def from_json(text: str | bytes) -> Any:
-    """The value of a JSON text in which every number is one: NaN and infinity, which Python reads, are none.
+    """The value of a JSON text. NaN and infinity, which Python's json reads, are not allowed.
 
-    Raises ValueError for everything else, also for what is nested too deeply or does not fit into a float.
+    Raises:
+        ValueError: the text is something else, is nested too deeply, or holds a number that does not fit into a float.
     """
 
     def refuse(name: str) -> None:

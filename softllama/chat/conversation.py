@@ -64,12 +64,12 @@ class Conversation:
         changed: Callable[[], None] | None = None,
         **settings: Any,
     ) -> None:
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63):
-            raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed!r}")
+        if seed is not None:
+            seed = arguments.seed(seed)
 
         checked(model).require_causal()
         self.model = model
-        self.system = arguments.check_text(system, "system message")
+        self.system = arguments.text("system message", system)
         self.settings = chat_settings.options(settings)
         self.template_source = template
         self.template = messages.template_of(model, template)
@@ -79,7 +79,7 @@ class Conversation:
         self.answers = 0  # answers made so far, those taken back included: the next one's seed is seed + answers
         self.left_out = 0
         self.changed = changed or (lambda: None)
-        self.cache = PrefixCache(model, arguments.whole_or_none("n_ctx", n_ctx, 1) or model.n_ctx)
+        self.cache = PrefixCache(model, arguments.integer_or_none("n_ctx", n_ctx, 1) or model.n_ctx)
         self._tags: dict[tuple[str, str | None], thinking.Tags | None] = {}
         self._answering = threading.Lock()
         if self.settings.think == "on" and self.tags is None:
@@ -147,7 +147,7 @@ class Conversation:
         with self._alone():
             if self.waiting:
                 raise UsageError("the last message has no answer yet", "regen answers it, undo takes it back")
-            if not arguments.check_text(text, "message"):
+            if not arguments.text("message", text):
                 raise UsageError("an empty message says nothing", "write something")
             said = [*self.messages, messages.user(text, self.mixes)]
             prompt, left_out = self._fit(said)

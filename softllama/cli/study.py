@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from softllama.base import arguments
 from softllama.cli import note
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import as_one_object, read_text
@@ -34,8 +35,7 @@ class StudyOutput:
         """Raise UsageError, before any work, for options that exclude each other or a folder that cannot be written."""
         if self.as_json and self.as_csv:
             raise UsageError("--json and --csv exclude each other")
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {self.seed}")
+        arguments.seed(self.seed)
         if self.out is not None:
             from softllama.report.report import check_folder
 

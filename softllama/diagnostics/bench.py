@@ -29,7 +29,7 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.generation.state import Generation
 from softllama.policy import as_policy
-from softllama.vectors import kernels
+from softllama.vectors import native
 from softllama.vectors.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def everything(
     note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """All of it, as plain data. note: is told what is being measured."""
-    result: dict[str, Any] = {"isa": kernels.isa_name(), "n_threads": model.n_threads, "steps": n, "repeat": repeat}
+    result: dict[str, Any] = {"isa": native.isa_name(), "n_threads": model.n_threads, "steps": n, "repeat": repeat}
     loaded = memory()
     note("steps of each policy")
     result["policies"] = steps(model, policies, n=n, repeat=repeat, clock=clock)

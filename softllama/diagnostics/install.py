@@ -141,7 +141,7 @@ def _optional_text() -> str:
 
 
 def _llama() -> Iterable[Finding]:
-    from softllama.llama import library
+    from softllama.llama import devices, library
 
     library.table_type(library.api.GGML_TYPE_Q8_0)  # raises where ggml's own table has another layout
     numbers = tuple(int(x) for x in library.VERSION.split(".")[:3] if x.isdigit())
@@ -151,7 +151,7 @@ def _llama() -> Iterable[Finding]:
         "llama_cpp_python": library.VERSION,
         "build": library.build(),
         "ggml": ggml,
-        "features": library.features(),
+        "features": devices.features(),
     }
     if numbers < FLOOR:
         floor = ".".join(map(str, FLOOR))
@@ -160,8 +160,8 @@ def _llama() -> Iterable[Finding]:
         return
     if library.VERSION != DEVELOPED:
         text += f" (softllama was developed on {DEVELOPED}; what differs is measured for each model)"
-    if library.features():
-        text += f"; built with {', '.join(library.features())}"
+    if devices.features():
+        text += f"; built with {', '.join(devices.features())}"
     yield Finding("installation", "llama.cpp", OK, text, "", facts)
 
 
@@ -169,7 +169,7 @@ def _kernels() -> Iterable[Finding]:
     """The row kernels of this machine's instruction set, against plain arithmetic."""
     import numpy as np
 
-    from softllama.vectors import kernels
+    from softllama.vectors import kernels, native
 
     rng = np.random.default_rng(1)
     values = rng.standard_normal((3000, 96)).astype(np.float32)
@@ -178,7 +178,7 @@ def _kernels() -> Iterable[Finding]:
     kernels.mix(kernels.Rows(values.view(np.uint8), 96, type=0), [0, 3000], np.arange(3000), weights, out)
     truth = weights.astype(np.float64) @ values.astype(np.float64)
     error = float(np.abs(out[0] - truth).max() / np.abs(truth).max())
-    name, forced = kernels.isa_name(), os.environ.get("SOFTLLAMA_ISA", "")
+    name, forced = native.isa_name(), os.environ.get("SOFTLLAMA_ISA", "")
     text = f"softllama mixes with {name} instructions" + (f", as SOFTLLAMA_ISA={forced} asks" if forced else "")
     facts = {"isa": name, "error": error}
     if not error < 1e-5:
@@ -189,31 +189,31 @@ def _kernels() -> Iterable[Finding]:
 
 
 def _processor() -> Iterable[Finding]:
-    from softllama.llama import library
+    from softllama.llama import devices
 
-    has, built = machine.cpu_flags(), library.features()
+    has, built = machine.cpu_flags(), devices.features()
     lacks = [ours for theirs, ours in FEATURES.items() if theirs in has and ours not in built]
-    cores = library.physical_cores()
-    text = f"{library.cpu_name()}, {cores} core{'s'[: cores > 1]} to use; {platform.system()} {platform.release()}"
-    facts = {"name": library.cpu_name(), "cores": cores, "platform": platform.platform(), "amx": library.amx()}
+    cores = devices.physical_cores()
+    text = f"{devices.cpu_name()}, {cores} core{'s'[: cores > 1]} to use; {platform.system()} {platform.release()}"
+    facts = {"name": devices.cpu_name(), "cores": cores, "platform": platform.platform(), "amx": devices.amx()}
     yield Finding("machine", "processor", OK, text, "", facts)
     if lacks:
         yield Finding("machine", "build", NOTE, f"llama.cpp was built without {', '.join(lacks)}, which this processor has: "
                       "it is several times slower than it could be", REINSTALL, {"lacks": lacks})  # fmt: skip
-    if library.amx():
+    if devices.amx():
         yield Finding("machine", "AMX", NOTE, "llama.cpp would use this processor's AMX unit, whose code crashes on some "
                       "machines (llama.cpp #20824), so softllama keeps weights away from it")  # fmt: skip
 
 
 def _devices() -> Iterable[Finding]:
-    from softllama.llama import library
+    from softllama.llama import devices, library
 
-    found = library.devices()
+    found = devices.all_devices()
     for d in found:
         memory = f", {size(d.free)} of {size(d.total)} free" if d.total and d.kind != "CPU" else ""
         yield Finding("machine", d.name, OK, f"{d.kind}, {d.back_end} back end: {d.description}{memory}", "",
                       dataclasses.asdict(d))  # fmt: skip
-    gpus = library.gpus()
+    gpus = devices.gpus()
     maker = machine.gpu_without_driver_of_ours()
     if gpus:
         yield Finding("machine", "chosen", OK, f"{', '.join(gpus)}, as this build has a GPU back end; --n-gpu-layers 0 keeps "
@@ -356,10 +356,10 @@ def _header(path: str) -> Iterable[Finding]:
 def _tables(path: str, n_threads: int | None, brief: bool) -> Iterable[Finding]:
     from softllama.diagnostics import measures
     from softllama.engine.table import Table
-    from softllama.llama import architectures, header, library
+    from softllama.llama import architectures, devices, header
 
     h = header.read(path)
-    n_threads = n_threads or library.physical_cores()
+    n_threads = n_threads or devices.physical_cores()
     tables = {"table": architectures.find_table(h), "per-layer": architectures.per_layer(h)}
     for name, tensor in tables.items():
         if tensor is not None:

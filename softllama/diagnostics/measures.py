@@ -24,7 +24,7 @@ from softllama.engine import branches
 from softllama.engine.calibration import GPU_TOLERANCE
 from softllama.engine.table import Table
 from softllama.errors import ModelError, SoftLlamaError
-from softllama.llama import library, memory
+from softllama.llama import devices, library, memory
 from softllama.llama.context import Context
 from softllama.llama.header import Header
 from softllama.prompts import thinking
@@ -302,7 +302,7 @@ def speed(m: Model) -> Iterable[Finding]:
     rates: dict[str, Any] = {p: 1 / s for p, s in soft.items()}
     others = ", ".join(f"{p.partition(':')[0]} {_rate(r)}" for p, r in rates.items())
     load = os.getloadavg()[0]
-    busy = f"; the machine is busy (load {load:.1f}), so it can do more" if load > 1 + library.physical_cores() else ""
+    busy = f"; the machine is busy (load {load:.1f}), so it can do more" if load > 1 + devices.physical_cores() else ""
     yield _finding("speed", OK, f"{_rate(1 / step)} tokens/s greedy in llama.cpp itself; with softllama {others}{busy}",
                    greedy=1 / step, load=load, **rates)  # fmt: skip
     share = 100 * mix / step
@@ -345,6 +345,6 @@ def context_memory(m: Model) -> Iterable[Finding]:
 
 
 def _set_aside(m: Model, n_ctx: int) -> float:
-    with library.heard() as said:
+    with library.capture_log() as log_lines:
         m.session(n_ctx).close()
-    return library.buffers(said)
+    return library.buffer_bytes(log_lines)

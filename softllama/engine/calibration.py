@@ -26,7 +26,8 @@ from softllama.llama import library
 from softllama.llama.architectures import by_id, no_batch, per_layer_width
 from softllama.llama.batch import Rows
 from softllama.llama.context import Context
-from softllama.llama.weights import MERGE, Weights
+from softllama.llama.lora import MERGE
+from softllama.llama.weights import Weights
 from softllama.vectors.mixture import Mixture
 
 BATCH, OVERLAY = "embedding batch", "overlay on "

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from softllama.base import arguments
 from softllama.engine import manifest
 from softllama.engine.engine import Engine
 from softllama.errors import ContextError, PromptError, SoftLlamaError, UsageError
@@ -56,8 +57,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not 1 <= self.streams <= 256:
             raise UsageError(f"the number of streams must be between 1 and 256, not {self.streams}")
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {self.seed}")
+        arguments.seed(self.seed)
         if self.max_tokens < 1:
             raise UsageError(f"max_tokens must be 1 or more, not {self.max_tokens}")
         if self.prompt and "{question}" not in self.prompt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from softllama import policy
+from softllama.base import arguments
 from softllama.base.files import text_or_file
 from softllama.base.text import unknown
 from softllama.chat import settings as chat_settings
@@ -86,10 +87,7 @@ def change(chat: ChatState, name: str, value: str) -> None:
     if not value:
         raise UsageError(f"/set {name} needs a value", f"/set {name} none" if name != "seed" else "/set seed 7")
     if name == "seed":
-        seed = integer(name, value)
-        if not 0 <= seed < 2**63:
-            raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed}")
-        c.reseed(seed)
+        c.reseed(arguments.seed(integer(name, value)))
     elif value in NOTHING:
         c.set(**{name: () if name == "stop" else "auto" if name == "think" else None})
     elif name == "stop":
