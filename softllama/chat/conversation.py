@@ -14,13 +14,13 @@ from typing import Any
 
 from softllama import policy
 from softllama.base import arguments
-from softllama.chat import messages, storage
+from softllama.chat import messages, overflow, storage
 from softllama.chat import settings as chat_settings
-from softllama.chat.messages import COUNTS, Message, Mix, Rendered
+from softllama.chat.messages import Message, Mix, Rendered, made_of
 from softllama.chat.prefix_cache import PrefixCache
 from softllama.chat.storage import Saved
 from softllama.engine.engine import Engine, checked
-from softllama.errors import ContextError, UsageError
+from softllama.errors import UsageError
 from softllama.generation import prepare, run
 from softllama.generation.options import GenerationOptions
 from softllama.generation.state import Generation
@@ -32,11 +32,6 @@ from softllama.trace.record import Trace
 from softllama.trace.step import Step
 from softllama.vectors.distribution import Distribution
 
-PLAIN = "sample:temperature=0.6,top_k=30,top_p=0.95"  # as Soft Thinking decodes its answers, so that the two compare
-OVERFLOW = (
-    "When a prompt no longer leaves a quarter of the context for the answer, the oldest turns are left out until half of "
-    "it is free; the system message stays."
-)
 Each = Callable[[Step], None]
 
 
@@ -117,10 +112,7 @@ class Conversation:
     def default_policy(self) -> tuple[str, str]:
         """The policy where none was chosen, in its written form, and why: what the model's file asks for, soft thinking
         for a model with a thinking block, plain sampling for one without."""
-        written, why = prepare.default_policy(self.model, self.tags is not None)
-        if self.tags is not None or self.model.metadata.get("softllama.policy"):
-            return written, why
-        return PLAIN, "plain sampling, as this model has no thinking block to be soft in"
+        return chat_settings.default_policy(self.model, self.tags)
 
     @property
     def last(self) -> Message | None:
@@ -183,7 +175,7 @@ class Conversation:
         """Take back the last message and its answer; returns the message."""
         said = self._asked()
         self.messages = said[:-1]
-        self.left_out = min(self.left_out, max(0, len(_turns(self.messages)) - 1))
+        self.left_out = min(self.left_out, max(0, len(overflow.turns(self.messages)) - 1))
         self.changed()
         return said[-1]
 
@@ -295,32 +287,11 @@ class Conversation:
 
     def _fit(self, said: Sequence[Message]) -> tuple[Rendered, int]:
         """The prompt for these messages, and how many of the oldest turns are left out of it: see OVERFLOW."""
-        turns = _turns(said)
-        out = min(self.left_out, len(turns) - 1)
-        reserve = min(self.settings.max_tokens or self.n_ctx, self.n_ctx // 4)
-        room = self.n_ctx - reserve
-        while True:
-            rendered = messages.render(
-                self.model,
-                self.template,
-                self.system,
-                [m for t in turns[out:] for m in t],
-                self.settings.think,
-                self.tags,
-            )
-            n = len(rendered.items)
-            if n <= room:
-                return rendered, out
-            if out == len(turns) - 1:
-                break
-            out, room = out + 1, min(room, self.n_ctx // 2)
-        if n >= self.n_ctx:
-            raise ContextError(
-                f"the message has {n:,} tokens with its template{' and system message' if self.system else ''}, and the "
-                f"context has room for {self.n_ctx:,}",
-                "shorten it, or start with more room: --n-ctx N",
-            )
-        return rendered, out
+
+        def render(kept: list[Message]) -> Rendered:
+            return messages.render(self.model, self.template, self.system, kept, self.settings.think, self.tags)
+
+        return overflow.fit(render, said, self.left_out, self.n_ctx, self.settings.max_tokens, bool(self.system))
 
     def _answer(self, g: Generation, prompt: Rendered, each: Each | None) -> Trace:
         self.answers += 1
@@ -336,21 +307,3 @@ class Conversation:
         limit = settings.max_tokens or self.n_ctx
         options = settings.changed(policy=settings.policy or self.policy, max_tokens=limit, seed=seed % 2**63)
         return prepare.assemble(self.model, options, prompt.items, prompt.inside, self.tags, chat=True)
-
-
-def made_of(trace: Trace) -> dict[str, Any]:
-    """How an answer was made, ready for JSON: policy, seed, stop_reason, counts, seconds, and its model's manifest."""
-    made = {"policy": trace.policy, "seed": trace.seed, "stop_reason": trace.stop_reason}
-    made |= {name: getattr(trace, name) for name in COUNTS if name != "seconds"}
-    made["seconds"] = trace.timings.get("total", 0.0)
-    return made | {"manifest": {k: v for k, v in trace.manifest.items() if k not in ("arguments", "seed", "created")}}
-
-
-def _turns(said: Sequence[Message]) -> list[list[Message]]:
-    """Messages in turns, each of which starts with the user's."""
-    turns: list[list[Message]] = []
-    for m in said:
-        if m.role == USER or not turns:
-            turns.append([])
-        turns[-1].append(m)
-    return turns

@@ -156,3 +156,11 @@ def template_of(model: Engine, source: str | None) -> ChatTemplate:
     except ModelError as e:
         hint = "a chat needs one: --template FILE names it (Jinja); softllama run --raw works without"
         raise ModelError(e.message, hint if source is None else e.hint) from None
+
+
+def made_of(trace: Trace) -> dict[str, Any]:
+    """How an answer was made, ready for JSON: policy, seed, stop_reason, counts, seconds, and its model's manifest."""
+    made = {"policy": trace.policy, "seed": trace.seed, "stop_reason": trace.stop_reason}
+    made |= {name: getattr(trace, name) for name in COUNTS if name != "seconds"}
+    made["seconds"] = trace.timings.get("total", 0.0)
+    return made | {"manifest": {k: v for k, v in trace.manifest.items() if k not in ("arguments", "seed", "created")}}

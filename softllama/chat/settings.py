@@ -1,4 +1,4 @@
-"""The settings of a conversation: those fields of GenerationOptions that a chat can change. Knows no model."""
+"""The settings of a conversation: those fields of GenerationOptions that a chat can change. Loads no model."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from softllama.base import arguments
+from softllama.engine.engine import Engine
 from softllama.errors import UsageError
+from softllama.generation import prepare
 from softllama.generation.options import GenerationOptions
 from softllama.policy import Policy
 from softllama.prompts import thinking
 
+PLAIN = "sample:temperature=0.6,top_k=30,top_p=0.95"  # as Soft Thinking decodes its answers, so that the two compare
 NAMES = ("policy", "answer", "think", "think_budget", "max_tokens", "stop", "think_tags")
 THINK = thinking.MODES
 
@@ -37,3 +40,12 @@ def to_dict(settings: GenerationOptions) -> dict[str, Any]:
     """Ready for JSON, policies as text."""
     values = {name: getattr(settings, name) for name in NAMES}
     return {k: repr(v) if isinstance(v, Policy) else list(v) if k == "stop" else v for k, v in values.items()}
+
+
+def default_policy(model: Engine, tags: thinking.Tags | None) -> tuple[str, str]:
+    """The policy where none was chosen, as text, and why: what the model's file asks for, soft thinking for a model with a
+    thinking block, plain sampling for one without."""
+    text, why = prepare.default_policy(model, tags is not None)
+    if tags is not None or model.metadata.get("softllama.policy"):
+        return text, why
+    return PLAIN, "plain sampling, as this model has no thinking block to be soft in"

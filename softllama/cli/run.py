@@ -168,7 +168,7 @@ def _generate(
     model: Model, prompt: str, keywords: dict[str, Any], output: OutputChoices, options: ModelOptions
 ) -> Trace:
     """Generate, and print steps as they are made; returns the record."""
-    from softllama.chat.conversation import made_of
+    from softllama.chat.messages import made_of
     from softllama.generation import loop, prepare
     from softllama.generation.options import GenerationOptions
     from softllama.generation.run import collect, record

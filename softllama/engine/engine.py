@@ -20,6 +20,7 @@ from softllama.engine import first_load as trials
 from softllama.engine.calibration import Calibration, calibrate, mixed_rows, per_layer_scale, widths
 from softllama.engine.facts import Facts
 from softllama.engine.first_load import Trial
+from softllama.engine.load_arguments import Lora, adapters_of, check_load
 from softllama.engine.table import LowRank, Table
 from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
 from softllama.llama.batch import Rows
@@ -51,24 +52,16 @@ class Engine(Facts):
         n_ctx: int | None = None,
         n_gpu_layers: int | None = None,
         n_threads: int | None = None,
-        lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None = None,
+        lora: Lora | None = None,
         rpc: Sequence[str] = (),
         trial: bool | None = None,
     ) -> None:
-        arguments.integer_or_none("n_ctx", n_ctx)
-        arguments.integer_or_none("n_threads", n_threads)
-        arguments.integer_or_none("n_gpu_layers", n_gpu_layers)
-        if isinstance(rpc, str) or not isinstance(rpc, Sequence) or any(not isinstance(w, str) for w in rpc):
-            raise UsageError(f"rpc must be a list of workers, not {rpc!r}", 'rpc=["10.0.0.2:50052"]')
-        if n_ctx is not None and not 1 <= n_ctx <= 2**30:
-            raise UsageError(f"n_ctx must be between 1 and 2^30, not {n_ctx}")
-        if n_threads is not None and not 1 <= n_threads <= 1024:
-            raise UsageError(f"n_threads must be between 1 and 1024, not {n_threads}")
+        check_load(n_ctx, n_gpu_layers, n_threads, rpc)
         self.arguments: dict[str, Any] = {"n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads}
         file = hub.resolve(path)
         if rpc:
             add_workers(rpc)
-        adapters = _adapters(lora)
+        adapters = adapters_of(lora)
         self.trial: Trial | None = None  # of this load
 
         def before(weights: Weights) -> None:
@@ -285,18 +278,6 @@ class Engine(Facts):
             f"{type(self).__name__}({self.name}, {self.arch}, {self.n_vocab} tokens, n_embd {self.n_embd}, "
             f"table {self.table.quantization}, multiplier {self.calibration.multiplier:g})"
         )
-
-
-def _adapters(lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None) -> list[tuple[str, float]]:
-    if lora is None:
-        return []
-    if not isinstance(lora, str | os.PathLike | Sequence):
-        raise UsageError(f"an adapter is a path, or a path and its scale, not {lora!r}", 'lora=("adapter.gguf", 0.5)')
-    if isinstance(lora, str | os.PathLike):
-        return [(os.fspath(lora), 1.0)]
-    if isinstance(lora, tuple) and len(lora) == 2 and isinstance(lora[1], int | float):
-        return [(os.fspath(lora[0]), float(lora[1]))]
-    return [pair for item in lora for pair in _adapters(item)]
 
 
 def _mixture(item: Item) -> Mixture:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from softllama.chat.conversation import OVERFLOW, Conversation, made_of
+from softllama.chat.conversation import Conversation
+from softllama.chat.messages import made_of
+from softllama.chat.overflow import OVERFLOW
 from softllama.chat.storage import Autosave
 from softllama.errors import SoftLlamaError
 from softllama.terminal.format import answer_numbers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from softllama import policy
-from softllama.chat.conversation import made_of
+from softllama.chat.messages import made_of
 from softllama.errors import UsageError
 from softllama.prompts.build import ASSISTANT
 from softllama.terminal.commands.table import COMMANDS, command, find, integer
