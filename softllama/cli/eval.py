@@ -101,9 +101,9 @@ def run(
     from softllama.report import text
 
     _check(html, as_json, as_csv)
-    arms = ways.parse_all(policies or ("greedy", "soft_thinking"))
+    chosen = ways.parse_all(policies or ("greedy", "soft_thinking"))
     problems = evaluate.load(data, limit)
-    asked = evaluate.Settings(**settings)
+    options = evaluate.EvaluateOptions(**settings)
     if settings["extract"] is not None:
         from softllama.generation import extract
 
@@ -112,16 +112,14 @@ def run(
     signals.take_sigterm()  # as Ctrl-C: what is being asked is not a result
     path = Path(out) if out is not None else Path(f"{Path(data).stem}.{Path(loaded.path).stem}.results.jsonl")
     if not quiet:
-        s = asked.filled(loaded, problems)
+        s = options.with_defaults(loaded, problems)
         shape = "in the model's chat template" if s.chat else "raw"
         note(
             f"{len(problems.problems)} problems of {problems.name}, {shape}, answers read by {s.extract!r}, seed {s.seed}"
         )
         note(f"results: {path}")
     with text.progress(quiet) as tick:
-        header, results = evaluate.evaluate(
-            loaded, problems, arms, asked, path, lambda done, total: tick("answers", done, total)
-        )
+        header, results = evaluate.evaluate(loaded, problems, chosen, options, path, tick)
     _show(evaluate.summarize(header, results), html, as_json, as_csv, quiet, sys.argv[1:])
 
 

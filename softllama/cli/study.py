@@ -154,7 +154,7 @@ def thinking(
     _check(out, as_json, as_csv, seed)
     from softllama.study import answers
 
-    _run(lambda tick: [answers.study(pairs, seed=seed, limit=limit, tick=tick)], out, as_json, as_csv, quiet)
+    _run(lambda tick: [answers.run(pairs, seed=seed, limit=limit, tick=tick)], out, as_json, as_csv, quiet)
 
 
 @command.command("all")
