@@ -421,7 +421,7 @@ def test_a_damaged_file_of_problems_is_read_or_refused(tmp_path_factory: Any, d:
     if found is not None:
         for p in found.problems:
             assert p.answers
-            assert p.asked(found.prompt)
+            assert p.to_prompt(found.prompt)
             data.is_right(p.answers[0], p.answers)
 
 

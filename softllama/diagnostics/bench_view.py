@@ -1,4 +1,7 @@
-"""How a benchmark looks in a terminal: tables of medians, with the least and the largest in brackets."""
+"""How a benchmark looks in a terminal: tables of medians, with the least and the largest in brackets.
+
+Knows the result of bench.everything. Measures nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,14 @@ PARTS = ("llama.cpp", "logits", "policy", "mixing", "record")
 
 
 def bench(result: dict[str, Any]) -> RenderableType:
-    """All that `softllama.diagnostics.bench.everything` found."""
+    """The tables of a result of softllama.diagnostics.bench.everything."""
     n = int(result["repeat"])
 
     def of(r: dict[str, Any], key: str, factor: float = 1) -> Cell:
-        if (found := r.get(key)) is None:
+        if (spread := r.get(key)) is None:
             return None
-        return Estimate(factor * found["median"], factor * found["min"], factor * found["max"], n)
+        value, low, high = (factor * spread[k] for k in ("median", "min", "max"))
+        return Estimate(value, low, high, n)
 
     def middle(r: dict[str, Any], key: str) -> Cell:
         return float(r[key]["median"]) if key in r else None

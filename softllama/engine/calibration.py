@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from softllama.base import cache
-from softllama.engine.table import Table
+from softllama.engine.table import EmbeddingTable
 from softllama.errors import ContextError, ModelError
 from softllama.llama import library
 from softllama.llama.architectures import by_id, no_batch, per_layer_width
@@ -74,8 +74,8 @@ class Calibration:
 
 def calibrate(
     weights: Weights,
-    table: Table,
-    per_layer: Table | None = None,
+    table: EmbeddingTable,
+    per_layer: EmbeddingTable | None = None,
     n_threads: int | None = None,
     handed: dict[str, Any] | None = None,
 ) -> Calibration:
@@ -101,7 +101,7 @@ def calibrate(
     return found
 
 
-def widths(nodes: Sequence[str], table: Table, per_layer: Table | None) -> list[tuple[str, int]]:
+def widths(nodes: Sequence[str], table: EmbeddingTable, per_layer: EmbeddingTable | None) -> list[tuple[str, int]]:
     """The nodes with the lengths of their rows, as Context takes them."""
     return [(n, per_layer.n_embd if per_layer and n == PER_LAYER_NODE else table.n_embd) for n in nodes]
 
@@ -109,9 +109,9 @@ def widths(nodes: Sequence[str], table: Table, per_layer: Table | None) -> list[
 def fill(
     context: Context,
     mixtures: Sequence[Mixture],
-    table: Table,
+    table: EmbeddingTable,
     multiplier: float,
-    per_layer: tuple[Table, float] | None = None,
+    per_layer: tuple[EmbeddingTable, float] | None = None,
     n_threads: int = 1,
 ) -> None:
     """Write the mixtures' rows into the context's buffers: embeddings, per-layer embeddings, carriers."""
@@ -132,7 +132,7 @@ def candidates(weights: Weights) -> list[tuple[float, str]]:
     return [(m, s) for m, s in found if not (m in seen or seen.add(m))]  # type: ignore[func-returns-value]
 
 
-def _probe_tokens(table: Table) -> list[int]:
+def _probe_tokens(table: EmbeddingTable) -> list[int]:
     """Three ids, spread over the vocabulary. Their rows are not 0, for which any multiplier would agree, and none is
     another's, as the wrong row must be noticed; fewer where the table has no such three.
     """
@@ -157,7 +157,9 @@ def per_layer_scale(weights: Weights) -> float:
 class _Measurement:
     """Three tokens by id, and then as rows in one way after the other."""
 
-    def __init__(self, weights: Weights, table: Table, per_layer: Table | None, n_threads: int | None) -> None:
+    def __init__(
+        self, weights: Weights, table: EmbeddingTable, per_layer: EmbeddingTable | None, n_threads: int | None
+    ) -> None:
         self._weights, self._table, self._n_threads = weights, table, n_threads
         self._per_layer = (per_layer, per_layer_scale(weights)) if per_layer is not None else None
         self._ids = _probe_tokens(table)

@@ -20,7 +20,7 @@ from softllama.base import arguments, cache
 from softllama.engine import first_load as trials
 from softllama.engine.calibration import Calibration, calibrate, fill, per_layer_scale, widths
 from softllama.engine.first_load import Trial
-from softllama.engine.table import LowRank, Table
+from softllama.engine.table import EmbeddingTable, LowRank
 from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
 from softllama.llama.context import Context
 from softllama.llama.library import physical_cores
@@ -83,8 +83,8 @@ class Engine:
             self._weights = w = Weights(file, n_gpu_layers=n_gpu_layers, lora=adapters, before=before)
             self.tokenizer = Tokenizer(w)
             lora_rows = [LowRank(a.a, a.b, a.factor) for a in w.lora if a.a is not None and a.b is not None]
-            self.table = Table(w.table, lora_rows, w.substitutes)
-            self._per_layer = None if w.per_layer is None else (Table(w.per_layer), per_layer_scale(w))
+            self.table = EmbeddingTable(w.table, lora_rows, w.substitutes)
+            self._per_layer = None if w.per_layer is None else (EmbeddingTable(w.per_layer), per_layer_scale(w))
             w.check_files(same=True)  # header, llama.cpp and table have each opened them by name
             self.n_threads = n_threads or (1 if w.n_bytes < SMALL else physical_cores())
             self.calibration: Calibration = calibrate(

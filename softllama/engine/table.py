@@ -23,8 +23,8 @@ class LowRank:
     order of a shape."""
 
     def __init__(self, a: Tensor, b: Tensor, factor: float) -> None:
-        self._a = Table(a)
-        self._b = Table(b).rows(range(b.shape[1])).astype(np.float64)  # (n_embd, rank)
+        self._a = EmbeddingTable(a)
+        self._b = EmbeddingTable(b).rows(range(b.shape[1])).astype(np.float64)  # (n_embd, rank)
         self.path, self.factor = a.path, factor
 
     def add(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], n_threads: int = 1) -> None:
@@ -35,7 +35,7 @@ class LowRank:
         out[: len(mixtures), : len(self._b)] += np.float32(self.factor) * delta
 
 
-class Table:
+class EmbeddingTable:
     """Rows of a (n_vocab, n_embd) table in a GGUF file. quantization: ggml's name of its type, such as "Q6_K".
 
     adapters: what is added to its rows. substitutes: ids whose row is that of another.
