@@ -55,7 +55,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in [n for n in os.environ if n.startswith("SOFTLLAMA_") and n not in KEPT]:
             m.delenv(name)
         m.setenv("SOFTLLAMA_CACHE", str(folder))
-        m.setenv("SOFTLLAMA_TRIAL", "off")  # half a second for each file; test_trial.py has it on
+        m.setenv("SOFTLLAMA_TRIAL", "off")  # half a second for each file; engine/test_first_load.py has it on
         m.setenv("SOFTLLAMA_CONFIG", str(folder / "no-config.ini"))
         m.setenv("SOFTLLAMA_STATE", str(tmp_path_factory.mktemp("state")))
         yield folder
@@ -67,7 +67,7 @@ def write(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     folder, known = tmp_path_factory.mktemp("models"), {}
 
     def make(arch: str = "llama", **options: Any) -> Path:
-        from tests import tiny
+        from tests.support import tiny
 
         key = repr((arch, sorted(options.items())))
         if key not in known:
@@ -96,7 +96,7 @@ def load(write: Callable[..., Path]) -> Callable[..., softllama.Model]:
 @pytest.fixture(scope="session")
 def model(load: Callable[..., softllama.Model]) -> softllama.Model:
     """A llama with byte-level BPE and a chat template."""
-    from tests import tiny
+    from tests.support import tiny
 
     return load("llama", chat_template=tiny.CHAT_TEMPLATE)
 

@@ -1,0 +1,112 @@
+"""Write docs/commands.md from the commands' own help: every command, argument and option, with its variables.
+
+    python scripts/dev/reference.py            write it
+    python scripts/dev/reference.py --check    exit 1 if it is not what would be written (tests/package/test_reference.py does this)
+
+It is made from click's parameters rather than from printed help, whose form changes between versions of click.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from softllama.cli import COMMANDS, cli, config
+
+FILE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
+HEAD = """# Commands
+
+Made from the commands' help by `python scripts/dev/reference.py`; a test keeps it current.
+
+An option that is not typed is taken from its variable, then from the configuration file, then it has its default. The
+variable of `--max-tokens` of `softllama run` is `SOFTLLAMA_RUN_MAX_TOKENS`. Options marked (shared) have a second one for
+all commands, such as `SOFTLLAMA_MODEL`; the more particular one wins. An option that may be repeated takes several words,
+separated by spaces. The configuration file is `config.ini` in the folder that the system has for settings
+(`~/.config/softllama` on Linux, `~/Library/Application Support/softllama` on macOS), or what `SOFTLLAMA_CONFIG` names:
+
+```ini
+[softllama]                  # shared options
+model = user/repo:Q4_K_M
+[run]
+max-tokens = 200
+```
+
+Variables beside the options: `SOFTLLAMA_MODELS` (folders to look for models in), `SOFTLLAMA_CACHE`, `SOFTLLAMA_CONFIG`,
+`SOFTLLAMA_TRIAL` (`off`: do not try a file's first load in a child process; a number: its limit in seconds).
+"""
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """All commands, those of groups after the group."""
+    with click.Context(cli, info_name="softllama", resilient_parsing=True) as ctx:
+        for name in COMMANDS:
+            command = cli.get_command(ctx, name)
+            assert command is not None
+            yield from _below(f"softllama {name}", command)
+
+
+def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    for sub, below in getattr(command, "commands", {}).items():
+        yield from _below(f"{name} {sub}", below)
+
+
+def section(name: str, command: click.Command) -> str:
+    """One command in Markdown: its sentence, its examples, its text, its options."""
+    first, *rest = re.split(r"\n{2,}", inspect.cleandoc(command.help or ""))
+    arguments = [p for p in command.params if isinstance(p, click.Argument)]
+    usage = " ".join([name, *(_argument(a) for a in arguments), "[OPTIONS]"])
+    parts = [f"## {name}", _line(first)]
+    examples = [p for p in rest if p.startswith("\b")]
+    parts += ["```sh\n" + "\n".join(x.strip("\b\n") for x in examples) + "\n```"] if examples else []
+    parts += [_line(p) for p in rest if not p.startswith("\b")]
+    parts.append(f"`{usage}`")
+    if options := [o for o in config.options(command) if not o.hidden]:
+        parts.append("\n".join(_option(o) for o in options))
+    return "\n\n".join(parts)
+
+
+def _argument(a: click.Argument) -> str:
+    text = a.human_readable_name if a.metavar is None else a.metavar
+    return text if a.required else f"[{text}]" + ("..." if a.nargs == -1 else "")
+
+
+def _option(o: click.Option) -> str:
+    names = ", ".join(f"`{n}`" for n in [*o.opts, *o.secondary_opts])
+    if isinstance(o.type, click.Choice):
+        names += f" `{'|'.join(map(str, o.type.choices))}`"
+    elif not o.is_flag:
+        names += f" `{o.metavar or o.type.name.upper()}`"
+    text = _line(o.help or "")
+    if o.show_default and not o.is_flag:
+        text += f" Default: {o.default}."
+    return f"- {names}: {text}" + (" (shared)" if getattr(o, "shared", False) else "")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def text() -> str:
+    """The whole file."""
+    return HEAD + "\n" + "\n\n".join(section(*c) for c in commands()) + "\n"
+
+
+def main() -> None:
+    """Write, or check."""
+    now = text()
+    if "--check" in sys.argv[1:]:
+        if not FILE.is_file() or FILE.read_text("utf-8") != now:
+            sys.exit(f"{FILE.name} is not current: python scripts/dev/reference.py")
+        return
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text(now, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,486 @@
+"""The kernels of each table type and instruction set against ggml's own dequantizer and numpy, and against each other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import softllama as sl
+from softllama._shim import lib
+from softllama.errors import MixtureError, ModelError, SoftLlamaError
+from softllama.llama import library  # which tells the kernels of llama.cpp's OpenMP
+from softllama.vectors import kernels
+from softllama.vectors.kernels import Rows
+from tests.support import tiny
+
+WITH_KERNEL = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0")
+WITHOUT = ("Q4_1", "Q3_K", "IQ4_XS", "TQ1_0")
+RUNS = [name for name, i in kernels.ISAS.items() if lib.softmix_has(i)]
+N_ROWS = 2500
+
+
+@pytest.fixture(params=RUNS)
+def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Each instruction set of this machine, forced as a user would."""
+    monkeypatch.setenv("SOFTLLAMA_ISA", request.param)
+    kernels.isa.cache_clear()
+    yield request.param
+    kernels.isa.cache_clear()
+
+
+@cache
+def table(kind: str, n_embd: int, n_rows: int = N_ROWS) -> tuple[Rows, NDArray[np.float64]]:
+    """Random rows of a type, and what ggml reads in them."""
+    values = np.random.default_rng([5, n_embd]).standard_normal((n_rows, n_embd)).astype(np.float32)
+    number = gguf.GGMLQuantizationType[kind].value
+    t = library.table_type(number)
+    data = tiny.quantize(values, kind).view(np.uint8).reshape(n_rows, -1)
+    read = gguf.quants.dequantize(data, gguf.GGMLQuantizationType(number)) if kind != "F32" else values
+    return Rows(data, n_embd, t.block, t.to_float, number), read.astype(np.float64)
+
+
+def sizes(kind: str) -> list[int]:
+    """Around the tiles of 2,048 columns, as far as whole blocks go."""
+    block = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]][0]
+    return [1, 15, 17, 2047, 2048, 2065] if block == 1 else [block, 2048 - block, 2048, 2048 + block, 4096 + 3 * block]
+
+
+def mixed(rows: Rows, ids: Any, weights: Any, threads: int = 1) -> NDArray[np.float32]:
+    out = np.full((1, rows.n_embd + 3), np.nan, dtype=np.float32)
+    kernels.mix(rows, [0, len(ids)], ids, weights, out, 1.0, threads)
+    assert not out[0, rows.n_embd :].any()
+    return out[0, : rows.n_embd]
+
+
+def draw(k: int, n_rows: int = N_ROWS) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    r = np.random.default_rng([6, k])
+    return np.sort(r.choice(n_rows, k, replace=False)).astype(np.int32), r.dirichlet(np.ones(k)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", WITH_KERNEL + WITHOUT)
+def test_mixtures_equal_numpy(kind: str, isa: str) -> None:
+    """Within 1e-6 of Σ |wᵢ vᵢ|; k around the edges of what is summed in double, in batches, and in pieces."""
+    for n_embd in sizes(kind):
+        rows, e = table(kind, n_embd)
+        for k in (1, 2, 31, 256, 257, 289, 1024, 1025, 2400):
+            ids, w = draw(k)
+            terms = w.astype(np.float64)[:, None] * e[ids]
+            error = np.abs(mixed(rows, ids, w) - terms.sum(axis=0))
+            assert (error <= 1e-6 * np.abs(terms).sum(axis=0)).all(), (n_embd, k)
+
+
+@pytest.mark.parametrize("kind", WITH_KERNEL + WITHOUT)
+def test_a_row_is_what_ggml_reads_to_the_bit(kind: str, isa: str) -> None:
+    """Alone, by ggml's own function; beside a row of weight 0, by the kernel; among many, by the kernel in float32."""
+    for n_embd in sizes(kind)[-2:]:
+        rows, e = table(kind, n_embd)
+        for i in (0, 7, N_ROWS - 1):
+            assert np.array_equal(mixed(rows, [i], [1.0]), e[i].astype(np.float32))
+            if kind not in ("Q4_K", "Q5_K") or kernels.isa_name() != "neon":  # where ggml may fuse d q - m
+                assert np.array_equal(mixed(rows, [i, (i + 1) % N_ROWS], [1.0, 0.0]), e[i].astype(np.float32))
+                w = np.zeros(N_ROWS, dtype=np.float32)
+                w[i] = 1
+                assert np.array_equal(mixed(rows, np.arange(N_ROWS), w), e[i].astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", WITH_KERNEL + WITHOUT)
+def test_the_number_of_threads_changes_no_bit(kind: str, isa: str) -> None:
+    rows, _ = table(kind, 2304)
+    for k in (1025, 2400, N_ROWS):
+        ids, w = draw(k)
+        one = mixed(rows, ids, w)
+        assert all(np.array_equal(mixed(rows, ids, w, threads), one) for threads in (2, 3, 7))
+
+
+@pytest.mark.parametrize("kind", WITH_KERNEL)
+def test_the_instruction_set_changes_no_bit(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for name in RUNS:
+        monkeypatch.setenv("SOFTLLAMA_ISA", name)
+        kernels.isa.cache_clear()
+        rows, _ = table(kind, 2304)
+        found.append([mixed(rows, *draw(k)).tobytes() for k in (2, 300, 2400, N_ROWS)])
+    kernels.isa.cache_clear()
+    assert all(f == found[0] for f in found)
+
+
+def test_the_whole_table_equals_its_rows_gathered() -> None:
+    """All rows in order go another way than some: a gap in the ids must not."""
+    rows, e = table("Q8_0", 64)
+    ids, w = draw(N_ROWS)
+    shuffled = np.random.default_rng(1).permutation(N_ROWS)
+    got = mixed(rows, ids[shuffled], w[shuffled])
+    np.testing.assert_allclose(got, w.astype(np.float64)[shuffled] @ e[shuffled], rtol=1e-5, atol=1e-7)
+    twice = np.concatenate([[0, 0], np.arange(2, N_ROWS)])
+    np.testing.assert_allclose(mixed(rows, twice, w), w.astype(np.float64) @ e[twice], rtol=1e-5, atol=1e-7)
+
+
+def test_every_half_float(isa: str) -> None:
+    """All finite halves, subnormals included, through the kernel."""
+    bits = np.arange(1 << 16, dtype=np.uint32).astype(np.uint16)
+    values = bits.view(np.float16)[np.isfinite(bits.view(np.float16))]
+    rows = Rows(np.stack([values, values]).view(np.uint8), len(values), 1, table("F16", 1)[0].to_float, 1)
+    assert np.array_equal(mixed(rows, [0, 1], [1.0, 0.0]), values.astype(np.float32))
+
+
+def test_rows_at_odd_addresses(isa: str) -> None:
+    for kind in WITH_KERNEL:
+        rows, _e = table(kind, 2304)
+        shifted = np.zeros(rows.data.size + 1, dtype=np.uint8)
+        shifted[1:] = rows.data.reshape(-1)
+        moved = Rows(shifted[1:].reshape(rows.data.shape), rows.n_embd, rows.block, rows.to_float, rows.type)
+        ids, w = draw(300)
+        assert np.array_equal(mixed(moved, ids, w), mixed(rows, ids, w))
+
+
+def test_what_is_not_finite_is_named_in_large_mixtures_too(isa: str) -> None:
+    values = np.ones((3000, 8), dtype=np.float32)
+    values[2100, 3] = np.nan
+    rows = Rows(values.view(np.uint8), 8, 1, 0, 0)
+    ids, w = np.arange(3000), np.full(3000, 1 / 3000, dtype=np.float32)
+    for threads in (1, 2):
+        with pytest.raises(SoftLlamaError, match="row 2100"):
+            mixed(rows, ids, w, threads)
+        with pytest.raises(SoftLlamaError, match="row 2100"):
+            mixed(rows, ids[1:], w[1:], threads)
+    w[1999] = np.inf
+    with pytest.raises(SoftLlamaError, match="weight of token 1999 is inf"):
+        mixed(rows, ids, w)
+    with pytest.raises(SoftLlamaError, match="token id 3000"):
+        mixed(rows, np.where(ids == 5, 3000, ids), np.ones(3000))
+
+
+# ---- passes over logits: the same for every instruction set
+
+
+SIZES = [1, 2, 15, 16, 17, 63, 64, 65, 1023, 1024, 1025, 151_936]
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_passes_equal_numpy(n: int, isa: str) -> None:
+    r = np.random.default_rng(n)
+    z = (r.standard_normal(n) * 6).astype(np.float32)
+    z[r.random(n) < 0.1] = -np.inf
+    z[n // 2] = 20
+    high, at = kernels.peak(z)
+    assert (high, at) == (z.max(), z.argmax())
+    for t in (0.3, 1.0, 8.0):
+        x = (z.astype(np.float64) - high) / t
+        e = np.exp(x)
+        s, sx = kernels.sums(z, high, t)
+        assert s == pytest.approx(e.sum(), rel=1e-12)
+        assert sx == pytest.approx((x[e > 0] * e[e > 0]).sum(), rel=1e-11, abs=1e-300)
+        np.testing.assert_allclose(kernels.probs(z, high, s, t), e / e.sum(), rtol=1e-6, atol=1e-37)
+        assert t != 1 or np.array_equal(kernels.softmax(z, t), kernels.probs(z, high, s, t))
+        for eps in (0.0, 1e-2, 1e-4, 1e-6):
+            ids, w, left = kernels.whole(z, high, s, eps, t)
+            np.testing.assert_array_equal(ids, whole_by_hand(z, t, eps))
+            assert left == pytest.approx(e[~np.isin(np.arange(n), ids)].sum() / s if eps else 0.0, rel=1e-9, abs=1e-43)
+            assert left <= eps
+            np.testing.assert_allclose(w, e[ids] / e[ids].sum(), rtol=1e-6, atol=1e-44)
+
+
+def whole_by_hand(z: NDArray[np.float32], t: float, eps: float) -> NDArray[np.int64]:
+    """The ids that stay when the smallest logits go, equal ones together, as long as their p sum to at most eps."""
+    x = np.exp((z.astype(np.float64) - z.max()) / t)
+    p = x / x.sum()
+    which = np.unique(z, return_inverse=True)[1]
+    gone = np.searchsorted(np.cumsum(np.bincount(which, p)), eps, side="right") if eps else 0
+    return np.flatnonzero((which >= gone) & (p.astype(np.float32) > 0))
+
+
+@pytest.mark.parametrize("n", [2, 100, 3000, 40_000])
+@pytest.mark.parametrize("levels", [1, 2, 7, 400])
+def test_the_whole_vector_without_its_smallest_where_many_are_equal(n: int, levels: int, isa: str) -> None:
+    """Few values, often repeated and close to each other: what goes is decided within one bin."""
+    r = np.random.default_rng([n, levels])
+    z = (r.integers(0, levels, n) / 2048).astype(np.float32)
+    high = float(z.max())
+    for t in (0.01, 1.0, 30.0):
+        total = kernels.sums(z, high, t)[0]
+        for eps in (1e-9, 1e-3, 0.1, 0.5, 0.999):
+            ids, w, left = kernels.whole(z, high, total, eps, t)
+            np.testing.assert_array_equal(ids, whole_by_hand(z, t, eps))
+            assert 0 <= left <= eps
+            assert w.sum(dtype=np.float64) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_exponential_is_good_to_14_units_in_the_last_place(isa: str) -> None:
+    """Of a double, where the result is not below 1e-300; seen through the sum over a single other logit."""
+    x = -np.concatenate([np.linspace(0, 690, 4001), np.geomspace(1e-12, 1, 500)]).astype(np.float32)
+    for v in x.tolist():
+        s, _ = kernels.sums(np.array([v], dtype=np.float32), 0.0)
+        assert abs(s / np.exp(np.float64(v)) - 1) <= 14 * 2**-52, v
+
+
+def test_the_instruction_set_changes_no_bit_of_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    z = (np.random.default_rng(3).standard_normal(50_001) * 5).astype(np.float32)
+    found = []
+    for name in RUNS:
+        monkeypatch.setenv("SOFTLLAMA_ISA", name)
+        kernels.isa.cache_clear()
+        found.append(everything(z, 1))
+    kernels.isa.cache_clear()
+    assert all(f == found[0] for f in found)
+
+
+def everything(z: NDArray[np.float32], threads: int) -> tuple[Any, ...]:
+    """What all passes over logits give."""
+    high, at = kernels.peak(z)
+    s = kernels.sums(z, high, 0.7, threads)
+    ids, w, left = kernels.whole(z, high, s[0], 1e-4, 0.7, threads)
+    _, one, best, p = kernels.summary(z, threads)
+    return (
+        high, at, s, ids.tobytes(), w.tobytes(), left, one, list(best), list(p), kernels.softmax(z).tobytes(),
+        kernels.top(z, 99).tobytes(), kernels.js(z, z[::-1], n_threads=threads),
+        kernels.js_two([z, z + 1, z * 2], [1.0, 2.0, 3.0], [z, z - 3], [1.0, 0.5], threads).tobytes(),
+        *(kernels.sample(z, high, u, 0.7) for u in (0.1, 0.5, 0.99)),
+    )  # fmt: skip
+
+
+def test_threads_are_those_of_llama_cpp() -> None:
+    """Others would wait for a processor on which these still spin: seen only as lost time, so it is asked for here."""
+    theirs = hasattr(library.lib, "GOMP_parallel")
+    assert bool(kernels._team(2)) == theirs  # none, or none but theirs, for passes over logits
+    assert kernels._team(2, True).run == (kernels._openmp if theirs else kernels.ffi.addressof(lib, "softmix_spawn"))
+    assert not kernels._team(1, True)
+
+
+@pytest.mark.parametrize("n", [40_000, 151_936, 600_001])
+def test_the_number_of_threads_changes_no_bit_of_a_pass(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By llama.cpp's OpenMP, where it was built with one, and by threads that are started for the call."""
+    z = (np.random.default_rng(n).standard_normal(n) * 5).astype(np.float32)
+    alone = everything(z, 1)
+    for threads in (2, 3, 8):
+        assert everything(z, threads) == alone
+    monkeypatch.setattr(kernels, "_openmp", kernels.ffi.addressof(lib, "softmix_spawn"))
+    kernels._team.cache_clear()
+    assert kernels._team(2)
+    try:
+        assert all(everything(z, threads) == alone for threads in (2, 5, 100))
+    finally:
+        monkeypatch.undo()
+        kernels._team.cache_clear()
+
+
+def test_an_instruction_set_that_is_not_there_is_an_error() -> None:
+    for name in ("avx9000", next((n for n in ("neon", "avx512", "avx2") if n not in RUNS), "sse")):
+        code = "from softllama.vectors import kernels; kernels.top([1.0], 1)"
+        run = subprocess.run(
+            [sys.executable, "-c", code], env={"SOFTLLAMA_ISA": name, "PATH": ""}, capture_output=True, text=True
+        )
+        assert "this machine cannot run that" in run.stderr
+        assert name in run.stderr
+
+
+# ---- filters, draws, and what every step records
+
+
+def test_filters_by_hand() -> None:
+    z = np.log(np.array([0.1, 0.4, 0.2, 0.3], dtype=np.float32))
+    first = kernels.top(z, 4)
+
+    def p(**settings: float) -> list[tuple[int, float]]:
+        ids, found = kernels.filtered(z, first, 4, **settings)  # type: ignore[arg-type]
+        return [(i, round(x, 6)) for i, x in zip(ids.tolist(), found.tolist(), strict=True)]
+
+    assert p() == [(0, 0.1), (1, 0.4), (2, 0.2), (3, 0.3)]
+    assert p(top_p=0.65) == [(1, round(4 / 7, 6)), (3, round(3 / 7, 6))]
+    assert p(min_p=0.49) == p(at_most=3) == [(1, round(4 / 9, 6)), (2, round(2 / 9, 6)), (3, round(3 / 9, 6))]
+    assert p(top_p=1e-9) == p(min_p=1) == p(at_most=1) == p(temperature=1e-30) == [(1, 1.0)]
+    assert len(kernels.filtered(z, first, 2, total=0.4**-1, top_p=0.69)[0]) == 2
+    assert len(kernels.filtered(z, first, 2, total=0.4**-1, top_p=0.71)[0]) == 0  # two of the four are not enough
+    assert p(total=10 * 0.4**-1, top_p=0.05) == [(1, round(4 / 7, 6)), (3, round(3 / 7, 6))]  # of a tenth of the mass
+
+
+def test_many_ids_come_back_in_order() -> None:
+    z = np.random.default_rng(0).standard_normal(30_000).astype(np.float32)
+    ids, p = kernels.filtered(z, kernels.top(z, 20_000), 20_000, top_p=0.9)
+    assert (np.diff(ids) > 0).all()
+    e = np.exp(z[ids].astype(np.float64))
+    np.testing.assert_allclose(p, e / e.sum(), rtol=1e-12)
+
+
+def test_draws_invert_the_cumulative_sum() -> None:
+    p = np.array([0.2, 0.0, 0.5, 0.3])
+    for u, want in ((0.0, 0), (0.19, 0), (0.21, 2), (0.69, 2), (0.71, 3), (1 - 1e-16, 3)):
+        assert kernels.draw(p, u) == want
+        assert kernels.draw(7 * p, u) == want
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_a_sample_inverts_the_cumulative_sum_of_the_whole_vocabulary(n: int, isa: str) -> None:
+    r = np.random.default_rng(n)
+    z = (r.standard_normal(n) * 4).astype(np.float32)
+    z[r.random(n) < 0.3] = -np.inf
+    z[n // 2] = 3
+    high = kernels.peak(z)[0]
+    for t in (0.2, 1.0, 9.0):
+        c = np.cumsum(np.exp((z.astype(np.float64) - high) / t))
+        for u in (0.0, *r.random(20), 1 - 2**-53):
+            found = kernels.sample(z, high, u, t)
+            assert z[found] > -np.inf
+            below = c[found - 1] if found else 0.0
+            assert below <= u * c[-1] * (1 + 1e-12)
+            assert u * c[-1] <= c[found] * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_divergences_to_two_are_those_to_each(n: int, isa: str) -> None:
+    r = np.random.default_rng(n)
+    z = [(r.standard_normal(n) * 5).astype(np.float32) for _ in range(4)]
+    for v in z[:3]:
+        v[r.random(n) < 0.1] = -np.inf
+        v[0] = 1
+    z.append(z[3] + np.float32(1e-3) * (np.arange(n) == 0))  # a close one
+    ds = [sl.Distribution(v) for v in z]
+    ln = [d.ln_total for d in ds]
+    found = kernels.js_two(z, ln, [z[0], z[3]], [ln[0], ln[3]])
+    for d, pair in zip(ds, found, strict=True):
+        assert pair.tolist() == pytest.approx([d.js(ds[0]), d.js(ds[3])], rel=1e-9, abs=1e-18)
+    assert found[0, 0] == found[3, 1] == 0
+    assert found[3, 0] == found[0, 1]
+    with pytest.raises(SoftLlamaError, match="different numbers"):
+        kernels.js_two(z, ln, [z[0], z[3][1:]], ln[:2])
+
+
+def test_a_sample_never_has_the_probability_0() -> None:
+    z = np.full(3000, -np.inf, dtype=np.float32)
+    z[[5, 2100]] = 0, -9000  # e^-9000 is 0
+    assert {kernels.sample(z, 0.0, u) for u in (0.0, 0.5, 1 - 2**-53)} == {5}
+
+
+def test_the_summary_is_the_other_functions(isa: str) -> None:
+    for n in (1, 3, 5, 31, 922, 1025, 40_000, 151_936, 600_000):
+        z = (np.random.default_rng(n).standard_normal(n) * 4).astype(np.float32)
+        z[:: max(1, n // 100)] = z.max() - 0.5  # equal ones in many places
+        z[n // 2] = 30
+        k = min(n, kernels.KNOWN)
+        high, s, ids, p = kernels.summary(z)
+        assert (high, ids[0]) == kernels.peak(z)
+        assert s == kernels.sums(z, high)
+        assert list(ids) == kernels.top(z, k).tolist() == np.argsort(-z, kind="stable")[:k].tolist()
+        assert list(p) == kernels.softmax(z)[list(ids)].tolist()
+    with pytest.raises(SoftLlamaError, match="element 1 is nan"):
+        kernels.summary(np.array([0, np.nan], dtype=np.float32))
+
+
+Z = np.zeros(4, dtype=np.float32)
+D2, I4, F4, D4, N1 = (kernels.ffi.new(t) for t in ("double[2]", "int32_t[4]", "float[4]", "double[4]", "int64_t *"))
+z4 = kernels.ffi.from_buffer("float[]", Z)
+NULL, NAN, ISA = kernels.ffi.NULL, float("nan"), int(lib.softmix_isa())
+
+
+@pytest.mark.parametrize(
+    ("function", "good", "bad"),
+    [
+        ("peak", (z4, 4, F4, I4, ISA), {1: NULL, 2: 0, 3: NULL, 4: NULL, 5: 99}),
+        ("sums", (z4, 4, 1.0, 0.0, D2, NULL, ISA), {1: NULL, 2: 0, 3: 0.0, 4: NAN, 5: NULL, 7: 99}),
+        ("probs", (z4, 4, 1.0, 0.0, 4.0, F4, ISA), {1: NULL, 2: -1, 3: NAN, 4: NAN, 5: 0.0, 6: NULL, 7: -2}),
+        (
+            "summary",
+            (z4, 4, 2, F4, D2, I4, F4, NULL, ISA),
+            {1: NULL, 2: 0, 3: 5, 4: NULL, 5: NULL, 6: NULL, 7: NULL, 9: 99},
+        ),
+        (
+            "whole",
+            (z4, 4, 1.0, 0.0, 4.0, 0.1, I4, F4, N1, D2, NULL, ISA),
+            {1: NULL, 2: 0, 3: -1.0, 4: NAN, 5: 0.0, 6: NAN, 7: NULL, 8: NULL, 9: NULL, 10: NULL, 12: 99},
+        ),
+        (
+            "sample",
+            (z4, 4, 1.0, 0.0, 0.5, I4, ISA),
+            {1: NULL, 2: 0, 3: 0.0, 4: NAN, 5: 1.0, 6: NULL, 7: 99},
+        ),
+        (
+            "filter",
+            (z4, 4, I4, 1, 1.0, 0.0, 1.0, 0.0, 1, I4, D4, N1),
+            {1: NULL, 2: 0, 3: NULL, 4: 5, 5: 0.0, 6: -1.0, 7: 0.0, 8: NAN, 9: 0, 10: NULL, 11: NULL, 12: NULL},
+        ),
+    ],
+)
+def test_bad_arguments_have_their_number(function: str, good: tuple[Any, ...], bad: dict[int, Any]) -> None:
+    call = getattr(lib, f"softmix_{function}")
+    assert call(*good) == 0
+    for number, value in bad.items():
+        assert call(*good[: number - 1], value, *good[number:]) == number
+
+
+def test_divergences_to_two_check_their_arguments() -> None:
+    many, ln = kernels.ffi.new("float *[]", [z4, z4]), kernels.ffi.new("double[]", [1.0, 1.0])
+    work, out = kernels.ffi.new("double[]", 64 * 4), kernels.ffi.new("double[]", 4)
+    good = (many, ln, 2, many, ln, 4, work, out, NULL, ISA)
+    assert lib.softmix_js_two(*good) == 0
+    bad_ln, no_row = kernels.ffi.new("double[]", [1.0, NAN]), kernels.ffi.new("float *[]", [z4, NULL])
+    wrong = {
+        1: [NULL, no_row],
+        2: [NULL, bad_ln],
+        3: [0],
+        4: [NULL, no_row],
+        5: [NULL, bad_ln],
+        6: [0],
+        7: [NULL],
+        8: [NULL],
+        10: [99],
+    }
+    for number, values in wrong.items():
+        for value in values:
+            assert lib.softmix_js_two(*good[: number - 1], value, *good[number:]) == number
+
+
+def test_large_mixtures_check_their_arguments() -> None:
+    rows, _ = table("Q8_0", 64)
+    w, s = np.ones(9, dtype=np.float32), np.zeros(64)
+    ids = np.arange(9, dtype=np.int32)
+    at = [kernels.ffi.from_buffer(t, a) for t, a in (("int32_t[]", ids), ("float[]", w), ("double[]", s))]
+    good = (*rows.table, at[0], at[1], 9, at[2], rows.type, ISA)
+    assert lib.softmix_add(*good) == 0
+    np.testing.assert_allclose(s, table("Q8_0", 64)[1][:9].sum(axis=0), rtol=1e-5, atol=1e-6)
+    bad = {1: NULL, 2: 0, 3: 67, 4: 0, 5: 3, 8: NULL, 9: 0, 10: NULL, 12: 99}
+    for number, value in bad.items():
+        assert lib.softmix_add(*good[: number - 1], value, *good[number:]) == number
+    assert lib.softmix_add(*good[:6], NULL, at[1], N_ROWS + 1, *good[9:]) == 9  # more than there are, without ids
+    sums, out = np.empty((16, 64)), np.empty(66, dtype=np.float32)
+    to = [kernels.ffi.from_buffer(t, a) for t, a in (("double[]", sums), ("float[]", out))]
+    whole = (*good[:9], 0.5, to[0], to[1], 66, rows.type, NULL, ISA)
+    assert lib.softmix_mix_many(*whole) == 0
+    np.testing.assert_allclose(out[:64], s / 2, rtol=1e-6)
+    assert not out[64:].any()
+    for number, value in (bad | {10: NAN, 11: NULL, 12: NULL, 13: 63, 16: 99}).items():
+        assert lib.softmix_mix_many(*whole[: number - 1], value, *whole[number:]) == number
+    ids[4] = N_ROWS
+    assert lib.softmix_add(*good) == lib.softmix_mix_many(*whole) == -5
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q4_K", "IQ4_XS"])
+def test_damaged_rows_are_found(kind: str, isa: str) -> None:
+    """The first row, those around a chunk's end, two side by side, the last; none in a sound table."""
+    rows, _ = table(kind, 256)
+    assert not len(kernels.damaged_rows(rows))
+    data = rows.data.copy()
+    bad = [0, 1023, 1024, 1500, 1501, N_ROWS - 1]
+    data[bad] = 0xFF  # NaN, as a float and as the scale of a block
+    damaged = Rows(data, rows.n_embd, rows.block, rows.to_float, rows.type)
+    for threads in (1, 2):
+        assert kernels.damaged_rows(damaged, threads).tolist() == bad
+    data[:] = 0xFF
+    assert len(kernels.damaged_rows(damaged)) == N_ROWS
+
+
+def test_a_damaged_row_and_a_large_mixture_are_different_errors() -> None:
+    values = np.full((2, 8), 3e38, dtype=np.float32)
+    rows = Rows(values.view(np.uint8), 8, 1, 0, 0)
+    with pytest.raises(MixtureError, match="the mixture overflows"):
+        mixed(rows, [0, 1], [1.0, 1.0])
+    values[1, 7] = np.inf
+    with pytest.raises(ModelError, match="row 1 of the embedding table") as e:
+        mixed(rows, [0, 1], [0.5, 0.5])
+    assert "softllama doctor -m FILE" in e.value.hint
