@@ -135,7 +135,7 @@ def load_model(
         if (larger := memory.note(loaded.n_bytes)) is not None:
             note(larger)
         if loaded.calibration.nodes:
-            note(f"mixtures: by {loaded.calibration.sentence}")
+            note(f"mixtures: by {loaded.calibration.text}")
         if loaded.diffusion:
             note("diffusion model: it is asked what it expects in a masked position behind the prompt")
         if loaded.trial is not None and loaded.trial.seconds > NOTICEABLE:

@@ -87,7 +87,7 @@ def mixtures(m: Model) -> Iterable[Finding]:
     """How rows are fed, as the calibration measured it."""
     c = m.calibration
     times = "" if c.multiplier == 1 else f", times {c.multiplier:g} ({c.source})"
-    _, _, by = c.sentence.partition("; ")
+    _, _, by = c.text.partition("; ")
     by = f"; {by}" if by else ""
     how = "as embeddings in a batch"
     if c.nodes:

@@ -79,13 +79,13 @@ def test_calibration_finds_the_nodes_by_itself(special: Callable[..., sl.Model],
     c = special(name).calibration
     assert c.how == f"overlay on {nodes}"
     assert (c.multiplier, c.carrier, c.difference, c.exact) == (multiplier, carrier, 0, True)
-    assert c.sentence == (c.how if carrier == "any" else f"{c.how}; by the heaviest token: {carrier}")
+    assert c.text == (c.how if carrier == "any" else f"{c.how}; by the heaviest token: {carrier}")
 
 
 @pytest.mark.parametrize("name", ["gemma4", "deepseek4-plain"])
 def test_relatives_that_embedding_batches_serve_are_left_to_them(special: Callable[..., sl.Model], name: str) -> None:
     c = special(name).calibration
-    assert (c.how, c.nodes, c.sentence, c.difference) == ("embedding batch", (), "embedding batch", 0)
+    assert (c.how, c.nodes, c.text, c.difference) == ("embedding batch", (), "embedding batch", 0)
     assert_one_hot_is_token(special(name))
 
 
