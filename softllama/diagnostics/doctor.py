@@ -226,7 +226,7 @@ def _in_child(
     except child.DiedError as e:
         last = f"; its last line: {e.said}" if e.said else ""
         advice = "please report it" if not e.blame else REPORT if part == "model" else REINSTALL
-        yield Finding(part, at[0], PROBLEM, f"{e.how}{last}", advice, {"ended": e.how, "said": e.said})
+        yield Finding(part, at[0], PROBLEM, f"{e.how}{last}", advice, {"ended": e.how, "last_line": e.said})
 
 
 def _here(function: str, arguments: dict[str, Any]) -> Generator[Finding]:

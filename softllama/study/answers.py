@@ -80,15 +80,13 @@ def run(
                 label = f"{pair.name}, trained on {kind}"
                 models[path], by[kind] = _ask(model, pair, label, seed, limit, streams, tick)
         compared = {kind: summary.compare(results, COMPARED) for kind, results in by.items()}
-        tables += [
-            answers_tables.square(pair, by),
-            answers_tables.every_way(pair, by),
-            answers_tables.differences(pair, compared),
-        ]
+        tables += [answers_tables.square(pair, by), answers_tables.every_way(pair, by)]
+        tables.append(answers_tables.differences(pair, compared))
         figures.append(answers_tables.figure(pair, by))
         answer += answers_tables.sentences(pair, by, compared)
         first_rows[pair.name] = compared
     answer.insert(0, answers_tables.headline(first_rows))
+    arguments = {"limit": limit, "seed": seed, "streams": streams, "policies": WAYS}
     return Report(
         name="thinking",
         title="Thinking in mixtures: the bundled pairs",
@@ -98,10 +96,7 @@ def run(
         figures=tuple(figures),
         method=METHOD,
         controls=CONTROLS,
-        manifest={
-            "models": models,
-            "arguments": {"limit": limit, "seed": seed, "streams": streams, "policies": WAYS},
-        },
+        manifest={"models": models, "arguments": arguments},
         seconds=time.perf_counter() - start,
     )
 

@@ -70,7 +70,7 @@ def run(
         The report. With the same seed its results repeat to the digit.
 
     Raises:
-        UsageError: The numbers of steps or tokens are out of range.
+        UsageError: There are no prompts, or the numbers of steps or tokens are out of range.
         SoftLlamaError: A prompt is too long, or the model's layers cannot be read.
     """
     start = time.perf_counter()
@@ -80,10 +80,7 @@ def run(
     walked = _walks(model, texts, steps, seed, with_layers, tick)
     rollouts = rollout.measure(model, texts, tokens, seed, tick)
     unsure = [s for s in walked if s.undecided]
-    tables = [
-        feedback_tables.next_table(walked, unsure, seed),
-        feedback_tables.entropies(unsure or walked, seed),
-    ]
+    tables = [feedback_tables.next_table(walked, unsure, seed), feedback_tables.entropies(unsure or walked, seed)]
     figures = [feedback_tables.next_figure(unsure or walked, seed)]
     answer = feedback_tables.answer(unsure or walked, len(walked), seed)
     fits = [s for s in walked if s.fits is not None]
@@ -112,6 +109,8 @@ def run(
 def _walks(
     model: Model, texts: Sequence[str], steps: int, seed: int, with_layers: bool, tick: Tick | None
 ) -> list[WalkStep]:
+    if not texts:
+        raise UsageError("there are no prompts to go on from", "prompts=None takes the built-in ones")
     out: list[WalkStep] = []
     longest = max(len(model.tokenize(t, bos=True)) for t in texts) + steps + 1
     reader = Readout(model, longest) if with_layers else None

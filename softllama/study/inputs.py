@@ -8,6 +8,7 @@ A user's own cases are JSON lines: {"prompt": "The {} says", "a": "dog", "b": "c
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -22,6 +23,8 @@ from softllama.prompts import slots as prompts
 from softllama.prompts import words as vocab
 from softllama.prompts.words import Encoded
 from softllama.vectors import mixture as mx
+
+logger = logging.getLogger(__name__)
 
 PAIRS, SYNONYMS, RANDOM, NOISE = "two words", "near-synonyms", "random tokens", "word and noise"
 KINDS = (PAIRS, SYNONYMS, RANDOM, NOISE)
@@ -142,6 +145,8 @@ def cases(model: Engine, seed: int, pairs: int, controls: int) -> list[Case]:
                 out.append(Case(SYNONYMS, frame, a, b, x, y))
         out += [_random(model, frame, rng) for _ in range(controls)]
         out += [_noise(model, frame, a, i, rng) for a, _, i, _ in usable[:controls]]
+    world = "the small world" if is_words(model) else "ordinary English"
+    logger.info("%s: %d cases from the words of %s", model.name, len(out), world)
     if not any(c.kind == PAIRS for c in out):
         raise SoftLlamaError("none of the built-in words is one token in this model", "give your own with --cases FILE")
     return out

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from softllama.api import Model
 from softllama.engine import manifest
+from softllama.errors import UsageError
 from softllama.report.data import Report
 from softllama.study import inputs, layers, mixing_tables
 from softllama.study.inputs import Case
@@ -60,17 +61,19 @@ def run(
         The report. With the same seed its results repeat to the digit.
 
     Raises:
+        UsageError: There are no cases.
         SoftLlamaError: The model has none of the words as one token, or a sweep fails.
     """
     start = time.perf_counter()
     chosen = inputs.cases(model, seed, pairs, controls) if cases is None else list(cases)
+    if not chosen:
+        raise UsageError("there are no cases to mix", "cases=None takes the built-in ones")
     results = sweep(model, chosen, tick)
     all_kinds = dict.fromkeys([*inputs.KINDS, *(r.case.kind for r in results)])
     by = {k: rs for k in all_kinds if (rs := [r for r in results if r.case.kind == k])}
     main = next(iter(by))
     tables = [mixing_tables.transition(by, seed), mixing_tables.half(by, seed)]
-    figures = [mixing_tables.curves(by, seed)]
-    answer = mixing_tables.answer(by[main], seed)
+    figures, answer = [mixing_tables.curves(by, seed)], mixing_tables.answer(by[main], seed)
     if with_layers:
         numbers = layers.measure(model, [r.case for r in by[main]], tick)
         tables.append(layers.table(numbers, seed))
@@ -78,13 +81,8 @@ def run(
         answer.append(layers.sentence(numbers, seed))
     answer += mixing_tables.control_sentences(by, main, seed)
     tables.append(mixing_tables.examples(by[main][:12]))
-    arguments = {
-        "pairs": pairs,
-        "controls": controls,
-        "layers": with_layers,
-        "cases": len(chosen),
-        "built_in": cases is None,
-    }
+    arguments = {"pairs": pairs, "controls": controls, "layers": with_layers}
+    arguments |= {"cases": len(chosen), "built_in": cases is None}
     return Report(
         name="mixing",
         title=f"Mixing two words: {model.name}",

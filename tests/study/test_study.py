@@ -298,5 +298,9 @@ def test_usage_errors(given: tuple[Any, ...], cli: Cli) -> None:
 def test_a_model_without_the_words_is_refused(load: Callable[..., sl.Model]) -> None:
     with pytest.raises(SoftLlamaError, match="no tokenizer"):
         mixing.run(load("llama", tokenizer="none"))
+    with pytest.raises(UsageError, match="no cases"):
+        mixing.run(load("llama"), [])
+    with pytest.raises(UsageError, match="no prompts"):
+        feedback.run(load("llama"), [])
     with pytest.raises(UsageError, match="has 2 slots"):
         inputs.encode(load("llama"), "{} and {}")
