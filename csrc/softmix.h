@@ -144,9 +144,4 @@ int softmix_js(const float *a, const float *b, int64_t n, const double *ln, doub
 int softmix_js_two(const float *const *many, const double *ln, int64_t count, const float *const *two, const double *ln_two,
                    int64_t n, double *work, double *out, const softmix_team *team, int isa);
 
-/* Where n strings end that lie one behind the other in buffer (size bytes), each as a length (uint64 in the machine's byte
- * order) and as many bytes: *pos is where the first length is, and becomes where the last string ends. A vocabulary in a
- * file's header is such a list. -(i+1) for the string i that does not end in the buffer; *pos is then as it was. */
-int softmix_skip_strings(const void *buffer, int64_t size, int64_t n, int64_t *pos);
-
 #endif

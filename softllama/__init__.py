@@ -41,9 +41,9 @@ _HOME = {
     "UsageError": "errors",
     "average": "vectors.distribution",
     "blend": "vectors.mixture",
-    "generate": "generation.prepare",
+    "generate": "generation.run",
     "load": "api",
-    "stream": "generation.prepare",
+    "stream": "generation.run",
 }
 _MODULES = {
     "doctor": "diagnostics.doctor",
@@ -111,7 +111,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from softllama.generation import extract, search
-    from softllama.generation.prepare import generate, stream
+    from softllama.generation.run import generate, stream
     from softllama.probe.result import ProbeResult
     from softllama.trace.record import Trace
     from softllama.trace.step import Step

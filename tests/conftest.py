@@ -56,7 +56,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             m.delenv(name)
         m.setenv("SOFTLLAMA_CACHE", str(folder))
         m.setenv("SOFTLLAMA_TRIAL", "off")  # half a second for each file; engine/test_first_load.py has it on
-        m.setenv("SOFTLLAMA_CONFIG", str(folder / "no-config.ini"))
+        m.setenv("SOFTLLAMA_CONFIG", str(folder / "no-config.toml"))
         m.setenv("SOFTLLAMA_STATE", str(tmp_path_factory.mktemp("state")))
         yield folder
 

@@ -23,20 +23,28 @@ HEAD = """# Commands
 
 Made from the commands' help by `python scripts/dev/reference.py`; a test keeps it current.
 
-An option that is not typed is taken from its variable, then from the configuration file, then it has its default. The
+An option that is not typed is taken from its variable, then from the settings file, then it has its default. The
 variable of `--max-tokens` of `softllama run` is `SOFTLLAMA_RUN_MAX_TOKENS`. Options marked (shared) have a second one for
 all commands, such as `SOFTLLAMA_MODEL`; the more particular one wins. An option that may be repeated takes several words,
-separated by spaces. The configuration file is `config.ini` in the folder that the system has for settings
+separated by spaces. The settings file is `config.toml` in the folder that the system has for settings
 (`~/.config/softllama` on Linux, `~/Library/Application Support/softllama` on macOS), or what `SOFTLLAMA_CONFIG` names:
 
-```ini
+```toml
 [softllama]                  # shared options
-model = user/repo:Q4_K_M
+model = "user/repo:Q4_K_M"
 [run]
 max-tokens = 200
+json = true
+stop = ["User:", "###"]      # an option that may be repeated
+[models.pull]                # softllama models pull
+quiet = true
 ```
 
-Variables beside the options: `SOFTLLAMA_MODELS` (folders to look for models in), `SOFTLLAMA_CACHE`, `SOFTLLAMA_CONFIG`,
+Keys may have `_` in place of `-`. A `config.ini` of an earlier version is read as long as there is no `config.toml`, for one
+more release.
+
+Variables beside the options: `SOFTLLAMA_MODELS` (folders to look for models in), `SOFTLLAMA_CACHE`, `SOFTLLAMA_STATE`
+(the folders for what can be measured again, and for conversations), `SOFTLLAMA_CONFIG`,
 `SOFTLLAMA_TRIAL` (`off`: do not try a file's first load in a child process; a number: its limit in seconds).
 """
 

@@ -1,6 +1,6 @@
-"""Small facts about files that are slow to find out, kept between runs: calibrations and hashes.
+"""Small facts about files that take long to measure, kept between runs: calibrations, headers, hashes.
 
-A cache that cannot be read or written is no error: the fact is found out again. Knows nothing of models.
+If the cache cannot be read or written, that is no error: the fact is measured again. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -9,26 +9,18 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from softllama.base import folders
+
 LIMIT = 500  # entries of a kind; the oldest go first
 
 
-def folder() -> Path:
-    """SOFTLLAMA_CACHE, or the place that the system has for caches."""
-    if given := os.environ.get("SOFTLLAMA_CACHE"):
-        return Path(given).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Caches/softllama"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "softllama"
-
-
 def file_key(files: Sequence[Path], *more: str) -> str:
-    """A key that changes when a file is replaced or changed: by path, size, and the times of its content and its inode.
+    """Return a key that changes when a file is replaced or changed: by path, size, and the times of its content and its inode.
 
     The latter because cp -p, rsync -t and unpacked images give another model of the same size the same modification time.
     """
@@ -43,24 +35,24 @@ def file_key(files: Sequence[Path], *more: str) -> str:
 
 
 def load(kind: str, key: str) -> Any:
-    """What was stored, or None."""
+    """Return the value of a key, or None."""
     return _read(kind).get(key)
 
 
 def load_all(kind: str) -> dict[str, Any]:
-    """Everything of a kind."""
+    """Return all values of a kind, by key."""
     return _read(kind)
 
 
 def store(kind: str, key: str, value: Any) -> None:
-    """Remember a JSON value. The file is replaced as a whole, so that a reader never sees half of it."""
+    """Keep a JSON value. The file is replaced as a whole, so that a reader never sees half of it."""
     store_all(kind, {key: value})
 
 
 def store_all(kind: str, values: dict[str, Any]) -> None:
-    """Remember several values at once."""
+    """Keep several JSON values, with one write."""
     with contextlib.suppress(OSError):
-        path = folder() / f"{kind}.json"
+        path = folders.cache() / f"{kind}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         entries = _read(kind)
         for key, value in values.items():
@@ -80,7 +72,7 @@ def store_all(kind: str, values: dict[str, Any]) -> None:
 
 
 def file_hash(files: Sequence[Path]) -> str:
-    """SHA-256 of the files one after the other, in hexadecimal; remembered, as a large model takes seconds."""
+    """Return the SHA-256 of the files one after the other, in hexadecimal; kept, as a large model takes seconds."""
     key = file_key(files)
     known = load("sha256", key)
     if isinstance(known, str) and len(known) == 64:
@@ -96,7 +88,7 @@ def file_hash(files: Sequence[Path]) -> str:
 
 def _read(kind: str) -> dict[str, Any]:
     try:
-        data = json.loads((folder() / f"{kind}.json").read_text())
+        data = json.loads((folders.cache() / f"{kind}.json").read_text())
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from softllama import errors
+from softllama.base.text import size
 from softllama.errors import SoftLlamaError
 
 Send = Callable[[dict[str, Any]], None]
@@ -156,9 +157,7 @@ def _listen(
             if time.monotonic() > until:
                 raise DiedError(f"llama.cpp did not come to an end in {seconds:,.0f} s", _last(said))
             if memory is not None and (used := own_memory(process.pid)) > memory:
-                raise DiedError(
-                    f"llama.cpp took {used / 1e9:.1f} GB of memory, more than the file can need", _last(said)
-                )
+                raise DiedError(f"llama.cpp took {size(used)} of memory, more than the file can need", _last(said))
     code = process.wait()
     if tail := texts["err"].decode("utf-8", "replace").strip():
         said.append(tail)

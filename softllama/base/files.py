@@ -67,9 +67,10 @@ def check_place(path: str | os.PathLike[str], what: str, mark: bytes) -> None:
 def unwritable(path: str | os.PathLike[str], e: OSError, hint: str) -> SoftLlamaError:
     """The error for a file that cannot be written. hint: what to do unless the disk is full."""
     full = {
-        errno.ENOSPC: "make room on the disk", errno.EDQUOT: "make room within your quota",
+        errno.ENOSPC: "make room on the disk",
+        errno.EDQUOT: "make room within your quota",
         errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
-    }  # fmt: skip
+    }
     kept = " (what was there before is as it was)" if e.errno in full and Path(path).exists() else ""
     return SoftLlamaError(f"cannot write {os.fspath(path)!r}: {e.strerror or e}{kept}", full.get(e.errno or 0, hint))
 

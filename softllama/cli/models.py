@@ -1,4 +1,4 @@
-"""softllama models"""
+"""softllama models: the list, one model, a pull. Knows options; what they do is in hub/."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def command(ctx: click.Context, as_json: bool) -> None:
         return
     from softllama.hub import facts
 
-    found = facts.listing()
+    models = facts.listing()
     if as_json:
-        click.echo(json.dumps([f.to_dict() for f in found], ensure_ascii=False, indent=2))
+        click.echo(json.dumps([f.to_dict() for f in models], ensure_ascii=False, indent=2))
         return
     from softllama.hub import view
     from softllama.show import console
 
-    console.console().print(view.models(found))
+    console.console().print(view.models(models))
 
 
 @command.command()
@@ -58,8 +58,8 @@ def show(name: str, as_json: bool) -> None:
 
     file = Path(hub.resolve(name, offline=True))
     known = {f.path: f for f in caches.all_models()}
-    found = known.get(file) or caches.Found(file.stem, file, "file")
-    f = facts.describe(found, strict=True)
+    model = known.get(file) or caches.LocalModel(file.stem, file, "file")
+    f = facts.describe(model, strict=True)
     record = {**f.to_dict(), "sha256": cache.file_hash([Path(p) for p in f.files])} if as_json else {}
     if as_json:
         click.echo(json.dumps(record, ensure_ascii=False, indent=2))
@@ -98,12 +98,12 @@ def pull(repo: str, offline: bool, quiet: bool) -> None:
 
     name, quant = resolver.split_repo(repo)
     if why := resolver.offline_because(offline):
-        here = resolver.choose_cached(resolver.in_cache(name), quant)
-        if here is None:
+        model = resolver.choose_cached(resolver.in_cache(name), quant)
+        if model is None:
             raise ModelError(f"{repo} is not on this machine, and {why}", resolver.LIST)
         if not quiet:
-            note(f"{here.name} is on this machine; whether it is the newest is unknown, as {why}")
-        click.echo(here.path)
+            note(f"{model.name} is on this machine; whether it is the newest is unknown, as {why}")
+        click.echo(model.path)
         return
     from softllama.hub import download
 

@@ -113,7 +113,7 @@ def load_model(
     meta = ctx.meta if ctx is not None else {}
     rpc = _workers(meta.get("softllama.rpc"))
     say = (lambda _: None) if quiet else note
-    where = config.said_where(ctx, "model") if ctx is not None else ""
+    where = config.value_source(ctx, "model") if ctx is not None else ""
     try:
         with progress.bar(quiet) as bar:
             file = hub.resolve(model, offline=bool(meta.get("softllama.offline")), progress=bar, say=say)

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from softllama.base.text import size
 from softllama.cli import note
-from softllama.hub.resolver import Progress
+from softllama.hub.caches import Progress
 
 
 @contextmanager
 def bar(quiet: bool) -> Iterator[Progress | None]:
-    """What to call with (file, bytes so far, bytes in all); None if nothing is to be said."""
+    """Yield what to call with (file, bytes so far, bytes in all); None if nothing is to be shown."""
     if quiet:
         yield None
     elif sys.stderr.isatty():
@@ -28,12 +29,12 @@ def bar(quiet: bool) -> Iterator[Progress | None]:
 
 
 def _lines() -> Progress:
-    said: dict[str, int] = {}
+    tenths: dict[str, int] = {}
 
     def update(file: str, done: int, total: int) -> None:
         tenth = 10 * done // total if total else 10
-        if tenth != said.get(file):
-            said[file] = tenth
-            note(f"{file}: {10 * tenth} % of {total / 1e6:,.1f} MB")
+        if tenth != tenths.get(file):
+            tenths[file] = tenth
+            note(f"{file}: {10 * tenth} % of {size(total)}")
 
     return update

@@ -19,8 +19,10 @@ import numpy as np
 from softllama.api import Model
 from softllama.diagnostics import llama_loop, machine
 from softllama.engine import manifest
-from softllama.generation import loop as decode
-from softllama.generation import prepare, state
+from softllama.generation import loop
+from softllama.generation.options import GenerationOptions
+from softllama.generation.prepare import prepare
+from softllama.generation.state import Generation
 from softllama.policy import as_policy
 from softllama.vectors import kernels
 from softllama.vectors.mixture import Mixture
@@ -39,10 +41,10 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def generation(model: Model, policy: str, prompt: Sequence[int], steps: int, seed: int = 1) -> state.Generation:
+def generation(model: Model, policy: str, prompt: Sequence[int], steps: int, seed: int = 1) -> Generation:
     """A generation in which the policy acts at every step and nothing ends it early."""
-    options = prepare.Options(policy=policy, where="everywhere", max_tokens=steps, seed=seed)
-    g = prepare.prepare(model, list(prompt), options)
+    options = GenerationOptions(policy=policy, where="everywhere", max_tokens=steps, seed=seed)
+    g = prepare(model, list(prompt), options)
     return replace(g, eog=False, tags=None)
 
 
@@ -61,7 +63,7 @@ def soft(model: Model, policy: str, prompt: Sequence[int], steps: int, streams: 
         "seconds" for all steps; "tokens", how many ids a step fed on average; "entropy" of the steps, in nats.
     """
     gs = [generation(model, policy, prompt, steps + 1, seed) for seed in range(1, streams + 1)]
-    run = decode.run(model, gs, at_once=streams, n_ctx=len(prompt) + steps + 1)
+    run = loop.run(model, gs, at_once=streams, n_ctx=len(prompt) + steps + 1)
     for _ in range(streams):
         next(run)
     start = clock()
@@ -102,11 +104,11 @@ def steps(
     prompt = [1, 2, 3, 4]
 
     def bare() -> float:
-        loop = llama_loop.Loop(model.context(len(prompt) + n + 1), prompt)
+        plain = llama_loop.Loop(model.new_context(len(prompt) + n + 1), prompt)
         try:
-            return loop.run(n, clock) / n
+            return plain.run(n, clock) / n
         finally:
-            loop.close()
+            plain.close()
 
     cases: dict[str, Callable[[], dict[str, float]]] = {
         p: partial(soft, model, p, prompt, n, 1, clock) for p in policies
@@ -146,36 +148,33 @@ def parts(
         mixing, in the record, and of the whole step.
     """
     prompt = [1, 2, 3, 4]
-    times: dict[str, list[float]] = {k: [] for k in ("llama.cpp", "logits", "policy", "mixing", "record", "step")}
+    names = ("llama.cpp", "logits", "policy", "mixing", "record", "step")
+    times: dict[str, list[float]] = {k: [] for k in names}
     for r in range(repeat):
         g = generation(model, policy, prompt, n + 1, r + 1)
-        inner, spent = g.policy, [0.0]
+        inner, spent = g.policy, dict.fromkeys(names, 0.0)
+        last = [clock()]
 
-        def timed(d: Any, moment: Any, inner: Any = inner, spent: list[float] = spent) -> Any:
+        def timed(d: Any, moment: Any, inner: Any = inner, spent: dict[str, float] = spent) -> Any:
             start = clock()
             decision = inner(d, moment)
-            spent[0] = clock() - start
+            spent["policy"] = clock() - start
             return decision
 
+        def lap(name: str, spent: dict[str, float] = spent, last: list[float] = last) -> None:
+            now = clock()
+            spent[name], last[0] = now - last[0], now
+
         g.policy = as_policy(timed)
-        context = model.context(len(prompt) + n + 1)
-        logits = decode.prompt_logits(model, context, 0, prompt)
-        for _ in range(n):
-            t0 = clock()
-            d = model.after(logits)
-            t1 = clock()
-            step = g.advance(d)
-            t2 = clock()
-            assert step is not None
-            decode.fill(model, context, [(g, step, None)])
-            t3 = clock()
-            logits = context.decode([0], [step.position], [True])[0]
-            t4 = clock()
-            for key, value in zip(
-                times, (t4 - t3, t1 - t0, spent[0], t3 - t2, t2 - t1 - spent[0], t4 - t0), strict=True
-            ):
-                times[key].append(value)
-        context.close()
+        start = 0.0
+        for step, _ in enumerate(loop.run(model, [g], n_ctx=len(prompt) + n + 1, lap=lap)):
+            now = clock()
+            spent["record"] = now - last[0] - spent["policy"]  # since the last distribution was there
+            if step:  # what came before the first step is the prompt
+                spent["step"] = now - start
+                for name in names:
+                    times[name].append(spent[name])
+            start = last[0] = now
     return {k: spread(v) for k, v in times.items()}
 
 
@@ -206,9 +205,9 @@ def streams(
     for k in counts:
         rates: dict[str, list[float]] = {"soft": [], "hard": [], "ratio": []}
         for _ in range(repeat):
-            loop = llama_loop.Loop(model.context(k * (len(prompt) + n + 1), k), prompt)
-            hard = k * n / loop.run(n, clock)
-            loop.close()
+            plain = llama_loop.Loop(model.new_context(k * (len(prompt) + n + 1), k), prompt)
+            hard = k * n / plain.run(n, clock)
+            plain.close()
             ours = k * n / soft(model, policy, prompt, n, k, clock)["seconds"]
             for key, value in zip(rates, (ours, hard, ours / hard), strict=True):
                 rates[key].append(value)
@@ -242,7 +241,7 @@ def sweep(model: Model, points: int = SWEEP, *, repeat: int = 5, clock: Clock = 
         _ = r.sweep.measures
         ours = clock() - start
         start = clock()
-        context = model.context(size * tail + 8, size)  # which a sweep makes too
+        context = model.new_context(size * tail + 8, size)  # which a sweep makes too
         making = clock() - start
         base = making + llama_loop.batches(context, 0, [size] * n_batches, tail, clock)
         for key, value in zip(times, (ours, base, ours / base), strict=True):

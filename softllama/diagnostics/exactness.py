@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -146,7 +146,7 @@ def _compare(m: Engine) -> _Comparison:
     n, sizes = positions(m, POSITIONS), [b for b in BATCHES if b <= m.n_ctx_limit]
     ids, start = _ids(m, POSITIONS), clock()
     c, at = _Comparison(), 0  # at: in the context
-    context = partial(m.context_without_order, n, n_outputs=max(sizes))
+    context = partial(m.new_context, n, causal=False, n_outputs=max(sizes))
     with closing(context()) as one, closing(context()) as two:
         while c.tokens < len(ids) and (c.tokens < AT_LEAST or clock() - start < SECONDS):
             if at >= n or m.diffusion:
@@ -156,11 +156,11 @@ def _compare(m: Engine) -> _Comparison:
             b = min(sizes[len(c.batches) % len(sizes)], n - at, len(ids) - c.tokens)
             part = ids[c.tokens : c.tokens + b]
             batch = ([0] * b, range(at, at + b), [True] * b)
-            truth = one.decode(*batch, part)
-            m.fill_rows(two, [Mixture.one_hot(int(i)) for i in part])
+            truth = one.decode(*batch, tokens=part)
+            rows = m.rows([Mixture.one_hot(int(i)) for i in part])
             if m.calibration.carrier == "any":
-                two.carriers[:b] = (part + 1) % m.n_vocab
-            c.add(truth, two.decode(*batch))
+                rows = replace(rows, carriers=((part + 1) % m.n_vocab).astype(np.int32))
+            c.add(truth, two.decode(*batch, rows=rows))
             at += b
             c.deepest = max(c.deepest, at)
     c.seconds = clock() - start
@@ -206,16 +206,16 @@ def determinism(m: Engine) -> Iterable[Finding]:
 
     def together(context: Context) -> NDArray[np.float32]:
         context.cut(0, 0)
-        return context.decode([0] * n, range(n), [True] * n, ids)
+        return context.decode([0] * n, range(n), [True] * n, tokens=ids)
 
-    with closing(m.context_without_order(n, n_outputs=n)) as context:
+    with closing(m.new_context(n, causal=False, n_outputs=n)) as context:
         truth, again = together(context), together(context)
         single = truth
         if not m.diffusion:
             context.cut(0, 0)
-            single = np.concatenate([context.decode([0], [i], [True], ids[i : i + 1]) for i in range(n)])
+            single = np.concatenate([context.decode([0], [i], [True], tokens=ids[i : i + 1]) for i in range(n)])
     n_threads = 1 if m.n_threads > 1 else 2
-    with closing(m.context_without_order(n, n_outputs=n, n_threads=n_threads)) as context:
+    with closing(m.new_context(n, causal=False, n_outputs=n, n_threads=n_threads)) as context:
         others = together(context)
     largest = float(np.abs(truth[np.isfinite(truth)]).max())
 

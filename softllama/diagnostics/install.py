@@ -15,11 +15,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from softllama._version import __version__
-from softllama.base import cache
+from softllama.base import folders
 from softllama.base.child import Send
+from softllama.base.text import size
 from softllama.diagnostics import machine
 from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, REINSTALL, Finding
-from softllama.diagnostics.machine import size
 from softllama.diagnostics.reporter import Reporter
 from softllama.errors import SoftLlamaError
 
@@ -214,7 +214,7 @@ def _folders() -> Iterable[Finding]:
     from softllama.hub import caches
 
     for name, folder, loss, variable in (
-        ("cache", cache.folder(), "every start measures again what it could remember", "SOFTLLAMA_CACHE"),
+        ("cache", folders.cache(), "every start measures again what it could remember", "SOFTLLAMA_CACHE"),
         ("conversations", storage.folder(), "chats are not kept by themselves", "SOFTLLAMA_STATE"),
         ("models", caches.hugging_face_folder(), "softllama models pull cannot store anything", "HF_HUB_CACHE"),
     ):

@@ -1,6 +1,4 @@
-"""What the machine has: the processor's instructions, GPUs, folders that can be written; and how bytes are written.
-Knows no llama.cpp.
-"""
+"""What the machine has: the processor's instructions, GPUs, folders that can be written. Knows no llama.cpp."""
 
 from __future__ import annotations
 
@@ -11,14 +9,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-
-def size(n: float) -> str:
-    """Bytes in three digits: 4.92 GB, 27.5 MB."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n >= 0.9995 * scale:
-            return f"{n / scale:.3g} {unit}"
-    return f"{n:.0f} B"
 
 
 def all_memory() -> int:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from softllama.api import Model
+from softllama.base.text import size
 from softllama.diagnostics import bench, llama_loop
 from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.diagnostics.exactness import positions
-from softllama.diagnostics.machine import size
 from softllama.engine import branches
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.llama import library, memory
@@ -133,7 +133,7 @@ def _rate(x: float) -> str:
 
 def _greedy_seconds(m: Model, n: int) -> float:
     """Seconds of a step of llama.cpp's own greedy loop, over n steps."""
-    loop = llama_loop.Loop(m.context(8 + n), [i % m.n_vocab for i in (1, 2, 3, 4)])
+    loop = llama_loop.Loop(m.new_context(8 + n), [i % m.n_vocab for i in (1, 2, 3, 4)])
     try:
         return loop.run(n, clock) / n
     finally:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from softllama.base.child import Send
+from softllama.base.text import size
 from softllama.diagnostics.doctor import OK, Finding
-from softllama.diagnostics.machine import size
 from softllama.diagnostics.reporter import Reporter
 
 WEIGHTS = (  # what of a header's facts a finding keeps

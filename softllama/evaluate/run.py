@@ -26,8 +26,10 @@ from softllama.evaluate.data import Dataset, Problem, is_right
 from softllama.evaluate.options import EvaluateOptions, make_header
 from softllama.evaluate.results import Result, ResultsFile
 from softllama.evaluate.ways import Way
-from softllama.generation import extract, loop, prepare
+from softllama.generation import extract, loop
 from softllama.generation.cost import Cost
+from softllama.generation.options import GenerationOptions
+from softllama.generation.prepare import prepare
 from softllama.generation.state import Generation
 from softllama.trace.record import Trace
 
@@ -74,7 +76,7 @@ def evaluate(
     )
     rule = extract.rule(opts.extract)
     # options that cannot be are refused before any problem is asked
-    prepare.prepare(model, "x", prepare.Options(**{**opts.generation_options(), "policy": "greedy"}, seed=0))
+    prepare(model, "x", GenerationOptions(**opts.generation_options(), policy="greedy", seed=0))
     header = make_header(model, data, ways, opts)
     solver = _Solver(model, opts, rule)
     if path is None:
@@ -143,8 +145,8 @@ class _Solver:
         for p, w in tasks:
             seed = problem_seed(opts.seed, p.index)
             try:
-                options = prepare.Options(policy=w.policy, seed=seed, **opts.generation_options())
-                g = prepare.prepare(model, p.to_prompt(opts.prompt), options, f"problem {p.index}, {w.name}")
+                options = GenerationOptions(policy=w.policy, seed=seed, **opts.generation_options())
+                g = prepare(model, p.to_prompt(opts.prompt), options, f"problem {p.index}, {w.name}")
                 if len(g.prompt) >= model.n_ctx_limit:
                     raise ContextError(
                         f"the prompt has {len(g.prompt):,} tokens, the context room for {model.n_ctx_limit:,}"
@@ -171,7 +173,8 @@ class _Solver:
             policy=w.policy,
             seed=g.seed,
             stop_reason=g.stop_reason,
-            stop=g.limits.stop,
+            stop=g.options.stop,
+            stop_string=g.stop_string,
             thinking_tags=(g.tags.open, g.tags.close) if g.tags else ("", ""),
             tail=(tail, "") if g.thinking else ("", tail),
         )

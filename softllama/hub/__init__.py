@@ -1,8 +1,9 @@
-"""Models at hand: what a user's word for a model means, what lies on this machine, and how one is fetched.
+"""Models on this machine and on the Hugging Face hub: names, files, facts, pulls. Knows headers; loads no model.
 
-places.py   where other programs keep models           names.py   from a word to a file
-facts.py    what a header tells, without loading       fetch.py   the only module that goes to the network
-quants.py   quantizations in file names
+resolver.py   from a name to a file                    caches.py     where other programs keep models
+facts.py      what a header says, kept between runs    bundled.py    the models that come with softllama
+download.py   a pull: which files, checksums           client.py     huggingface_hub, the only way to the network
+quants.py     quantizations in file names              view.py       how lists and downloads look
 
 Nothing here opens a connection unless a repository is named that is not on this machine.
 """

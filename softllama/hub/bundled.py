@@ -12,13 +12,13 @@ DEFAULT = "words"
 
 
 def names() -> list[str]:
-    """Names of the bundled models, the default first."""
-    found = sorted(p.stem for p in FOLDER.glob("*.gguf"))
-    return sorted(found, key=lambda n: n != DEFAULT)
+    """Return the names of the bundled models, the default first."""
+    stems = sorted(p.stem for p in FOLDER.glob("*.gguf"))
+    return sorted(stems, key=lambda n: n != DEFAULT)
 
 
 def resolve(path: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
-    """A file for what the user named: None for the default model, "bundled:NAME" for another, or a path as it is."""
+    """Return the file for what the user named: None for the default model, "bundled:NAME" for another, or a path as it is."""
     text = f"bundled:{DEFAULT}" if path is None else path
     if not isinstance(text, str) or not text.startswith("bundled:"):
         return text

@@ -1,7 +1,7 @@
-"""Where other programs keep GGUF models, and what lies there: names and files, from file names and manifests alone.
+"""Where other programs keep GGUF models: names and files, from file names and manifests alone.
 
-Knows the published layouts of Hugging Face's cache, Ollama, LM Studio and llama.cpp. Opens no model and never writes;
-what a file holds is read in facts.py, what a user's word means is decided in names.py.
+Knows the published layouts of Hugging Face's cache, Ollama, LM Studio and llama.cpp. Opens no model and never writes.
+Does not know what a file holds (facts.py) or what a user's word means (resolver.py).
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from softllama.hub import bundled, quants
+
+Progress = Callable[[str, int, int], None]  # called with a file's name, its bytes so far, its bytes in all
+Say = Callable[[str], None]  # called with a line for the user
 
 OLLAMA_SERVICE = Path("/usr/share/ollama/.ollama/models")  # where Ollama's Linux service keeps them
 _PARTS = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".downloadInProgress", ".aria2")
@@ -22,8 +25,15 @@ _SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Found:
-    """A model at hand. name: what -m takes. path: the file, the first one of a split. problem: why it cannot be opened."""
+class LocalModel:
+    """A model on this machine.
+
+    Attributes:
+        name: What -m takes.
+        path: The file; of a split model, the first one.
+        source: Whose folder it lies in: "hugging face", "ollama", ...
+        problem: Why it cannot be opened; "" where nothing is wrong.
+    """
 
     name: str
     path: Path
@@ -31,14 +41,14 @@ class Found:
     problem: str = ""
 
 
-def all_models() -> list[Found]:
-    """Everything that is there, in the order in which it is listed. Folders that cannot be read count as empty."""
-    found = [Found(f"bundled:{n}", bundled.FOLDER / f"{n}.gguf", "bundled") for n in bundled.names()]
+def all_models() -> list[LocalModel]:
+    """Return all models of this machine, in the order in which they are listed. A folder that cannot be read is empty."""
+    models = [LocalModel(f"bundled:{n}", bundled.FOLDER / f"{n}.gguf", "bundled") for n in bundled.names()]
     for source in (hugging_face, ollama, lm_studio, llama_cpp, folders):
-        found += sorted(source(), key=lambda f: f.name.lower())
+        models += sorted(source(), key=lambda f: f.name.lower())
     seen: set[str] = set()
     once = []
-    for f in found:
+    for f in models:
         if f.name not in seen:  # a name stands for one file: the first in this order
             seen.add(f.name)
             once.append(f)
@@ -49,39 +59,39 @@ def all_models() -> list[Found]:
 
 
 def hugging_face_folder() -> Path:
-    """The hub's cache, by the same variables that huggingface_hub reads."""
-    if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return _expanded(given)
-    if given := os.environ.get("HF_HOME"):
-        return _expanded(given) / "hub"
+    """Return the hub's cache, by the same variables that huggingface_hub reads."""
+    if value := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return _expanded(value)
+    if value := os.environ.get("HF_HOME"):
+        return _expanded(value) / "hub"
     return _cache_home() / "huggingface" / "hub"
 
 
-def hugging_face(folder: Path | None = None) -> Iterator[Found]:
-    """The GGUF files of a Hugging Face cache, as user/repo:QUANT."""
+def hugging_face(folder: Path | None = None) -> Iterator[LocalModel]:
+    """Yield the GGUF files of a Hugging Face cache, as user/repo:QUANT."""
     for repo in _subfolders(folder or hugging_face_folder()):
         user, _, name = repo.name.removeprefix("models--").partition("--")
         if repo.name.startswith("models--") and user and name:
             yield from cached_repo(repo, f"{user}/{name}")
 
 
-def cached_repo(folder: Path, repo: str) -> list[Found]:
-    """What one repository's folder of the cache holds: the newest commit's files, then those that only others have."""
+def cached_repo(folder: Path, repo: str) -> list[LocalModel]:
+    """Return the models in a repository's folder: the newest commit's files, then those that only other commits have."""
     files: dict[str, Path] = {}
     for snapshot in _snapshots(folder):
         for path in _gguf(snapshot, depth=4):
             files.setdefault(path.relative_to(snapshot).as_posix(), path)
-    found = [_named(repo, _label(name), p) for name, p in firsts(files)]
-    quants_used = [f.name for f in found]
-    for i, f in enumerate(found):  # two files of one quantization: their own names tell them apart
+    models = [_named(repo, _label(name), p) for name, p in firsts(files)]
+    quants_used = [f.name for f in models]
+    for i, f in enumerate(models):  # two files of one quantization: their own names tell them apart
         if quants_used.count(f.name) > 1:
-            found[i] = Found(f"{repo}:{f.path.name}", f.path, f.source, f.problem)
+            models[i] = LocalModel(f"{repo}:{f.path.name}", f.path, f.source, f.problem)
     parts = [p for p in _files(folder / "blobs") if p.suffix == ".incomplete"]
     if parts:
         n = sum(p.stat().st_size for p in parts if p.exists())
         problem = f"half downloaded ({n:,} bytes so far); softllama models pull {repo} goes on"
-        found.append(Found(f"{repo}:incomplete", parts[0], "hugging face", problem))
-    return found
+        models.append(LocalModel(f"{repo}:incomplete", parts[0], "hugging face", problem))
+    return models
 
 
 def _label(file: str) -> str:
@@ -89,10 +99,10 @@ def _label(file: str) -> str:
     return ("" if quants.is_side_file(file) else quants.of(file)) or Path(file).stem
 
 
-def _named(repo: str, quant: str, path: Path) -> Found:
+def _named(repo: str, quant: str, path: Path) -> LocalModel:
     broken = path.is_symlink() and not path.exists()
     problem = f"its data is gone from the cache; softllama models pull {repo} fetches it" if broken else ""
-    return Found(f"{repo}:{quant}", path, "hugging face", problem)
+    return LocalModel(f"{repo}:{quant}", path, "hugging face", problem)
 
 
 def _snapshots(folder: Path) -> list[Path]:
@@ -108,14 +118,14 @@ def _snapshots(folder: Path) -> list[Path]:
 
 
 def ollama_folders() -> list[Path]:
-    """OLLAMA_MODELS, or the user's folder and that of the service."""
-    if given := os.environ.get("OLLAMA_MODELS"):
-        return [_expanded(given)]
+    """Return OLLAMA_MODELS, or the user's folder and that of the service."""
+    if value := os.environ.get("OLLAMA_MODELS"):
+        return [_expanded(value)]
     return [Path.home() / ".ollama" / "models", OLLAMA_SERVICE]
 
 
-def ollama() -> Iterator[Found]:
-    """Ollama's models, as ollama:NAME:TAG; those of other registries and users keep the longer name."""
+def ollama() -> Iterator[LocalModel]:
+    """Yield Ollama's models, as ollama:NAME:TAG; those of other registries and users keep the longer name."""
     for folder in ollama_folders():
         manifests = folder / "manifests"
         for path in _files(manifests, depth=6):
@@ -127,7 +137,7 @@ def ollama() -> Iterator[Found]:
             yield _from_manifest(name, path, folder / "blobs")
 
 
-def _from_manifest(name: str, manifest: Path, blobs: Path) -> Found:
+def _from_manifest(name: str, manifest: Path, blobs: Path) -> LocalModel:
     try:
         layers = json.loads(manifest.read_text("utf-8"))["layers"]
         digest = next(x["digest"] for x in layers if x["mediaType"] == "application/vnd.ollama.image.model")
@@ -135,24 +145,24 @@ def _from_manifest(name: str, manifest: Path, blobs: Path) -> Found:
         if blob.parent != blobs:
             raise ValueError(digest)
     except OSError as e:
-        return Found(name, manifest, "ollama", f"its manifest cannot be read: {e.strerror}")
+        return LocalModel(name, manifest, "ollama", f"its manifest cannot be read: {e.strerror}")
     except StopIteration:
-        return Found(name, manifest, "ollama", "its manifest names no model file")
+        return LocalModel(name, manifest, "ollama", "its manifest names no model file")
     except (ValueError, KeyError, TypeError):
-        return Found(name, manifest, "ollama", "its manifest is damaged")
+        return LocalModel(name, manifest, "ollama", "its manifest is damaged")
     try:
         there = blob.is_file()
     except OSError:
         there = True  # no permission to look: opening it will say so
     problem = "" if there else "its file is missing or half downloaded; ollama pull fetches it"
-    return Found(name, blob, "ollama", problem)
+    return LocalModel(name, blob, "ollama", problem)
 
 
 # ---- LM Studio: PUBLISHER/MODEL/FILE.gguf ----------------------------------------------------------------------------
 
 
 def lm_studio_folders() -> list[Path]:
-    """Where LM Studio keeps models: the home that its pointer file names, ~/.lmstudio, and the older place."""
+    """Return where LM Studio keeps models: the home that its pointer file names, ~/.lmstudio, and the older place."""
     home = Path.home()
     homes = [home / ".lmstudio", home / ".cache" / "lm-studio"]
     try:
@@ -169,33 +179,33 @@ def lm_studio_folders() -> list[Path]:
     return list(dict.fromkeys(p for p in chosen if p.is_absolute()))
 
 
-def lm_studio() -> Iterator[Found]:
-    """LM Studio's models, as lmstudio:publisher/model, with the quantization where a model has several."""
+def lm_studio() -> Iterator[LocalModel]:
+    """Yield LM Studio's models, as lmstudio:publisher/model, with the quantization where a model has several."""
     for folder in lm_studio_folders():
         for publisher in _subfolders(folder):
             for model in _subfolders(publisher):
                 files = {p.name: p for p in _gguf(model, depth=1)}
                 first_files = firsts(files)
-                whole = f"lmstudio:{publisher.name}/{model.name}"
-                models = [n for n, _ in first_files if not quants.is_side_file(n)]
+                full_name = f"lmstudio:{publisher.name}/{model.name}"
+                names = [n for n, _ in first_files if not quants.is_side_file(n)]
                 for name, path in first_files:
-                    alone = models == [name]
-                    yield Found(whole if alone else f"{whole}:{_label(name)}", path, "lm studio")
-                yield from _halves(model, whole + "/", "lm studio")
+                    alone = names == [name]
+                    yield LocalModel(full_name if alone else f"{full_name}:{_label(name)}", path, "lm studio")
+                yield from _halves(model, full_name + "/", "lm studio")
 
 
 # ---- llama.cpp and folders -------------------------------------------------------------------------------------------
 
 
 def llama_cpp_folder() -> Path:
-    """LLAMA_CACHE, or the place that llama.cpp takes by itself."""
-    if given := os.environ.get("LLAMA_CACHE"):
-        return _expanded(given)
+    """Return LLAMA_CACHE, or the place that llama.cpp takes by itself."""
+    if value := os.environ.get("LLAMA_CACHE"):
+        return _expanded(value)
     return (Path.home() / "Library/Caches" if sys.platform == "darwin" else _cache_home()) / "llama.cpp"
 
 
-def llama_cpp() -> Iterator[Found]:
-    """llama.cpp's downloads: flat files named user_repo_file, and in newer versions Hugging Face's layout."""
+def llama_cpp() -> Iterator[LocalModel]:
+    """Yield llama.cpp's downloads: flat files named user_repo_file, and in newer versions Hugging Face's layout."""
     folder = llama_cpp_folder()
     yield from _flat(folder, "llama.cpp", depth=1)
     if folder != hugging_face_folder():
@@ -203,38 +213,38 @@ def llama_cpp() -> Iterator[Found]:
 
 
 def own_folders() -> list[Path]:
-    """SOFTLLAMA_MODELS (several are separated as in PATH), or the folder for downloads."""
-    given = os.environ.get("SOFTLLAMA_MODELS")
-    if given is None:
+    """Return SOFTLLAMA_MODELS (several are separated as in PATH), or the folder for downloads."""
+    value = os.environ.get("SOFTLLAMA_MODELS")
+    if value is None:
         return [Path.home() / "Downloads"]
-    return [_expanded(p) for p in given.split(os.pathsep) if p]
+    return [_expanded(p) for p in value.split(os.pathsep) if p]
 
 
-def folders() -> Iterator[Found]:
-    """GGUF files in folders, two levels deep, by their names."""
+def folders() -> Iterator[LocalModel]:
+    """Yield GGUF files in folders, two levels deep, by their names."""
     for folder in own_folders():
         yield from _flat(folder, "folder", depth=2)
 
 
-def _flat(folder: Path, source: str, depth: int) -> Iterator[Found]:
+def _flat(folder: Path, source: str, depth: int) -> Iterator[LocalModel]:
     files = {str(p.relative_to(folder)): p for p in _gguf(folder, depth)}
     for _, path in firsts(files):
         m = _SPLIT.fullmatch(path.name)
-        yield Found(m[1] if m else path.stem, path, source)
+        yield LocalModel(m[1] if m else path.stem, path, source)
     yield from _halves(folder, "", source)
 
 
-def _halves(folder: Path, prefix: str, source: str) -> Iterator[Found]:
+def _halves(folder: Path, prefix: str, source: str) -> Iterator[LocalModel]:
     for p in _files(folder):
         if p.name.lower().endswith(tuple(f".gguf{x.lower()}" for x in _PARTS)):
-            yield Found(f"{prefix}{p.name}", p, source, "half downloaded")
+            yield LocalModel(f"{prefix}{p.name}", p, source, "half downloaded")
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
 def firsts(files: dict[str, Path]) -> list[tuple[str, Path]]:
-    """All files but the later ones of splits whose first is there."""
+    """Return all files but the later ones of splits whose first is there."""
 
     def first(name: str) -> str | None:
         m = _SPLIT.fullmatch(name)
@@ -281,8 +291,8 @@ def _mtime(p: Path) -> float:
 
 
 def _cache_home() -> Path:
-    given = os.environ.get("XDG_CACHE_HOME")
-    return _expanded(given) if given else Path.home() / ".cache"
+    value = os.environ.get("XDG_CACHE_HOME")
+    return _expanded(value) if value else Path.home() / ".cache"
 
 
 def _expanded(text: str) -> Path:

@@ -1,5 +1,7 @@
-"""What a model file says of itself, from its header and without loading it: size, architecture, quantization, whether it
-can take mixtures, whether it thinks. A damaged file is a fact, too.
+"""Facts of a model file, from its header and without loading it: size, architecture, quantization, whether it can take
+mixtures, whether it thinks. That it is damaged is a fact, too.
+
+Knows headers, and keeps facts between runs. Does not know where files lie (caches.py) or how facts are shown (view.py).
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from typing import Any
 from softllama.base import cache
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.hub import caches
-from softllama.hub.caches import Found
-from softllama.llama import architectures, header, library, skim, thinking_tags
+from softllama.hub.caches import LocalModel
+from softllama.llama import architectures, gguf, header, library, thinking_tags
 from softllama.llama.library import api
 
 KIND = "header-3"  # of the cache's entries; counts up when the fields below change
@@ -23,10 +25,17 @@ KIND = "header-3"  # of the cache's entries; counts up when the fields below cha
 
 @dataclass(frozen=True)
 class Facts:
-    """One model file. problem: why it cannot be read; refusal: why it cannot take mixtures; both "" where nothing is wrong.
+    """One model file.
 
-    note: what is special about how it takes them. thinking: the tags of a thinking block in its chat template or
-    vocabulary, "" if there are none. n_bytes: of all files together.
+    Attributes:
+        files: All files of a split model.
+        n_bytes: Of all files together.
+        problem: Why it cannot be read; "" where nothing is wrong.
+        refusal: Why it cannot take mixtures; "" where nothing is wrong.
+        note: What is special about how it takes them.
+        table: The type of its embedding table, (n_vocab, n_embd).
+        thinking: The tags of a thinking block in its chat template or vocabulary; "" if there are none.
+        policy: The policy that it was trained with (softllama.policy), "" for most.
     """
 
     name: str
@@ -51,7 +60,7 @@ class Facts:
 
     @property
     def takes_mixtures(self) -> bool:
-        """Does nothing in the header speak against mixtures? Loading it measures the rest."""
+        """Whether nothing in the header speaks against mixtures. Loading it measures the rest."""
         return not (self.problem or self.refusal)
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,33 +69,38 @@ class Facts:
 
 
 def listing() -> list[Facts]:
-    """Everything that is on this machine. Headers that were read before are remembered, by path, size and time."""
+    """Return the facts of all models on this machine. They are kept, by path, size and time."""
     return describe_all(caches.all_models())
 
 
-def describe_all(found: list[Found]) -> list[Facts]:
-    """The facts of each, and one write to the cache for all that are new."""
+def describe_all(models: list[LocalModel]) -> list[Facts]:
+    """Return the facts of each, with one write to the cache for all that are new."""
     known = cache.load_all(KIND)
     new: dict[str, dict[str, Any]] = {}
-    facts = [_describe(f, known, new) for f in found]
+    facts = [_describe(f, known, new) for f in models]
     if new:
         cache.store_all(KIND, new)
     return facts
 
 
-def describe(found: Found, *, strict: bool = False) -> Facts:
-    """The facts of one file, read now. strict: raise ModelError for one that cannot be read."""
-    if strict and not found.problem:
-        header.read(found.path)
-    return _describe(found, {}, {})
+def describe(model: LocalModel, *, strict: bool = False) -> Facts:
+    """Return the facts of one file, read now.
+
+    Args:
+        model: The file.
+        strict: Raise ModelError for one that cannot be read.
+    """
+    if strict and not model.problem:
+        header.read(model.path)
+    return _describe(model, {}, {})
 
 
-def _describe(found: Found, known: dict[str, Any], new: dict[str, dict[str, Any]]) -> Facts:
-    basic = Facts(found.name, found.source, [str(found.path)], _size(found.path), found.problem)
-    if found.problem:
+def _describe(model: LocalModel, known: dict[str, Any], new: dict[str, dict[str, Any]]) -> Facts:
+    basic = Facts(model.name, model.source, [str(model.path)], _size(model.path), model.problem)
+    if model.problem:
         return basic
     try:
-        key = cache.file_key([found.path])
+        key = cache.file_key([model.path])
     except OSError as e:
         return dataclasses.replace(basic, problem=f"cannot be read: {e.strerror}")
     entry = known.get(key)
@@ -96,15 +110,15 @@ def _describe(found: Found, known: dict[str, Any], new: dict[str, dict[str, Any]
         except TypeError:
             pass  # not ours
     try:
-        h = header.read(found.path, skim.read_one)
+        h = header.read(model.path)
     except SoftLlamaError as e:
-        return dataclasses.replace(basic, problem=e.message.replace(f"{found.path} is ", "", 1))
+        return dataclasses.replace(basic, problem=e.message.replace(f"{model.path} is ", "", 1))
     new[key] = read(h)
     return dataclasses.replace(basic, **new[key])
 
 
 def read(h: header.Header) -> dict[str, Any]:
-    """The fields of Facts that a header holds."""
+    """Return the fields of Facts that a header holds."""
     try:
         table, refusal = architectures.find_table(h), ""
     except ModelError as e:
@@ -113,7 +127,7 @@ def read(h: header.Header) -> dict[str, Any]:
             e.message.replace(f"{h.path} ", "").replace(f"{h.path.name} ({h.arch}) cannot take mixtures: ", ""),
         )
     template = str(h.get("tokenizer.chat_template") or "")
-    tags = thinking_tags.known(template, lambda texts: skim.in_vocabulary(h, texts))
+    tags = thinking_tags.known(template, lambda texts: gguf.texts_in_vocabulary(h.path, texts))
 
     def number(key: str) -> int:
         value = h.get(f"{{arch}}.{key}", 0)

@@ -24,31 +24,29 @@ _SIDE = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")  # files 
 
 
 def of(file: str) -> str:
-    """The quantization in a file's name, or in that of the folder it is in; "" if there is none."""
+    """Return the quantization in a file's name, or in that of the folder it is in; "" if there is none."""
     path = PurePosixPath(file)
     for text in (path.name.removesuffix(".gguf"), path.parent.name):
-        if found := _NAME.findall(text):
-            return str(found[-1]).upper()
+        if names := _NAME.findall(text):
+            return str(names[-1]).upper()
     return ""
 
 
 def is_side_file(file: str) -> bool:
-    """Is this a projector, an importance matrix or a draft head rather than a model, by its name?"""
+    """Return whether this is a projector, an importance matrix or a draft head rather than a model, by its name."""
     return any(word in PurePosixPath(file).name.lower() for word in _SIDE)
 
 
-def matches(file: str, asked: str) -> bool:
-    """Is `asked` this file's quantization, its name, or its name's last part? Case does not matter."""
-    asked, stem = (
-        asked.lower().removesuffix(".gguf"),
-        re.sub(r"-\d{5}-of-\d{5}$", "", file.removesuffix(".gguf")).lower(),
-    )
+def matches(file: str, quant: str) -> bool:
+    """Return whether `quant` is this file's quantization, its name, or its name's last part. Case does not matter."""
+    quant = quant.lower().removesuffix(".gguf")
+    stem = re.sub(r"-\d{5}-of-\d{5}$", "", file.removesuffix(".gguf")).lower()
     name = PurePosixPath(stem).name
-    return asked in (of(file).lower(), stem, name) or name.endswith((f"-{asked}", f".{asked}"))
+    return quant in (of(file).lower(), stem, name) or name.endswith((f"-{quant}", f".{quant}"))
 
 
 def nearest(available: Iterable[str]) -> str | None:
-    """The one whose size is nearest to Q4_K_M's, the larger of two as near; None if no name is known."""
+    """Return the quantization whose size is nearest to Q4_K_M's, the larger of two as near; None if no name is known."""
     known = [q for q in available if q.removeprefix("UD-") in BITS]
 
     def distance(q: str) -> tuple[float, float, str]:

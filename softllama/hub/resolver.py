@@ -1,20 +1,19 @@
-"""From a word to a file: a path, bundled:NAME, user/repo[:QUANT], ollama:NAME[:TAG], lmstudio:PUBLISHER/MODEL, or a part
-of a name in the list. Knows the grammar; where files lie is in places.py.
+"""From a model's name to a file: a path, bundled:NAME, user/repo[:QUANT], ollama:NAME[:TAG], lmstudio:PUBLISHER/MODEL, or a
+part of a name in the list.
+
+Knows the grammar of names. Does not know where files lie (caches.py), how they are fetched (download.py), what they hold.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from softllama.errors import ModelError, UsageError
 from softllama.hub import bundled, caches, quants
-from softllama.hub.caches import Found
-
-Progress = Callable[[str, int, int], None]  # file, bytes so far, bytes in all
-Say = Callable[[str], None]
+from softllama.hub.caches import LocalModel, Progress, Say
 
 _REPO = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?::([\w][\w.-]*))?", re.ASCII)
 LIST = "softllama models lists what is on this machine"
@@ -27,12 +26,21 @@ def resolve(
     progress: Progress | None = None,
     say: Say | None = None,
 ) -> str | os.PathLike[str]:
-    """The file that a word stands for. None: the default bundled model. A path object is taken as it is.
+    """Return the file that a name stands for.
 
-    Goes to the network only for user/repo[:QUANT] (hf:user/repo is the same) that is not on this machine, and neither
-    with `offline` nor with HF_HUB_OFFLINE. progress and say: called with what is fetched and what was chosen.
+    Only user/repo[:QUANT] (hf:user/repo is the same) that is not on this machine is fetched from the network, and neither
+    with `offline` nor with HF_HUB_OFFLINE.
 
-    Raises ModelError or UsageError with what is there instead. A path is not looked at beyond its being a folder.
+    Args:
+        name: None for the default bundled model. A path object is taken as it is, and not looked at beyond its being a
+            folder.
+        offline: Do not go to the network.
+        progress: Called with (file, bytes so far, bytes in all) while a model is fetched.
+        say: Called with a line about what was chosen.
+
+    Raises:
+        ModelError: Nothing on this machine has that name, or it cannot be fetched; the hint says what there is.
+        UsageError: It is written like a repository and is none.
     """
     if name is None or (isinstance(name, str) and name.startswith("bundled:")):
         return bundled.resolve(name)
@@ -56,7 +64,7 @@ def resolve(
 
 
 def split_repo(name: str) -> tuple[str, str | None]:
-    """("user/repo", quantization or None). Raises UsageError for another form."""
+    """Split a name into ("user/repo", quantization or None). Raises UsageError for another form."""
     m = _REPO.fullmatch(name.removeprefix("hf:"))
     if m is None or ".." in name or "--" in name:
         raise UsageError(f"{name!r} does not name a repository", "user/repo or user/repo:Q4_K_M")
@@ -64,7 +72,7 @@ def split_repo(name: str) -> tuple[str, str | None]:
 
 
 def offline_because(offline: bool) -> str:
-    """Why the network must not be used, or ""."""
+    """Return why the network must not be used, or ""."""
     if offline:
         return "--offline was given"
     for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
@@ -74,37 +82,37 @@ def offline_because(offline: bool) -> str:
 
 
 def repository(repo: str, quant: str | None, *, offline: bool, progress: Progress | None, say: Say) -> Path:
-    """A repository's file: from a cache, else from the hub."""
-    here = in_cache(repo)
-    if (found := choose_cached(here, quant)) is not None:
-        if quant is None and len(here) > 1:
-            say(f"{found.name}, of the {len(here)} that are here; name another as {repo}:QUANT")
-        return found.path
+    """Return a repository's file, from a cache or else from the hub. Raises ModelError as `resolve` does."""
+    models = in_cache(repo)
+    if (model := choose_cached(models, quant)) is not None:
+        if quant is None and len(models) > 1:
+            say(f"{model.name}, of the {len(models)} that are here; name another as {repo}:QUANT")
+        return model.path
     if why := offline_because(offline):
-        asked = repo if quant is None else f"{repo}:{quant}"
-        others = f"{_some(here)} is on this machine" if here else LIST
-        raise ModelError(f"{asked} is not on this machine, and {why}", others)
+        name = repo if quant is None else f"{repo}:{quant}"
+        others = f"{_some(models)} is on this machine" if models else LIST
+        raise ModelError(f"{name} is not on this machine, and {why}", others)
     from softllama.hub import download
 
     return download.pull(repo, quant, progress=progress, say=say)
 
 
-def in_cache(repo: str) -> list[Found]:
-    """The complete models of a repository in the caches, without projectors and draft heads."""
+def in_cache(repo: str) -> list[LocalModel]:
+    """Return the complete models of a repository in the caches, without projectors and draft heads."""
     folder = f"models--{repo.replace('/', '--')}"
-    found = []
+    models = []
     for cache in dict.fromkeys((caches.hugging_face_folder(), caches.llama_cpp_folder())):
-        found += caches.cached_repo(cache / folder, repo)
-    return [f for f in found if not f.problem and not quants.is_side_file(f.path.name) and _complete(f.path)]
+        models += caches.cached_repo(cache / folder, repo)
+    return [f for f in models if not f.problem and not quants.is_side_file(f.path.name) and _complete(f.path)]
 
 
-def choose_cached(here: Sequence[Found], quant: str | None) -> Found | None:
-    """The one that was asked for; without a wish Q4_K_M, else the nearest, else the only one."""
+def choose_cached(models: Sequence[LocalModel], quant: str | None) -> LocalModel | None:
+    """Choose one of a repository's models: by its quantization or name, else Q4_K_M, the nearest to it, or the only one."""
     if quant is not None:
-        return next((f for f in here if quants.matches(f.path.name, quant) or f.name.endswith(f":{quant}")), None)
-    by_quant = {quants.of(f.path.as_posix()): f for f in reversed(here)}
+        return next((f for f in models if quants.matches(f.path.name, quant) or f.name.endswith(f":{quant}")), None)
+    by_quant = {quants.of(f.path.as_posix()): f for f in reversed(models)}
     nearest = quants.nearest(by_quant)
-    return by_quant[nearest] if nearest else (here[0] if len(here) == 1 else None)
+    return by_quant[nearest] if nearest else (models[0] if len(models) == 1 else None)
 
 
 def _complete(path: Path) -> bool:
@@ -114,61 +122,63 @@ def _complete(path: Path) -> bool:
 
 def _ollama(rest: str) -> Path:
     name, _, tag = rest.partition(":")
-    there = [f for f in caches.ollama() if f.name.startswith("ollama:")]
-    found = next((f for f in there if f.name == f"ollama:{name}:{tag or 'latest'}"), None)
-    if found is None and not tag:
-        tags = [f for f in there if f.name.rpartition(":")[0] == f"ollama:{name}"]
+    models = [f for f in caches.ollama() if f.name.startswith("ollama:")]
+    model = next((f for f in models if f.name == f"ollama:{name}:{tag or 'latest'}"), None)
+    if model is None and not tag:
+        tags = [f for f in models if f.name.rpartition(":")[0] == f"ollama:{name}"]
         if len(tags) > 1:
             raise ModelError(
                 f"Ollama has {len(tags)} models {name!r} here, none of them latest", f"name one: {_some(tags)}"
             )
-        found = tags[0] if tags else None
-    return _usable(found, f"there is no Ollama model {rest!r} on this machine", there, f"ollama pull {rest or 'NAME'}")
+        model = tags[0] if tags else None
+    return _usable(model, f"there is no Ollama model {rest!r} on this machine", models, f"ollama pull {rest or 'NAME'}")
 
 
 def _lm_studio(rest: str) -> Path:
-    there = list(caches.lm_studio())
-    fits = [f for f in there if f.name.removeprefix("lmstudio:") == rest]
-    fits = fits or [f for f in there if f.name.startswith(f"lmstudio:{rest}:") and not quants.is_side_file(f.path.name)]
+    models = list(caches.lm_studio())
+    fits = [f for f in models if f.name.removeprefix("lmstudio:") == rest]
+    fits = fits or [
+        f for f in models if f.name.startswith(f"lmstudio:{rest}:") and not quants.is_side_file(f.path.name)
+    ]
     if len(fits) > 1:
         raise ModelError(f"LM Studio has {len(fits)} files of {rest!r}", f"name one: {_some(fits)}")
     message = f"there is no LM Studio model {rest!r} on this machine"
-    return _usable(fits[0] if fits else None, message, there, "lmstudio:publisher/model")
+    return _usable(fits[0] if fits else None, message, models, "lmstudio:publisher/model")
 
 
-def _usable(found: Found | None, message: str, there: Sequence[Found], otherwise: str) -> Path:
-    if found is None:
-        raise ModelError(message, f"there: {_some(there)}" if there else otherwise)
-    if found.problem:
-        raise ModelError(f"{found.name} cannot be used: {found.problem}")
-    return found.path
+def _usable(model: LocalModel | None, message: str, models: Sequence[LocalModel], otherwise: str) -> Path:
+    if model is None:
+        raise ModelError(message, f"there: {_some(models)}" if models else otherwise)
+    if model.problem:
+        raise ModelError(f"{model.name} cannot be used: {model.problem}")
+    return model.path
 
 
 def _part(text: str) -> Path | str:
     """The one model of the list whose name holds the text."""
 
-    def holds(f: Found) -> bool:
+    def holds(f: LocalModel) -> bool:
         return text.lower() in f.name.lower() or (f.source != "ollama" and text.lower() in f.path.name.lower())
 
-    there = caches.all_models()
+    models = caches.all_models()
     names = (text.lower(), f"bundled:{text.lower()}")  # `words`, as it calls itself, and not words-mixed
-    if (same := next((f for f in there if f.name.lower() in names), None)) is not None:
-        return _usable(same, "", there, "")
-    fits = [f for f in there if holds(f) and not quants.is_side_file(f.path.name)]
+    if (same := next((f for f in models if f.name.lower() in names), None)) is not None:
+        return _usable(same, "", models, "")
+    fits = [f for f in models if holds(f) and not quants.is_side_file(f.path.name)]
     usable = [f for f in fits if not f.problem]
     if len({f.path.resolve() for f in usable}) > 1:
         raise ModelError(
             f"{text!r} fits {len(usable)} models: {_some(usable)}", "a longer part of the name tells them apart"
         )
     if fits:
-        return _usable((usable or fits)[0], "", there, "")
+        return _usable((usable or fits)[0], "", models, "")
     if text.lower().endswith(".gguf"):
         return text
     raise ModelError(f"there is no file and no model {text!r}", f"{LIST}; user/repo names one on the hub")
 
 
-def _some(found: Sequence[Found], n: int = 6) -> str:
-    names = [f.name for f in found]
+def _some(models: Sequence[LocalModel], n: int = 6) -> str:
+    names = [f.name for f in models]
     return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
 

@@ -1,4 +1,4 @@
-"""How lists of models and downloads look. Knows rich; what is shown comes from hub/."""
+"""How lists of models and downloads look. Knows rich and Facts. Does not know where the facts come from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from softllama.diagnostics.machine import size
+from softllama.base.text import size
 from softllama.show.console import console, visible
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Download:
         self._tasks: dict[str, TaskID] = {}
 
     def update(self, file: str, done: int, total: int) -> None:
-        """done of total bytes."""
+        """Show that `done` of `total` bytes of a file are there."""
         if file not in self._tasks:
             self._progress.start()
             self._tasks[file] = self._progress.add_task(visible(file.rpartition("/")[2]), total=total)
@@ -50,37 +50,47 @@ class Download:
         self._progress.stop()
 
 
-def models(found: list[Facts]) -> RenderableType:
-    """A line for each model; what is wrong with one stands below it."""
+def models(facts: list[Facts]) -> RenderableType:
+    """Draw a line for each model; what is wrong with one stands below it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model", overflow="fold")
-    for column in ("size", "arch", "quant", "mixtures", "thinks"):  # short, so that names have room in 60 columns
+    for column in ("size", "arch", "quant", "mixtures", "thinks"):  # short, so that names fit into 60 columns
         table.add_column(column, justify="right" if column == "size" else "left", no_wrap=True)
-    for f in found:
+    for f in facts:
         name = Text(visible(f.name), style="" if f.takes_mixtures else "dim")
         why = f.problem or f.refusal
         if why:
             name.append(f"\n  {'damaged: ' if f.problem else ''}{visible(why)}", style="dim")
         takes = "" if f.problem else "yes" if f.takes_mixtures else "no"
-        table.add_row(name, size(f.n_bytes), visible(f.architecture) if f.architecture else "", f.quantization, takes,
-                      "" if why else "yes" if f.thinking else "no")  # fmt: skip
+        architecture = visible(f.architecture) if f.architecture else ""
+        thinks = "" if why else "yes" if f.thinking else "no"
+        table.add_row(name, size(f.n_bytes), architecture, f.quantization, takes, thinks)
     return table
 
 
 def model_facts(f: Facts) -> Text:
-    """One model's facts, a line each."""
+    """Draw one model's facts, a line each."""
     answer = (
         "no: " + (f.problem or f.refusal) if not f.takes_mixtures else f"yes, {f.note or 'as far as the header tells'}"
     )
     lines = {
-        "name": f.name, "title": f.title, "source": f.source, "files": "\n".join(f.files), "size": size(f.n_bytes),
-        "architecture": f.architecture, "parameters": f"{f.parameters:,}", "quantization": f.quantization,
+        "name": f.name,
+        "title": f.title,
+        "source": f.source,
+        "files": "\n".join(f.files),
+        "size": size(f.n_bytes),
+        "architecture": f.architecture,
+        "parameters": f"{f.parameters:,}",
+        "quantization": f.quantization,
         "embedding table": f"{f.n_vocab:,} tokens x {f.n_embd:,}, {f.table}" if f.table else "none",
-        "layers": str(f.n_layer), "context": f"{f.n_ctx:,} tokens", "takes mixtures": answer,
-        "chat template": "yes" if f.chat_template else "no", "thinking": f.thinking or "no known tags",
+        "layers": str(f.n_layer),
+        "context": f"{f.n_ctx:,} tokens",
+        "takes mixtures": answer,
+        "chat template": "yes" if f.chat_template else "no",
+        "thinking": f.thinking or "no known tags",
         "asks for policy": f.policy,
-    }  # fmt: skip
-    shown = Text(no_wrap=True, overflow="ignore")  # paths stay whole
+    }
+    shown = Text(no_wrap=True, overflow="ignore")  # paths are not wrapped
     for name, text in lines.items():
         for line in text.split("\n") if text else ():
             shown.append(f"{name:16}", style="dim")

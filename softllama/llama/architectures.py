@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from softllama.errors import ModelError
-from softllama.llama import header, library
+from softllama.llama import gguf, library
 from softllama.llama.header import Header, Tensor
 
 _ENCODERS = {
@@ -148,7 +148,7 @@ def damage(h: Header) -> str | None:
     if h.arch == "deepseek4":
         bad["hyper_connection.count"] = number("hyper_connection.count", 4) != 4
         bad["attention.indexer.key_length"] = number("attention.indexer.key_length", 64) % 64 != 0
-        ratios = header.integers(h.path, f"{h.arch}.attention.compress_ratios")
+        ratios = gguf.integers(h.path, f"{h.arch}.attention.compress_ratios")
         if ratios and not {4, 128} <= set(ratios):
             return f"{h.arch}.attention.compress_ratios = {str(ratios)[:60]}, without 4 or without 128"
     return next((f"{h.arch[:60]}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)

@@ -5,11 +5,9 @@ Knows files, splits and what they hold. Does not know which of them can take mix
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,46 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.errors import ModelError
-from softllama.llama import library
-from softllama.llama.library import _declare
+from softllama.llama import gguf, library
 
-
-class _InitParams(ctypes.Structure):
-    _fields_ = (("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p))
-
-
-_P, _I64, _STR = ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p
-_init = _declare("gguf_init_from_file", _P, _STR, _InitParams)
-_free = _declare("gguf_free", None, _P)
-_data_offset = _declare("gguf_get_data_offset", ctypes.c_size_t, _P)
-_n_kv = _declare("gguf_get_n_kv", _I64, _P)
-_key = _declare("gguf_get_key", _STR, _P, _I64)
-_kv_type = _declare("gguf_get_kv_type", ctypes.c_int, _P, _I64)
-_arr_n = _declare("gguf_get_arr_n", ctypes.c_size_t, _P, _I64)
-_find_key = _declare("gguf_find_key", _I64, _P, _STR)
-_arr_type = _declare("gguf_get_arr_type", ctypes.c_int, _P, _I64)
-_arr_data = _declare("gguf_get_arr_data", _P, _P, _I64)
-_arr_str = _declare("gguf_get_arr_str", _STR, _P, _I64, ctypes.c_size_t)
-_val_data = _declare("gguf_get_val_data", _P, _P, _I64)
-_val_str = _declare("gguf_get_val_str", _STR, _P, _I64)
-_n_tensors = _declare("gguf_get_n_tensors", _I64, _P)
-_find_tensor = _declare("gguf_find_tensor", _I64, _P, _STR)
-_tensor_name = _declare("gguf_get_tensor_name", _STR, _P, _I64)
-_tensor_offset = _declare("gguf_get_tensor_offset", ctypes.c_size_t, _P, _I64)
-_tensor_type = _declare("gguf_get_tensor_type", ctypes.c_int, _P, _I64)
-_tensor_size = _declare("gguf_get_tensor_size", ctypes.c_size_t, _P, _I64)
-_tensor_ne = _declare("gguf_get_tensor_ne", ctypes.POINTER(ctypes.c_int64), _P, _I64)
-
-_SCALARS: dict[int, Any] = {  # enum gguf_type
-    0: ctypes.c_uint8, 1: ctypes.c_int8, 2: ctypes.c_uint16, 3: ctypes.c_int16, 4: ctypes.c_uint32, 5: ctypes.c_int32,
-    6: ctypes.c_float, 7: ctypes.c_bool, 10: ctypes.c_uint64, 11: ctypes.c_int64, 12: ctypes.c_double,
-}  # fmt: skip
-_STRING, _ARRAY = 8, 9
 _TYPED = {  # keys that llama.cpp reads without asking what type they have: it ends the process if it is another
-    "general.architecture": _STRING, "general.type": _STRING, "adapter.type": _STRING, "adapter.lora.alpha": 6,
-    "split.no": 2, "split.count": 2,
-}  # fmt: skip
-_INTEGERS = {0, 1, 2, 3, 4, 5, 10, 11}
+    "general.architecture": gguf.STRING,
+    "general.type": gguf.STRING,
+    "adapter.type": gguf.STRING,
+    "adapter.lora.alpha": 6,
+    "split.no": 2,
+    "split.count": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -88,9 +56,6 @@ class Tensor:
         except (OSError, ValueError) as e:  # the file was there a moment ago
             reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
             raise ModelError(f"cannot read {self.path}: {reason}", "load it again") from None
-
-
-Parts = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -129,15 +94,21 @@ class Header:
         return str(self.metadata.get("general.type", "model"))
 
 
-def read(path: str | os.PathLike[str], one: Callable[[Path], Parts] | None = None) -> Header:
-    """The header of a GGUF file and of the other files of its split. one: reads a single file, if not ggml (skim.py).
+def read(path: str | os.PathLike[str]) -> Header:
+    """Read the header of a GGUF file and of the other files of its split, without loading weights.
 
-    Raises ModelError for what is missing, unreadable, a folder, no GGUF, truncated, damaged, or not a split's first file.
+    Args:
+        path: The file; of a split model the first one, NAME-00001-of-0000N.gguf, with the others beside it.
+
+    Returns:
+        Metadata of the first file and the tensors of all.
+
+    Raises:
+        ModelError: The file is missing, unreadable, a folder, no GGUF, truncated, damaged, or not a split's first file.
     """
     first = check_path(path)
-    one = one or read_one
     stamps = [_stamp_of(first)]
-    metadata, tensors = one(first)
+    metadata, tensors = _read_one(first)
     files = [first]
     count = metadata.get("split.count", 0)
     if isinstance(count, int) and count > 1:
@@ -157,7 +128,7 @@ def read(path: str | os.PathLike[str], one: Callable[[Path], Parts] | None = Non
                     "fetch that one, too, into the same folder",
                 )
             stamps.append(_stamp_of(other))
-            tensors |= one(check_path(other))[1]
+            tensors |= _read_one(check_path(other))[1]
         files = names
     return Header(first, metadata, tensors, tuple(files), tuple(stamps))
 
@@ -212,74 +183,42 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     return p
 
 
-def read_one(path: Path) -> Parts:
+def _read_one(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Metadata and tensors of a single file. Raises ModelError with ggml's reason."""
     library.clear_log()
-    ctx = _init(os.fsencode(path), _InitParams(True, None))
-    if not ctx:
-        raise ModelError(f"{path} is damaged or not complete: {library.last_error()}", "fetch the file again")
-    try:
-        metadata: dict[str, Any] = {}
-        for i in range(_n_kv(ctx)):
-            kind = _kv_type(ctx, i)
-            key = _key(ctx, i).decode("utf-8", "replace")
-            if _TYPED.get(key, kind) != kind:
-                raise ModelError(f"{path} is damaged: {key} is of another type than it must be", "fetch the file again")
-            if kind == _STRING:
-                metadata[key] = _val_str(ctx, i).decode("utf-8", "replace")
-            elif kind == _ARRAY:
-                metadata[key] = Array(_arr_n(ctx, i))
-            elif kind in _SCALARS:
-                metadata[key] = _SCALARS[kind].from_address(_val_data(ctx, i)).value
-        size, base = _stamp_of(path)[2], _data_offset(ctx)
-        tensors = {}
-        for i in range(_n_tensors(ctx)):
-            name = _tensor_name(ctx, i).decode("utf-8", "replace")
-            ne = _tensor_ne(ctx, i)
-            n_bytes, offset = _tensor_size(ctx, i), base + _tensor_offset(ctx, i)
-            if offset + n_bytes > size:
-                raise ModelError(
-                    f"{path} is not complete: the tensor {name} ends at byte {offset + n_bytes:,}, the file at {size:,}",
-                    "the download may have stopped early; fetch it again",
-                )
-            tensors[name] = Tensor(name, path, tuple(ne[:4]), _tensor_type(ctx, i), offset, n_bytes)
-        return metadata, tensors
-    finally:
-        _free(ctx)
+    with gguf.opened(path) as handle:
+        if not handle:
+            raise ModelError(f"{path} is damaged or not complete: {library.last_error()}", "fetch the file again")
+        return _metadata(handle, path), _tensors(handle, path)
 
 
-def twice_in_vocabulary(path: Path) -> str | None:
-    """A token text that the vocabulary lists twice, at which llama.cpp ends the process; None if there is none.
-
-    Takes 0.2 s for 256k tokens.
-    """
-    ctx = _init(os.fsencode(path), _InitParams(True, None))
-    if not ctx:
-        return None
-    try:
-        key = _find_key(ctx, b"tokenizer.ggml.tokens")
-        if key < 0 or _kv_type(ctx, key) != _ARRAY or _arr_type(ctx, key) != _STRING:
-            return None
-        seen: set[bytes] = set()
-        for i in range(_arr_n(ctx, key)):
-            # llama.cpp gives an empty text a name of its own
-            if (text := _arr_str(ctx, key, i) or b"[EMPTY_%d]" % i) in seen:
-                return str(text.decode("utf-8", "replace"))
-            seen.add(text)
-        return None
-    finally:
-        _free(ctx)
+def _metadata(handle: int, path: Path) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    for i in range(gguf.n_kv(handle)):
+        kind = gguf.kv_type(handle, i)
+        key = gguf.get_key(handle, i).decode("utf-8", "replace")
+        if _TYPED.get(key, kind) != kind:
+            raise ModelError(f"{path} is damaged: {key} is of another type than it must be", "fetch the file again")
+        if kind == gguf.STRING:
+            metadata[key] = gguf.val_str(handle, i).decode("utf-8", "replace")
+        elif kind == gguf.ARRAY:
+            metadata[key] = Array(gguf.arr_n(handle, i))
+        elif kind in gguf.SCALARS:
+            metadata[key] = gguf.SCALARS[kind].from_address(gguf.val_data(handle, i)).value
+    return metadata
 
 
-def integers(path: Path, name: str) -> list[int]:
-    """A metadata array of integers; [] where the file has no such array."""
-    ctx = _init(os.fsencode(path), _InitParams(True, None))
-    if not ctx:
-        return []
-    try:
-        key = _find_key(ctx, name.encode())
-        if key < 0 or _kv_type(ctx, key) != _ARRAY or (kind := _arr_type(ctx, key)) not in _INTEGERS:
-            return []
-        return list((_SCALARS[kind] * _arr_n(ctx, key)).from_address(_arr_data(ctx, key)))
-    finally:
-        _free(ctx)
+def _tensors(handle: int, path: Path) -> dict[str, Tensor]:
+    size, base = _stamp_of(path)[2], gguf.data_offset(handle)
+    tensors = {}
+    for i in range(gguf.n_tensors(handle)):
+        name = gguf.tensor_name(handle, i).decode("utf-8", "replace")
+        ne = gguf.tensor_ne(handle, i)
+        n_bytes, offset = gguf.tensor_size(handle, i), base + gguf.tensor_offset(handle, i)
+        if offset + n_bytes > size:
+            raise ModelError(
+                f"{path} is not complete: the tensor {name} ends at byte {offset + n_bytes:,}, the file at {size:,}",
+                "the download may have stopped early; fetch it again",
+            )
+        tensors[name] = Tensor(name, path, tuple(ne[:4]), gguf.tensor_type(handle, i), offset, n_bytes)
+    return tensors

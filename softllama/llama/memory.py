@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from softllama.base.text import size
 from softllama.errors import ContextError
 from softllama.llama.header import Header
 
@@ -105,13 +106,13 @@ def check(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int, fits:
     what = f"a context of {n_ctx:,} positions{f' for {n_seq} sequences' if n_seq > 1 else ''}"
     if n.total > have:
         parts = {"positions": n.cells, "recurrent states": n.states, "logits": n.outputs, "work": n.work}
-        list_of = ", ".join(f"{written(size)} of {name}" for name, size in parts.items() if size > n.total // 100)
+        list_of = ", ".join(f"{size(part)} of {name}" for name, part in parts.items() if part > n.total // 100)
         raise ContextError(
-            f"{what} needs {written(n.total)} of memory ({list_of}), and {written(have)} are free", hint(fits(), n_seq)
+            f"{what} needs {size(n.total)} of memory ({list_of}), and {size(have)} are free", hint(fits(), n_seq)
         )
     # no layer's shape was understood, or there are no cells; twice, as a sliding window's memory does not go on growing
     if not n.cells and n_ctx > MANY and 2 * (most := fits()) < n_ctx:
-        raise ContextError(f"{what} needs more memory than the {written(have)} that are free", hint(most, n_seq))
+        raise ContextError(f"{what} needs more memory than the {size(have)} that are free", hint(most, n_seq))
 
 
 def fitting(h: Header, taken: Callable[[int], tuple[int, int] | None], n_ctx: int, n_batch: int) -> int:
@@ -144,11 +145,6 @@ def hint(fits: int, n_seq: int) -> str:
         fewer = "fewer samples, beams or streams at once"
         return f"--n-ctx {each} (n_ctx={each}) fits; so do {fewer}" if each else f"{fewer} need less"
     return f"--n-ctx {each} (n_ctx={each}) fits" if each else "a smaller model needs less"
-
-
-def written(n: int) -> str:
-    """A size for people: "29.3 GB"."""
-    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{max(1, n // 1_000_000)} MB"
 
 
 # ---- what there is
@@ -219,10 +215,10 @@ def _darwin() -> Iterator[int]:
     """Free pages, and those that hold nothing but what can be read again."""
     with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
         text = subprocess.run(["vm_stat"], capture_output=True, text=True, check=True).stdout
-        size: Any = re.search(r"page size of (\d+) bytes", text)
+        page: Any = re.search(r"page size of (\d+) bytes", text)
         kinds = re.findall(r"Pages (?:free|inactive|speculative|purgeable):\s+(\d+)", text)
-        if size and kinds:
-            yield int(size[1]) * sum(map(int, kinds))
+        if page and kinds:
+            yield int(page[1]) * sum(map(int, kinds))
 
 
 def note(n_bytes: int) -> str | None:
@@ -231,6 +227,6 @@ def note(n_bytes: int) -> str | None:
     if have is None or n_bytes <= have:
         return None
     return (
-        f"memory: the model's {written(n_bytes)} are more than the {written(have)} that are free, so parts of it are read "
+        f"memory: the model's {size(n_bytes)} are more than the {size(have)} that are free, so parts of it are read "
         "from the disk again and again"
     )

@@ -1,39 +1,102 @@
-"""A model's own chat template (Jinja, from the GGUF), rendered in llama-cpp-python's sandbox. Knows no model."""
+"""A model's own chat template (Jinja, from the GGUF), rendered in a sandbox as transformers renders it.
+
+Knows Jinja and messages. Knows no model, no tokens and no tags of thinking.
+"""
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+import json
+from datetime import datetime
+from typing import Any, NoReturn
 
 import jinja2
-from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from softllama.errors import ModelError, PromptError
 
+_REFUSALS = (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError)
+
 
 class ChatTemplate:
-    """source: Jinja text. bos, eos: what the template's bos_token and eos_token stand for.
+    """A chat template.
 
-    Raises ModelError for a template that does not parse.
+    Args:
+        source: Jinja text.
+        bos: What the template's `bos_token` stands for.
+        eos: What its `eos_token` stands for.
+
+    Raises:
+        ModelError: The template does not parse.
     """
 
     def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
         self.source = source
         try:
-            self._format = Jinja2ChatFormatter(source, eos_token=eos, bos_token=bos)
+            self._template = _environment().from_string(source, {"bos_token": bos, "eos_token": eos})
         except jinja2.TemplateError as e:
             raise ModelError(f"the chat template does not parse: {e}", "use a raw prompt, without --chat") from None
-        self._history = copy.copy(self._format)
-        self._history.add_generation_prompt = False
 
     def render(self, messages: list[dict[str, str]], *, generation: bool = True, **variables: Any) -> str:
-        """The prompt for messages [{"role": ..., "content": ...}], up to where the assistant speaks.
+        """Render messages as the model's prompt, up to where the assistant speaks.
 
-        generation: False leaves out the beginning of the answer, where the template can. `variables` are handed to the
-        template, such as enable_thinking. Raises PromptError where it refuses.
+        Args:
+            messages: [{"role": ..., "content": ...}, ...], the oldest first.
+            generation: False leaves out the beginning of the answer, where the template can.
+            variables: Handed to the template, such as enable_thinking.
+
+        Raises:
+            PromptError: The template refuses the messages.
         """
         try:
-            chosen = self._format if generation else self._history
-            return str(chosen(messages=messages, **variables).prompt)
-        except (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as e:
+            return self._template.render(messages=messages, add_generation_prompt=generation, **variables)
+        except _REFUSALS as e:
             raise PromptError(f"the model's chat template refuses these messages: {e}") from None
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """Jinja with the settings, filters and functions that transformers gives to chat templates.
+
+    Templates come from strangers, hence the sandbox. The names that stand for nothing here are None, as there.
+    """
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlocks, "jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals |= {
+        "raise_exception": _raise_exception,
+        "strftime_now": _strftime_now,
+        **dict.fromkeys(("tools", "tool_choice", "functions", "function_call")),
+    }
+    return environment
+
+
+class _GenerationBlocks(Extension):
+    """{% generation %}, with which templates mark the assistant's words for training: its content, unchanged."""
+
+    tags = {"generation"}  # noqa: RUF012  (jinja2 declares it as a plain set)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON without escapes for HTML, which jinja2's own filter has."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form)

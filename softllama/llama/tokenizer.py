@@ -18,7 +18,6 @@ from softllama.llama.weights import Weights
 _ATTR_UNKNOWN = 1
 _ATTR_SPECIAL = 1 | 8 | 16  # unknown, control, user-defined
 _TYPE_NONE, _TYPE_SPM, _TYPE_BPE, _TYPE_RWKV, _TYPE_PLAMO2 = 0, 1, 2, 5, 6
-_NULL = -1
 
 
 class Tokenizer:
@@ -38,7 +37,7 @@ class Tokenizer:
         self._ends: dict[int, bool] = {}
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
+    def _vocabulary(self) -> Iterator[None]:
         """The vocabulary, which goes with the model. Raises ModelError where that is closed."""
         with self._weights.lock:
             self._weights.check()
@@ -64,7 +63,7 @@ class Tokenizer:
     def is_eog(self, token: int) -> bool:
         """Does this token end a generation (end of text, of turn, ...)?"""
         if (known := self._ends.get(token)) is None:
-            with self._held():
+            with self._vocabulary():
                 known = self._ends[token] = bool(api.llama_vocab_is_eog(self._vocab, token))
         return known
 
@@ -99,7 +98,7 @@ class Tokenizer:
         if self._type == _TYPE_NONE:
             raise PromptError("this model has no tokenizer", "write token ids: #12")
         data = self._bytes(text)
-        with self._held():
+        with self._vocabulary():
             self._check_bytes(text, special)
             if lead or not self._adds_space:
                 ids = self._call(data, special)
@@ -176,14 +175,14 @@ class Tokenizer:
         """The bytes that have a token of their own, "<0x00>" to "<0xFF>"."""
         if self._type not in (_TYPE_SPM, _TYPE_PLAMO2):
             return frozenset(range(256))
-        found: set[int] = set()
+        values: set[int] = set()
         for token in range(self.n_vocab):
             t: bytes = api.llama_vocab_get_text(self._vocab, token) or b""
             if m := re.fullmatch(rb"<0x([0-9A-Fa-f]{2})>", t):
-                found.add(int(m[1], 16))
-                if len(found) == 256:
+                values.add(int(m[1], 16))
+                if len(values) == 256:
                     break
-        return frozenset(found)
+        return frozenset(values)
 
     @cached_property
     def _texts(self) -> frozenset[bytes]:
@@ -202,8 +201,8 @@ class Tokenizer:
     @cached_property
     def _special_texts(self) -> list[str]:
         """Texts that are taken for tokens before the rest is encoded, longest first, as llama.cpp looks for them."""
-        found = [i for i in range(self.n_vocab) if api.llama_vocab_get_attr(self._vocab, i) & _ATTR_SPECIAL]
-        texts = {(api.llama_vocab_get_text(self._vocab, i) or b"").decode("utf-8", "replace") for i in found}
+        special = [i for i in range(self.n_vocab) if api.llama_vocab_get_attr(self._vocab, i) & _ATTR_SPECIAL]
+        texts = {(api.llama_vocab_get_text(self._vocab, i) or b"").decode("utf-8", "replace") for i in special}
         return sorted(texts - {""}, key=lambda t: (-len(t.encode()), t))
 
     def _check_bytes(self, text: str, special: bool) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from softllama.base import cache, signals
 from softllama.errors import ModelError, UsageError
-from softllama.llama import architectures, header, library
+from softllama.llama import architectures, gguf, header, library
 from softllama.llama.header import Header, Tensor
 from softllama.llama.library import Held, api
 
@@ -158,7 +158,7 @@ class Weights:
         key = cache.file_key(self.header.files)
         if cache.load("vocabulary", key):
             return
-        if (text := header.twice_in_vocabulary(self.header.path)) is not None:
+        if (text := gguf.twice_in_vocabulary(self.header.path)) is not None:
             raise ModelError(
                 f"{self.header.path} is damaged: its vocabulary lists {text[:60]!r} twice", "fetch the file again"
             )
@@ -169,7 +169,7 @@ class Weights:
         if self.header.arch != "graniteswitch":
             return {}
         keys = [f"graniteswitch.adapters.token_ids_{x}" for x in ("activate", "substitute")]
-        return dict(zip(*(header.integers(self.header.path, k) for k in keys), strict=True))
+        return dict(zip(*(gguf.integers(self.header.path, k) for k in keys), strict=True))
 
     def _load_lora(self, path: str, scale: float) -> Lora:
         if not math.isfinite(scale):

@@ -5,15 +5,15 @@ Knows names, types and allowed ranges of settings. Knows no formula.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, cast, get_args, get_origin, get_type_hints
 
+from softllama.base.text import unknown
 from softllama.errors import UsageError
 from softllama.policy.base import Policy, Rule, as_policy
 
@@ -153,14 +153,6 @@ def method(
         return factory
 
     return decorate
-
-
-def unknown(message: str, word: str, choices: Iterable[str]) -> UsageError:
-    """The error for a name that is none of `choices`, with the closest as the hint."""
-    known = list(choices)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    listed = ", ".join(known) or "none"
-    return UsageError(message, f"did you mean {close[0]!r}? there are: {listed}" if close else f"there are: {listed}")
 
 
 def _kind(hint: Any) -> Any:

@@ -13,9 +13,10 @@ import math
 import re
 from typing import Any, get_origin
 
+from softllama.base.text import unknown
 from softllama.errors import UsageError
 from softllama.policy.base import Policy
-from softllama.policy.registry import METHODS, Method, Setting, unknown
+from softllama.policy.registry import METHODS, Method, Setting
 
 _FORM = 'write a name and settings, such as "soft_thinking:n=10,tau=0.01"'
 _NAME = re.compile(r"([^:(=,)]*)(?::(.*)|\((.*)\))?", re.DOTALL)

@@ -17,7 +17,7 @@ import numpy as np
 
 from softllama.api import Model
 from softllama.engine import manifest
-from softllama.engine.lens import Readout
+from softllama.engine.lens import Lens
 from softllama.errors import UsageError
 from softllama.report.data import Report
 from softllama.study import feedback_tables, inputs, rollout
@@ -113,7 +113,7 @@ def _walks(
         raise UsageError("there are no prompts to go on from", "prompts=None takes the built-in ones")
     out: list[WalkStep] = []
     longest = max(len(model.tokenize(t, bos=True)) for t in texts) + steps + 1
-    reader = Readout(model, longest) if with_layers else None
+    reader = Lens(model, longest) if with_layers else None
     try:
         for i, text in enumerate(texts):
             out += walk(model, text, steps, np.random.default_rng([seed, 2, i]), reader)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from softllama.api import Model
 from softllama.engine import branches
-from softllama.engine.lens import Readout
+from softllama.engine.lens import Lens
 from softllama.vectors import measures
 from softllama.vectors.distribution import Distribution, average
 from softllama.vectors.mixture import Mixture
@@ -88,9 +88,7 @@ def _heaviest(p: Distribution, most: int, mass: float) -> tuple[list[int], NDArr
     return [int(i) for i in order[:n][keep]], weights[:n][keep]
 
 
-def walk(
-    model: Model, prompt: str, steps: int, rng: np.random.Generator, reader: Readout | None = None
-) -> list[WalkStep]:
+def walk(model: Model, prompt: str, steps: int, rng: np.random.Generator, reader: Lens | None = None) -> list[WalkStep]:
     """Generate after a prompt by sampling, and measure at each position.
 
     Args:
@@ -134,7 +132,7 @@ def walk(
 
 
 def recover(
-    reader: Readout, prefix: Sequence[int], parts: Sequence[int], weights: NDArray[np.float64]
+    reader: Lens, prefix: Sequence[int], parts: Sequence[int], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The weights that the states at a mixture's position give back.
 

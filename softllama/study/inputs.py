@@ -101,8 +101,8 @@ def is_words(model: Engine) -> bool:
 def encode(model: Engine, frame: str) -> Encoded:
     """A frame with one slot, as ids. Raises UsageError for another number of slots."""
     parsed = prompts.parse(arguments.check_text(frame))
-    if len(parsed.places) != 1:
-        raise UsageError(f"{frame!r} has {len(parsed.places)} slots", "a frame has one: The {} says")
+    if len(parsed.slots) != 1:
+        raise UsageError(f"{frame!r} has {len(parsed.slots)} slots", "a frame has one: The {} says")
     return vocab.encode(parsed, model.tokenizer)
 
 

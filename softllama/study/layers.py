@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.engine.engine import Engine
-from softllama.engine.lens import Readout
+from softllama.engine.lens import Lens
 from softllama.report.data import Cell, Figure, Series, Table, value
 from softllama.study import inputs
 from softllama.study.inputs import Case
@@ -48,11 +48,11 @@ def measure(model: Engine, cases: Sequence[Case], tick: Tick | None = None) -> N
     """
     out: list[NDArray[np.float64]] = []
     longest = max(len(inputs.encode(model, c.frame).items) for c in cases)
-    with Readout(model, longest) as r:
+    with Lens(model, longest) as r:
         for n, c in enumerate(cases):
             assert not isinstance(c.b, np.ndarray)
             encoded = inputs.encode(model, c.frame)
-            at = encoded.first_place
+            at = encoded.first_slot
             runs: list[LayerRun] = []
             for item in (Mixture([c.a, c.b], [0.5, 0.5]), c.a, c.b):
                 items = [*encoded.items[:at], item, *encoded.items[at + 1 :]]

@@ -19,6 +19,7 @@ from softllama.vectors import measures
 from softllama.vectors.distribution import Distribution, average
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.sweep import sharpness
+from softllama.vectors.vector import Vector
 
 Tick = Callable[[str, int, int], None]
 POINTS = 21
@@ -56,11 +57,11 @@ class SweepResult:
     top: str
 
 
-def between(model: Engine, c: Case, alpha: float) -> Mixture | NDArray[np.float32]:
+def between(model: Engine, c: Case, alpha: float) -> Mixture | Vector:
     """The input (1 - α) of the first thing and α of the second: a mixture, or a vector (n_embd,) float32 for noise."""
     if isinstance(c.b, np.ndarray):
         row = model.embed(Mixture.one_hot(c.a))
-        return np.asarray((1 - alpha) * row + alpha * c.b, dtype=np.float32)
+        return Vector(np.asarray((1 - alpha) * row + alpha * c.b, dtype=np.float32))
     if c.a == c.b or alpha in (0.0, 1.0):
         return Mixture.one_hot(c.b if alpha == 1.0 else c.a)
     return Mixture([c.a, c.b], [1 - alpha, alpha])
@@ -114,7 +115,7 @@ def sweep(model: Engine, cases: Sequence[Case], tick: Tick | None = None) -> lis
     results: dict[int, SweepResult] = {}
     for frame in dict.fromkeys(c.frame for c in cases):
         encoded = inputs.encode(model, frame)
-        at = encoded.first_place
+        at = encoded.first_slot
         mine = [(i, c) for i, c in enumerate(cases) if c.frame == frame]
         tails = [[between(model, c, float(x)), *encoded.items[at + 1 :]] for _, c in mine for x in alphas]
         ends = branches.run(model, encoded.items[:at], tails, n_ctx=model.n_ctx_given)

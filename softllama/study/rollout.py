@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from softllama.api import Model
-from softllama.generation import loop, prepare
+from softllama.generation import loop
+from softllama.generation.options import GenerationOptions
+from softllama.generation.prepare import prepare
 from softllama.report.data import Cell, Figure, Series, Table, value
 from softllama.vectors import measures, statistics
 from softllama.vectors.statistics import Estimate
@@ -86,7 +88,7 @@ def measure(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: 
     tasks = [(p, "sample", _seed(seed, i, k + 1)) for i, p in enumerate(prompts) for k in range(REFERENCE)]
     tasks += [(p, policy, _seed(seed, i, 0)) for i, p in enumerate(prompts) for policy in POLICIES.values()]
     generations = [
-        prepare.prepare(model, p, prepare.Options(policy=policy, where="everywhere", max_tokens=tokens, seed=n))
+        prepare(model, p, GenerationOptions(policy=policy, where="everywhere", max_tokens=tokens, seed=n))
         for p, policy, n in tasks
     ]
     done = -1

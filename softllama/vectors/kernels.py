@@ -426,13 +426,3 @@ def js_two(
     if rc:
         raise SoftLlamaError(f"softmix_js_two: argument {rc} is not allowed")
     return out
-
-
-def skip_strings(buffer: Any, n: int, pos: int) -> int | None:
-    """Where n strings of a GGUF (length, bytes) end that begin at byte `pos`; None if they leave the buffer."""
-    view = ffi.from_buffer(buffer)
-    out = ffi.new("int64_t *", pos)
-    rc = lib.softmix_skip_strings(view, len(view), n, out)
-    if rc > 0:
-        raise SoftLlamaError(f"skip_strings: argument {rc} is out of range")
-    return None if rc else int(out[0])

@@ -100,7 +100,7 @@ def test_silence_has_a_limit() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process has for itself")
 def test_memory_has_a_limit() -> None:
     e = died("grow", n_bytes=600 << 20, memory=300 << 20)
-    assert "GB of memory, more than the file can need" in e.how
+    assert "MB of memory, more than the file can need" in e.how
     assert e.blame
 
 

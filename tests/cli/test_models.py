@@ -1,4 +1,4 @@
-"""softllama models, -m, variables, the configuration file and --version, as typed."""
+"""softllama models, -m, variables, the settings file and --version, as typed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.support.hub_server import COMMIT, TOKEN, Hub
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The configuration file, which the test writes."""
-    monkeypatch.setenv("SOFTLLAMA_CONFIG", str(tmp_path / "config.ini"))
-    return tmp_path / "config.ini"
+    """The settings file, which the test writes."""
+    monkeypatch.setenv("SOFTLLAMA_CONFIG", str(tmp_path / "config.toml"))
+    return tmp_path / "config.toml"
 
 
 @pytest.fixture
@@ -97,8 +97,8 @@ def test_pull(cli: Cli, server: Hub, home: Path) -> None:  # noqa: F811
     code, out, err = cli("models", "pull", "user/tiny")
     assert code == 0, err
     assert out == f"{home / HF}/models--user--tiny/snapshots/{COMMIT}/tiny-Q4_K_M.gguf\n"
-    assert "fetching tiny-Q4_K_M.gguf from user/tiny: 1.0 MB" in err
-    assert "100 % of 1.0 MB" in err
+    assert "fetching tiny-Q4_K_M.gguf from user/tiny: 1 MB" in err
+    assert "100 % of 1 MB" in err
     code, out, err = cli("models", "pull", "-q", "hf:user/tiny:q4_k_m")
     assert (code, err) == (0, "")
     assert "user/tiny:Q4_K_M" in listed()
@@ -200,7 +200,7 @@ def test_a_worker_that_does_not_answer(cli: Cli, monkeypatch: pytest.MonkeyPatch
     assert f"rpc-server -H 127.0.0.1 -p {port}" in err
 
 
-# ---- variables and the configuration file ------------------------------------------------------------------------------
+# ---- variables and the settings file ------------------------------------------------------------------------------
 
 
 def seed_of(err: str) -> str:
@@ -212,7 +212,7 @@ RUN = ("run", "dog", "--raw", "--max-tokens", "1")
 
 
 def test_a_default_model(cli: Cli, at_hand: Path, monkeypatch: pytest.MonkeyPatch, settings: Path) -> None:
-    settings.write_text("[softllama]\nmodel = ollama:o\n")
+    settings.write_text('[softllama]\nmodel = "ollama:o"\n')
     assert f"as {settings} says" in cli(*RUN)[2]
     monkeypatch.setenv("SOFTLLAMA_MODEL", "sound")
     assert "sound.gguf, as SOFTLLAMA_MODEL says" in cli(*RUN)[2]
@@ -237,13 +237,26 @@ def test_every_option_has_a_variable(cli: Cli, at_hand: Path, monkeypatch: pytes
     assert "sha256" in json.loads(cli("models", "show", "sound")[1])
 
 
+def test_every_spelling_has_a_variable(cli: Cli, at_hand: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("probe", "--mix", "#5,#6", "--prompt", "{}")
+    for name in ("N_THREADS", "THREADS", "PROBE_N_THREADS", "PROBE_THREADS"):
+        with monkeypatch.context() as m:
+            m.setenv(f"SOFTLLAMA_{name}", "0")
+            assert "thread" in cli(*arguments)[2], name
+            m.setenv(f"SOFTLLAMA_{name}", "many")
+            code, _, err = cli(*arguments)
+            assert (code, "'many' is not a valid integer" in err) == (2, True), name
+
+
 def test_no_two_options_share_a_variable_by_accident() -> None:
     import click
 
     from softllama.cli import cli as group
 
     def all_options(command: click.Command, name: str) -> list[tuple[str, str]]:
-        own = [(v, name) for o in config.options(command) for v in config.variables(name, o)[:1]]
+        own = [
+            (v, name) for o in config.options(command) for v in config.variables(name, o)[: len(config.long_names(o))]
+        ]
         return own + [x for n, c in getattr(command, "commands", {}).items() for x in all_options(c, f"{name} {n}")]
 
     with click.Context(group, resilient_parsing=True) as ctx:
@@ -252,9 +265,9 @@ def test_no_two_options_share_a_variable_by_accident() -> None:
     assert not {"SOFTLLAMA_CACHE", "SOFTLLAMA_CONFIG", "SOFTLLAMA_MODELS", "SOFTLLAMA_SHARED"} & {v for v, _ in found}
 
 
-def test_the_configuration_file(cli: Cli, at_hand: Path, settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_file(cli: Cli, at_hand: Path, settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.write_text(
-        "# mine\n[softllama]\nmodel = sound   # the small one\n[run]\nseed = 7\nmax_tokens = 1\nstop = x\n    y\n"
+        '# mine\n[softllama]\nmodel = "sound"   # the small one\n[run]\nseed = 7\nmax_tokens = 1\nstop = ["x", "y"]\n'
     )
     assert seed_of(cli("run", "dog", "--raw")[2]) == "7"
     assert json.loads(cli("run", "dog", "--raw", "--json")[1])["stop"] == ["x", "y"]
@@ -262,39 +275,75 @@ def test_the_configuration_file(cli: Cli, at_hand: Path, settings: Path, monkeyp
     assert seed_of(cli("run", "dog", "--raw")[2]) == "8"
     assert seed_of(cli("run", "dog", "--raw", "--seed", "9")[2]) == "9"
     assert cli("policies")[0] == 0
-    settings.write_text("[models pull]\nquiet = yes\noffline = on\n")
+    settings.write_text("[models.pull]\nquiet = true\noffline = true\n")
     assert "is not on this machine, and --offline" in cli("models", "pull", "u/x")[2]
+    settings.write_text("[models]\njson = true\n[models.show]\njson = true\n[run]\nn-threads = 1\n")
+    assert cli("models")[1].startswith("[")
+    assert "sha256" in json.loads(cli("models", "show", "sound")[1])
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("[run]\nsede = 7\n", "names the option 'sede', which `softllama run` does not have"),
-        ("[run]\nseed = many\n", "not a valid integer"),
-        ("seed = 7\n", "is no configuration file"),
-        ("[run\n", "is no configuration file"),
-        ("[run]\nseed = 1\nseed = 2\n", "is no configuration file"),
+        ("[run]\nsede = 7\n", "[run] names the option 'sede', which `softllama run` does not have"),
+        ("[run]\nsede = 7\n", "did you mean 'seed'?"),
+        ("[rnu]\nseed = 7\n", "there is no command for the table [rnu]"),
+        ("[run.sub]\nseed = 7\n", "[run] names the option 'sub'"),
+        ("[run]\nseed = 'many'\n", "config.toml: [run] seed must be a whole number"),
+        ("[run]\nseed = 1.5\n", "[run] seed must be a whole number"),
+        ("[run]\nseed = true\n", "[run] seed must be a whole number"),
+        (f"[run]\nseed = {2**70}\n", "[run] seed must be a whole number"),
+        ("[run]\njson = 1\n", "[run] json must be true or false"),
+        ("[run]\npolicy = true\n", "[run] policy must be text in quotes"),
+        ("[run]\npolicy = 2020-01-01\n", "[run] policy must be text in quotes"),
+        ("[run]\nstop = 'x'\n", "[run] stop must be an array"),
+        ("[run]\nstop = ['x', true]\n", "[run] stop, item 2 must be text in quotes"),
+        ("[softllama]\nquiet = 'yes'\n", "[softllama] quiet must be true or false"),
+        ("seed = 7\n", "'seed' stands above the first table"),
+        ("[run\n", "is damaged: Expected ']'"),
+        ("[run]\n\nseed =\n", "line 3"),
+        ("[run]\nseed = 1\nseed = 2\n", "is damaged: Cannot overwrite a value"),
+        ("[run]\nstop = " + "[" * 9999, "is damaged"),
     ],
-)
-def test_configuration_files_that_are_none(cli: Cli, settings: Path, text: str, said: str) -> None:
+)  # fmt: skip
+def test_settings_files_that_are_damaged(cli: Cli, settings: Path, text: str, message: str) -> None:
     settings.write_text(text)
     code, out, err = cli(*RUN)
     assert (code, out) == (2, "")
-    assert said in err
+    assert message in err
 
 
-def test_a_configuration_that_cannot_be_read(cli: Cli, settings: Path) -> None:
+def test_settings_that_cannot_be_read(cli: Cli, settings: Path) -> None:
     settings.mkdir()
     assert "cannot read" in cli(*RUN)[2]
     settings.rmdir()
     settings.write_bytes(b"\xff\xfe[run]")
-    assert "no configuration file" in cli(*RUN)[2]
+    assert "is not UTF-8 text: byte 0" in cli(*RUN)[2]
+    settings.unlink()
+    assert cli("policies")[0] == 0
 
 
-def test_where_the_configuration_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_config_ini_is_still_read_and_toml_wins(cli: Cli, at_hand: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOFTLLAMA_CONFIG", raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert config.path() == tmp_path / "softllama" / "config.ini"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(at_hand))
+    ini, toml = at_hand / "softllama/config.ini", at_hand / "softllama/config.toml"
+    assert config.path() == toml
+    put(
+        ini,
+        b"[softllama]\nmodel = sound   # mine\n[run]\nseed = 7\nmax_tokens = 1\nstop = x\n    y\n[models pull]\nquiet = on\n",
+    )
+    assert config.path() == ini
+    code, out, err = cli("run", "dog", "--raw", "--json")
+    assert (code, json.loads(out)["seed"], json.loads(out)["stop"]) == (0, 7, ["x", "y"])
+    assert err.count("settings now belong in config.toml") == 1
+    assert f"sound.gguf, as {ini} says" in err
+    put(ini, b"[run]\nsede = 7\n")
+    assert "names the option 'sede'" in cli(*RUN)[2]
+    put(ini, b"seed = 7\n")
+    assert f"the settings file {ini} is damaged" in cli(*RUN)[2]
+    put(toml, b"[run]\nseed = 8\n")
+    code, _, err = cli(*RUN)
+    assert (code, seed_of(err), "config.ini" in err) == (0, "8", False)
 
 
 # ---- --version ------------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ HOMES = {  # library -> where alone it is imported
         "terminal.tables",
     },
     "matplotlib": {"probe.plot"},
-    "huggingface_hub": {"hub.download", "hub.caches"},
+    "huggingface_hub": {"hub.client"},
     "platformdirs": {"base"},
     "pandas": {"show.frame"},
     "click": {"cli"},

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-TARGETS = ("MIX", "ADD", "SCAN", "TOP", "STRINGS")
+TARGETS = ("MIX", "ADD", "SCAN", "TOP")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell script")

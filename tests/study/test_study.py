@@ -170,10 +170,10 @@ def test_a_linear_model_gives_the_curve_of_its_formula(linear: Callable[[float],
 
 
 def test_no_layer_of_a_linear_model_prefers_a_word(linear: Callable[[float], sl.Model]) -> None:
-    from softllama.engine.lens import Readout
+    from softllama.engine.lens import Lens
 
     model = linear(2.0)
-    with Readout(model, 8) as r:
+    with Lens(model, 8) as r:
         runs = []
         for item in (Mixture([5, 6], [0.5, 0.5]), 5, 6):
             states, logits = r.states([1, item])

@@ -1,6 +1,6 @@
 /* The shim under libFuzzer: scripts/dev/fuzz_shim builds it with AddressSanitizer and UndefinedBehaviorSanitizer.
  *
- * FUZZ chooses what is driven: MIX, ADD, SCAN, TOP or STRINGS. The bytes of a case are read as sizes, ids, weights and
+ * FUZZ chooses what is driven: MIX, ADD, SCAN or TOP. The bytes of a case are read as sizes, ids, weights and
  * table; every buffer has exactly its size, so that a step beyond it is seen. Beside what sanitizers see, each function is
  * held against a plain one in this file, the instruction sets against each other (to the bit), and parts against wholes.
  */
@@ -16,7 +16,6 @@
 #define ADD 2
 #define SCAN 3
 #define TOP 4
-#define STRINGS 5
 
 #define CHECK(x)                                                              \
     do {                                                                      \
@@ -555,39 +554,6 @@ static void run(bytes_t *b) {
     free(v);
     free(ids);
     free(want);
-}
-#endif
-
-#if FUZZ == STRINGS
-static void run(bytes_t *b) {
-    int64_t n = (int64_t)number(b, 70) - 3, pos = byte(b) & 3 ? byte(b) % 16 : 0;
-    if (byte(b) == 7) take(b, &n, 8);
-    if (byte(b) == 7) take(b, &pos, 8);
-    const int64_t size = (int64_t)b->left, start = pos;
-    uint8_t *buffer = room((size_t)size, 1);
-    take(b, buffer, (size_t)size);
-    for (int64_t i = start >= 0 && start <= size ? start : 0; i + 8 < size && byte(b) >= 0 && i < 4096;) { /* mostly strings that end */
-        uint64_t length;
-        memcpy(&length, buffer + i, 8);
-        if (length > 64 && i % 3) length %= 64, memcpy(buffer + i, &length, 8);
-        if (length > 4096) break;
-        i += 8 + (int64_t)length;
-    }
-    const int rc = softmix_skip_strings(buffer, size, n, &pos);
-    if (n < 0 || n > SOFTMIX_MAX_N) CHECK(rc == 3 && pos == start);
-    else if (start < 0 || start > size) CHECK(rc == 4 && pos == start);
-    else {
-        uint64_t at = (uint64_t)start, i = 0;
-        for (; i < (uint64_t)n; i++) {
-            uint64_t length;
-            if ((uint64_t)size - at < 8) break;
-            memcpy(&length, buffer + at, 8);
-            if (length > (uint64_t)size - at - 8) break;
-            at += 8 + length;
-        }
-        CHECK(rc == (i == (uint64_t)n ? 0 : -(int)(i + 1)) && pos == (rc ? start : (int64_t)at));
-    }
-    free(buffer);
 }
 #endif
 

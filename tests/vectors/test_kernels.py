@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -541,31 +540,6 @@ E = np.ones((3, 4), dtype=np.float32)
 def test_bad_arguments_are_named(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(SoftLlamaError, match=message):
         call()
-
-
-# ---- lists of strings -----------------------------------------------------------------------------------------------
-
-
-def _strings(texts: list[bytes]) -> bytes:
-    return b"".join(len(t).to_bytes(8, sys.byteorder) + t for t in texts)
-
-
-def test_strings_are_stepped_over() -> None:
-    data = b"head" + _strings([b"", b"a", b"some more" * 100]) + b"tail"
-    assert kernels.skip_strings(data, 3, 4) == len(data) - 4
-    assert kernels.skip_strings(data, 0, len(data)) == len(data)
-    assert kernels.skip_strings(data, 1, 4) == 12
-
-
-def test_strings_that_leave_the_buffer() -> None:
-    data = _strings([b"abc", b"de"])
-    for end in range(len(data)):
-        assert kernels.skip_strings(data[:end], 2, 0) is None
-    for length in (2**63, 2**64 - 1, 2**64 - 8, 12):
-        assert kernels.skip_strings(length.to_bytes(8, sys.byteorder) + b"abc", 1, 0) is None
-    for n, pos in ((-1, 0), (1, -1), (1, 99)):
-        with pytest.raises(SoftLlamaError):
-            kernels.skip_strings(data, n, pos)
 
 
 def test_a_mass_below_what_bins_tell_apart_leaves_nothing_out() -> None:

@@ -1,0 +1,35 @@
+"""Text for people: how bytes are written, and the hint "did you mean". Knows no models and no terminal."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from softllama.errors import UsageError
+
+
+def size(n_bytes: float) -> str:
+    """Write a number of bytes with one decimal below 100: "4.9 GB", "27.5 MB", "146 kB".
+
+    Args:
+        n_bytes: The number; 1 GB is 1e9 bytes, as disks and downloads count.
+    """
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= 0.9995 * scale:
+            value = n_bytes / scale
+            return f"{value:.{1 if value < 99.95 else 0}f}".removesuffix(".0") + f" {unit}"
+    return f"{n_bytes:.0f} B"
+
+
+def unknown(message: str, word: str, choices: Iterable[str]) -> UsageError:
+    """Make the error for a name that is none of the choices, with the closest of them as the hint.
+
+    Args:
+        message: What happened, such as "there is no policy 'sotf'".
+        word: The name as the user wrote it.
+        choices: The names that there are.
+    """
+    names = list(choices)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    listed = f"there are: {', '.join(names) or 'none'}"
+    return UsageError(message, f"did you mean {close[0]!r}? {listed}" if close else listed)
