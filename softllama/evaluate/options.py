@@ -11,6 +11,7 @@ from softllama.engine.engine import Engine
 from softllama.errors import UsageError
 from softllama.evaluate.data import Dataset
 from softllama.evaluate.ways import Way
+from softllama.generation.options import GenerationKeywords, Think
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class EvaluateOptions:
         seed: Of every random choice.
         streams: Problems side by side in one context.
 
-    The others are those of softllama.generation.prepare.stream.
+    The others are those of softllama.generation.options.GenerationOptions.
     """
 
     prompt: str = ""
@@ -32,7 +33,7 @@ class EvaluateOptions:
     chat: bool | None = None
     system: str | None = None
     max_tokens: int = 512
-    think: str = "auto"
+    think: Think = "auto"
     think_budget: int | None = None
     think_tags: str | None = None
     stop: tuple[str, ...] = ()
@@ -54,10 +55,17 @@ class EvaluateOptions:
         chat = bool(model.metadata.get("tokenizer.chat_template")) if self.chat is None else self.chat
         return replace(self, chat=chat, prompt=self.prompt or data.prompt, extract=self.extract or data.rule)
 
-    def generation_options(self) -> dict[str, Any]:
-        """The options that softllama.generation.prepare has as well."""
-        names = ("chat", "system", "max_tokens", "think", "think_budget", "think_tags", "stop")
-        return {n: getattr(self, n) for n in names}
+    def generation_keywords(self) -> GenerationKeywords:
+        """The options that GenerationOptions has as well, but for the seed: each problem has its own."""
+        return {
+            "chat": bool(self.chat),
+            "system": self.system,
+            "max_tokens": self.max_tokens,
+            "think": self.think,
+            "think_budget": self.think_budget,
+            "think_tags": self.think_tags,
+            "stop": self.stop,
+        }
 
 
 def make_header(model: Engine, data: Dataset, ways: Sequence[Way], options: EvaluateOptions) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.generation.state import Generation
 from softllama.trace.record import Trace
+from softllama.trace.step import StopReason
 
 Tick = Callable[[str, int, int], None]  # what is being done, how many are done, how many there are
 AT_ONCE = 8  # samples of one problem side by side: fixed, so that --streams does not change a search
@@ -76,7 +77,7 @@ def evaluate(
     )
     rule = extract.rule(opts.extract)
     # options that cannot be are refused before any problem is asked
-    prepare(model, "x", GenerationOptions(**opts.generation_options(), policy="greedy", seed=0))
+    prepare(model, "x", GenerationOptions.of({**opts.generation_keywords(), "policy": "greedy", "seed": 0}))
     header = make_header(model, data, ways, opts)
     solver = _Solver(model, opts, rule)
     if path is None:
@@ -145,7 +146,7 @@ class _Solver:
         for p, w in tasks:
             seed = problem_seed(opts.seed, p.index)
             try:
-                options = GenerationOptions(policy=w.policy, seed=seed, **opts.generation_options())
+                options = GenerationOptions.of({**opts.generation_keywords(), "policy": w.policy, "seed": seed})
                 g = prepare(model, p.to_prompt(opts.prompt), options, f"problem {p.index}, {w.name}")
                 if len(g.prompt) >= model.n_ctx_limit:
                     raise ContextError(
@@ -198,7 +199,7 @@ class _Solver:
         except SoftLlamaError as e:
             yield _refused(p, w, seed, e)
             return
-        if any(t.stop_reason == "interrupted" for t in traces):
+        if any(t.stop_reason == StopReason.INTERRUPTED for t in traces):
             raise KeyboardInterrupt  # searches keep what they have at Ctrl-C; half a search is no result
         outcome = _Outcome(
             trace=trace,
@@ -215,15 +216,16 @@ class _Solver:
         from softllama.generation import search  # only where one is asked for
 
         model, prompt, settings = self._model, p.to_prompt(self._options.prompt), dict(w.settings)
-        options = self._options.generation_options()
+        options = self._options.generation_keywords()
         if w.search == "beam":
             beams = search.beam(model, prompt, **settings, **options)
             return beams.trace, self._rule(beams.trace.answer), beams.cost, [h.trace for h in beams.hypotheses]
-        options |= {"policy": w.policy or None, "seed": seed, "at_once": AT_ONCE}
+        options = {**options, "policy": w.policy or None, "seed": seed}
+        n = settings["samples"]
         if w.search == "vote":
-            vote = search.self_consistency(model, prompt, extract=self._rule, **settings, **options)
+            vote = search.self_consistency(model, prompt, samples=n, extract=self._rule, at_once=AT_ONCE, **options)
             return vote.trace, vote.answer, vote.cost, vote.samples.traces
-        best = search.best_of(model, prompt, n=settings["samples"], **options)
+        best = search.best_of(model, prompt, n=n, at_once=AT_ONCE, **options)
         return best.trace, self._rule(best.trace.answer), best.cost, best.samples.traces
 
 
@@ -249,7 +251,7 @@ def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
 def _reason(o: _Outcome) -> str:
     """Why an answer is not right; the first that holds."""
     stop = o.trace.stop_reason
-    if stop in ("max tokens", "context full"):
+    if stop in (StopReason.MAX_TOKENS, StopReason.CONTEXT_FULL):
         return f"{stop} while thinking" if o.inside else f"{stop} in the answer"
     return "no answer found" if o.answer is None else "wrong answer"
 
