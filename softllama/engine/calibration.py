@@ -17,73 +17,32 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from softllama.base import cache
+from softllama.engine.rows import BATCH, OVERLAY, PER_LAYER_NODE, Calibration, mixed_rows, per_layer_scale, widths
 from softllama.engine.table import EmbeddingTable
 from softllama.errors import ContextError, ModelError
 from softllama.llama import library
-from softllama.llama.architectures import by_id, no_batch, per_layer_width
+from softllama.llama.architectures import by_id, no_batch
 from softllama.llama.batch import Rows
 from softllama.llama.context import Context
 from softllama.llama.weights import MERGE, Weights
 from softllama.vectors.mixture import Mixture
 
-BATCH, OVERLAY = "embedding batch", "overlay on "
 FORMAT = 3  # raised when the procedure changes, so that what was remembered is measured again
 NODES = (  # names of the graph's node that holds the embeddings, likeliest first; inner to llama.cpp, so they are tried
     *("embd", "model.input_embed", "model.embed_tokens", "inp_embd"),
     *("embedding_output", "inp_scaled", "inp_embd_scaled"),
 )
-PER_LAYER_NODE = "inp_per_layer_selected"
 ADAPTER_TOLERANCE = 1e-3  # relative, where an adapter changes the table: its product is rounded in another order
 GPU_TOLERANCE = 1e-3  # relative to the largest logit; on the CPU the difference must be 0
 
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How rows are fed so that a one-hot mixture equals its token.
-
-    Attributes:
-        multiplier: What the mixed row is multiplied by.
-        source: The formula that the multiplier came from.
-        difference: The largest absolute difference between the logits of tokens and of their one-hot rows.
-        positions: Over so many positions.
-        exact: Is the difference 0?
-        remembered: Was it measured by an earlier run?
-        how: "embedding batch", or "overlay on embd, ...": the nodes of llama.cpp's graph that rows are written over.
-        carrier: Of an overlay: "any" where the logits do not depend on the token that stands in for a mixture; else what
-            the mixture's heaviest token decides.
-        all_outputs: Does llama.cpp give the last position's logits only where it is asked for all of them? (It then
-            computes them all in any case, and hands out the first.)
-    """
-
-    multiplier: float
-    source: str
-    difference: float
-    positions: int
-    exact: bool
-    remembered: bool = False
-    how: str = BATCH
-    carrier: str = ""
-    all_outputs: bool = False
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The nodes that rows are written over; () for the embedding batch."""
-        return tuple(self.how.removeprefix(OVERLAY).split(", ")) if self.how.startswith(OVERLAY) else ()
-
-    @property
-    def text(self) -> str:
-        """How mixtures are fed: "by overlay on embd; by the heaviest token: which adapter is active"."""
-        by = f"; by the heaviest token: {self.carrier}" if self.carrier not in ("", "any") else ""
-        return f"{self.how}{by}"
 
 
 def calibrate(
@@ -133,38 +92,6 @@ def calibrate(
     return calibration
 
 
-def widths(nodes: Sequence[str], table: EmbeddingTable, per_layer: EmbeddingTable | None) -> list[tuple[str, int]]:
-    """The nodes with the lengths of their rows, as Context takes them."""
-    return [(n, per_layer.n_embd if per_layer and n == PER_LAYER_NODE else table.n_embd) for n in nodes]
-
-
-def mixed_rows(
-    mixtures: Sequence[Mixture],
-    table: EmbeddingTable,
-    calibration: Calibration,
-    per_layer: tuple[EmbeddingTable, float] | None,
-    width: int,
-    n_threads: int = 1,
-) -> Rows:
-    """The rows of n mixtures, as `calibration` feeds them: embeddings, per-layer embeddings, carriers.
-
-    Args:
-        per_layer: the table of per-layer embeddings and its multiplier, where the model has one.
-        width: the length of a row in llama.cpp's embedding batch, n_embd_inp.
-    """
-    nodes = calibration.nodes
-    embeddings = np.empty((len(mixtures), table.n_embd if nodes else width), dtype=np.float32)
-    table.mix(mixtures, embeddings, calibration.multiplier, n_threads)
-    if not nodes:
-        return Rows(embeddings)
-    carriers = np.array([m.ids[m.weights.argmax()] for m in mixtures], dtype=np.int32)
-    if per_layer is None or PER_LAYER_NODE not in nodes:
-        return Rows(embeddings, (), carriers)
-    beside = np.empty((len(mixtures), per_layer[0].n_embd), dtype=np.float32)
-    per_layer[0].mix(mixtures, beside, per_layer[1], n_threads)
-    return Rows(embeddings, (beside,), carriers)
-
-
 def candidates(weights: Weights) -> list[tuple[float, str]]:
     """Multipliers that architectures use, likeliest first, without repetition."""
     formulas: list[tuple[float, str]] = [(1.0, "1"), (float(np.float32(math.sqrt(weights.n_embd))), "sqrt(n_embd)")]
@@ -190,11 +117,6 @@ def _probe_tokens(table: EmbeddingTable) -> list[int]:
     if not chosen:
         raise ModelError("the token-embedding table holds zeros only", "the model file may be damaged")
     return list(chosen.values())
-
-
-def per_layer_scale(weights: Weights) -> float:
-    """What llama.cpp multiplies rows of the per-layer table by: sqrt(n_embd_per_layer)."""
-    return float(np.float32(math.sqrt(per_layer_width(weights.header))))
 
 
 class _Measurement:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from softllama import hub
 from softllama.base import arguments
 from softllama.engine import first_load as trials
-from softllama.engine.calibration import Calibration, calibrate, mixed_rows, per_layer_scale, widths
+from softllama.engine.calibration import calibrate
 from softllama.engine.facts import Facts
 from softllama.engine.first_load import Trial
+from softllama.engine.rows import Calibration, mixed_rows, per_layer_scale, widths
 from softllama.engine.table import EmbeddingTable, LowRank
 from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
 from softllama.llama.batch import Rows

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import softllama as sl
 from softllama.engine import branches, calibration
 from softllama.engine.lens import Lens
+from softllama.engine.rows import Calibration
 from softllama.generation import feed, loop
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
@@ -402,8 +403,8 @@ def test_probe_and_its_note(path: Special, cli: Callable[..., tuple[int, str, st
 
 
 def test_calibration_keeps_its_fields_through_json() -> None:
-    c = calibration.Calibration(1.0, "1", 0.0, 3, True, how="overlay on a, b", carrier="any")
-    assert calibration.Calibration(**dataclasses.asdict(c)).nodes == ("a", "b")
+    c = Calibration(1.0, "1", 0.0, 3, True, how="overlay on a, b", carrier="any")
+    assert Calibration(**dataclasses.asdict(c)).nodes == ("a", "b")
 
 
 # ---- adapters that change the embedding table
