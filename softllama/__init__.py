@@ -32,7 +32,7 @@ _HOME = {
     "Model": "api",
     "ModelError": "errors",
     "NotFiniteError": "errors",
-    "ProbeResult": "probe.result",
+    "ProbeResult": "probe.run",
     "PromptError": "errors",
     "Session": "engine.session",
     "SoftLlamaError": "errors",
@@ -112,7 +112,7 @@ if TYPE_CHECKING:
     )
     from softllama.generation import extract, search
     from softllama.generation.run import generate, stream
-    from softllama.probe.result import ProbeResult
+    from softllama.probe.run import ProbeResult
     from softllama.trace.record import Trace
     from softllama.trace.step import Step
     from softllama.vectors.distribution import Distribution, average

@@ -12,11 +12,11 @@ from typing import Any, Unpack
 from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.engine.session import Session
-from softllama.generation import run
+from softllama.generation import run as generation
 from softllama.generation.options import GenerationKeywords
 from softllama.generation.prepare import PromptInput
-from softllama.probe import result
-from softllama.probe.result import ProbeResult
+from softllama.probe import run as probes
+from softllama.probe.run import ProbeResult
 from softllama.prompts import words
 from softllama.trace.record import Trace
 from softllama.trace.step import Step
@@ -78,16 +78,16 @@ class Model(Engine):
         mix: str | Mixture | Sequence[str | Mixture] = (),
         **options: Any,
     ) -> ProbeResult:
-        """Ask what the model makes of a prompt that holds mixtures: see softllama.probe.result.probe for the options."""
-        return result.probe(self, prompt, mix, **options)
+        """Ask what the model makes of a prompt that holds mixtures: see softllama.probe.run.probe for the options."""
+        return probes.probe(self, prompt, mix, **options)
 
     def stream(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:
         """Generate step by step: see softllama.generation.run.stream; the options are those of GenerationOptions."""
-        return run.stream(self, prompt, **options)
+        return generation.stream(self, prompt, **options)
 
     def generate(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Trace:
         """Generate, and collect the steps: see softllama.generation.run.generate."""
-        return run.generate(self, prompt, **options)
+        return generation.generate(self, prompt, **options)
 
     def __enter__(self) -> Model:
         return self

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from softllama.report.data import show
+from softllama.report.data import cell_text
 from softllama.vectors.statistics import Estimate
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "answers.md"
@@ -25,8 +25,8 @@ def cell(value: Any) -> str:
     """A cell as the studies' own tables show it."""
     if isinstance(value, dict):
         ends = [NAN if value[k] is None else value[k] for k in ("value", "low", "high")]
-        return show(Estimate(*ends, value["n"]))
-    return show(value).replace("|", "\\|")
+        return cell_text(Estimate(*ends, value["n"]))
+    return cell_text(value).replace("|", "\\|")
 
 
 def tables(report: dict[str, Any], names: list[str]) -> str:

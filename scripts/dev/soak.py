@@ -85,7 +85,7 @@ def works(model: sl.Model) -> dict[str, Callable[[int], int]]:
         return 3
 
     def probes(i: int) -> int:
-        model.probe("The {} says", mix="dog:0.5,cat:0.5", sweep=9, continue_=5)
+        model.probe("The {} says", mix="dog:0.5,cat:0.5", sweep=9, continue_tokens=5)
         return 14
 
     talk = sl.Conversation(model, seed=1, max_tokens=40)

@@ -8,10 +8,11 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from softllama.base import arguments
 from softllama.errors import SoftLlamaError, UsageError
 
 
@@ -38,6 +39,29 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
             raise
     except OSError as e:
         raise unwritable(p, e, "name another file") from None
+
+
+def save_as(path: str | os.PathLike[str], what: str, forms: Mapping[str, Callable[[], str | bytes]]) -> None:
+    """Write a value in the form that the file's suffix names.
+
+    Args:
+        path: an earlier file is replaced as a whole.
+        what: the kind of value for the error message, such as "a trace".
+        forms: from suffixes, such as ".json", to functions that make the contents. Text is written as UTF-8; halves of
+            surrogate pairs, which UTF-8 lacks, as their escapes.
+
+    Raises:
+        UsageError: no form has that suffix.
+        SoftLlamaError: the file cannot be written.
+    """
+    p = arguments.path(path)
+    form = forms.get(p.suffix.lower())
+    if form is None:
+        *first, last = forms
+        raise UsageError(f"cannot save {what} as {p.name!r}", f"end the name in {', '.join(first)} or {last}")
+    contents = form()
+    with replacing(p) as f:
+        f.write(contents if isinstance(contents, bytes) else contents.encode("utf-8", "backslashreplace"))
 
 
 def check_place(path: str | os.PathLike[str], what: str, mark: bytes) -> None:

@@ -14,7 +14,7 @@ from softllama.cli.options import load_model, model_options
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
-    from softllama.report.data import Report
+    from softllama.report.report import Report
 
 
 class _Commands(click.Group):
@@ -98,7 +98,7 @@ def run(
     from softllama import evaluate
     from softllama.base import signals
     from softllama.evaluate import ways
-    from softllama.report import text
+    from softllama.show.progress import progress
 
     _check(html, as_json, as_csv)
     chosen = ways.parse_all(policies or ("greedy", "soft_thinking"))
@@ -118,7 +118,7 @@ def run(
             f"{len(problems.problems)} problems of {problems.name}, {shape}, answers read by {s.extract!r}, seed {s.seed}"
         )
         note(f"results: {path}")
-    with text.progress(quiet) as tick:
+    with progress(quiet) as tick:
         header, results = evaluate.evaluate(loaded, problems, chosen, options, path, tick)
     _show(evaluate.summarize(header, results), html, as_json, as_csv, quiet, sys.argv[1:])
 
@@ -148,7 +148,7 @@ def _check(html: str | None, as_json: bool, as_csv: bool) -> None:
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other")
     if html is not None:
-        from softllama.report.data import check_page
+        from softllama.report.report import check_page
 
         check_page(Path(html))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from softllama.cli import note
@@ -25,7 +23,7 @@ DEFAULT_PROMPT = "The {} says"
 @click.option("--system", metavar="TEXT", help="The system message, with --chat.")
 @click.option("--sweep", type=int, metavar="N", help="Also go from the first component to the others in N points.")
 @click.option(
-    "--continue", "continue_", type=int, default=0, metavar="N", help="Also continue each greedily for N tokens."
+    "--continue", "continue_tokens", type=int, default=0, metavar="N", help="Also continue each greedily for N tokens."
 )
 @click.option(
     "--top", "n_top", type=int, default=5, show_default=True, metavar="N", help="How many tokens to show at most."
@@ -44,7 +42,7 @@ def command(
     chat: bool,
     system: str | None,
     sweep: int | None,
-    continue_: int,
+    continue_tokens: int,
     n_top: int,
     normalize: bool,
     signed: bool,
@@ -92,17 +90,23 @@ def command(
         if not quiet:
             note(f'prompt: "{text}"; --prompt TEXT sets another')
     result = loaded.probe(
-        text, list(mixes), sweep=sweep, continue_=continue_, chat=chat, system=system, normalize=normalize, signed=signed,
-        split=split, n_top=n_top,
-    )  # fmt: skip
+        text,
+        list(mixes),
+        sweep=sweep,
+        continue_tokens=continue_tokens,
+        chat=chat,
+        system=system,
+        normalize=normalize,
+        signed=signed,
+        split=split,
+        n_top=n_top,
+    )
     if as_json:
-        click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
+        click.echo(result.json())
     elif as_csv:
         click.echo(result.csv(), nl=False)
     else:
-        from softllama.show import console
-
-        console.console().print(console.probe(result))
+        result.show()
     if plot is not None:
         result.plot(plot)
         if not quiet:

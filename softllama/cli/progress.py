@@ -5,36 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from softllama.base.text import size
 from softllama.cli import note
-from softllama.hub.caches import Progress
+
+if TYPE_CHECKING:
+    from softllama.show.progress import Tick
 
 
 @contextmanager
-def bar(quiet: bool) -> Iterator[Progress | None]:
-    """Yield what to call with (file, bytes so far, bytes in all); None if nothing is to be shown."""
+def bar(quiet: bool) -> Iterator[Tick | None]:
+    """A function of (file, bytes so far, bytes in all) that shows the download; None if quiet."""
     if quiet:
         yield None
-    elif sys.stderr.isatty():
-        from softllama.hub import view
+        return
+    from softllama.show import progress
 
-        shown = view.Download()
-        try:
-            yield shown.update
-        finally:
-            shown.stop()
-    else:
-        yield _lines()
-
-
-def _lines() -> Progress:
-    tenths: dict[str, int] = {}
-
-    def update(file: str, done: int, total: int) -> None:
-        tenth = 10 * done // total if total else 10
-        if tenth != tenths.get(file):
-            tenths[file] = tenth
-            note(f"{file}: {10 * tenth} % of {size(total)}")
-
-    return update
+    if not sys.stderr.isatty():
+        yield progress.tenths(note)
+        return
+    download = progress.Download()
+    try:
+        yield download.update
+    finally:
+        download.stop()

@@ -181,7 +181,7 @@ class _Show:
     """Prints steps as they come: the answer on stdout, thinking and mixtures on stderr."""
 
     def __init__(self, model: Model, silent: bool, mixtures: bool, quiet: bool) -> None:
-        from softllama.trace.record import stepper
+        from softllama.trace.data import stepper
 
         self.model, self.silent, self.mixtures, self.quiet = model, silent, mixtures, quiet
         self.lines = False
@@ -215,7 +215,7 @@ class _Show:
             self.wrote = True
 
     def _mixture(self, step: Step) -> None:
-        from softllama.show.console import visible
+        from softllama.show.printable import visible
 
         if step.mode == "soft":
             parts = [f"{visible(self.model.spell(i))} {w:.3f}" for i, w in step.mixture.top(5)]

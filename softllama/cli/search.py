@@ -10,7 +10,7 @@ import click
 from softllama.cli import note
 from softllama.errors import UsageError
 from softllama.generation import extract, search
-from softllama.show.console import visible
+from softllama.show.printable import visible
 
 if TYPE_CHECKING:
     from softllama.api import Model

@@ -16,8 +16,8 @@ from softllama.cli.options import load_model, model_options
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
-    from softllama.report.data import Report
-    from softllama.report.text import Tick
+    from softllama.report.report import Report
+    from softllama.show.progress import Tick
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -179,7 +179,7 @@ def _check(out: str | None, as_json: bool, as_csv: bool, seed: int) -> None:
     if not 0 <= seed < 2**63:
         raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed}")
     if out is not None:
-        from softllama.report.data import check_folder
+        from softllama.report.report import check_folder
 
         if not out:
             raise UsageError("the folder's name is empty", "-o answers, or -o . for this folder")
@@ -190,26 +190,25 @@ def _run(work: Callable[[Tick], list[Report]], out: str | None, as_json: bool, a
     """Do it, with progress on stderr, and show what came out."""
     import json
 
-    from softllama.report import data as report
-    from softllama.report import text as render_report
+    from softllama.report import report, text
     from softllama.show import console
+    from softllama.show.progress import progress
 
-    with render_report.progress(quiet) as tick:
+    with progress(quiet) as tick:
         found = work(tick)
     found = [replace(r, command=shlex.join(["softllama", *sys.argv[1:]])) for r in found]
     if as_json:
         data = [r.to_dict() for r in found]
-        text = json.dumps(data[0] if len(data) == 1 else data, ensure_ascii=False, indent=1, allow_nan=False)
-        click.echo(text)
+        click.echo(json.dumps(data[0] if len(data) == 1 else data, ensure_ascii=False, indent=1, allow_nan=False))
     elif as_csv:
         for i, r in enumerate(found):
             lines = r.csv().split("\n", 1)
             click.echo(r.csv() if i == 0 else lines[1], nl=False)
     else:
         for i, r in enumerate(found):
-            console.console().print("\n" * bool(i), render_report.report(r), sep="")
+            console.console().print("\n" * bool(i), text.report(r), sep="")
     if out is not None:
-        written = report.save(found, Path(out))
+        written = report.save_all(found, Path(out))
         if not quiet:
             note(
                 f"written: {', '.join(str(p) for p in written if p.suffix == '.html')}, and the same as .json and .csv"

@@ -35,7 +35,6 @@ def command() -> None:
 def show(file: str, top: int | None) -> None:
     """Print a trace, a line for each step.
 
-
     \b
     softllama trace show dog.jsonl
     softllama trace show dog.npz --top 20
@@ -45,15 +44,11 @@ def show(file: str, top: int | None) -> None:
     heaviest. A hard step shows its token, a forced one (such as a closing tag) why it is there. The bar and the number
     are the entropy of the model's distribution at the step, in nats.
     """
-    from softllama.show import console as render
-    from softllama.trace import view
-    from softllama.trace.record import load
+    from softllama.trace import load
 
     if top is not None and top < 1:
         raise UsageError(f"--top must be 1 or more, not {top}")
-    loaded = load(file)
-    console = render.console()
-    console.print(view.trace(loaded, console.width, top))
+    load(file).show(top)
 
 
 @command.command()
@@ -69,8 +64,7 @@ def html(file: str, output: str | None) -> None:
     The page needs nothing else, no network either: a heat map of the mixtures over time, the entropy below it, and each
     step's weights under the pointer or the arrow keys. An earlier page is replaced; any other file is left alone.
     """
-    from softllama.trace import page
-    from softllama.trace.record import load
+    from softllama.trace import load, page
 
     target = Path(output) if output is not None else Path(file).with_suffix(".html")
     page.check_path(target)
@@ -96,7 +90,7 @@ def replay(file: str, tolerance: float, any_model: bool, model: str | None, **op
     tolerance, 1 if one does. Without -m, the model is the file that the trace names.
     """
     from softllama.generation.replay import replay
-    from softllama.trace.record import load
+    from softllama.trace import load
 
     if not tolerance >= 0:
         raise UsageError(f"the tolerance must be 0 or more, not {tolerance:g}", "--tolerance 1e-4")
@@ -121,13 +115,13 @@ def replay(file: str, tolerance: float, any_model: bool, model: str | None, **op
 
 def _recorded(trace: Trace, lora: tuple[str, ...], quiet: bool) -> tuple[str, tuple[str, ...]]:
     """The model file and adapters that a trace names, if they are there."""
-    made = trace.manifest.get("model")
-    made = made if isinstance(made, dict) else {}
-    path = made.get("path")
+    record = trace.manifest.get("model")
+    record = record if isinstance(record, dict) else {}
+    path = record.get("path")
     if not isinstance(path, str) or not Path(path).is_file():
         raise ModelError(f"the model that made the trace is not at {path!r}", "name it with -m FILE.gguf")
     if not lora:
-        pairs = made.get("lora") if isinstance(made.get("lora"), list) else []
+        pairs = record.get("lora") if isinstance(record.get("lora"), list) else []
         lora = tuple(f"{p[0]}:{p[1]}" for p in pairs or () if isinstance(p, list) and len(p) == 2)
     if not quiet:
         note(f"model: {path}, which the trace names; -m FILE.gguf names another")

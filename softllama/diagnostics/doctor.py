@@ -25,6 +25,7 @@ from softllama._version import __version__
 from softllama.base import arguments as checks
 from softllama.base import child
 from softllama.errors import SoftLlamaError
+from softllama.show.progress import Tick
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 SECONDS = 600.0  # of silence, and one more for each SLOWEST bytes of the model
@@ -32,9 +33,6 @@ SLOWEST = 5e6
 MEMORY = 8 << 30  # bytes that the child may have for itself, beside three times the model's
 REINSTALL = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
 REPORT = "if a fresh copy of the file does the same, tell llama.cpp's developers, with this line"
-
-
-Progress = Callable[[str, int, int], None]  # file, bytes so far, bytes in all
 
 
 def _ignore(text: str) -> None:
@@ -110,7 +108,7 @@ def examine(
     lora: Sequence[tuple[str, float]] = (),
     rpc: str = "",
     offline: bool = False,
-    progress: Progress | None = None,
+    progress: Tick | None = None,
     doing: Callable[[str], None] = _ignore,
 ) -> Diagnosis:
     """Look at everything, and give all findings at once. See `findings` for the arguments and errors."""
@@ -144,7 +142,7 @@ def findings(
     lora: Sequence[tuple[str, float]] = (),
     rpc: str = "",
     offline: bool = False,
-    progress: Progress | None = None,
+    progress: Tick | None = None,
     doing: Callable[[str], None] = _ignore,
 ) -> Generator[Finding]:
     """Look at the installation, the machine and a model, one thing after the other.

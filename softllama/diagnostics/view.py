@@ -13,7 +13,8 @@ from rich.status import Status
 from rich.text import Text
 
 from softllama.diagnostics.doctor import PROBLEM, Diagnosis, Finding, diagnosis
-from softllama.show.console import console, visible
+from softllama.show.console import console
+from softllama.show.printable import visible
 
 NARROW = 60  # columns
 NAME, STATE = 13, 7  # columns of names and states

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,10 @@ from softllama.generation.cost import Cost
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.generation.state import Generation
+from softllama.show.progress import Tick
 from softllama.trace.record import Trace
 from softllama.trace.step import StopReason
 
-Tick = Callable[[str, int, int], None]  # what is being done, how many are done, how many there are
 AT_ONCE = 8  # samples of one problem side by side: fixed, so that --streams does not change a search
 
 logger = logging.getLogger(__name__)

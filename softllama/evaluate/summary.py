@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from softllama.evaluate.results import Result
-from softllama.report.data import ALPHA, Cell, Figure, Report, Series, Table, share, versus
+from softllama.report.data import Cell, Figure, Series, Table
+from softllama.report.report import Report
+from softllama.report.sentences import ALPHA, share, versus
 from softllama.vectors import statistics
 from softllama.vectors.statistics import Paired
 

@@ -12,7 +12,8 @@ from softllama.errors import ContextError, MixtureError, ModelError
 from softllama.generation import loop
 from softllama.generation.options import GenerationOptions
 from softllama.generation.state import Generation
-from softllama.trace.record import Trace, ids_of
+from softllama.trace.data import ids_of
+from softllama.trace.record import Trace
 from softllama.vectors.distribution import Distribution
 
 
@@ -24,7 +25,7 @@ def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[floa
     """
 
     checked(model)
-    arguments.instance("trace", trace, Trace, "softllama.trace.record.load(FILE) reads one")
+    arguments.instance("trace", trace, Trace, "softllama.trace.load(FILE) reads one")
     if not any_model:
         check_model(model, trace)
     check_ids(model, trace)

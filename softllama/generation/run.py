@@ -15,7 +15,8 @@ from softllama.generation import loop
 from softllama.generation.options import GenerationKeywords, GenerationOptions
 from softllama.generation.prepare import PromptInput, prepare
 from softllama.generation.state import Generation
-from softllama.trace.record import Trace, ids_of
+from softllama.trace.data import ids_of
+from softllama.trace.record import Trace
 from softllama.trace.step import Step, StopReason
 from softllama.vectors.mixture import Mixture
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from softllama.hub import bundled, quants
 
-Progress = Callable[[str, int, int], None]  # called with a file's name, its bytes so far, its bytes in all
 Say = Callable[[str], None]  # called with a line for the user
 
 OLLAMA_SERVICE = Path("/usr/share/ollama/.ollama/models")  # where Ollama's Linux service keeps them

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from softllama.errors import ModelError
 from softllama.hub import caches
-from softllama.hub.caches import Progress
+from softllama.show.progress import Tick
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -96,7 +96,7 @@ def list_files(repo: str) -> tuple[str, list[RemoteFile]]:
     return str(info.sha), files
 
 
-def transfer(repo: str, commit: str, f: RemoteFile, file: BinaryIO, progress: Progress | None) -> None:
+def transfer(repo: str, commit: str, f: RemoteFile, file: BinaryIO, progress: Tick | None) -> None:
     """Append what a file lacks, up to f.n_bytes. A broken connection is tried again as long as new bytes come."""
     hub = _library()
     target = _ReportedFile(file, f, progress) if progress is not None else file
@@ -119,7 +119,7 @@ def transfer(repo: str, commit: str, f: RemoteFile, file: BinaryIO, progress: Pr
 class _ReportedFile:
     """A file whose length is reported whenever something is written to it. (Not every version takes a class for bars.)"""
 
-    def __init__(self, file: BinaryIO, f: RemoteFile, progress: Progress) -> None:
+    def __init__(self, file: BinaryIO, f: RemoteFile, progress: Tick) -> None:
         self._file, self._f, self._progress = file, f, progress
         self._report()
 

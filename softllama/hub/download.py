@@ -18,11 +18,12 @@ from pathlib import Path
 from softllama.base.text import size
 from softllama.errors import ModelError
 from softllama.hub import caches, client, quants
-from softllama.hub.caches import Progress, Say
+from softllama.hub.caches import Say
 from softllama.hub.client import RemoteFile
+from softllama.show.progress import Tick
 
 
-def pull(repo: str, quant: str | None, *, progress: Progress | None = None, say: Say = lambda _: None) -> Path:
+def pull(repo: str, quant: str | None, *, progress: Tick | None = None, say: Say = lambda _: None) -> Path:
     """Fetch a repository's model. Files that are already there are not fetched again.
 
     Args:
@@ -88,7 +89,7 @@ def choose(repo: str, files: Sequence[RemoteFile], quant: str | None, say: Say =
     return [by_name[n] for n in shards]
 
 
-def _fetch(repo: str, commit: str, f: RemoteFile, folder: Path, progress: Progress | None) -> None:
+def _fetch(repo: str, commit: str, f: RemoteFile, folder: Path, progress: Tick | None) -> None:
     """Bring blobs/ETAG.incomplete to its full length, compare its checksum, and give it its name."""
     blob, partial = f.blob(folder), f.partial(folder)
     blob.parent.mkdir(parents=True, exist_ok=True)

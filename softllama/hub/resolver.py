@@ -13,7 +13,8 @@ from pathlib import Path
 
 from softllama.errors import ModelError, UsageError
 from softllama.hub import bundled, caches, quants
-from softllama.hub.caches import LocalModel, Progress, Say
+from softllama.hub.caches import LocalModel, Say
+from softllama.show.progress import Tick
 
 _REPO = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?::([\w][\w.-]*))?", re.ASCII)
 LIST = "softllama models lists what is on this machine"
@@ -23,7 +24,7 @@ def resolve(
     name: str | os.PathLike[str] | None,
     *,
     offline: bool = False,
-    progress: Progress | None = None,
+    progress: Tick | None = None,
     say: Say | None = None,
 ) -> str | os.PathLike[str]:
     """Return the file that a name stands for.
@@ -81,7 +82,7 @@ def offline_because(offline: bool) -> str:
     return ""
 
 
-def repository(repo: str, quant: str | None, *, offline: bool, progress: Progress | None, say: Say) -> Path:
+def repository(repo: str, quant: str | None, *, offline: bool, progress: Tick | None, say: Say) -> Path:
     """Return a repository's file, from a cache or else from the hub. Raises ModelError as `resolve` does."""
     models = in_cache(repo)
     if (model := choose_cached(models, quant)) is not None:

@@ -1,53 +1,18 @@
-"""How lists of models and downloads look. Knows rich and Facts. Does not know where the facts come from."""
+"""How lists of models look. Knows rich and Facts. Does not know where the facts come from."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 from softllama.base.text import size
-from softllama.show.console import console, visible
+from softllama.show.printable import visible
 
 if TYPE_CHECKING:
     from softllama.hub.facts import Facts
-
-
-class Download:
-    """A bar for each file that is fetched, on stderr."""
-
-    def __init__(self) -> None:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        self._progress = Progress(*columns, console=console(stderr=True))
-        self._tasks: dict[str, TaskID] = {}
-
-    def update(self, file: str, done: int, total: int) -> None:
-        """Show that `done` of `total` bytes of a file are there."""
-        if file not in self._tasks:
-            self._progress.start()
-            self._tasks[file] = self._progress.add_task(visible(file.rpartition("/")[2]), total=total)
-        self._progress.update(self._tasks[file], completed=done)
-
-    def stop(self) -> None:
-        """Leave the bars as they are."""
-        self._progress.stop()
 
 
 def models(facts: list[Facts]) -> RenderableType:

@@ -1,20 +1,18 @@
-"""Pictures of results. The only module that knows matplotlib, which the extra `plot` brings."""
+"""Pictures of probes. The only module that imports matplotlib, which the extra `plot` installs. Knows no model."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from softllama.base import arguments
 from softllama.base.files import replacing
 from softllama.errors import SoftLlamaError, UsageError
-from softllama.show.console import visible
-
-if TYPE_CHECKING:
-    from softllama.probe.result import ProbeResult
+from softllama.probe.data import AVERAGE, MIXTURE, ProbeData
+from softllama.show.printable import printable, visible
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -37,45 +35,56 @@ def _figure_class() -> Any:
     return Figure
 
 
-def probe(r: ProbeResult, path: str | os.PathLike[str] | None = None) -> Any:
-    """Bars of the likeliest tokens for each input, or the sweep's curves. Returns the figure, written to `path` if given."""
+def figure(r: ProbeData, path: str | os.PathLike[str] | None = None) -> Any:
+    """Bars of the most probable tokens for each input, or the curves of the sweep.
+
+    Args:
+        r: the results.
+        path: where to write the picture (.png, .svg, .pdf); None for nowhere.
+
+    Returns:
+        The matplotlib Figure.
+
+    Raises:
+        UsageError: the picture cannot be written there.
+        SoftLlamaError: matplotlib is not installed.
+    """
     if path is not None:
         check_path(str(path := arguments.path(path)))
-    figure = _figure_class()(figsize=(8, 4.5), layout="constrained")
+    picture = _figure_class()(figsize=(8, 4.5), layout="constrained")
     if r.sweep is None:
-        _bars(r, figure.subplots())
+        _bars(r, picture.subplots())
     else:
-        _curves(r, figure)
-    figure.suptitle(_title(r), fontsize=11)
+        _curves(r, picture)
+    picture.suptitle(_no_formula(r.title), fontsize=11)
     if path is not None:
         with replacing(path) as f:
-            figure.savefig(f, format=Path(path).suffix[1:].lower(), dpi=150, metadata=None)
-    return figure
+            picture.savefig(f, format=Path(path).suffix[1:].lower(), dpi=150, metadata=None)
+    return picture
 
 
-def _title(r: ProbeResult) -> str:
-    from softllama.show.console import _title as title
-
-    return title(r).replace("$", r"\$")
+def _no_formula(text: str) -> str:
+    """Text that matplotlib does not read as a formula."""
+    return printable(text).replace("$", r"\$")
 
 
 def _label(text: str) -> str:
-    return visible(text).replace("$", r"\$")
+    return _no_formula(visible(text))
 
 
-def _bars(r: ProbeResult, axes: Any) -> None:
+def _bars(r: ProbeData, axes: Any) -> None:
     rows = r.rows()[:8]
     ids = list(dict.fromkeys(t.id for _, _, d in rows for t in d.top(min(r.n_top, 5))))
     ids = sorted(ids, key=lambda i: -max(d[i].p for _, _, d in rows))[:12]
     x, width = np.arange(len(ids)), 0.8 / len(rows)
     for j, (name, weight, d) in enumerate(rows):
         label = name if weight is None else f"{name} ({weight:.3g})"
-        colour = {"mixture": "black", "average": "0.65"}.get(name, f"C{j - 1}")
+        colour = {MIXTURE: "black", AVERAGE: "0.65"}.get(name, f"C{j - 1}")
         axes.bar(
             x + (j - (len(rows) - 1) / 2) * width,
             [d[i].p for i in ids],
             width,
-            label=label.replace("$", r"\$"),
+            label=_no_formula(label),
             color=colour,
         )
     axes.set_xticks(x, [_label(r.next[i].text) for i in ids], rotation=30, ha="right")
@@ -84,10 +93,10 @@ def _bars(r: ProbeResult, axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _curves(r: ProbeResult, figure: Any) -> None:
+def _curves(r: ProbeData, picture: Any) -> None:
     s = r.sweep
     assert s is not None
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    top, bottom = picture.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for c in s.curves:
         (line,) = top.plot(
             s.alphas, c.p, label=_label(c.text), marker="o" if len(s.alphas) <= 25 else None, markersize=3
@@ -102,10 +111,10 @@ def _curves(r: ProbeResult, figure: Any) -> None:
         title="dotted: average\nof the outputs",
         title_fontsize=8,
     )
-    bottom.plot(s.alphas, s.js_start, color="C0", label=f"to {s.start}")
-    bottom.plot(s.alphas, s.js_end, color="C1", label=f"to {s.end}")
+    bottom.plot(s.alphas, s.js_start, color="C0", label=_no_formula(f"to {s.start}"))
+    bottom.plot(s.alphas, s.js_end, color="C1", label=_no_formula(f"to {s.end}"))
     bottom.set_ylabel("JS (nats)")
-    bottom.set_xlabel(f"α, from {s.start} (0) to {s.end} (1)".replace("$", r"\$"))
+    bottom.set_xlabel(_no_formula(f"α, from {s.start} (0) to {s.end} (1)"))
     bottom.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     for axes in (top, bottom):
         axes.spines[["top", "right"]].set_visible(False)

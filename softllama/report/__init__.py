@@ -1,1 +1,1 @@
-"""What a study found, as data, and how that becomes text, a page and pictures."""
+"""The results of studies and evaluations as data, and how they become text, a page, pictures and files."""

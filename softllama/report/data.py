@@ -1,6 +1,6 @@
-"""What a study or an evaluation found, as data: question, answer, tables, figures, and how it was made.
+"""The results of a study or an evaluation as data: question, answer, tables, figures, and how they were computed.
 
-Knows nothing of models or of how a report looks: render_report.py, report_page.py and svg.py read it.
+Knows no model, and not how a report looks: text.py, html.py and svg.py read it; report.py puts all of it together.
 """
 
 from __future__ import annotations
@@ -9,20 +9,15 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from softllama.base.files import check_place, replacing
-from softllama.errors import UsageError
-from softllama.vectors.statistics import Estimate, Paired
+from softllama.vectors.statistics import Estimate
 
 Cell: TypeAlias = "str | int | float | Estimate | None"
 MARK = b'<meta name="generator" content="softllama report">'
 MARKS = {".html": MARK, ".json": b'"kind": "report"', ".csv": b"table,row,column,value,low,high,n"}
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -68,10 +63,13 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Report:
-    """One page. answer: sentences made from the numbers, the shortest first. method: how each number is defined.
-    controls: what was run to see whether the numbers mean anything. command: what makes the report again. seconds: what
-    it took; the one figure, with the manifest's date, that differs between runs with the same seed.
+class ReportData:
+    """The results of one study or evaluation, and how they were computed.
+
+    name: of its files. title, question: what it is about. answer: sentences with the numbers, the shortest first.
+    tables, figures: the numbers. method: how each number is defined. controls: runs that show whether the numbers mean
+    anything. command: the command line that repeats it. manifest: versions, model and settings. seconds: how long it
+    took; together with the manifest's date the only thing that differs between two runs with the same seed.
     """
 
     name: str
@@ -95,33 +93,15 @@ class Report:
             "question": self.question,
             "results": {
                 "answer": list(self.answer),
-                "tables": [
-                    {
-                        "name": t.name, "title": t.title, "note": t.note,
-                        "rows": [dict(zip(t.head, map(_plain, r), strict=True)) for r in t.rows],
-                    }
-                    for t in self.tables
-                ],
-                "figures": [
-                    {
-                        "name": f.name, "title": f.title, "x": f.x_label, "y": f.y_label,
-                        "series": [
-                            {
-                                "name": s.name, "x": list(s.x), "y": [_plain(v) for v in s.y],
-                                "low": [_plain(v) for v in s.low], "high": [_plain(v) for v in s.high],
-                            }
-                            for s in f.series
-                        ],
-                    }
-                    for f in self.figures
-                ],
+                "tables": list(map(_table_dict, self.tables)),
+                "figures": list(map(_figure_dict, self.figures)),
             },
             "method": list(self.method),
             "controls": list(self.controls),
             "command": self.command,
             "seconds": round(self.seconds, 3),
             "manifest": self.manifest,
-        }  # fmt: skip
+        }
 
     def json(self) -> str:
         """The report as JSON text."""
@@ -141,34 +121,36 @@ class Report:
                         d = cell.to_dict()
                         w.writerow((t.name, label, column, d["value"], d["low"], d["high"], d["n"]))
                     elif isinstance(cell, int | float) and not isinstance(cell, bool):
-                        w.writerow((t.name, label, column, _plain(cell), None, None, None))
+                        w.writerow((t.name, label, column, _jsonable(cell), None, None, None))
         for f in self.figures:
             for s in f.series:
                 low, high = s.low or (None,) * len(s.y), s.high or (None,) * len(s.y)
                 for x, y, a, b in zip(s.x, s.y, low, high, strict=True):
-                    w.writerow((f"figure {f.name}", s.name, x, _plain(y), _plain(a), _plain(b), None))
+                    w.writerow((f"figure {f.name}", s.name, x, _jsonable(y), _jsonable(a), _jsonable(b), None))
         return out.getvalue()
 
-    def page(self) -> str:
-        """The report as one HTML page that needs nothing else."""
-        from softllama.report.html import page
 
-        return page([self])
-
-    def table(self, width: int = 100) -> str:
-        """The report as text."""
-        from softllama.report import text as render_report
-        from softllama.show import console
-
-        return console.to_text(render_report.report(self), width)
-
-    def _repr_html_(self) -> str:
-        from softllama.report.html import section
-
-        return section(self)
+def _table_dict(t: Table) -> dict[str, Any]:
+    rows = [dict(zip(t.head, map(_jsonable, r), strict=True)) for r in t.rows]
+    return {"name": t.name, "title": t.title, "note": t.note, "rows": rows}
 
 
-def _plain(cell: Cell) -> Any:
+def _figure_dict(f: Figure) -> dict[str, Any]:
+    series = [
+        {
+            "name": s.name,
+            "x": list(s.x),
+            "y": list(map(_jsonable, s.y)),
+            "low": list(map(_jsonable, s.low)),
+            "high": list(map(_jsonable, s.high)),
+        }
+        for s in f.series
+    ]
+    return {"name": f.name, "title": f.title, "x": f.x_label, "y": f.y_label, "series": series}
+
+
+def _jsonable(cell: Cell) -> Any:
+    """A cell for JSON, which has no NaN."""
     if isinstance(cell, Estimate):
         return cell.to_dict()
     if isinstance(cell, float):
@@ -176,92 +158,7 @@ def _plain(cell: Cell) -> Any:
     return cell
 
 
-def check_folder(folder: Path) -> None:
-    """Raise for a folder that reports cannot go to, before any work is done."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{str(folder)!r} is not a folder", "--out names a folder")
-    if not folder.parent.is_dir():
-        raise UsageError(f"cannot make {str(folder)!r}: there is no folder {str(folder.parent)!r}")
-    if not os.access(folder if folder.exists() else folder.parent, os.W_OK):
-        raise UsageError(f"cannot write to {str(folder)!r}", "--out names another folder")
-
-
-def check_page(path: Path) -> None:
-    """Raise UsageError for a file that a page cannot go to: one that is no report, no HTML name, or no folder."""
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"cannot write a page to {path.name!r}", "end the name in .html")
-    check_place(path, "a report of softllama", MARK)
-
-
-def save(reports: Sequence[Report], folder: Path) -> list[Path]:
-    """Write NAME.json, NAME.csv and NAME.html for each, and index.html for several. The files, pages last."""
-    from softllama.report.html import page
-
-    check_folder(folder)
-    folder.mkdir(exist_ok=True)
-    texts = {}
-    for r in reports:
-        texts[f"{r.name}.json"], texts[f"{r.name}.csv"] = r.json() + "\n", r.csv()
-    for r in reports:
-        texts[f"{r.name}.html"] = page([r])
-    if len(reports) > 1:
-        texts["index.html"] = page(reports)
-    for name in texts:  # all, before one is written
-        check_place(folder / name, "a report of softllama", MARKS[Path(name).suffix])
-    for name, text in texts.items():
-        with replacing(folder / name) as f:
-            f.write(text.encode("utf-8", "replace"))
-    return [folder / name for name in texts]
-
-
-# ---- numbers in sentences ----------------------------------------------------------------------------------------------
-
-
-def share(e: Estimate) -> str:
-    """ "12.3 % [10.1, 14.9]": a share with its interval."""
-    if math.isnan(e.value):
-        return "unknown (no cases)"
-    return f"{100 * e.value:.1f} %{_ends(100 * e.low, 100 * e.high, 1)}"
-
-
-def value(e: Estimate, digits: int = 3) -> str:
-    """ "0.512 [0.480, 0.544]"."""
-    return "unknown (no cases)" if math.isnan(e.value) else f"{e.value:.{digits}f}{_ends(e.low, e.high, digits)}"
-
-
-def _ends(low: float, high: float, digits: int) -> str:
-    return "" if math.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def versus(first: str, second: str, r: Paired, p: float | None = None) -> str:
-    """A sentence about a paired comparison of two shares. p: after a correction; r.p if None.
-
-    It speaks of a difference only where the test finds one at 0.05.
-    """
-    p = r.p if p is None else p
-    d = r.difference
-    if p >= ALPHA:
-        return f"no difference seen between {first} and {second} ({first} minus {second}: {_points(d, 1)}, {_p(p)}, n = {d.n})"
-    if d.value < 0:
-        first, second = second, first
-    return f"{first} solves more than {second} ({_points(d, 1 if d.value > 0 else -1)}, {_p(p)}, n = {d.n})"
-
-
-def _points(d: Estimate, sign: int) -> str:
-    low, high = sorted((100 * sign * d.low, 100 * sign * d.high))
-    return f"{100 * sign * d.value:+.1f} points{_ends(low, high, 1)}"
-
-
-def _p(p: float) -> str:
-    return f"p {significant(p)}" if p < 1e-4 else f"p = {significant(p)}"
-
-
-def significant(p: float) -> str:
-    """A p value in a few characters."""
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
-
-
-def show(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
     """A cell as text: three significant places, intervals in brackets."""
     if cell is None:
         return ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 
+from softllama.base import tables
 from softllama.report.data import Figure
+from softllama.show.printable import printable
 
 WIDTH, HEIGHT = 680, 320
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 14, 52
@@ -166,6 +167,5 @@ def _points(points: Sequence[tuple[float, float]]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text for HTML or SVG, in an element or an attribute; what cannot be printed becomes U+FFFD."""
-    clean = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-    return html.escape(clean, quote=True)
+    """Text for SVG, in an element or an attribute; what cannot be printed becomes an escape."""
+    return tables.escape(printable(text))

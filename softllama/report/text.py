@@ -1,41 +1,40 @@
-"""How reports and evaluations look in a terminal: rich tables, and progress on stderr with an estimate."""
+"""How reports look in a terminal: text and rich tables that fit its width. Knows no model."""
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 from rich.text import Text
 
-from softllama.report.data import Report, Table, show
-from softllama.show.console import console
+from softllama.report.data import ReportData, Table, cell_text
+from softllama.show.printable import printable
 
-Tick = Callable[[str, int, int], None]  # what is being done, how many are done, how many there are
 FEW, LONGEST = 4, 32  # columns beside which intervals fit into a line; characters that are not broken
 GAP = 2  # characters between columns
-QUIET = 15.0  # seconds between two lines where stderr is no terminal
 
 
-def report(r: Report) -> RenderableType:
+def report(r: ReportData) -> RenderableType:
     """Question, answer, tables, controls."""
-    parts: list[RenderableType] = [Text(r.title, style="bold"), Text(r.question, style="dim"), Text()]
-    parts += [Text(a, style="bold" if not i else "") for i, a in enumerate(r.answer)]
+    parts: list[RenderableType] = [_text(r.title, "bold"), _text(r.question, "dim"), Text()]
+    parts += [_text(a, "bold" if not i else "") for i, a in enumerate(r.answer)]
     for t in filter(lambda t: t.rows, r.tables):
-        parts += [Text(), Text(t.title, style="bold")]
+        parts += [Text(), _text(t.title, "bold")]
         if t.note:
-            parts.append(Text(t.note, style="dim"))
+            parts.append(_text(t.note, "dim"))
         parts.append(Grids(t))
     if r.controls:
-        parts += [Text(), *(Text(f"control: {c}", style="dim") for c in r.controls)]
+        parts += [Text(), *(_text(f"control: {c}", "dim") for c in r.controls)]
     if r.command:
-        parts += [Text(), Text(f"repeat: {r.command}", style="dim")]
+        parts += [Text(), _text(f"repeat: {r.command}", "dim")]
     return Group(*parts)
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(printable(text), style=style)
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,9 @@ class _Column:
 def _column(t: Table, i: int) -> _Column:
     cells = []
     for c in (row[i] for row in t.rows):
-        number, bracket, interval = show(c).partition(" [") if not isinstance(c, str) else (c, "", "")
+        value, bracket, interval = cell_text(c).partition(" [") if not isinstance(c, str) else (c, "", "")
         gap = ("\n" if len(t.head) > FEW else " ") * bool(bracket)
-        cells.append(Text(number) + Text(gap + bracket[1:] + interval, style="dim"))
+        cells.append(_text(value) + Text(gap + bracket[1:] + interval, style="dim"))
     text = all(isinstance(row[i], str) for row in t.rows)
     lines = [line for c in cells for line in c.plain.split("\n")]
     whole = text and max(map(cell_len, lines), default=0) <= LONGEST
@@ -104,46 +103,7 @@ def _grid(columns: list[_Column], width: int) -> Grid:
     for c in columns:
         more = max(0, min(c.most - c.least, left))
         left -= more
-        grid.add_column(c.head, justify="left" if c.text else "right", width=c.least + more, overflow="fold")
+        grid.add_column(_text(c.head), justify="left" if c.text else "right", width=c.least + more, overflow="fold")
     for row in zip(*(c.cells for c in columns), strict=True):
         grid.add_row(*row)
     return grid
-
-
-@contextlib.contextmanager
-def progress(quiet: bool = False) -> Iterator[Tick]:
-    """A function that shows how far the work is: a bar with an estimate, or a line now and then where there is no terminal."""
-    out = console(stderr=True)
-    if quiet:
-        yield lambda what, done, total: None
-    elif not out.is_terminal:
-        began: dict[str, tuple[float, int]] = {}
-        last: dict[str, float] = {}
-
-        def line(what: str, done: int, total: int) -> None:
-            now = time.monotonic()
-            began.setdefault(what, (now, done))
-            if done and (now - last.get(what, began[what][0]) >= QUIET):
-                last[what] = now
-                start, before = began[what]
-                rate = (done - before) / (now - start) if now > start else 0.0
-                left = f", about {(total - done) / rate:,.0f} s left" if rate > 0 else ""
-                out.print(f"{what}: {done} of {total}{left}", style="dim", soft_wrap=True)
-
-        yield line
-    else:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-        )
-        with Progress(*columns, console=out, transient=True) as bar:
-            tasks: dict[str, TaskID] = {}
-
-            def tick(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = bar.add_task(what, total=total)
-                bar.update(tasks[what], completed=done, total=total, visible=done < total)
-
-            yield tick

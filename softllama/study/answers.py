@@ -14,12 +14,13 @@ from typing import Any
 
 from softllama.api import Model, load
 from softllama.evaluate import EvaluateOptions, evaluate, summary, ways
-from softllama.report.data import Figure, Report, Table
+from softllama.report.data import Figure, Table
+from softllama.report.report import Report
+from softllama.show.progress import Tick
 from softllama.study import answers_tables
 from softllama.study.answers_tables import ByWay
 from softllama.study.answers_ways import COMPARED, SAMPLES, WAYS, Pair, available, problems
 
-Tick = Callable[[str, int, int], None]
 STREAMS = 8  # problems side by side: the same every time, so the study repeats to the digit
 METHOD = (
     "Two-by-two: rows are what a model was trained on, columns what is fed while it thinks: the likeliest token, or the whole "

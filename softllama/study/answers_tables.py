@@ -6,7 +6,8 @@ import numpy as np
 
 from softllama.evaluate import summary
 from softllama.evaluate.results import Result
-from softllama.report.data import ALPHA, Cell, Figure, Series, Table, share, significant, versus
+from softllama.report.data import Cell, Figure, Series, Table
+from softllama.report.sentences import ALPHA, share, significant, versus
 from softllama.study.answers_ways import DISCRETE, MANY, ONE, SAMPLES, SOFT, WAYS, Pair
 from softllama.vectors import statistics
 from softllama.vectors.statistics import Estimate, Paired

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from softllama.api import load
 from softllama.hub import bundled
-from softllama.report.data import Report
+from softllama.report.report import Report
+from softllama.show.progress import Tick
 from softllama.study import answers, feedback, mixing
 
-Tick = Callable[[str, int, int], None]
 MODELS = ("words", "words-mixed")  # what mixing and feedback look at; thinking has its own pairs
 
 

@@ -11,7 +11,7 @@ feedback_tables.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,11 +19,11 @@ from softllama.api import Model
 from softllama.engine import manifest
 from softllama.engine.lens import Lens
 from softllama.errors import UsageError
-from softllama.report.data import Report
+from softllama.report.report import Report
+from softllama.show.progress import Tick
 from softllama.study import feedback_tables, inputs, rollout
 from softllama.study.feedback_walk import MASS, MOST, PARTS, UNDECIDED, WalkStep, walk
 
-Tick = Callable[[str, int, int], None]
 METHOD = (
     "Generations are sampled at temperature 1. At each step the model's whole output vector p is fed at the next position, and "
     "beside it single tokens; what follows is compared by Jensen-Shannon divergence (JS, 0 to 0.6931 nats).",

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from softllama.report.data import Cell, Figure, Series, Table, share, value
+from softllama.report.data import Cell, Figure, Series, Table
+from softllama.report.sentences import share, value
 from softllama.study.feedback_walk import OTHERS, WalkStep
 from softllama.vectors import measures, statistics
 from softllama.vectors.statistics import Estimate

@@ -5,14 +5,16 @@ Knows how layers are compared and how the comparison is reported. Does not know 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from softllama.engine.engine import Engine
 from softllama.engine.lens import Lens
-from softllama.report.data import Cell, Figure, Series, Table, value
+from softllama.report.data import Cell, Figure, Series, Table
+from softllama.report.sentences import value
+from softllama.show.progress import Tick
 from softllama.study import inputs
 from softllama.study.inputs import Case
 from softllama.vectors import measures, statistics
@@ -20,7 +22,6 @@ from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.statistics import Estimate
 
-Tick = Callable[[str, int, int], None]
 PLACES = ("at the mixture", "at the end")
 NAMES = ("dominance", "KL nearer", "KL farther", "cosine nearer", "cosine farther")
 METHOD = (

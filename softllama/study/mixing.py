@@ -6,17 +6,17 @@ Knows the question and the order of the report. The sweeps are in mixing_sweep, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from softllama.api import Model
 from softllama.engine import manifest
 from softllama.errors import UsageError
-from softllama.report.data import Report
+from softllama.report.report import Report
+from softllama.show.progress import Tick
 from softllama.study import inputs, layers, mixing_tables
 from softllama.study.inputs import Case
 from softllama.study.mixing_sweep import SAME, sweep
 
-Tick = Callable[[str, int, int], None]
 METHOD = (
     "α goes from 0 (the first word alone) to 1 (the second alone); the input is (1 - α) E[first] + α E[second].",
     "Progress: the output's projection on the line from the first word's output to the second's. If the model answered with "

@@ -5,7 +5,7 @@ Does not know which cases are swept, or what is made of the numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from softllama.engine import branches
 from softllama.engine.engine import Engine
+from softllama.show.progress import Tick
 from softllama.study import inputs
 from softllama.study.inputs import Case
 from softllama.vectors import measures
@@ -21,7 +22,6 @@ from softllama.vectors.mixture import Mixture
 from softllama.vectors.sweep import sharpness
 from softllama.vectors.vector import Vector
 
-Tick = Callable[[str, int, int], None]
 POINTS = 21
 SAME = 0.05  # JS in nats between the two pure outputs below which there is no transition to speak of
 NEAREST = ("one of the two", "their average")
@@ -94,7 +94,7 @@ def measure(case: Case, alphas: NDArray[np.float64], points: Sequence[Distributi
         js_nearest=to_nearer,
         js_average=to_mean,
         nearest=NEAREST[0] if to_nearer <= to_mean else NEAREST[1],
-        mass_outside_nuclei=measures.stray(half, [a, b]),
+        mass_outside_nuclei=measures.mass_outside_nuclei(half, [a, b]),
         is_third_token=half.argmax not in (a.argmax, b.argmax),
         top=half.top(1)[0].text,
     )

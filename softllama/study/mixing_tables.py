@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from softllama.report.data import Cell, Figure, Series, Table, share, value
+from softllama.report.data import Cell, Figure, Series, Table
+from softllama.report.sentences import share, value
 from softllama.study import inputs
 from softllama.study.mixing_sweep import NEAREST, POINTS, SweepResult
 from softllama.vectors import statistics

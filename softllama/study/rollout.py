@@ -14,11 +14,12 @@ from softllama.api import Model
 from softllama.generation import loop
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
-from softllama.report.data import Cell, Figure, Series, Table, value
+from softllama.report.data import Cell, Figure, Series, Table
+from softllama.report.sentences import value
+from softllama.show.progress import Tick
 from softllama.vectors import measures, statistics
 from softllama.vectors.statistics import Estimate
 
-Tick = Callable[[str, int, int], None]
 WINDOW = 8  # steps over which surprise is averaged
 QUANTILE = 0.95
 AT_ONCE = 8  # generations side by side: the same every time, so the study repeats to the digit

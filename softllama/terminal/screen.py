@@ -13,6 +13,7 @@ import unicodedata
 from typing import TYPE_CHECKING, TextIO
 
 from softllama.errors import SoftLlamaError
+from softllama.show.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -153,7 +154,7 @@ class Show:
                 self._screen.dim("")
 
     def _mixture(self, step: Step) -> None:
-        from softllama.show.console import number, visible
+        from softllama.show.printable import number, visible
 
         if step.mode != "soft":
             line = visible(self._model.spell(step.token)) + (f"  ({step.why})" if step.forced and step.why else "")
@@ -212,8 +213,3 @@ def columns(text: str) -> int:
 def styled(stream: TextIO) -> bool:
     """May this stream be given colours?"""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def printable(text: str) -> str:
-    """Text without what a terminal would act on: control characters but newline and tab become escapes."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from softllama.show.console import tokens
-from softllama.terminal.screen import printable
+from softllama.show.printable import printable
 from softllama.vectors.distribution import Distribution
 
 BESIDE = 80  # columns from which two answers have room beside each other

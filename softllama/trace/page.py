@@ -1,26 +1,25 @@
 """A trace as one HTML page that needs nothing else: no network, no fonts, no other files. Knows no model.
 
-Nothing in a trace is trusted. Its texts reach the page as escaped text or as JSON without `<`, and the page's content
-security policy lets only its own script run, by its hash.
+Nothing in a trace is trusted. Its texts reach the page as escaped text (the template is page.html) or as JSON without `<`,
+and the page's content security policy lets only its own script, page.js, run, by its hash.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from softllama.base.files import check_place, replacing
 from softllama.errors import UsageError
-from softllama.show.console import visible
-from softllama.trace.record import Trace
+from softllama.show.page import render
+from softllama.show.printable import printable, visible
+from softllama.trace.data import TraceData
 from softllama.trace.step import FORCED, HARD, SOFT, Step
-from softllama.trace.view import facts, plain
+from softllama.trace.summary import summary
 
 TOP = 24  # tokens of each step's mixture that the page holds; the rest is one number
 MARK = b'<meta name="generator" content="softllama trace html">'
@@ -28,46 +27,50 @@ MODES = (SOFT, HARD, FORCED)
 
 
 def check_path(path: Path) -> None:
-    """Raise UsageError for a file that the page cannot go to: something other than an earlier page, or no folder."""
+    """Raise UsageError for a file that the page cannot be written to: no HTML name, no folder, or a file of another kind."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"cannot write a page to {path.name!r}", "end the name in .html")
     check_place(path, "a page of softllama", MARK)
 
 
-def write(trace: Trace, path: Path) -> None:
-    """Write the page, or replace an earlier one, as a whole."""
+def write(trace: TraceData, path: Path) -> None:
+    """Write the page, or replace an earlier one, as a whole.
+
+    Raises:
+        UsageError: the name does not end in .html, or a file of another kind is there.
+        SoftLlamaError: the file cannot be written.
+    """
     check_path(path)
     text = page(trace)
     with replacing(path) as f:
         f.write(text.encode("utf-8", "replace"))
 
 
-def page(trace: Trace) -> str:
-    """The whole page."""
-    folder = files("softllama.trace")
-    template, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.js"))
-    found = facts(trace)
-    known = dict(found)
-    title = f"{known['policy']} on {known['model']}"
+def page(trace: TraceData) -> str:
+    """The page as text."""
+    script = (files("softllama.trace") / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    csp = f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    label = f"{known['steps']}; weights of the mixtures and entropy over the steps"
-    # model and policy are the title
-    rows = [f"<div><dt>{_escape(name)}</dt><dd>{_escape(value)}</dd></div>" for name, value in found[2:]]
-    return Template(template).substitute(
-        csp=csp, title=_escape(title), label=_escape(label), prompt=_escape(plain(trace.prompt_text.strip())),
-        facts="".join(rows), reading=_reading(trace), data=_data(trace), script=script,
-        manifest=_escape(plain(json.dumps(trace.manifest, indent=2, ensure_ascii=False))),
-    )  # fmt: skip
+    facts = summary(trace)
+    named = dict(facts)
+    return render(
+        "softllama.trace",
+        "page.html",
+        csp=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
+        mark=MARK.decode(),
+        title=f"{named['policy']} on {named['model']}",
+        label=f"{named['steps']}; weights of the mixtures and entropy over the steps",
+        prompt=printable(trace.prompt_text.strip(), keep="\n"),
+        facts=facts[2:],  # model and policy are the title
+        reading=_reading(trace),
+        SOFT=SOFT,
+        data=_data(trace),
+        script=script,
+        manifest=json.dumps(trace.manifest, indent=2, ensure_ascii=False),
+    )
 
 
-def _escape(text: str) -> str:
-    """Text for HTML, in an element or an attribute."""
-    return html.escape(text, quote=True)
-
-
-def _data(trace: Trace) -> str:
-    """What the script draws, as JSON in which nothing can end its element: `<`, `>` and `&` are escapes, all is ASCII."""
+def _data(trace: TraceData) -> str:
+    """The steps for the script, as ASCII JSON in which nothing can end its element: `<`, `>` and `&` are escapes."""
     index: dict[int, int] = {}
     steps = [_step(s, index) for s in trace.steps]
     texts = [visible(trace.spell(i)) for i in index]
@@ -84,10 +87,16 @@ def _step(s: Step, index: dict[int, int]) -> dict[str, Any]:
     shown = s.mixture.top(TOP)
     rest = float(s.mixture.weights.sum(dtype=float)) - sum(w for _, w in shown) if len(s.mixture) > TOP else 0.0
     record: dict[str, Any] = {
-        "m": MODES.index(s.mode), "k": int(s.thinking), "t": at(s.token), "h": round(s.entropy, 5), "n": len(s.mixture),
-        "w": [[at(i), _short(w)] for i, w in shown], "r": _short(rest), "p": [[at(i), _short(p)] for i, p in s.top],
-    }  # fmt: skip
-    optional = {"y": plain(s.why), "l": _short(s.left_out), "z": _short(s.noise), "q": int(s.hidden)}
+        "m": MODES.index(s.mode),
+        "k": int(s.thinking),
+        "t": at(s.token),
+        "h": round(s.entropy, 5),
+        "n": len(s.mixture),
+        "w": [[at(i), _short(w)] for i, w in shown],
+        "r": _short(rest),
+        "p": [[at(i), _short(p)] for i, p in s.top],
+    }
+    optional = {"y": printable(s.why, keep="\n"), "l": _short(s.left_out), "z": _short(s.noise), "q": int(s.hidden)}
     return {**record, **{k: v for k, v in optional.items() if v}}
 
 
@@ -95,19 +104,12 @@ def _short(x: float) -> float:
     return float(f"{x:.4g}")
 
 
-def _reading(trace: Trace) -> str:
-    """What the steps read as: a span for each, so that the chart can point at it."""
-    parts = []
-    blocks = (("thinking", True, trace.tail[0]), ("answer", False, trace.tail[1]))
-    for name, inside, tail in blocks:
+def _reading(trace: TraceData) -> list[tuple[str, str, list[Step], str]]:
+    """What the steps read as: (name, heading, steps with text, text at the end) of the thinking and of the answer."""
+    blocks = []
+    for name, inside, tail in (("thinking", True, trace.tail[0]), ("answer", False, trace.tail[1])):
         steps = [s for s in trace.steps if s.thinking == inside]
-        if not steps:
-            continue
-        spans = [
-            f'<span data-step="{s.index}"{" class=soft" if s.mode == SOFT else ""}>{_escape(plain(s.text))}</span>'
-            for s in steps
-            if s.text
-        ]
-        head = f"The {name} reads" if trace.n_thinking else "The steps read"
-        parts.append(f'<h2>{head}</h2>\n<p class="reading {name}">{"".join(spans)}{_escape(plain(tail))}</p>')
-    return "\n".join(parts)
+        heading = f"The {name} reads" if trace.n_thinking else "The steps read"
+        if steps:
+            blocks.append((name, heading, [s for s in steps if s.text], tail))
+    return blocks

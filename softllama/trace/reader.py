@@ -1,4 +1,4 @@
-"""Traces from files. Nothing in a file is trusted: each field is checked, and what is wrong is named with its line."""
+"""Traces from files. Nothing in a file is trusted: each field is checked, and an error names the line. Knows no model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ import numpy as np
 from softllama.base import arguments
 from softllama.base.files import from_json
 from softllama.errors import SoftLlamaError
-from softllama.trace.record import FORMAT, Trace
+from softllama.trace.data import FORMAT
+from softllama.trace.record import Trace
 from softllama.trace.step import Mode, Step, StopReason
 from softllama.vectors.mixture import Mixture
 
@@ -26,15 +27,29 @@ MODES = tuple(Mode)
 CUT_OFF = "the file ends here"  # the stop reason of a trace whose file has no footer
 WRITES = "softllama run --trace FILE writes one"
 _BAD = (
-    ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError, SoftLlamaError,
-)  # fmt: skip
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+    SoftLlamaError,
+)
 
 
 def load(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace that `save` wrote, as far as it goes. Raises SoftLlamaError for what is none, with the line."""
+    """Read a trace from a .jsonl or .npz file that `Trace.save` or `softllama run --trace` wrote.
+
+    Args:
+        path: the file. One that was cut off is read as far as it goes; its stop reason says so.
+
+    Raises:
+        SoftLlamaError: the file cannot be read, or it is no trace, or it is damaged; with the line.
+    """
     p = arguments.path(path)
     try:
-        if p.suffix == ".npz":
+        if p.suffix.lower() == ".npz":
             return _load_npz(p)
         lines = p.read_bytes().split(b"\n")
     except OSError as e:
@@ -45,7 +60,7 @@ def load(path: str | os.PathLike[str]) -> Trace:
 
 
 def parse(lines: Sequence[bytes], p: Path) -> Trace:
-    """The trace that JSON lines hold, as far as they go. p is what errors call it."""
+    """The trace in these JSON lines, as far as they go. p: the file that error messages name."""
     if not lines:
         raise SoftLlamaError(f"{str(p)!r} is empty", WRITES)
     header: dict[str, Any] = {}
@@ -122,11 +137,21 @@ def _build(
             raise ValueError("its seed, tail or manifest is none")
         reason, stop_string = _stop_reason(_text(end.get("stop_reason", CUT_OFF)), _text(end.get("stop_string", "")))
         return Trace(
-            tuple(steps), tuple(_unmix(i) if isinstance(i, list) else _id(i) for i in header["prompt"]),
-            _text(header["prompt_text"]), _text(header["policy"]), seed, reason,
-            tuple(map(_text, header["stop"])), (opening, closing), _int(end.get("evaluated", 0)),
-            {str(k): _real(v) for k, v in end.get("timings", {}).items()}, manifest, (tail[0], tail[1]), texts, stop_string,
-        )  # fmt: skip
+            steps=tuple(steps),
+            prompt=tuple(_unmix(i) if isinstance(i, list) else _id(i) for i in header["prompt"]),
+            prompt_text=_text(header["prompt_text"]),
+            policy=_text(header["policy"]),
+            seed=seed,
+            stop_reason=reason,
+            stop=tuple(map(_text, header["stop"])),
+            thinking_tags=(opening, closing),
+            evaluated=_int(end.get("evaluated", 0)),
+            timings={str(k): _real(v) for k, v in end.get("timings", {}).items()},
+            manifest=manifest,
+            tail=(tail[0], tail[1]),
+            texts=texts,
+            stop_string=stop_string,
+        )
     except _BAD as e:
         raise SoftLlamaError(
             f"{str(p)!r} is not a trace: its first or last line is damaged ({_reason(e)})", "make the trace again"
@@ -229,6 +254,13 @@ def _top(v: Any) -> tuple[tuple[int, float], ...]:
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
-    "int": _int, "str": _text, "float": _real, "bool": _bool, "token": _id, "mode": _mode, "mixture": _unmix, "top": _top,
+    "int": _int,
+    "str": _text,
+    "float": _real,
+    "bool": _bool,
+    "token": _id,
+    "mode": _mode,
+    "mixture": _unmix,
+    "top": _top,
     "logp": _logp,
-}  # fmt: skip
+}

@@ -1,6 +1,6 @@
-"""How a trace looks in a terminal: a line for each step, and the text that the chain reads as. Beside render.py, its kin.
+"""How a trace looks in a terminal: a line for each step, and the text that the steps read as.
 
-Knows widths and colours; the numbers come from the trace.
+Knows widths and colours, no model; the numbers come from the trace.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from softllama.show.console import number, visible
-from softllama.trace.record import Trace
+from softllama.show.printable import number, printable, visible
+from softllama.trace.data import TraceData
 from softllama.trace.step import FORCED, SOFT, Step
+from softllama.trace.summary import summary
 
 DEFAULT_TOP = 5
 STYLES = {SOFT: "cyan", FORCED: "yellow"}
@@ -22,7 +23,7 @@ BLOCKS = " ▏▎▍▌▋▊▉█"
 WIDE = 100  # columns from which there is room for every step's reason
 
 
-def trace(t: Trace, width: int, top: int | None = None) -> RenderableType:
+def trace(t: TraceData, width: int, top: int | None = None) -> RenderableType:
     """A header, a line for each step, and the hard reading below.
 
     width: columns. top: tokens of a mixture, on more than one line if they need it; None for up to 5 that fit on one.
@@ -33,38 +34,11 @@ def trace(t: Trace, width: int, top: int | None = None) -> RenderableType:
     return Group(*lines, *_reading(t))
 
 
-def facts(t: Trace) -> list[tuple[str, str]]:
-    """What a trace says of itself, as (name, value) for people: the header of the terminal and of the page."""
-    made = t.manifest.get("model")
-    model = made.get("name") if isinstance(made, dict) else None
-    modes = [s.mode for s in t.steps]
-    counts = [f"{modes.count(m):,} {m}" for m in dict.fromkeys(modes)]
-    where = f"{t.n_thinking:,} thinking + {t.n_answer:,} answer" if t.n_thinking else ""
-    found = [
-        ("model", str(model or "unknown")),
-        ("policy", t.policy),
-        ("seed", str(t.seed)),
-        ("stopped", t.stop_text or "not yet"),
-        ("steps", "; ".join(filter(None, [f"{len(t.steps):,}", where, ", ".join(counts)]))),
-        ("mean entropy", f"{t.mean_entropy:.3f} nats"),
-        ("effective tokens", f"{t.effective_tokens:.2f} in a mixture"),
-    ]
-    if t.evaluated:
-        speed = f", {t.tokens_per_second:,.0f} tokens/s" if t.tokens_per_second else ""
-        found.append(("evaluated", f"{t.evaluated:,} positions{speed}"))
-    return [(name, plain(value).replace("\n", "\\n")) for name, value in found]
-
-
-def plain(text: str) -> str:
-    """Text as it is, but for what a terminal or a page would act on: control characters become escapes, lines stay."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
-def _header(t: Trace, width: int) -> list[RenderableType]:
-    found = [*facts(t), ("prompt", plain(t.prompt_text.strip()))]
-    pad = max(len(name) for name, _ in found) + 2
+def _header(t: TraceData, width: int) -> list[RenderableType]:
+    facts = [*summary(t), ("prompt", printable(t.prompt_text.strip(), keep="\n"))]
+    pad = max(len(name) for name, _ in facts) + 2
     lines: list[RenderableType] = []
-    for name, value in found:
+    for name, value in facts:
         parts = [w for line in value.split("\n") for w in textwrap.wrap(line, max(20, width - pad)) or [""]]
         line = Text(name.ljust(pad), style="dim")
         line.append(("\n" + " " * pad).join(parts), style="not dim bold" if name == "policy" else "not dim")
@@ -72,7 +46,7 @@ def _header(t: Trace, width: int) -> list[RenderableType]:
     return lines
 
 
-def _steps(t: Trace, width: int, top: int | None) -> list[Text]:
+def _steps(t: TraceData, width: int, top: int | None) -> list[Text]:
     """The steps, with a line where thinking begins and where the answer does."""
     line = liner(t.spell, width, top, index_width=len(str(len(t.steps) - 1)), most=max(s.entropy for s in t.steps))
     lines: list[Text] = []
@@ -104,11 +78,12 @@ def liner(
         line.append(f"{s.entropy:5.2f}  ", style="dim")
         packed = _pack(_chunks(s, spell, top or DEFAULT_TOP), room, wrap=top is not None)
         first = packed[0]
-        if s.why and why_width:
+        why = printable(s.why, keep="")
+        if why and why_width:
             first.pad_right(max(0, room - first.cell_len) + 2)
-            first.append_text(_cut(Text(plain(s.why), style="dim"), why_width))
-        elif s.why and s.mode == FORCED:
-            first.append_text(_cut(Text(f"  ({plain(s.why)})", style="dim"), room - first.cell_len))
+            first.append_text(_cut(Text(why, style="dim"), why_width))
+        elif why and s.mode == FORCED:
+            first.append_text(_cut(Text(f"  ({why})", style="dim"), room - first.cell_len))
         return [line + first, *(Text(" " * indent) + more for more in packed[1:])]
 
     return lines
@@ -168,13 +143,13 @@ def _bar(share: float, cells: int) -> str:
     return ("█" * full + (BLOCKS[rest] if rest else "")).ljust(cells)
 
 
-def _reading(t: Trace) -> list[RenderableType]:
+def _reading(t: TraceData) -> list[RenderableType]:
     """The readouts as text: the thinking dim, the answer below it."""
     parts: list[Any] = []
     for name, text, style in (("thinking", t.thinking, "dim"), ("answer", t.answer, "")):
         if text.strip():
             head = "the steps read" if not t.thinking.strip() else f"the {name} reads"
-            parts += [Text(head, style="bold"), Text(plain(text.strip("\n")), style=style), Text()]
+            parts += [Text(head, style="bold"), Text(printable(text.strip("\n"), keep="\n"), style=style), Text()]
     if not parts:
         return [Text("It reads as nothing.", style="dim")]
     return parts[:-1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import html
+import io
+import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from softllama.base import arguments
+from softllama.base import arguments, tables
+from softllama.base.files import save_as
 from softllama.errors import SoftLlamaError, UsageError
 from softllama.vectors import kernels
 from softllama.vectors.mixture import Mixture
@@ -200,18 +203,56 @@ class Distribution:
         return Mixture.from_distribution(self.probs, n=n, mass=mass)
 
     def __repr__(self) -> str:
-        show = ", ".join(f"{t.text or '#' + str(t.id)!s:s}: {t.p:.3f}" for t in self.top(3))
+        show = ", ".join(f"{_quoted(t)}: {t.p:.3f}" for t in self.top(3))
         return f"Distribution(n_vocab={len(self)}, entropy={self.entropy():.3f} nats, top=[{show}])"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(t.text or '#' + str(t.id))}</td><td>{t.id}</td><td>{t.p:.4f}</td></tr>"
-            for t in self.top(10)
-        )
-        return (
-            f"<table><caption>{len(self)} tokens, entropy {self.entropy():.3f} nats</caption>"
-            f"<tr><th>token</th><th>id</th><th>p</th></tr>{rows}</table>"
-        )
+        rows = [(_quoted(t), t.id, t.p) for t in self.top(10)]
+        return tables.html_table(("token", "id", "p"), rows, f"{len(self)} tokens, entropy {self.entropy():.3f} nats")
+
+    def show(self, k: int = 10) -> None:
+        """Print the k most probable tokens, most probable first."""
+        print(f"{len(self):,} tokens, entropy {self.entropy():.3f} nats\n{'id':>8}  {'p':<6}  token")
+        for t in self.top(k):
+            print(f"{t.id:>8}  {t.p:.4f}  {_quoted(t)}")
+
+    def to_dataframe(self, k: int | None = None) -> Any:
+        """A pandas DataFrame with the columns id, text and p, most probable first.
+
+        Args:
+            k: how many tokens; None for the whole vocabulary.
+
+        Raises:
+            SoftLlamaError: pandas is not installed.
+        """
+        return tables.dataframe(("id", "text", "p"), [(t.id, t.text, t.p) for t in self.top(k or len(self))])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the whole vector: .csv (id, text, p; most probable first), .json (the same), or .npy (p, in the order of ids).
+
+        A .npy file can be fed again as a mixture, "@FILE.npy".
+
+        Raises:
+            UsageError: the name has another suffix.
+            SoftLlamaError: the file cannot be written.
+        """
+        rows = [(t.id, t.text, t.p) for t in self.top(len(self))]
+        forms: dict[str, Callable[[], str | bytes]] = {
+            ".csv": lambda: tables.to_csv(("id", "text", "p"), rows),
+            ".json": lambda: json.dumps([{"id": i, "text": text, "p": p} for i, text, p in rows], ensure_ascii=False),
+            ".npy": self._npy,
+        }
+        save_as(path, "a distribution", forms)
+
+    def _npy(self) -> bytes:
+        out = io.BytesIO()
+        np.save(out, self.probs, allow_pickle=False)
+        return out.getvalue()
+
+
+def _quoted(t: Token) -> str:
+    """A token's text in quotes, so that spaces are seen; control characters are escapes. "#id" where it is not known."""
+    return repr(t.text)[:60] if t.text else f"#{t.id}"
 
 
 def _logits(d: Distribution) -> NDArray[np.float32]:

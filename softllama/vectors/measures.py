@@ -1,4 +1,4 @@
-"""Numbers about distributions and sequences. Knows no model: each is tested on cases whose result is known."""
+"""Measures of distributions, vectors and sequences. Knows no model: each is tested on cases whose result is known."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.probe.result import NUCLEUS
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.sweep import crossing
 
 Floats = NDArray[np.float64]
+NUCLEUS = 0.95  # the mass of a nucleus
 
 
 def progress(points: Sequence[Distribution], start: Distribution, end: Distribution) -> Floats:
-    """How far each point has come from start (0) to end (1): <p - s, e - s> / |e - s|², (n,).
+    """How far each point has come from start (0) to end (1): <p - s, e - s> / |e - s|².
 
-    For an average of the two outputs, (1-α) s + α e, it is α exactly. NaN where start and end are equal.
+    For an average of the two outputs, (1-α) s + α e, it is α exactly.
+
+    Args:
+        points: n distributions.
+        start, end: the distributions at 0 and at 1.
+
+    Returns:
+        (n,) without unit; NaN where start and end are equal.
     """
     s, e = start.probs.astype(np.float64), end.probs.astype(np.float64)
     way = e - s  # (n_vocab,)
@@ -29,29 +36,57 @@ def progress(points: Sequence[Distribution], start: Distribution, end: Distribut
 
 
 def width(alphas: Floats, t: Floats) -> float:
-    """The range of α in which progress goes from 0.1 to 0.9: 0.8 for a straight line, 0 for a switch. NaN if it does not."""
+    """The range of α in which progress goes from 0.1 to 0.9: 0.8 for a straight line, 0 for a switch.
+
+    Args:
+        alphas: (n,) in increasing order.
+        t: (n,) the progress at each α.
+
+    Returns:
+        The range; NaN if progress does not reach 0.1 and 0.9.
+    """
     low, high = crossing(alphas, t, 0.1), crossing(alphas, t, 0.9)
     return float("nan") if low is None or high is None else max(0.0, high - low)
 
 
 def midpoint(alphas: Floats, t: Floats) -> float:
-    """The α at which progress first reaches one half. NaN if it never does."""
+    """The α at which progress first reaches one half; NaN if it never does. alphas, t: as in `width`."""
     at = crossing(alphas, t, 0.5)
     return float("nan") if at is None else at
 
 
 def nucleus(d: Distribution, mass: float = NUCLEUS) -> NDArray[np.int64]:
-    """The fewest tokens that hold `mass`, (k,) ids."""
-    order = np.argsort(-d.probs, kind="stable")
+    """The fewest tokens that hold `mass` of a distribution (Holtzman et al., arXiv 1904.09751).
+
+    Args:
+        d: the distribution.
+        mass: how much the tokens hold at least, 0 to 1.
+
+    Returns:
+        (k,) ids, the most probable first.
+    """
+    order = np.argsort(-d.probs, kind="stable")  # (n_vocab,)
     n = int(np.searchsorted(np.cumsum(d.probs[order], dtype=np.float64), mass)) + 1
     return np.asarray(order[:n])
 
 
-def stray(d: Distribution, parts: Sequence[Distribution]) -> float:
-    """The mass that d puts outside the nuclei of all its parts: on tokens that none of them favours."""
-    favoured = np.unique(np.concatenate([nucleus(p) for p in parts]))
-    p = d.probs.astype(np.float64)
-    return float(max(0.0, p.sum() - p[favoured].sum()))
+def mass_outside_nuclei(d: Distribution, components: Sequence[Distribution]) -> float:
+    """The mass that a distribution puts on tokens that are in the nucleus of none of its components.
+
+    The average of the components has at most 1 - NUCLEUS = 0.05 there.
+
+    Args:
+        d: the distribution of a mixture.
+        components: the distribution of each component alone, at least one.
+
+    Returns:
+        A probability, 0 to 1.
+    """
+    inside = np.zeros(len(d), dtype=bool)  # (n_vocab,)
+    for c in components:
+        inside[nucleus(c)] = True
+    p = d.probs.astype(np.float64)  # (n_vocab,)
+    return float(max(0.0, p.sum() - p[inside].sum()))
 
 
 def dominance(to_a: float, to_b: float) -> float:
@@ -67,9 +102,17 @@ def cosine(x: NDArray[Any], y: NDArray[Any]) -> float:
 
 
 def simplex_fit(target: NDArray[Any], parts: NDArray[Any], rounds: int = 2000) -> Floats:
-    """The weights w >= 0 with sum 1 that bring Σ wᵢ parts[i] nearest to target, (k,). target: (n,), parts: (k, n).
+    """The weights w >= 0 with sum 1 that bring Σ wᵢ parts[i] nearest to target.
 
     Projected gradient with Nesterov's step (Beck and Teboulle 2009) and the projection of Duchi et al. (2008).
+
+    Args:
+        target: (n,) any vector.
+        parts: (k, n) the vectors to add up.
+        rounds: steps at most; fewer if no weight moves by 1e-12.
+
+    Returns:
+        (k,) weights.
     """
     a = np.asarray(parts, dtype=np.float64)
     gram, linear = a @ a.T, a @ np.asarray(target, dtype=np.float64)  # (k, k), (k,)
@@ -90,7 +133,7 @@ def simplex_fit(target: NDArray[Any], parts: NDArray[Any], rounds: int = 2000) -
 
 
 def project(v: Floats) -> Floats:
-    """The nearest point of the simplex: non-negative, with sum 1."""
+    """The nearest point of the simplex to v (k,): (k,), non-negative, with sum 1 (Duchi et al. 2008)."""
     u = np.sort(v)[::-1]
     over = (np.cumsum(u) - 1) / np.arange(1, len(v) + 1)
     cut = over[np.flatnonzero(u > over)[-1]]
@@ -98,12 +141,12 @@ def project(v: Floats) -> Floats:
 
 
 def total_variation(p: NDArray[Any], q: NDArray[Any]) -> float:
-    """Σ |p - q| / 2, 0 to 1."""
+    """The total variation distance Σ |p - q| / 2 of two probability vectors (n_vocab,), 0 to 1."""
     return float(np.abs(np.asarray(p, dtype=np.float64) - np.asarray(q, dtype=np.float64)).sum() / 2)
 
 
 def repetition(ids: Sequence[int], n: int = 3) -> float:
-    """The share of n-grams that have been there before, 0 to 1; NaN for fewer than n ids."""
+    """The share of n-grams that occurred before in the sequence, 0 to 1; NaN for fewer than n ids."""
     grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else float("nan")
 

@@ -12,9 +12,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -22,9 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from softllama.base import arguments
+from softllama.base import arguments, tables
+from softllama.base.files import save_as
 from softllama.errors import MixtureError
 
+SHOWN = 10  # tokens that `show` and a notebook list
 TOLERANCE = 1e-5  # of the sum of a probability vector's weights: what float32 leaves of a vector of 2^18 entries
 
 
@@ -139,6 +143,48 @@ class Mixture:
     def __repr__(self) -> str:
         show = ", ".join(f"#{i}: {w:.4g}" for i, w in self.top(6))
         return f"Mixture({len(self)} tokens; {show}{', …' if len(self) > 6 else ''})"
+
+    def _repr_html_(self) -> str:
+        more = f"; the {SHOWN} heaviest" if len(self) > SHOWN else ""
+        return tables.html_table(("id", "weight"), self.top(SHOWN), f"mixture of {len(self)} tokens{more}")
+
+    def show(self, spell: Callable[[int], str] | None = None) -> None:
+        """Print the heaviest tokens, heaviest first.
+
+        Args:
+            spell: the text of an id, such as `model.spell`; a mixture knows ids only.
+        """
+        print(f"mixture of {len(self):,} tokens\n{'id':>8}  {'weight    token' if spell else 'weight'}")
+        for i, w in self.top(SHOWN):
+            print(f"{i:>8}  {w:<8.4g}{f'  {spell(i)!r}' if spell else ''}".rstrip())
+        if len(self) > SHOWN:
+            print(f"{'':>8}  and {len(self) - SHOWN:,} more")
+
+    def to_dataframe(self, spell: Callable[[int], str] | None = None) -> Any:
+        """A pandas DataFrame with the columns id and weight, heaviest first; and text, where `spell` gives it.
+
+        Args:
+            spell: the text of an id, such as `model.spell`.
+
+        Raises:
+            SoftLlamaError: pandas is not installed.
+        """
+        if spell is None:
+            return tables.dataframe(("id", "weight"), self.top())
+        return tables.dataframe(("id", "text", "weight"), [(i, spell(i), w) for i, w in self.top()])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write ids and weights, heaviest first: .csv or .json.
+
+        Raises:
+            UsageError: the name has another suffix.
+            SoftLlamaError: the file cannot be written.
+        """
+        forms: dict[str, Callable[[], str | bytes]] = {
+            ".csv": lambda: tables.to_csv(("id", "weight"), self.top()),
+            ".json": lambda: json.dumps([{"id": i, "weight": w} for i, w in self.top()]),
+        }
+        save_as(path, "a mixture", forms)
 
 
 @lru_cache(maxsize=4096)

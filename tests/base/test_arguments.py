@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import softllama as sl
+from softllama import trace
 from softllama.base import arguments
 from softllama.diagnostics import doctor
 from softllama.generation import replay
 from softllama.policy import Decision, Moment
-from softllama.probe import result
-from softllama.trace import record
+from softllama.probe import run
 
 D = sl.Distribution([1.0, 2.0, 3.0])
 BAD = ("x", 1.5, None, True, float("nan"), [1])  # none of them is a whole number
@@ -52,7 +52,7 @@ WITH_MODEL: dict[str, Callable[[sl.Model, Any], Any]] = {
     "think_budget": lambda m, x: m.generate("The", think_budget=x),
     "seed": lambda m, x: m.generate("The", seed=x),
     "sweep": lambda m, x: m.probe("The {}", mix="dog,cat", sweep=x),
-    "continue": lambda m, x: m.probe("The {}", mix="dog,cat", continue_=x),
+    "continue": lambda m, x: m.probe("The {}", mix="dog,cat", continue_tokens=x),
     "n_top": lambda m, x: m.probe("The {}", mix="dog,cat", n_top=x),
     "probe n_ctx": lambda m, x: m.probe("The {}", mix="dog,cat", n_ctx=x),
     "beams": lambda m, x: sl.search.beam(m, "The", beams=x),
@@ -120,10 +120,10 @@ def test_settings_of_policies_are_told(name: str) -> None:
         lambda m: sl.Mixture.one_hot([5]), lambda m: sl.Mixture.one_hot(5).top("x"), lambda m: m.detokenize(5),
         lambda m: sl.Mixture.one_hot(5).top(-1), lambda m: m.detokenize("ab"), lambda m: m.generate(b"The"),
         lambda m: m.session(64).feed(b"The"), lambda m: m.generate("The", policy=""), lambda m: sl.search.beam(5, "The"),
-        lambda m: m.generate("The", policy=np.zeros(3)), lambda m: sl.Conversation(5), lambda m: result.probe(5, "The {}", "dog"),
-        lambda m: replay.replay(m, 5), lambda m: replay.replay(5, m.generate("The", max_tokens=1)), lambda m: record.load(5),
+        lambda m: m.generate("The", policy=np.zeros(3)), lambda m: sl.Conversation(5), lambda m: run.probe(5, "The {}", "dog"),
+        lambda m: replay.replay(m, 5), lambda m: replay.replay(5, m.generate("The", max_tokens=1)), lambda m: trace.load(5),
         lambda m: m.generate("The", max_tokens=1).save(5), lambda m: m.probe("The {}", "dog").plot(5),
-        lambda m: record.load(b"a.jsonl"), lambda m: sl.Conversation(m).save(5), lambda m: sl.Conversation(m).load(5),
+        lambda m: trace.load(b"a.jsonl"), lambda m: sl.Conversation(m).save(5), lambda m: sl.Conversation(m).load(5),
         lambda m: doctor.examine(5),
     ],
 )  # fmt: skip

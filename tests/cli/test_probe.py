@@ -88,13 +88,13 @@ def test_json_equals_the_library(cli: Cli, file: Path) -> None:
     code, out, err = cli("probe", "-q", "-m", file, *MIX, "--json", "--sweep", 3, "--continue", 2, "--top", 4)
     got = json.loads(out)
     with sl.load(file) as m:
-        r = m.probe("The{} says", "dog:0.5,cat:0.5", sweep=3, continue_=2, n_top=4)
+        r = m.probe("The{} says", "dog:0.5,cat:0.5", sweep=3, continue_tokens=2, n_top=4)
     expected = r.to_dict()
     for d in (got, expected):
         del d["manifest"]["created"]
     assert (code, err) == (0, "")
     assert got == json.loads(json.dumps(expected))
-    assert got["stray_mass"] == pytest.approx(r.stray)
+    assert got["stray_mass"] == pytest.approx(r.mass_outside_nuclei)
     assert len(got["next"]["top"]) == 4
 
 

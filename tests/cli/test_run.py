@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from softllama.trace import record as trace
+from softllama import trace
 from tests.conftest import Cli
 from tests.support.tiny import CHAT_TEMPLATE
 

@@ -137,7 +137,7 @@ def test_an_evaluation_names_the_problem_and_keeps_what_there_is(poisoned: Poiso
     data.write_text("".join(json.dumps({"question": f"The dog {i}", "answer": "x"}) + "\n" for i in range(4)))
     problems = evaluate.load(str(data), None)
 
-    def tick(_what: str, done: int, _total: int) -> None:
+    def tick(what: str, done: int, total: int) -> None:
         if done == 2:
             poisoned.spoil("blk.1.ffn_down.weight")
 

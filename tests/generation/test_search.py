@@ -19,7 +19,7 @@ from softllama.generation.run import record
 from softllama.generation.search import Samples, beam, best_of, self_consistency, vote
 from softllama.llama.library import api
 from softllama.prompts.thinking import Tags
-from softllama.trace.record import load as load_trace
+from softllama.trace import load as load_trace
 from softllama.trace.step import FORCED, HARD, StopReason
 from tests.conftest import shared_model
 from tests.support import tiny

@@ -543,7 +543,7 @@ def test_what_diffusion_models_refuse(
         assert code == 1
         assert words in err
     with pytest.raises(sl.UsageError, match="continues nothing"):
-        model.probe("a {}", "#40:0.5,#41:0.5", continue_=3)
+        model.probe("a {}", "#40:0.5,#41:0.5", continue_tokens=3)
     code, out, err = cli("probe", "-m", model.path, "--mix", "#40:0.5,#41:0.5", "--prompt", "a {} b", "--sweep", "3")
     assert code == 0, err
     assert "masked position behind the prompt" in err

@@ -36,7 +36,7 @@ FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names.spli
 HOMES = {  # library -> where alone it is imported
     "llama_cpp": {"llama", "diagnostics.llama_loop"},
     "ctypes": {"llama", "engine.lens", "diagnostics.llama_loop"},
-    "jinja2": {"llama.template", "trace.page", "report.html"},
+    "jinja2": {"llama.template", "show.page"},
     "rich": {
         "show",
         "cli",
@@ -51,7 +51,7 @@ HOMES = {  # library -> where alone it is imported
     "matplotlib": {"probe.plot"},
     "huggingface_hub": {"hub.client"},
     "platformdirs": {"base"},
-    "pandas": {"show.frame"},
+    "pandas": {"base.tables"},
     "click": {"cli"},
     "softllama._shim": {"vectors.kernels", "base.signals", "llama.overlay"},
 }

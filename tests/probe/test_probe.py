@@ -12,7 +12,8 @@ import pytest
 
 import softllama as sl
 from softllama.engine.branches import BRANCHES, BRANCHES_RECURRENT
-from softllama.probe.result import MAX_BASELINES, ProbeResult
+from softllama.probe.inputs import MAX_BASELINES, combinations
+from softllama.probe.run import ProbeResult
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.sweep import Sweep, crossing, sharpness
@@ -35,8 +36,8 @@ def test_a_one_hot_mixture_equals_its_component_exactly(load: Load, arch: str) -
     r = load(arch).probe("The {} says", "dog:1")
     assert list(r.baselines) == ["dog"]
     assert same(r.next, r.baselines["dog"])
-    assert r.stray == pytest.approx(1 - 0.95, abs=0.05)
-    assert not r.third
+    assert r.mass_outside_nuclei == pytest.approx(1 - 0.95, abs=0.05)
+    assert not r.is_third_token
 
 
 @pytest.mark.parametrize("arch", ["llama", "gemma3", "qwen2vl", "mamba", "lfm2"])
@@ -58,7 +59,7 @@ def test_weights_and_average_by_hand(model: Model) -> None:
     r = model.probe("The {} says", "dog:0.6,cat:0.3,ball:0.1")
     assert r.weights == {"dog": 0.6, "cat": 0.3, "ball": 0.1}
     assert r.heaviest == "dog"
-    assert r.covered == 1
+    assert r.weight_covered == 1
     want = sum(w * r.baselines[k].probs.astype(np.float64) for k, w in r.weights.items())
     assert r.average is not None
     np.testing.assert_allclose(r.average.probs, want, rtol=1e-5)
@@ -128,18 +129,16 @@ def test_baselines_are_bounded_and_say_what_they_cover(load: Load) -> None:
     result = model.probe("The {}", Mixture(np.arange(200), weights))
     assert len(result.baselines) == MAX_BASELINES
     heaviest = np.sort(Mixture(np.arange(200), weights).weights)[::-1][:MAX_BASELINES]
-    assert result.covered == pytest.approx(heaviest.sum(), rel=1e-5)
+    assert result.weight_covered == pytest.approx(heaviest.sum(), rel=1e-5)
     assert sorted(result.weights.values(), reverse=True) == pytest.approx(heaviest.tolist(), rel=1e-6)
     two = model.probe(
         "{a}{b}", {"a": Mixture(np.arange(20), np.full(20, 0.05)), "b": Mixture(np.arange(9), np.full(9, 1 / 9))}
     )
     assert len(two.baselines) == MAX_BASELINES
-    assert two.covered == pytest.approx(MAX_BASELINES / 180, rel=1e-4)
+    assert two.weight_covered == pytest.approx(MAX_BASELINES / 180, rel=1e-4)
 
 
 def test_the_heaviest_combinations_are_found(load: Load) -> None:
-    from softllama.probe import result as probe
-
     class Part:
         def __init__(self, weight: float) -> None:
             self.weight = weight
@@ -150,7 +149,7 @@ def test_the_heaviest_combinations_are_found(load: Load) -> None:
 
     r = np.random.default_rng(5)
     sets = [r.dirichlet(np.ones(n)) for n in (9, 7, 11)]
-    combos, covered = probe._combinations([Fake(w) for w in sets])  # type: ignore[misc]
+    combos, covered = combinations([Fake(w) for w in sets])  # type: ignore[misc]
     products = np.einsum("i,j,k->ijk", *sets)
     best = np.sort(products.reshape(-1))[::-1][:MAX_BASELINES]
     assert sorted((products[c] for c in combos), reverse=True) == pytest.approx(best.tolist(), rel=1e-12)
@@ -176,7 +175,7 @@ def test_labels_with_a_plus_do_not_collide(model: Model) -> None:
 
 
 def test_words_that_are_names_of_rows(model: Model) -> None:
-    r = model.probe("The {}", "mixture:0.5,average:0.5", split="first", continue_=1)
+    r = model.probe("The {}", "mixture:0.5,average:0.5", split="first", continue_tokens=1)
     assert list(r.baselines) == ['"mixture"', '"average"']
     assert list(r.continuations) == ["mixture", '"mixture"', '"average"']
     assert [name for name, _, _ in r.rows()] == ["mixture", '"mixture"', '"average"', "average"]
@@ -207,8 +206,19 @@ def test_a_vector_is_a_mixture(model: Model, tmp_path: Path) -> None:
 def result(next_: Distribution, *baselines: Distribution) -> ProbeResult:
     named = {str(i): d for i, d in enumerate(baselines)}
     return ProbeResult(
-        "", [], next_, named, dict.fromkeys(named, 1 / len(named)), None, 1.0, None, {}, 5, [], dict
-    )  # fmt: skip
+        prompt="",
+        mixtures=[],
+        next=next_,
+        baselines=named,
+        weights=dict.fromkeys(named, 1 / len(named)),
+        average=None,
+        weight_covered=1.0,
+        sweep=None,
+        continuations={},
+        n_top=5,
+        tokens=[],
+        make_manifest=dict,
+    )
 
 
 def d(*p: float) -> Distribution:
@@ -218,17 +228,19 @@ def d(*p: float) -> Distribution:
 def test_stray_mass_by_hand() -> None:
     a, b = d(0.90, 0.06, 0.02, 0.01, 0.01), d(0.01, 0.01, 0.96, 0.01, 0.01)
     # the nucleus of a is {0, 1} (0.90 < 0.95 <= 0.96), that of b {2}: tokens 3 and 4 are favoured by none
-    assert result(d(0.1, 0.1, 0.1, 0.3, 0.4), a, b).stray == pytest.approx(0.7, abs=1e-6)
-    assert result(d(0.1, 0.1, 0.1, 0.3, 0.4), a).stray == pytest.approx(0.8, abs=1e-6)
-    assert result(a, a, b).stray == pytest.approx(0.02, abs=1e-6)
-    assert result(d(0, 0, 0, 0, 1), d(1, 0, 0, 0, 0)).stray == pytest.approx(1)
-    assert result(d(0.25, 0.25, 0.25, 0.25), d(0.25, 0.25, 0.25, 0.25)).stray == pytest.approx(0, abs=1e-6)
+    assert result(d(0.1, 0.1, 0.1, 0.3, 0.4), a, b).mass_outside_nuclei == pytest.approx(0.7, abs=1e-6)
+    assert result(d(0.1, 0.1, 0.1, 0.3, 0.4), a).mass_outside_nuclei == pytest.approx(0.8, abs=1e-6)
+    assert result(a, a, b).mass_outside_nuclei == pytest.approx(0.02, abs=1e-6)
+    assert result(d(0, 0, 0, 0, 1), d(1, 0, 0, 0, 0)).mass_outside_nuclei == pytest.approx(1)
+    assert result(d(0.25, 0.25, 0.25, 0.25), d(0.25, 0.25, 0.25, 0.25)).mass_outside_nuclei == pytest.approx(
+        0, abs=1e-6
+    )
 
 
-def test_third_by_hand() -> None:
+def test_a_third_token_by_hand() -> None:
     a, b = d(0.9, 0.1, 0.0), d(0.1, 0.9, 0.0)
-    assert result(d(0.1, 0.1, 0.8), a, b).third
-    assert not result(d(0.1, 0.8, 0.1), a, b).third
+    assert result(d(0.1, 0.1, 0.8), a, b).is_third_token
+    assert not result(d(0.1, 0.8, 0.1), a, b).is_third_token
 
 
 # ---- sweeps
@@ -280,7 +292,7 @@ def test_room_is_made_for_what_is_continued_only(model: Model, monkeypatch: pyte
     asked: list[int] = []
     context = sl.Model.new_context
     monkeypatch.setattr(sl.Model, "new_context", lambda self, n, *rest: asked.append(n) or context(self, n, *rest))
-    r = model.probe("The {}", "dog:0.3,cat:0.7", sweep=60, continue_=200)
+    r = model.probe("The {}", "dog:0.3,cat:0.7", sweep=60, continue_tokens=200)
     assert len(r.continuations) == 3
     assert asked == [2 + 61 + 3 * 200]
 
@@ -388,7 +400,7 @@ def test_which_curves_are_shown() -> None:
 @pytest.mark.parametrize("arch", ["llama", "qwen2vl", "mamba", "lfm2"])
 def test_continuations(load: Load, arch: str) -> None:
     model = load(arch)
-    r = model.probe("The {} says", "dog:0.5,cat:0.5", continue_=8)
+    r = model.probe("The {} says", "dog:0.5,cat:0.5", continue_tokens=8)
     assert list(r.continuations) == ["mixture", "dog", "cat"]
     with model.session(n_ctx=64) as s:
         d = s.feed(model.tokenize("The dog says", bos=True))
@@ -397,7 +409,7 @@ def test_continuations(load: Load, arch: str) -> None:
             ids.append(d.argmax)
             d = s.feed([d.argmax])
     assert r.continuations["dog"] == model.detokenize(ids)
-    one = model.probe("The {} says", "dog:1", continue_=8)
+    one = model.probe("The {} says", "dog:1", continue_tokens=8)
     assert one.continuations["mixture"] == one.continuations["dog"]
 
 
@@ -422,7 +434,7 @@ def test_a_template_that_writes_bos_gets_one(load: Load) -> None:
 
 
 def test_to_dict_is_json(model: Model) -> None:
-    r = model.probe("The {a} \n犬 {b}", ["a=dog:0.5,cat:0.5", "b=ball,bone"], sweep=4, continue_=3, n_top=2)
+    r = model.probe("The {a} \n犬 {b}", ["a=dog:0.5,cat:0.5", "b=ball,bone"], sweep=4, continue_tokens=3, n_top=2)
     out = json.loads(json.dumps(r.to_dict(), allow_nan=False))
     assert out["prompt"] == "The {a} \n犬 {b}"
     assert len(out["next"]["top"]) == 2
@@ -441,7 +453,7 @@ def test_to_dict_is_json(model: Model) -> None:
             {"label": w, "weight": 0.5, "tokens": [[model.tokenize(f" {w}")[0], 1.0]]} for w in ("dog", "cat")
         ],
     }
-    assert out["stray_mass"] == pytest.approx(r.stray)
+    assert out["stray_mass"] == pytest.approx(r.mass_outside_nuclei)
     assert "sweep" not in model.probe("{}", "dog").to_dict()
 
 
@@ -475,7 +487,7 @@ def test_rows_and_how_it_shows_itself(model: Model) -> None:
 
 
 def test_the_same_probe_twice_is_the_same_to_the_bit(model: Model) -> None:
-    a, b = (model.probe("The {} says", "dog:0.5,cat:0.5", sweep=9, continue_=5) for _ in range(2))
+    a, b = (model.probe("The {} says", "dog:0.5,cat:0.5", sweep=9, continue_tokens=5) for _ in range(2))
     assert same(a.next, b.next)
     assert a.continuations == b.continuations
     assert a.sweep is not None

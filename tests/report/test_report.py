@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from softllama.errors import UsageError
-from softllama.report import data, svg
-from softllama.report.data import Figure, Report, Series, Table
+from softllama.report import data, report, sentences, svg
+from softllama.report.data import Figure, Series, Table
+from softllama.report.report import Report
 from softllama.vectors.statistics import Estimate, Paired, paired
 
 HOSTILE = '<script>alert("x")</script>&\u202e'
@@ -108,31 +109,31 @@ def test_narrow_terminals_break_no_word_and_keep_the_columns_that_tell_rows_apar
 
 
 def test_files_of_others_are_not_replaced(tmp_path: Path) -> None:
-    data.save([make("a"), make("b")], tmp_path / "out")
+    report.save_all([make("a"), make("b")], tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").glob("*.html")) == ["a.html", "b.html", "index.html"]
-    data.save([make("a")], tmp_path / "out")
+    report.save_all([make("a")], tmp_path / "out")
     (tmp_path / "out" / "a.html").write_text("mine")
     with pytest.raises(UsageError, match="is not a report"):
-        data.save([make("a")], tmp_path / "out")
+        report.save_all([make("a")], tmp_path / "out")
     with pytest.raises(UsageError, match="no folder"):
-        data.check_folder(tmp_path / "none" / "out")
+        report.check_folder(tmp_path / "none" / "out")
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="is not a folder"):
-        data.check_folder(tmp_path / "file")
+        report.check_folder(tmp_path / "file")
 
 
 def test_sentences_say_no_more_than_the_test() -> None:
     same = paired([1, 0] * 10, [0, 1] * 10)
-    assert data.versus("a", "b", same).startswith("no difference seen between a and b (a minus b: +0.0 points")
+    assert sentences.versus("a", "b", same).startswith("no difference seen between a and b (a minus b: +0.0 points")
     far = paired([0] * 12, [1] * 12)
-    assert data.versus("a", "b", far) == "b solves more than a (+100.0 points [100.0, 100.0], p = 0.0005, n = 12)"
-    assert data.versus("a", "b", far, p=0.2).startswith("no difference seen")
+    assert sentences.versus("a", "b", far) == "b solves more than a (+100.0 points [100.0, 100.0], p = 0.0005, n = 12)"
+    assert sentences.versus("a", "b", far, p=0.2).startswith("no difference seen")
     tiny = Paired(Estimate(0.5, 0.4, 0.6, 100), 50, 0, 1e-9)
-    assert "p < 0.0001" in data.versus("a", "b", tiny)
-    assert data.share(Estimate(0.123, 0.1, 0.149, 9)) == "12.3 % [10.0, 14.9]"
-    assert data.share(Estimate(math.nan, NAN, NAN, 0)) == "unknown (no cases)"
-    assert data.show(Estimate(0.5, NAN, NAN, 1)) == "0.500"
-    assert [data.show(x) for x in (None, 0, 0.0, 1234.5, 5e-5, "x", NAN)] == [
+    assert "p < 0.0001" in sentences.versus("a", "b", tiny)
+    assert sentences.share(Estimate(0.123, 0.1, 0.149, 9)) == "12.3 % [10.0, 14.9]"
+    assert sentences.share(Estimate(math.nan, NAN, NAN, 0)) == "unknown (no cases)"
+    assert data.cell_text(Estimate(0.5, NAN, NAN, 1)) == "0.500"
+    assert [data.cell_text(x) for x in (None, 0, 0.0, 1234.5, 5e-5, "x", NAN)] == [
         "",
         "0",
         "0",

@@ -167,7 +167,7 @@ PROMPTS: list[tuple[str, Any, dict[str, Any], type[SoftLlamaError], str, str | N
     ("the " * 300 + "{}", DOG, {}, PromptError, "302 tokens, and the context has room for 256", "--n-ctx"),
     ("The {}" + " the" * 300, DOG, {}, PromptError, "the context has room for 256", "--n-ctx"),
     ("The {}", DOG, {"n_ctx": 2}, PromptError, "3 tokens, and the context has room for 2", "--n-ctx"),
-    ("The {}", DOG, {"continue_": 300}, PromptError, "3 tokens and 300 more", "--n-ctx"),
+    ("The {}", DOG, {"continue_tokens": 300}, PromptError, "3 tokens and 300 more", "--n-ctx"),
     ("The {}", DOG, {"chat": True, "system": "x\ud800"}, PromptError, "not valid Unicode", NONE),
 ]
 
@@ -194,7 +194,7 @@ def test_bad_prompts(
         ("The {a} sees {b}", {"a": DOG, "b": sl.Mixture.one_hot(3)}, {}),
         ("the " * 253 + "{}", "dog,cat", {}),
         ("The {}", DOG, {"n_ctx": 3}),
-        ("The {}", DOG, {"continue_": 253}),
+        ("The {}", DOG, {"continue_tokens": 253}),
     ],
 )
 def test_good_prompts(model: Model, prompt: str, mix: Any, options: dict[str, Any]) -> None:
@@ -241,8 +241,8 @@ OPTIONS: list[tuple[dict[str, Any], type[SoftLlamaError], str, str | None]] = [
     ({"sweep": -5}, UsageError, "not -5", "--sweep 21"),
     ({"sweep": 100_000}, UsageError, "not 100000", "--sweep 21"),
     ({"mix": "dog", "sweep": 5}, UsageError, "at least two components", "--mix"),
-    ({"continue_": -1}, UsageError, "cannot continue for -1", "--continue 20"),
-    ({"continue_": 10**9}, UsageError, "cannot continue for 1000000000", "--continue 20"),
+    ({"continue_tokens": -1}, UsageError, "cannot continue for -1", "--continue 20"),
+    ({"continue_tokens": 10**9}, UsageError, "cannot continue for 1000000000", "--continue 20"),
     ({"n_top": 0}, UsageError, "cannot show 0 tokens", "--top"),
     ({"n_top": -1}, UsageError, "cannot show -1 tokens", "--top"),
     ({"n_top": 10**6}, UsageError, "cannot show 1000000", "--top"),

@@ -28,8 +28,8 @@ from softllama.base.files import replacing
 from softllama.chat import storage
 from softllama.evaluate.results import Result, ResultsFile
 from softllama.llama import architectures, header, weights
-from softllama.report import data as report
-from softllama.report.data import Report
+from softllama.report import report
+from softllama.report.report import Report
 from tests.conftest import ROOT, Cli
 
 
@@ -323,7 +323,7 @@ def test_chats_and_reports_replace_nothing_else(cli: Cli, tmp_path: Path) -> Non
         assert "is there already and is not a conversation" in err or "cannot save a trace as 'mixing.csv'" in err
     assert "Hello" in cli("chat", "-q", stdin=f"Hello\n/save {tmp_path / 'c.json'}\n/save {tmp_path / 'c.json'}\n")[1]
     with pytest.raises(sl.UsageError, match=r"mixing\.csv' is there already and is not a report"):
-        report.save([Report("mixing", "T", "Q", ("A",), ())], tmp_path)
+        report.save_all([Report("mixing", "T", "Q", ("A",), ())], tmp_path)
     assert mine.read_text() == "mine,too\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.json", "mixing.csv"]
 

@@ -214,7 +214,7 @@ def test_mixtures_are_given_to_places_or_refused(text: str, names: list[str]) ->
         {},
         optional={
             "sweep": st.none() | st.integers(-3, 6) | st.integers(10_002, 2**70),
-            "continue_": st.integers(-3, 3) | st.integers(100_001, 2**70),
+            "continue_tokens": st.integers(-3, 3) | st.integers(100_001, 2**70),
             "n_top": st.integers(-3, 6) | st.integers(1001, 2**70),
             "n_ctx": st.none() | st.integers(-3, 64),
             "chat": st.booleans(),
@@ -352,7 +352,7 @@ def test_a_damaged_npz_trace_is_read_or_refused(tmp_path_factory: Any, d: st.Dat
         traces.trace().save(path)
         path.write_bytes(bytes_damaged(d, path.read_bytes()))
     else:
-        parts = traces.trace()._arrays()
+        parts = traces.trace().arrays()
         name = d.draw(st.sampled_from(sorted(parts)))
         if parts[name].ndim == 0:
             parts[name] = np.array(json.dumps(damaged(d, json.loads(str(parts[name])))))

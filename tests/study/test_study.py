@@ -81,8 +81,8 @@ def test_a_third_thing_is_seen() -> None:
 def test_uniform_and_one_hot() -> None:
     assert len(measures.nucleus(UNIFORM)) == 4
     assert measures.nucleus(HOT).tolist() == [1]
-    assert measures.stray(UNIFORM, [HOT]) == pytest.approx(0.75)
-    assert measures.stray(HOT, [UNIFORM]) == 0.0
+    assert measures.mass_outside_nuclei(UNIFORM, [HOT]) == pytest.approx(0.75)
+    assert measures.mass_outside_nuclei(HOT, [UNIFORM]) == 0.0
     assert measures.progress([UNIFORM, HOT], UNIFORM, HOT) == pytest.approx([0, 1])
     assert np.isnan(measures.progress([HOT], HOT, HOT)).all()
     assert measures.total_variation(UNIFORM.probs, HOT.probs) == pytest.approx(0.75)

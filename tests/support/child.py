@@ -17,7 +17,7 @@ def attempt(call: str, path: str) -> dict[str, Any]:
     try:
         with sl.load(path, n_threads=1) as model:
             if call == "probe":
-                model.probe("{}{}", mix=sl.Mixture([3, 4], [0.5, 0.5]), continue_=2, sweep=3)
+                model.probe("{}{}", mix=sl.Mixture([3, 4], [0.5, 0.5]), continue_tokens=2, sweep=3)
             return {"ok": repr(model)}
     except sl.SoftLlamaError as e:
         return {"error": e.message, "hint": e.hint, "type": type(e).__name__}

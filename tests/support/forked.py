@@ -29,7 +29,7 @@ from tests.support import damage, tiny, tiny_more
 for _name in (
     "api",
     "hub",
-    "probe.result",
+    "probe.run",
     "generation.prepare",
     "engine.manifest",
 ):  # or each child would, for a tenth of a second
@@ -150,7 +150,7 @@ def visit_once(path: Path, adapter: Path | None) -> tuple[str, str]:
     try:
         with sl.load(path, n_threads=1, lora=str(adapter) if adapter else None) as model:
             stage = "loaded"
-            r = model.probe("{}{}", mix=sl.Mixture([0, 1], [0.5, 0.5]), continue_=2, sweep=3)
+            r = model.probe("{}{}", mix=sl.Mixture([0, 1], [0.5, 0.5]), continue_tokens=2, sweep=3)
             for d in (r.next, *r.baselines.values()):
                 if not np.isfinite(d.probs).all() or abs(float(d.probs.sum(dtype=np.float64)) - 1) > 1e-4:
                     return "wrong", f"probabilities that sum to {d.probs.sum()}"

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from softllama import trace as traces
 from softllama.errors import ContextError, MixtureError, ModelError, SoftLlamaError
 from softllama.generation.replay import replay
-from softllama.trace import record as traces
+from softllama.trace.data import effective, ids_of
 from softllama.trace.reader import CUT_OFF
 from softllama.trace.record import Trace
 from softllama.trace.step import SOFT
@@ -42,9 +43,9 @@ def test_counts_and_means() -> None:
 
 
 def test_effective_tokens_of_a_mixture() -> None:
-    assert traces.effective(Mixture([1, 2, 3, 4], [0.25] * 4)) == pytest.approx(4)
-    assert traces.effective(Mixture.one_hot(3)) == 1
-    assert traces.effective(Mixture([1, 2], [2.0, -1.0], signed=True)) == 1
+    assert effective(Mixture([1, 2, 3, 4], [0.25] * 4)) == pytest.approx(4)
+    assert effective(Mixture.one_hot(3)) == 1
+    assert effective(Mixture([1, 2], [2.0, -1.0], signed=True)) == 1
 
 
 def test_an_empty_trace_has_numbers_too() -> None:
@@ -65,7 +66,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path, suffix: str, made: Call
         t = trace([], texts={})
     t.save(tmp_path / f"t{suffix}")
     u = traces.load(tmp_path / f"t{suffix}")
-    used = {i for s in t.steps for i in traces.ids_of(s)}
+    used = {i for s in t.steps for i in ids_of(s)}
     assert same(trace_with(t, {i: t.spell(i) for i in used}), u)
     assert [s.mixture for s in u.steps] == [s.mixture for s in t.steps]
     assert u.prompt == t.prompt
@@ -228,7 +229,7 @@ def test_a_damaged_file_says_what_is_wrong(tmp_path: Path, name: str) -> None:
 
 
 def npz(**changes: Any) -> dict[str, Any]:
-    return {**trace()._arrays(), **changes}
+    return {**trace().arrays(), **changes}
 
 
 BAD_NPZ: dict[str, dict[str, Any]] = {
@@ -306,7 +307,7 @@ def told(model: Any) -> Trace:
 
 
 def test_a_generated_trace_has_the_text_of_every_token(model: Any, told: Trace) -> None:
-    used = {i for s in told.steps for i in traces.ids_of(s)}
+    used = {i for s in told.steps for i in ids_of(s)}
     assert told.texts == {i: model.spell(i) for i in used}
     assert told.n_soft > 0
 

@@ -130,7 +130,7 @@ def test_the_average_of_one_distribution_is_that_one() -> None:
 
 def test_how_it_shows_itself() -> None:
     x = Distribution(np.log([0.25, 0.75]), spell=lambda i: "<b>"[: i + 1])
-    assert repr(x) == "Distribution(n_vocab=2, entropy=0.562 nats, top=[<b: 0.750, <: 0.250])"
+    assert repr(x) == "Distribution(n_vocab=2, entropy=0.562 nats, top=['<b': 0.750, '<': 0.250])"
     assert "&lt;b" in x._repr_html_()
     assert "<td><b" not in x._repr_html_()
     assert "#1" in repr(d(0.25, 0.75))

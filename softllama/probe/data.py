@@ -1,0 +1,164 @@
+"""The results of a probe as data: the distributions of a mixture, of its components alone, and what they have in common.
+
+Knows vectors only, no model; and not how the results look: view.py and plot.py read them, run.py makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from softllama.prompts.words import Resolved
+from softllama.vectors import measures
+from softllama.vectors.distribution import Distribution
+from softllama.vectors.sweep import Sweep
+
+MIXTURE, AVERAGE = "mixture", "average"  # names of rows
+COLUMNS = ("kind", "name", "weight", "alpha", "rank", "token_id", "token", "p", "entropy", "js_to_mixture")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProbeData:
+    """What a model predicts after a prompt with mixtures, and after the same prompt with single tokens in their slots.
+
+    prompt: as it was written. mixtures: what fills its slots. next: the distribution after the prompt. baselines: the
+    distribution with one component alone in each slot, by its label ("dog", or "dog+ball" where there are several
+    mixtures). weights: the share of each baseline in the mixture. average: the baselines' average by those weights,
+    which is what one gets by sampling the tokens first; None for signed mixtures. weight_covered: the weight that the
+    baselines have together (1 unless there are more than 64). sweep: from the first component to the others, if it was
+    asked for. continuations: greedy text after the mixture and after each baseline. n_top: how many tokens are shown.
+    tokens: the prompt's tokens as text. make_manifest: see `manifest`.
+    """
+
+    prompt: str
+    mixtures: list[Resolved]
+    next: Distribution
+    baselines: dict[str, Distribution]
+    weights: dict[str, float]
+    average: Distribution | None
+    weight_covered: float
+    sweep: Sweep | None
+    continuations: dict[str, str]
+    n_top: int
+    tokens: list[str]
+    make_manifest: Callable[[], dict[str, Any]] = field(repr=False)
+
+    @property
+    def heaviest(self) -> str:
+        """The label of the baseline with the largest weight; the first among equals."""
+        return max(self.weights, key=lambda k: self.weights[k])
+
+    @cached_property
+    def mass_outside_nuclei(self) -> float:
+        """The mass that the mixture puts on tokens in the nucleus of no component (`vectors.measures`)."""
+        return measures.mass_outside_nuclei(self.next, list(self.baselines.values()))
+
+    @property
+    def is_third_token(self) -> bool:
+        """Is the mixture's most probable token that of none of its components?"""
+        return self.next.argmax not in {d.argmax for d in self.baselines.values()}
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Versions, model and settings (softllama.engine.manifest). Reads the whole model file once, for its hash."""
+        return self.make_manifest()
+
+    @property
+    def title(self) -> str:
+        """The prompt with the mixtures in its slots: "The [0.5 dog + 0.5 cat] says"."""
+        text = self.prompt
+        for m in self.mixtures:
+            shown = " + ".join(f"{c.weight:.3g} {c.label}" for c in m.components[:4])
+            if len(m.components) > 4:
+                shown += f" + {len(m.components) - 4} more"
+            slot, times = "{" + m.name + "}", -1 if m.name or len(self.mixtures) == 1 else 1
+            text = text.replace(slot, f"[{shown}]", times)
+        return text
+
+    def rows(self) -> list[tuple[str, float | None, Distribution]]:
+        """(name, weight, distribution) of the mixture, each baseline, and the average."""
+        out: list[tuple[str, float | None, Distribution]] = [(MIXTURE, None, self.next)]
+        out += [(k, self.weights[k], d) for k, d in self.baselines.items()]
+        if self.average is not None:
+            out.append((AVERAGE, None, self.average))
+        return out
+
+    def token_rows(self) -> Iterator[tuple[Any, ...]]:
+        """A row of `COLUMNS` for each token of each distribution; a continuation has its text as the token.
+
+        kind is mixture, component, average, sweep or continuation; None stands where a column does not apply.
+        """
+        for name, weight, d in self.rows():
+            kind, js, entropy = name if weight is None else "component", d.js(self.next), d.entropy()
+            for rank, t in enumerate(d.top(self.n_top), 1):
+                yield kind, name, weight, None, rank, t.id, t.text, t.p, entropy, js
+        if self.sweep is not None:
+            for a, d in zip(self.sweep.alphas.tolist(), self.sweep.distributions, strict=True):
+                js, entropy = d.js(self.next), d.entropy()
+                for rank, t in enumerate((d[c.id] for c in self.sweep.curves), 1):
+                    yield "sweep", None, None, a, rank, t.id, t.text, t.p, entropy, js
+        for name, text in self.continuations.items():
+            yield "continuation", name, None, None, None, None, text, None, None, None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON; the distributions as their top tokens.
+
+        The keys of JSON keep their first names: covered, stray_mass, third_token.
+        """
+        out: dict[str, Any] = {
+            "prompt": self.prompt,
+            "tokens": self.tokens,
+            "mixtures": [_mixture_dict(m) for m in self.mixtures],
+            "next": self._distribution_dict(self.next),
+            "baselines": {
+                k: {"weight": self.weights[k], **self._distribution_dict(d)} for k, d in self.baselines.items()
+            },
+            "average": None if self.average is None else self._distribution_dict(self.average),
+            "heaviest": self.heaviest,
+            "covered": self.weight_covered,
+            "stray_mass": self.mass_outside_nuclei,
+            "third_token": self.is_third_token,
+        }
+        if self.continuations:
+            out["continuations"] = self.continuations
+        if self.sweep is not None:
+            out["sweep"] = _sweep_dict(self.sweep)
+        out["manifest"] = self.manifest
+        return out
+
+    def _distribution_dict(self, d: Distribution) -> dict[str, Any]:
+        top = [{"id": t.id, "text": t.text, "p": t.p} for t in d.top(self.n_top)]
+        return {"entropy": d.entropy(), "js_to_mixture": d.js(self.next), "top": top}
+
+
+def _mixture_dict(m: Resolved) -> dict[str, Any]:
+    components = [
+        {"label": c.label, "weight": c.weight, "tokens": [[i, w] for i, w in c.mixture.top()]} for c in m.components
+    ]
+    return {"name": m.name, "components": components}
+
+
+def _sweep_dict(s: Sweep) -> dict[str, Any]:
+    return {
+        "start": s.start,
+        "end": s.end,
+        "alphas": s.alphas.tolist(),
+        "midpoint": s.midpoint,
+        "js_start": s.js_start.tolist(),
+        "js_end": s.js_end.tolist(),
+        "entropy": s.entropy.tolist(),
+        "curves": [
+            {
+                "id": c.id,
+                "text": c.text,
+                "p": c.p.tolist(),
+                "midpoint": c.midpoint,
+                "sharpness": c.sharpness,
+                "above": c.above,
+                "below": c.below,
+            }
+            for c in s.curves
+        ],
+    }

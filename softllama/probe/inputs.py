@@ -1,0 +1,127 @@
+"""What fills the slots of a probe's prompt: its mixtures, their components alone, and the points of a sweep.
+
+Knows the prompt and the vocabulary. Runs nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from softllama.base import arguments
+from softllama.engine.engine import Engine
+from softllama.errors import MixtureError, UsageError
+from softllama.probe.data import AVERAGE, MIXTURE
+from softllama.prompts import build, slots, words
+from softllama.prompts.build import SlottedMessage
+from softllama.prompts.slots import PromptTemplate
+from softllama.prompts.words import Component, Encoded, MixArgument, MixInput, Resolved
+from softllama.vectors import mixture as mx
+from softllama.vectors.mixture import Mixture
+
+MAX_BASELINES = 64  # components, or combinations of them, that run alone: the heaviest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filling:
+    """A prompt as tokens with slots, and what fills them.
+
+    names: of the slots. which: the index of a mixture for each slot. placed: that mixture as it is read in the slot: a word
+    at the start of a prompt is another token than one inside. mixtures: as they are read in the first slot of each.
+    """
+
+    encoded: Encoded
+    names: tuple[str, ...]
+    which: list[int]
+    placed: list[Resolved]
+    mixtures: list[Resolved]
+
+    @classmethod
+    def of(cls, model: Engine, prompt: str, inputs: Sequence[MixInput], *, chat: bool, system: str | None) -> Filling:
+        """Read a prompt and its mixtures.
+
+        Args:
+            prompt: text with slots; with chat, the user's message, after `system`.
+            inputs: the mixtures, at least one.
+        """
+        if not inputs:
+            raise MixtureError("no mixture was given", "add --mix dog:0.5,cat:0.5")
+        parsed = slots.parse(arguments.check_text(prompt))
+        which = slots.assign(parsed, [m.name for m in inputs])
+        encoded = words.encode(_chat_text(model, parsed, system) if chat else parsed, model.tokenizer)
+        placed = build.resolved(encoded, which, inputs, model.tokenizer)
+        mixtures = [placed[which.index(j)] for j in range(len(inputs))]
+        return cls(encoded=encoded, names=parsed.slots, which=which, placed=placed, mixtures=mixtures)
+
+    def chosen(self, combo: Sequence[int]) -> list[Component]:
+        """The component of each mixture that a combination names."""
+        return [m.components[i] for m, i in zip(self.mixtures, combo, strict=True)]
+
+    def mixed(self) -> list[Mixture]:
+        """Each slot with its mixture."""
+        return [p.mixture for p in self.placed]
+
+    def alone(self, combo: Sequence[int]) -> list[Mixture]:
+        """Each slot with one component of its mixture."""
+        return [p.components[combo[j]].mixture for p, j in zip(self.placed, self.which, strict=True)]
+
+    def between(self, alpha: float, signed: bool) -> list[Mixture]:
+        """Each slot with its mixture, and those of the first mixture with a point of its sweep."""
+        return [
+            p.mixture if j else _between(p.components, alpha, signed)
+            for p, j in zip(self.placed, self.which, strict=True)
+        ]
+
+    def tokens(self, model: Engine) -> list[str]:
+        """The prompt's tokens as text, with the slots in braces."""
+        return [model.spell(t) if t >= 0 else f"{{{self.names[~t]}}}" for t in self.encoded.items]
+
+
+def distinct(labels: list[str]) -> list[str]:
+    """Labels that differ from each other and from the names of other rows: "a+b" and "c" may be another's "a" and "b+c"."""
+    out: list[str] = []
+    for label in labels:
+        name, n = f'"{label}"' if label in (MIXTURE, AVERAGE) else label, 2
+        while name in out:
+            name, n = f"{label} ({n})", n + 1
+        out.append(name)
+    return out
+
+
+def combinations(mixtures: list[Resolved]) -> tuple[list[tuple[int, ...]], float]:
+    """The heaviest combinations, each the index of a component for each mixture; and the weight that they have together."""
+    sizes = [len(m.components) for m in mixtures]
+    if math.prod(sizes) <= MAX_BASELINES:
+        return list(itertools.product(*map(range, sizes))), 1.0
+    best: list[tuple[float, tuple[int, ...]]] = [(1.0, ())]
+    for m in mixtures:  # the heaviest products of prefixes, which contain the heaviest products
+        grown = [(w * abs(c.weight), (*i, j)) for w, i in best for j, c in enumerate(m.components)]
+        best = sorted(grown, key=lambda x: (-x[0], x[1]))[:MAX_BASELINES]
+    total = math.prod(sum(abs(c.weight) for c in m.components) for m in mixtures)
+    return sorted(i for _, i in best), sum(w for w, _ in best) / total
+
+
+def _between(components: Sequence[Component], a: float, signed: bool) -> Mixture:
+    """(1-a) · the first component + a · the others in their own proportion."""
+    first, others = components[0], components[1:]
+    total = sum(c.weight for c in others)
+    shares = [c.weight / total for c in others] if total > 0 else [1 / len(others)] * len(others)
+    return mx.blend([first.mixture, *(c.mixture for c in others)], [1 - a, *(a * s for s in shares)], signed=signed)
+
+
+def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None) -> PromptTemplate:
+    """The prompt as a user's message in the model's chat template. The thinking block stays as the template has it."""
+    messages = [SlottedMessage.plain(build.SYSTEM, system)] if system else []
+    text = build.rendered(model.chat_template, [*messages, SlottedMessage(build.USER, parsed)])
+    if text.order != tuple(range(len(parsed.slots))):
+        raise UsageError("the chat template changes the order of the slots", "use a raw prompt, without --chat")
+    return text.text
+
+
+def mix_texts(mix: MixArgument) -> list[str]:
+    """The mixtures of an argument as text, for the manifest."""
+    if isinstance(mix, str | Mixture):
+        return [str(mix)]
+    return [str(m) for m in (mix.values() if isinstance(mix, Mapping) else mix)]

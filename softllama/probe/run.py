@@ -1,0 +1,259 @@
+"""`probe`: run a prompt whose slots hold mixtures, beside the same prompt with single tokens.
+
+Puts a prompt, mixtures and a model together. What the results are is data.py's, how they look view.py's and plot.py's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softllama.base import arguments, tables
+from softllama.base.files import save_as
+from softllama.engine import branches, manifest
+from softllama.engine.branches import Branch, Continuation
+from softllama.engine.engine import Engine, checked
+from softllama.errors import UsageError
+from softllama.probe.data import COLUMNS, MIXTURE, ProbeData
+from softllama.probe.inputs import Filling, combinations, distinct, mix_texts
+from softllama.prompts import words
+from softllama.prompts.words import Encoded, MixArgument, Resolved
+from softllama.vectors.distribution import Distribution, average
+from softllama.vectors.sweep import Sweep
+
+MAX_SWEEP, MAX_CONTINUE = 10_001, 100_000
+
+
+class ProbeResult(ProbeData):
+    """The results of a probe: see `ProbeData` for the fields. In a notebook it shows itself."""
+
+    def table(self, width: int = 100) -> str:
+        """The results as text of that many columns."""
+        from softllama.probe import view
+        from softllama.show import console
+
+        return console.to_text(view.table(self), width)
+
+    def show(self) -> None:
+        """Print the results as the command line does."""
+        from softllama.probe import view
+        from softllama.show import console
+
+        console.console().print(view.table(self))
+
+    def csv(self) -> str:
+        """The results as CSV: a line for each token of each distribution."""
+        from softllama.probe import view
+
+        return view.csv(self)
+
+    def json(self) -> str:
+        """The results as JSON text: `to_dict`."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """A matplotlib figure; written to `path` (.png, .svg, .pdf) if that is given. Needs the extra `plot`."""
+        from softllama.probe import plot
+
+        return plot.figure(self, path)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the results: .json, .csv, or a picture (.png, .svg, .pdf).
+
+        Raises:
+            UsageError: the name has another suffix.
+            SoftLlamaError: the file cannot be written, or matplotlib is not installed.
+        """
+        from softllama.probe import plot
+
+        if arguments.path(path).suffix.lower() in plot.FORMATS:
+            self.plot(path)
+            return
+        forms: dict[str, Callable[[], str | bytes]] = {".json": lambda: self.json() + "\n", ".csv": self.csv}
+        save_as(path, "a probe", {**forms, **dict.fromkeys(plot.FORMATS, str)})
+
+    def to_dataframe(self) -> Any:
+        """A pandas DataFrame with a row for each token of each distribution, and for each continuation.
+
+        The columns are those of the CSV: kind, name, weight, alpha, rank, token_id, token, p, entropy (nats),
+        js_to_mixture (nats).
+
+        Raises:
+            SoftLlamaError: pandas is not installed.
+        """
+        return tables.dataframe(COLUMNS, self.token_rows())
+
+    def __repr__(self) -> str:
+        return f"ProbeResult({self.prompt!r}, top {self.next.top(1)[0].text!r}, {len(self.baselines)} baselines)"
+
+    def _repr_html_(self) -> str:
+        from softllama.probe import view
+
+        return view.html(self)
+
+
+def probe(
+    model: Engine,
+    prompt: str = "The {} says",
+    mix: MixArgument = (),
+    *,
+    sweep: int | None = None,
+    continue_tokens: int = 0,
+    chat: bool = False,
+    system: str | None = None,
+    normalize: bool = False,
+    signed: bool = False,
+    split: str | None = None,
+    n_top: int = 5,
+    n_ctx: int | None = None,
+) -> ProbeResult:
+    """Run a prompt whose slots hold mixtures, beside the same prompt with each component alone.
+
+    Args:
+        model: the model.
+        prompt: text with `{}` or `{name}` where a mixture goes.
+        mix: mixtures as text ("dog:0.5,cat:0.5", "animal=dog:0.5,cat:0.5") or as Mixture; or a mapping from names to them.
+        sweep: how many points from the first component (α = 0) to the others in their proportion (α = 1), of the first
+            mixture; 2 to 10001. None for no sweep.
+        continue_tokens: how many tokens the mixture and each component are continued by, greedily.
+        chat: put the prompt through the model's chat template, as the user's message.
+        system: the system message, with chat.
+        normalize, signed, split: how mixtures that are text are read (`Model.mix`).
+        n_top: how many tokens of each distribution are shown, 1 to 1000.
+        n_ctx: positions of the context; None for what the model was loaded with.
+
+    Raises:
+        MixtureError: a mixture is wrong, or there is none.
+        PromptError: the slots and the mixtures do not fit each other.
+        ModelError: the model has no chat template.
+        ContextError: the prompt does not fit into the context.
+        UsageError: another argument is wrong.
+    """
+    checked(model)
+    _check(sweep, continue_tokens, n_top, n_ctx, system, chat)
+    inputs = words.read_mixes(mix, split=split, signed=signed, normalize=normalize)
+    filling = Filling.of(model, prompt, inputs, chat=chat, system=system)
+    settings = {
+        "prompt": prompt,
+        "mix": mix_texts(mix),
+        "sweep": sweep,
+        "continue": continue_tokens,
+        "chat": chat,
+        "system": system,
+        "normalize": normalize,
+        "signed": signed,
+        "split": split,
+        "top": n_top,
+    }
+    n_ctx = n_ctx or model.n_ctx_given
+    return _result(model, filling, settings, sweep or 0, continue_tokens, n_top, n_ctx, signed)
+
+
+def _result(
+    model: Engine,
+    filling: Filling,
+    settings: dict[str, Any],
+    sweep: int,
+    continue_tokens: int,
+    n_top: int,
+    n_ctx: int | None,
+    signed: bool,
+) -> ProbeResult:
+    """Run everything, and put the results together. settings: of `probe`, for the manifest."""
+    combos, covered = combinations(filling.mixtures)
+    alphas = np.linspace(0.0, 1.0, sweep)  # (sweep,)
+    labels = distinct(["+".join(c.label for c in filling.chosen(combo)) for combo in combos])
+    results = _run(model, filling, combos, labels, alphas, signed, continue_tokens, n_ctx)
+    n = 1 + len(combos)
+    weights = [math.prod(c.weight for c in filling.chosen(combo)) for combo in combos]
+    baselines = {k: r.next for k, r in zip(labels, results[1:n], strict=True)}
+    texts = {k: _text(model, r.continuation) for k, r in zip((MIXTURE, *labels), results[:n], strict=True)}
+    return ProbeResult(
+        prompt=settings["prompt"],
+        mixtures=filling.mixtures,
+        next=results[0].next,
+        baselines=baselines,
+        weights=dict(zip(labels, weights, strict=True)),
+        average=average(list(baselines.values()), weights) if min(weights) >= 0 and sum(weights) > 0 else None,
+        weight_covered=covered,
+        sweep=_sweep(filling.mixtures[0], alphas, [r.next for r in results[n:]]) if sweep else None,
+        continuations=texts if continue_tokens else {},
+        n_top=n_top,
+        tokens=filling.tokens(model),
+        make_manifest=lambda: manifest.build(model, settings, n_ctx=n_ctx),
+    )
+
+
+def _check(
+    sweep: int | None, continue_tokens: int, n_top: int, n_ctx: int | None, system: str | None, chat: bool
+) -> None:
+    """Raise UsageError for an argument of `probe` that is out of range."""
+    arguments.whole_or_none("sweep", sweep)
+    arguments.whole("continue_tokens", continue_tokens)
+    arguments.whole("n_top", n_top)
+    arguments.whole_or_none("n_ctx", n_ctx)
+    if sweep is not None and not 2 <= sweep <= MAX_SWEEP:
+        raise UsageError(f"a sweep has 2 to {MAX_SWEEP} points, not {sweep}", "--sweep 21")
+    if not 0 <= continue_tokens <= MAX_CONTINUE:
+        raise UsageError(f"cannot continue for {continue_tokens} tokens", "--continue 20")
+    if not 1 <= n_top <= 1000:
+        raise UsageError(f"cannot show {n_top} tokens", "--top takes 1 to 1000")
+    if n_ctx is not None and n_ctx < 1:
+        raise UsageError(f"n_ctx must be at least 1, not {n_ctx}")
+    if system is not None and not chat:
+        raise UsageError("a system message needs --chat")
+
+
+def _run(
+    model: Engine,
+    filling: Filling,
+    combos: Sequence[Sequence[int]],
+    labels: Sequence[str],
+    alphas: NDArray[np.float64],
+    signed: bool,
+    continue_tokens: int,
+    n_ctx: int | None,
+) -> list[Branch]:
+    """The branches of the mixture, of each combination, and of each point of the sweep, in this order.
+
+    What is before the first slot is computed once. The first two kinds are continued.
+    """
+    if len(alphas) and len(filling.mixtures[0].components) < 2:
+        raise UsageError("a sweep needs a mixture of at least two components", 'such as --mix "dog:0.5,cat:0.5"')
+    fills = [filling.mixed(), *map(filling.alone, combos), *(filling.between(float(a), signed) for a in alphas)]
+    encoded, at = filling.encoded, filling.encoded.first_slot
+    rest = Encoded(encoded.items[at:], encoded.spaces, encoded.leads)
+    return branches.run(
+        model,
+        encoded.items[:at],
+        [words.items_with(rest, fill) for fill in fills],
+        names=["the mixture", *(f"{k} alone" for k in labels), *(f"the sweep's α = {a:g}" for a in alphas)],
+        then=_greedy(model, continue_tokens, 1 + len(combos)),
+        n_ctx=n_ctx,
+    )
+
+
+def _greedy(model: Engine, steps: int, count: int) -> Continuation | None:
+    """How the first branches go on."""
+    if not steps:
+        return None
+    from softllama.generation import continuation  # the whole loop, which a probe alone does not need
+
+    return continuation.greedy(model, steps, count)
+
+
+def _sweep(mixture: Resolved, alphas: NDArray[np.float64], points: list[Distribution]) -> Sweep:
+    """The sweep of a mixture; points[i] is the distribution at alphas[i]."""
+    first, *others = (c.label for c in mixture.components)
+    return Sweep(first, " + ".join(others), alphas, points)
+
+
+def _text(model: Engine, ids: Sequence[int]) -> str:
+    """A continuation as text, without the token that ended it."""
+    return model.detokenize([i for i in ids if not model.is_eog(i)])

@@ -1,0 +1,119 @@
+"""How the results of a probe look: a table for a terminal, CSV, and HTML for notebooks. Knows no model."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from softllama.base import tables
+from softllama.probe.data import COLUMNS, ProbeData
+from softllama.show.console import tokens
+from softllama.show.printable import number, printable, visible
+from softllama.vectors.sweep import Sweep
+
+POINTS = 41  # rows of a sweep's table
+
+
+def table(r: ProbeData) -> RenderableType:
+    """The mixture, its baselines, what they have in common, the sweep and the continuations."""
+    parts: list[RenderableType] = [Text(printable(r.title), style="bold"), _distributions(r), _verdict(r)]
+    if r.sweep is not None:
+        parts += [_sweep(r.sweep)]
+    if r.continuations:
+        parts += [Text("\ngreedy continuation", style="bold"), _continuations(r)]
+    return Group(*parts)
+
+
+def _distributions(r: ProbeData) -> Table:
+    table = _table_without_lines()
+    table.add_column("input", no_wrap=True, overflow="ellipsis", max_width=28)
+    table.add_column("next tokens", ratio=1, min_width=14)
+    table.add_column("entropy", justify="right", no_wrap=True)
+    table.add_column("JS to mix", justify="right", no_wrap=True)
+    for name, weight, d in r.rows():
+        label = Text(name, style="bold" if weight is None else "")
+        if weight is not None:
+            label.append(f" {weight:.3g}", style="dim")
+        js = "" if d is r.next else f"{d.js(r.next):.4f}"
+        table.add_row(label, tokens(d.top(r.n_top)), f"{d.entropy():.3f}", js)
+    return table
+
+
+def _table_without_lines() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+def _verdict(r: ProbeData) -> Text:
+    text = Text("\n")
+    if r.average is not None:
+        text.append(f"JS to the heaviest component ({r.heaviest}) {r.next.js(r.baselines[r.heaviest]):.4f}")
+        text.append(f", to the average of the outputs {r.next.js(r.average):.4f} nats (0 to 0.6931).\n")
+    text.append(f"Mass on tokens that no component favours: {r.mass_outside_nuclei:.4f}.")
+    if r.is_third_token:
+        text.append(f" Its likeliest token, {visible(r.next.top(1)[0].text)!r}, is that of no component.")
+    if r.weight_covered < 1:
+        text.append(
+            f"\nThe {len(r.baselines)} heaviest components ran alone; they hold {r.weight_covered:.4f} of the weight."
+        )
+    return text
+
+
+def _sweep(s: Sweep) -> RenderableType:
+    title = Text(f"\nfrom {s.start} (α = 0) to {s.end} (α = 1), {len(s.alphas)} points", style="bold")
+    table = _table_without_lines()
+    table.add_column("α", justify="right", no_wrap=True)
+    for c in s.curves:
+        table.add_column(Text(visible(c.text)), justify="right", no_wrap=True)
+    table.add_column("entropy", justify="right", no_wrap=True)
+    last = len(s.alphas) - 1
+    for i in sorted({round(k * last / (POINTS - 1)) for k in range(POINTS)}) if last >= POINTS else range(last + 1):
+        row = [
+            f"{s.alphas[i]:.3f}".rstrip("0").rstrip("."),
+            *(number(float(c.p[i])) for c in s.curves),
+            f"{s.entropy[i]:.3f}",
+        ]
+        table.add_row(*row)
+    table.add_section()
+    gap = [""]
+    table.add_row("midpoint", *("-" if c.midpoint is None else f"{c.midpoint:.3f}" for c in s.curves), *gap)
+    table.add_row("sharpness", *(f"{c.sharpness:.2f}" for c in s.curves), *gap)
+    table.add_row("above", *(f"{c.above:.3f}" for c in s.curves), *gap)
+    table.add_row("below", *(f"{c.below:.3f}" for c in s.curves), *gap)
+    mid = "never as far from the one as from the other" if s.midpoint is None else f"α = {s.midpoint:.3f}"
+    note = Text(f"\nThe output is as far from {s.start} as from {s.end} at {mid}.")
+    if s.midpoint is None:
+        note = Text(f"\nThe output is {mid}.")
+    note.append(
+        " Sharpness: steepest slope over the range (1: a straight line). Above, below: excursion beyond the ends.",
+        style="dim",
+    )
+    return Group(title, table, note)
+
+
+def _continuations(r: ProbeData) -> Table:
+    table = _table_without_lines()
+    table.add_column("input", no_wrap=True, overflow="ellipsis", max_width=28)
+    table.add_column("text", ratio=1)
+    for name, text in r.continuations.items():
+        table.add_row(name, Text(printable(text, keep="\n")))
+    return table
+
+
+def csv(r: ProbeData) -> str:
+    """A line for each token of each distribution: see `ProbeData.token_rows`. Numbers have 9 digits."""
+    return tables.to_csv(COLUMNS, ([_short(cell) for cell in row] for row in r.token_rows()))
+
+
+def _short(cell: object) -> object:
+    return f"{cell:.9g}" if isinstance(cell, float) else cell
+
+
+def html(r: ProbeData) -> str:
+    """A small table for notebooks."""
+    rows = []
+    for name, weight, d in r.rows():
+        top = ", ".join(f"<b>{tables.escape(visible(t.text))}</b> {t.p:.3f}" for t in d.top(r.n_top))
+        rows.append((printable(name), weight, tables.Markup(top), d.entropy(), d.js(r.next)))
+    head = ("input", "weight", "next tokens", "entropy", "JS to mixture")
+    return tables.html_table(head, rows, printable(r.title))

@@ -1,0 +1,53 @@
+"""Estimates and comparisons as parts of sentences. Knows no report."""
+
+from __future__ import annotations
+
+import math
+
+from softllama.vectors.statistics import Estimate, Paired
+
+ALPHA = 0.05
+
+
+def share(e: Estimate) -> str:
+    """ "12.3 % [10.1, 14.9]": a share with its interval."""
+    if math.isnan(e.value):
+        return "unknown (no cases)"
+    return f"{100 * e.value:.1f} %{_ends(100 * e.low, 100 * e.high, 1)}"
+
+
+def value(e: Estimate, digits: int = 3) -> str:
+    """ "0.512 [0.480, 0.544]"."""
+    return "unknown (no cases)" if math.isnan(e.value) else f"{e.value:.{digits}f}{_ends(e.low, e.high, digits)}"
+
+
+def _ends(low: float, high: float, digits: int) -> str:
+    return "" if math.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def versus(first: str, second: str, r: Paired, p: float | None = None) -> str:
+    """A sentence about a paired comparison of two shares. p: after a correction; r.p if None.
+
+    It speaks of a difference only where the test finds one at 0.05.
+    """
+    p = r.p if p is None else p
+    d = r.difference
+    if p >= ALPHA:
+        return f"no difference seen between {first} and {second} ({first} minus {second}: {_points(d, 1)}, {_p(p)}, n = {d.n})"
+    if d.value < 0:
+        first, second = second, first
+    return f"{first} solves more than {second} ({_points(d, 1 if d.value > 0 else -1)}, {_p(p)}, n = {d.n})"
+
+
+def _points(d: Estimate, sign: int) -> str:
+    low, high = sorted((100 * sign * d.low, 100 * sign * d.high))
+    return f"{100 * sign * d.value:+.1f} points{_ends(low, high, 1)}"
+
+
+def _p(p: float) -> str:
+    return f"p {significant(p)}" if p < 1e-4 else f"p = {significant(p)}"
+
+
+def significant(p: float) -> str:
+    """A p value in a few characters."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"

@@ -1,0 +1,30 @@
+"""Text of models, of files and of users as it can be printed: nothing in it acts on a terminal or turns a line around.
+
+Knows neither rich nor HTML. Everything that prints tokens or a model's text goes through `printable` or `visible`.
+"""
+
+from __future__ import annotations
+
+
+def printable(text: str, keep: str = "\n\t") -> str:
+    """Text in which every character that cannot be printed is an escape, such as \\x1b.
+
+    Args:
+        text: any text; also with halves of surrogate pairs.
+        keep: control characters that stay as they are.
+    """
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+def visible(text: str) -> str:
+    """A token's text in one line: spaces at its ends as ␣, what cannot be printed as escapes, ∅ for nothing."""
+    shown = printable(text, keep="")
+    core = shown.strip(" ")
+    if not core:
+        return "␣" * len(shown) or "∅"
+    return "␣" * (len(shown) - len(shown.lstrip(" "))) + core + "␣" * (len(shown) - len(shown.rstrip(" ")))
+
+
+def number(p: float) -> str:
+    """A probability in four characters: .512, 1.00, .000."""
+    return "1.00" if p >= 0.9995 else f"{p:.3f}"[1:]
