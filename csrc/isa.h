@@ -15,7 +15,7 @@
 #define TARGET_AVX2 __attribute__((target("avx2,f16c,fma")))
 #if defined(__clang__)
 #define TARGET_AVX512 __attribute__((target("avx2,f16c,fma,avx512f,avx512bw,avx512vl,avx512dq")))
-#else /* GCC would use half of each register without being told */
+#else /* GCC would use half of each register without this */
 #define TARGET_AVX512 __attribute__((target("avx2,f16c,fma,avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512")))
 #endif
 #elif defined(__aarch64__)

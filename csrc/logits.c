@@ -111,32 +111,3 @@ int softmix_summary(const float *logits, int64_t n, int64_t k, float *max, doubl
     p.scan->probs(probs, k, *max, 1.0, 1.0 / sums[0], probs);
     return 0;
 }
-
-int softmix_softmax(const float *logits, int64_t n, float temperature, float *probs, int isa) {
-    const int bad = bad_logits(logits, n, temperature);
-    if (bad) return bad;
-    if (!probs) return 4;
-    if (!softmix_runs(isa)) return 5;
-    pass_t p = pass_over(logits, n, isa);
-    const int64_t rc = softmix_find_peak(&p, 0);
-    if (rc < 0) return (int)rc;
-    double sums[2];
-    softmix_find_sums(&p, (double)temperature, 0, sums);
-    p.scan->probs(logits, n, p.max, p.inv_t, 1.0 / sums[0], probs);
-    return 0;
-}
-
-int softmix_entropy(const float *logits, int64_t n, float temperature, double *out, int isa) {
-    const int bad = bad_logits(logits, n, temperature);
-    if (bad) return bad;
-    if (!out) return 4;
-    if (!softmix_runs(isa)) return 5;
-    pass_t p = pass_over(logits, n, isa);
-    const int64_t rc = softmix_find_peak(&p, 0);
-    if (rc < 0) return (int)rc;
-    double s[2]; /* H = ln S - sum x e^x / S with x = (z - max)/T: no term cancels */
-    softmix_find_sums(&p, (double)temperature, 0, s);
-    const double h = log(s[0]) - s[1] / s[0];
-    *out = h > 0.0 ? h : 0.0;
-    return 0;
-}

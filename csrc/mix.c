@@ -96,7 +96,7 @@ static void add_tile(const rows_t *t, int64_t first, int64_t n, const int32_t *i
 }
 
 /* The code of the first row that is not finite in these columns; of the first of all where none is: a sum overflowed. */
-static int blame(const rows_t *t, int64_t first, int64_t n, const int32_t *ids, int64_t k) {
+static int bad_row(const rows_t *t, int64_t first, int64_t n, const int32_t *ids, int64_t k) {
     float values[SOFTMIX_TILE];
     for (int64_t i = 0; i < k; i++) {
         read_row(t, ids ? ids[i] : i, first, n, values);
@@ -166,23 +166,16 @@ int softmix_mix(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
             }
             int finite = 1;
             for (int64_t j = 0; j < m; j++) finite &= isfinite(dst[first + j]) != 0;
-            if (!finite) return (int)-at + blame(&t, first, m, ids + at, k);
+            if (!finite) return (int)-at + bad_row(&t, first, m, ids + at, k);
         }
         for (int64_t j = n_embd; j < stride; j++) dst[j] = 0.0f;
     }
     return 0;
 }
 
-int softmix_add(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
-                softmix_to_float to_float, const int32_t *ids, const float *weights, int64_t k, double *sum, int type,
-                int isa) {
-    rows_t t;
-    const int bad = open_rows(&t, table, n_rows, row_bytes, n_embd, block, type, isa, to_float);
-    if (bad) return bad;
-    if (!weights) return 8;
-    if (bad_size(k) || (!ids && k > n_rows)) return 9;
-    if (!sum) return 10;
-    if (!softmix_runs(isa)) return 12;
+/* sum (n_embd) += sum_i weights[i] * row(ids[i]) (ids NULL: row i), i < k: a part of one mixture. 0, or -(i + 1). */
+static int add_part(const rows_t *t, int64_t n_rows, int64_t n_embd, const int32_t *ids, const float *weights, int64_t k,
+                    double *sum) {
     for (int64_t i = 0; i < k; i++) {
         if ((ids && (ids[i] < 0 || ids[i] >= n_rows)) || !isfinite(weights[i])) return (int)-(i + 1);
     }
@@ -190,8 +183,8 @@ int softmix_add(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
     const int64_t step = n_embd <= SOFTMIX_TILE ? k : 4 * BATCH;
     for (int64_t start = 0; start < k; start += step) {
         const int64_t m = k - start < step ? k - start : step;
-        rows_t part = t;
-        if (!ids) part.data += start * row_bytes;
+        rows_t part = *t;
+        if (!ids) part.data += start * t->row_bytes;
         for (int64_t first = 0; first < n_embd; first += SOFTMIX_TILE) {
             const int64_t c = n_embd - first < SOFTMIX_TILE ? n_embd - first : SOFTMIX_TILE;
             add_tile(&part, first, c, ids ? ids + start : NULL, weights + start, m, 0, sum + first);
@@ -201,7 +194,7 @@ int softmix_add(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
         const int64_t c = n_embd - first < SOFTMIX_TILE ? n_embd - first : SOFTMIX_TILE;
         int finite = 1;
         for (int64_t j = 0; j < c; j++) finite &= isfinite(sum[first + j]) != 0;
-        if (!finite) return blame(&t, first, c, ids, k);
+        if (!finite) return bad_row(t, first, c, ids, k);
     }
     return 0;
 }
@@ -209,14 +202,13 @@ int softmix_add(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
 /* ---- one mixture of many rows -------------------------------------------------------------------------------- */
 
 typedef struct {
-    const void *table;
-    int64_t n_rows, row_bytes, n_embd, block;
-    softmix_to_float to_float;
-    const int32_t *ids;
-    const float *weights;
-    int64_t k, piece;
-    double *sums;
-    int type, isa, codes[SOFTMIX_PIECES];
+    rows_t rows;
+    int64_t n_rows, n_embd;
+    const int32_t *ids;    /* (k), or NULL */
+    const float *weights;  /* (k) */
+    int64_t k, piece;      /* rows of all pieces, and of one */
+    double *sums;          /* (SOFTMIX_PIECES, n_embd) */
+    int codes[SOFTMIX_PIECES];
 } many_t;
 
 static void add_piece(void *data, int64_t i) {
@@ -224,8 +216,9 @@ static void add_piece(void *data, int64_t i) {
     const int64_t at = i * m->piece, k = m->k - at < m->piece ? m->k - at : m->piece, skip = m->ids ? 0 : at;
     double *sum = m->sums + i * m->n_embd;
     for (int64_t j = 0; j < m->n_embd; j++) sum[j] = 0.0;
-    m->codes[i] = softmix_add((const char *)m->table + skip * m->row_bytes, m->n_rows - skip, m->row_bytes, m->n_embd,
-                              m->block, m->to_float, m->ids ? m->ids + at : 0, m->weights + at, k, sum, m->type, m->isa);
+    rows_t rows = m->rows;
+    rows.data += skip * rows.row_bytes;
+    m->codes[i] = add_part(&rows, m->n_rows - skip, m->n_embd, m->ids ? m->ids + at : 0, m->weights + at, k, sum);
 }
 
 int softmix_mix_many(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
@@ -242,7 +235,7 @@ int softmix_mix_many(const void *table, int64_t n_rows, int64_t row_bytes, int64
     if (stride < n_embd || bad_size(stride)) return 13;
     if (!softmix_runs(isa)) return 16;
     const int64_t share = (k + SOFTMIX_PIECES - 1) / SOFTMIX_PIECES, piece = share > SOFTMIX_FEW ? share : SOFTMIX_FEW;
-    many_t m = {table, n_rows, row_bytes, n_embd, block, to_float, ids, weights, k, piece, sums, type, isa, {0}};
+    many_t m = {t, n_rows, n_embd, ids, weights, k, piece, sums, {0}};
     const int64_t n = (k + piece - 1) / piece;
     softmix_share(team, add_piece, &m, n);
     for (int64_t i = 0; i < n; i++) {

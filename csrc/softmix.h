@@ -64,15 +64,9 @@ int softmix_mix(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
                 softmix_to_float to_float, const int64_t *offsets, int64_t n, const int32_t *ids, const float *weights,
                 float scale, float *out, int64_t stride, int type, int isa);
 
-/* sum += sum_i weights[i] * row(ids[i]), i < k: a part of one mixture.
- *   ids   (k) int32, or NULL for the first k rows in order      sum   (n_embd) double
- * Always the sums of many rows (float32, 32 at a time). The rest is as in softmix_mix. */
-int softmix_add(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
-                softmix_to_float to_float, const int32_t *ids, const float *weights, int64_t k, double *sum, int type,
-                int isa);
-
-/* One mixture of many rows: at most SOFTMIX_PIECES pieces of at least SOFTMIX_FEW, each by softmix_add, and their sums
- * added up in order: out[0..n_embd) = scale * that, columns from n_embd to stride become 0.
+/* One mixture of many rows: at most SOFTMIX_PIECES pieces of at least SOFTMIX_FEW rows, each summed in float32, 32 rows at a
+ * time, and those sums in double. The pieces are added up in order: out[0..n_embd) = scale * that, columns from n_embd to
+ * stride become 0.
  *   ids   (k) int32, or NULL for the first k rows in order      sums   (SOFTMIX_PIECES, n_embd) double, to work in
  * The rest is as in softmix_mix. */
 int softmix_mix_many(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_embd, int64_t block,
@@ -103,9 +97,6 @@ int softmix_probs(const float *logits, int64_t n, double temperature, float max,
 int softmix_whole(const float *logits, int64_t n, double temperature, float max, double total, double mass, int32_t *ids,
                   float *weights, int64_t *count, double *left, const softmix_team *team, int isa);
 
-/* probs = softmax(logits / temperature); logits, probs: (n) float32, may be the same array; 0 < temperature < inf. */
-int softmix_softmax(const float *logits, int64_t n, float temperature, float *probs, int isa);
-
 /* The k largest of values (n), largest first, the lower index first among equals: ids (k) int32. 1 <= k <= n. */
 int softmix_top(const float *values, int64_t n, int64_t k, int32_t *ids, int isa);
 
@@ -125,9 +116,6 @@ int64_t softmix_draw(const double *p, int64_t n, double u);
 /* One id of softmax(logits / temperature): the first whose cumulative sum, in the order of ids, exceeds u times the whole
  * sum, 0 <= u < 1; never one of probability 0. max as in softmix_sums. */
 int softmix_sample(const float *logits, int64_t n, double temperature, float max, double u, int32_t *id, int isa);
-
-/* Entropy of softmax(logits / temperature) in nats: -sum p ln p. */
-int softmix_entropy(const float *logits, int64_t n, float temperature, double *out, int isa);
 
 /* KL(p || q) = sum p ln(p/q) in nats, p = softmax(a), q = softmax(b); +inf where q lacks mass that p has. Here and in JS
  * the largest logit, times 1e-16, is the error: logits of 1e15 and more say nothing.

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from softllama._version import __version__
+from softllama.errors import C_MODULE, C_MODULE_MISSING
 
 _HOME = {
     "ContextError": "errors",
@@ -55,13 +56,6 @@ _MODULES = {
     "study": "study",
     "trace": "trace",
 }
-
-# the C module; the source folder has none, and Python looks there first when it is started there
-SHIM = "softllama._shim"
-UNBUILT = (
-    "this softllama is a folder of sources, whose C module is not built",
-    "work in another folder, or install it so that it can be used here: pip install --editable .",
-)
 
 __all__ = [  # written out, so that type checkers see what is exported
     "ContextError",
@@ -128,9 +122,9 @@ def __getattr__(name: str) -> Any:
     try:
         module = import_module(f"softllama.{home}")
     except ModuleNotFoundError as e:
-        if e.name != SHIM:
+        if e.name != C_MODULE:
             raise
-        raise ImportError(": ".join(UNBUILT)) from None
+        raise ImportError(": ".join(C_MODULE_MISSING)) from None
     if home != "errors":
         _add_null_handler()
     value = module if name in _MODULES else getattr(module, name)

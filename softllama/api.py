@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.engine.session import Session
-from softllama.generation import run as generation
-from softllama.generation.options import GenerationKeywords
-from softllama.generation.prepare import PromptInput
 from softllama.probe import run as probes
 from softllama.probe.run import ProbeResult
 from softllama.prompts import words
 from softllama.trace.record import Trace
 from softllama.trace.step import Step
-from softllama.vectors import mixture as mx
+from softllama.vectors import mix_text
 from softllama.vectors.mixture import Mixture
+
+if TYPE_CHECKING:
+    from softllama.generation.options import GenerationKeywords
+    from softllama.generation.prepare import PromptInput
 
 
 def load(
@@ -64,7 +65,7 @@ class Model(Engine):
         space: a bare word is the token that follows a space, as in the middle of a sentence.
         Raises MixtureError with the reason and a remedy.
         """
-        spec = mx.parse(arguments.check_text(text, "mixture"), signed=signed, normalize=normalize)
+        spec = mix_text.parse(arguments.text("mixture", text), signed=signed, normalize=normalize)
         options = {"space": space, "lead": not space, "split": split, "signed": signed, "normalize": normalize}
         return words.resolve(spec, self.tokenizer, **options).mixture  # type: ignore[arg-type]
 
@@ -83,10 +84,14 @@ class Model(Engine):
 
     def stream(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:
         """Generate step by step: see softllama.generation.run.stream; the options are those of GenerationOptions."""
+        from softllama.generation import run as generation  # the loop and the policies, which a probe does not need
+
         return generation.stream(self, prompt, **options)
 
     def generate(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Trace:
         """Generate, and collect the steps: see softllama.generation.run.generate."""
+        from softllama.generation import run as generation  # the loop and the policies, which a probe does not need
+
         return generation.generate(self, prompt, **options)
 
     def __enter__(self) -> Model:

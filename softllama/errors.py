@@ -1,11 +1,19 @@
-"""The errors a user can cause. Imports nothing, so that every other module can raise them."""
+"""The errors that a user can cause. Knows exit codes. Imports nothing, so that every other module can raise them."""
+
+C_MODULE = "softllama._shim"
+C_MODULE_MISSING = (  # the message and the hint. Python finds a folder of sources first when it is started beside it
+    "this softllama is a folder of sources, whose C module is not built",
+    "work in another folder, or install it so that it can be used here: pip install --editable .",
+)
 
 
 class SoftLlamaError(Exception):
     """Base of every error that a user can cause.
 
-    The message says what happened, with the numbers. `.hint` says what to do or type ("" where nothing helps).
-    `.exit_code` is what the command line returns: 1, or 2 for something typed wrongly.
+    Attributes:
+        message: what happened, with the numbers.
+        hint: what to do or type; "" if nothing helps.
+        exit_code: of the command line: 1, or 2 for something typed wrongly.
     """
 
     exit_code = 1
@@ -25,13 +33,17 @@ class MixtureError(SoftLlamaError):
 
 
 class PromptError(SoftLlamaError):
-    """A prompt that cannot be encoded, or whose places and mixtures do not fit."""
+    """A prompt that cannot be encoded, or whose slots and mixtures do not fit."""
 
     exit_code = 2
 
 
 class NotFiniteError(SoftLlamaError):
-    """Logits or states that are no numbers (NaN, infinite). index: of which input, where there were several."""
+    """Logits or states are NaN or infinite.
+
+    Attributes:
+        index: of the input, if there were several.
+    """
 
     index: int | None = None
 
@@ -47,4 +59,4 @@ class ModelError(SoftLlamaError):
 
 
 class ContextError(SoftLlamaError):
-    """No room left in the context, or llama.cpp could not evaluate a batch."""
+    """The context is full, there is no memory for it, or llama.cpp could not evaluate a batch."""

@@ -71,8 +71,9 @@ def kernels(a: argparse.Namespace) -> None:
     """Whole-vocabulary mixing beside the machine's copy bandwidth and the model's own output layer."""
     from softllama.diagnostics import bench, machine
     from softllama.vectors import kernels as k
+    from softllama.vectors import native
 
-    found: dict[str, Any] = {"isa": k.isa_name(), "threads": a.threads}
+    found: dict[str, Any] = {"isa": native.isa_name(), "threads": a.threads}
     with tempfile.TemporaryDirectory() as folder:
         for kind, n_vocab, n_embd in SIZES:
             output, loaded = output_layer(kind, n_vocab, n_embd, a.threads, folder)
@@ -96,7 +97,7 @@ def kernels(a: argparse.Namespace) -> None:
             spreads = {n: bench.spread(v) for n, v in (times | {n: v.tolist() for n, v in ratios.items()}).items()}
             found[f"{kind} {n_vocab} x {n_embd}"] = spreads
             if not a.json:
-                print(f"{kind} {n_vocab} x {n_embd}, {a.threads} threads, {k.isa_name()}")
+                print(f"{kind} {n_vocab} x {n_embd}, {a.threads} threads, {native.isa_name()}")
                 for name, s in spreads.items():
                     unit = 1e3 if name in times else 1
                     print(f"  {name:24} {unit * s['median']:9.2f}   {unit * s['min']:.2f} to {unit * s['max']:.2f}")

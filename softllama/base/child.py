@@ -1,7 +1,8 @@
 """A function of ours in a child process, so that what ends the process inside llama.cpp ends only the child.
 
-The child prints nothing: what it sends comes through a pipe, and what llama.cpp writes is kept for its last line. It ends
-with its parent, leaves Ctrl-C to it, and is what the system ends first when memory runs out. Knows nothing of models.
+The child prints nothing: what it sends comes through a pipe, and what llama.cpp writes to stderr is kept for its last line.
+It ends with its parent, leaves Ctrl-C to it, and is what the system ends first when memory runs out. Knows processes and
+pipes. Does not know models, nor what the function does.
 """
 
 from __future__ import annotations
@@ -51,14 +52,17 @@ child.serve(request)
 
 
 class DiedError(Exception):
-    """The child did not come to its end. how: a clause that says what happened. said: the last line it printed.
+    """The child did not come to its end.
 
-    blame: is it what the child worked on that ended it, rather than the child itself, which could not be started?
+    Attributes:
+        reason: a clause that says what happened.
+        last_line: the line it wrote to stderr that explains the most; "" for none.
+        at_work: the function ended it. False: the child could not be started, or the function raised an unknown error.
     """
 
-    def __init__(self, how: str, said: str = "", *, blame: bool = True) -> None:
-        super().__init__(f"{how}: {said}" if said else how)
-        self.how, self.said, self.blame = how, said, blame
+    def __init__(self, reason: str, last_line: str = "", *, at_work: bool = True) -> None:
+        super().__init__(f"{reason}: {last_line}" if last_line else reason)
+        self.reason, self.last_line, self.at_work = reason, last_line, at_work
 
 
 def possible() -> bool:
@@ -70,11 +74,22 @@ def possible() -> bool:
 def messages(
     function: str, arguments: dict[str, Any], *, seconds: float, memory: int | None = None
 ) -> Generator[dict[str, Any]]:
-    """What a function ("module:name") sends when it is called as function(send, **arguments) in a child process.
+    """What a function sends when it is called as function(send, **arguments) in a child process.
 
-    arguments: ready for JSON. seconds: how long the child may be silent. memory: bytes that it may have for itself,
-    files that it maps left out; only looked at where the system tells (Linux).
-    Raises the SoftLlamaError that the function raised, or DiedError. The child is gone when this ends, however it ends.
+    The child is gone when this ends, however it ends.
+
+    Args:
+        function: "module:name".
+        arguments: ready for JSON.
+        seconds: how long the child may be silent.
+        memory: bytes that it may have for itself, without the files that it maps; None for no limit. Only Linux reports it.
+
+    Yields:
+        Each record that the function sent.
+
+    Raises:
+        SoftLlamaError: the one that the function raised.
+        DiedError: the child did not come to its end.
     """
     process: subprocess.Popen[bytes] | None = None
     try:
@@ -82,13 +97,16 @@ def messages(
             with _deferred():  # or an interrupt here would leave a child that nobody knows
                 process = subprocess.Popen(
                     [sys.executable, *_flags(), "-c", _START],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    bufsize=0,
                     env={**os.environ, "GGML_NO_BACKTRACE": "1"},
-                )  # fmt: skip
+                )
         except OSError as e:
-            raise DiedError(f"{sys.executable} cannot be started: {e.strerror}", blame=False) from None
-        yield from _listen(process, {"path": [str(p) for p in sys.path], "call": function, "with": arguments},
-                           seconds, memory)  # fmt: skip
+            raise DiedError(f"{sys.executable} cannot be started: {e.strerror}", at_work=False) from None
+        request = {"path": [str(p) for p in sys.path], "call": function, "with": arguments}
+        yield from _listen(process, request, seconds, memory)
     finally:
         if process is not None:
             process.kill()
@@ -100,7 +118,7 @@ def messages(
 
 
 def _deferred() -> contextlib.AbstractContextManager[object]:
-    """faults.deferred, if the C module can be loaded: where it cannot, a child is to find that out."""
+    """signals.deferred, if the C module can be loaded; a child reports it if it cannot."""
     try:
         from softllama.base import signals
     except ImportError:
@@ -109,7 +127,7 @@ def _deferred() -> contextlib.AbstractContextManager[object]:
 
 
 def _flags() -> list[str]:
-    """Those of this interpreter that decide what it can import."""
+    """The options of this interpreter that decide what it can import."""
     f = sys.flags
     flags = {"-I": f.isolated, "-E": f.ignore_environment, "-s": f.no_user_site, "-S": f.no_site}
     return [name for name, on in flags.items() if on]
@@ -123,7 +141,7 @@ def _listen(
     assert process.stderr is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(request).encode() + b"\n")
-    said: collections.deque[str] = collections.deque(maxlen=50)
+    stderr_lines: collections.deque[str] = collections.deque(maxlen=50)
     texts = {"out": b"", "err": b""}
     started, until = False, time.monotonic() + seconds
     with selectors.DefaultSelector() as ready:
@@ -136,7 +154,7 @@ def _listen(
                     ready.unregister(key.fileobj)
                 *lines, texts[key.data] = (texts[key.data] + data).split(b"\n")
                 if key.data == "err":
-                    said.extend(text for line in lines if (text := line.decode("utf-8", "replace").strip()))
+                    stderr_lines.extend(text for line in lines if (text := line.decode("utf-8", "replace").strip()))
                     continue
                 for line in lines:
                     record = json.loads(line)
@@ -151,19 +169,21 @@ def _listen(
                         kind = getattr(errors, record["type"], SoftLlamaError)
                         raise kind(record["message"], record["hint"])
                     elif state == "failed":
-                        raise DiedError(record["text"], blame=False)
+                        raise DiedError(record["text"], at_work=False)
                     else:
                         return
             if time.monotonic() > until:
-                raise DiedError(f"llama.cpp did not come to an end in {seconds:,.0f} s", _last(said))
+                raise DiedError(f"llama.cpp did not come to an end in {seconds:,.0f} s", _last(stderr_lines))
             if memory is not None and (used := own_memory(process.pid)) > memory:
-                raise DiedError(f"llama.cpp took {size(used)} of memory, more than the file can need", _last(said))
+                raise DiedError(
+                    f"llama.cpp took {size(used)} of memory, more than the file can need", _last(stderr_lines)
+                )
     code = process.wait()
     if tail := texts["err"].decode("utf-8", "replace").strip():
-        said.append(tail)
+        stderr_lines.append(tail)
     if not started:
-        raise DiedError(f"the child process could not begin ({_name(code)})", _last(said), blame=False)
-    raise DiedError(KINDS.get(_name(code), f"llama.cpp ended the process ({_name(code)})"), _last(said))
+        raise DiedError(f"the child process could not begin ({_name(code)})", _last(stderr_lines), at_work=False)
+    raise DiedError(KINDS.get(_name(code), f"llama.cpp ended the process ({_name(code)})"), _last(stderr_lines))
 
 
 def _name(code: int) -> str:
@@ -174,14 +194,14 @@ def _name(code: int) -> str:
     return f"signal {-code}"
 
 
-def _last(said: collections.deque[str]) -> str:
-    """The line that tells the most: an assertion if there is one, else the last. Without the folder of its build."""
-    line = next((s for s in reversed(said) if "GGML_ASSERT" in s or "GGML_ABORT" in s), said[-1] if said else "")
+def _last(lines: collections.deque[str]) -> str:
+    """The line that explains the most: an assertion if there is one, else the last. Without the folder of its build."""
+    line = next((s for s in reversed(lines) if "GGML_ASSERT" in s or "GGML_ABORT" in s), lines[-1] if lines else "")
     return re.sub(r"^/\S*/([^/\s:]+:\d+: )", r"\1", line)[:300]
 
 
 def own_memory(pid: int | str = "self") -> int:
-    """Bytes in memory that are a process's own and no file's; 0 where the system does not tell."""
+    """Bytes in memory that are a process's own and no file's; 0 if the system does not report it."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("RssAnon:"):
@@ -193,7 +213,7 @@ def own_memory(pid: int | str = "self") -> int:
 
 
 def serve(request: dict[str, Any]) -> None:
-    """Call what was asked for and end the process. Only _START calls this."""
+    """Call the function of a request and end the process. Only _START calls this."""
     out = os.dup(1)
     os.dup2(2, 1)  # nothing that is printed gets between the messages
     threading.Thread(target=_end_with_parent, daemon=True).start()

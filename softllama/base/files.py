@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all. Knows nothing of what is in them."""
+"""Files that are written as a whole or not at all, and JSON that is strict. Does not know what is in the files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from softllama.base import arguments
-from softllama.errors import SoftLlamaError, UsageError
+from softllama.errors import PromptError, SoftLlamaError, UsageError
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of `path` when the block ends without an error.
 
-    private: for its owner alone.
-    Raises SoftLlamaError if it cannot be written, or if `path` is something other than a file, such as /dev/stdout.
+    Args:
+        private: only its owner may read it.
+
+    Raises:
+        SoftLlamaError: it cannot be written, or `path` is something other than a file, such as /dev/stdout.
     """
     p = Path(path)
     try:
@@ -65,9 +68,14 @@ def save_as(path: str | os.PathLike[str], what: str, forms: Mapping[str, Callabl
 
 
 def check_place(path: str | os.PathLike[str], what: str, mark: bytes) -> None:
-    """Raise UsageError, before any work is done, for a place where no file can be, or where one is that is not `what`.
+    """Check, before any work is done, that a file can be written to a path, and that no other file is lost by it.
 
-    mark: what the first 2,000 bytes of such a file hold. So an earlier one is replaced, and nothing else that a user has.
+    Args:
+        what: a noun for the kind of file, such as "a trace".
+        mark: bytes that are among the first 2,000 of such a file. An earlier one may be replaced, any other file may not.
+
+    Raises:
+        UsageError: no file can be written there, or another file is there.
     """
     p = Path(path)
     hint = "name another file"
@@ -99,10 +107,43 @@ def unwritable(path: str | os.PathLike[str], e: OSError, hint: str) -> SoftLlama
     return SoftLlamaError(f"cannot write {os.fspath(path)!r}: {e.strerror or e}{kept}", full.get(e.errno or 0, hint))
 
 
-def from_json(text: str | bytes) -> Any:
-    """The value of a JSON text in which every number is one: NaN and infinity, which Python reads, are none.
+def read_text(path: str | os.PathLike[str], what: str = "", hint: str = "check the path") -> str:
+    """The text of a UTF-8 file that a user wrote, without a byte order mark and without the newline at its end.
 
-    Raises ValueError for everything else, also for what is nested too deeply or does not fit into a float.
+    Args:
+        path: the file; ~ is the user's folder.
+        what: what the text is, for error messages: "chat template".
+        hint: the error's hint where the file cannot be read.
+
+    Raises:
+        PromptError: the file cannot be read, or is not UTF-8.
+    """
+    label = f"the {what} in {os.fspath(path)!r}" if what else repr(os.fspath(path))
+    try:
+        data = Path(path).expanduser().read_bytes()
+    except (OSError, ValueError, RuntimeError) as e:  # a NUL in the name, a ~user who does not exist
+        raise PromptError(f"cannot read {label}: {getattr(e, 'strerror', None) or e}", hint) from None
+    return decode(data, label)
+
+
+def text_or_file(text: str, what: str) -> str:
+    """What a user typed: the text itself, or the text of a file, written @FILE. what: for error messages."""
+    return read_text(text[1:], what) if text.startswith("@") else text
+
+
+def decode(data: bytes, label: str) -> str:
+    """UTF-8 bytes as text, as `read_text` does. label: names the text in the error message."""
+    try:
+        return data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as e:
+        raise PromptError(f"{label} is not UTF-8 text: byte {e.start}", "convert it to UTF-8") from None
+
+
+def from_json(text: str | bytes) -> Any:
+    """The value of a JSON text. NaN and infinity, which Python's json reads, are not allowed.
+
+    Raises:
+        ValueError: the text is something else, is nested too deeply, or holds a number that does not fit into a float.
     """
 
     def refuse(name: str) -> None:

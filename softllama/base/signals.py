@@ -1,9 +1,9 @@
-"""Signals and forks: what may interrupt a run, and when. Knows no model.
+"""Signals and forks: what may interrupt a run, and when. Knows the process. Does not know models.
 
 Python raises KeyboardInterrupt between two of its own instructions. That is wrong in two places: in a function that C
 calls back, where it is printed and lost, and in a call of C that takes long, where it waits. The command line therefore
 asks for more than the library does: `flag_interrupts` lets llama.cpp end a batch early, and `say_on_bus_error` turns
-what happens when a mapped file is cut short into a sentence.
+what happens when a mapped file is cut short into an error message.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from softllama._shim import ffi, lib
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_flagged = False  # did somebody ask for flag_interrupts?
+_flagged = False  # was `flag_interrupts` called?
 _terminated = False
 _busy = False  # has this process computed with llama.cpp?
 _forked = False  # was it forked from one that had?
@@ -30,16 +30,14 @@ _forked = False  # was it forked from one that had?
 
 def _after_fork() -> None:
     global _forked
-    _forked = _forked or _busy
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    _forked = True
 
 
 def computing() -> None:
     """From now on a fork of this process has a llama.cpp whose threads are gone."""
     global _busy
+    if not _busy and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork)
     _busy = True
 
 
@@ -52,7 +50,7 @@ def forked() -> bool:
 
 
 class _Call:
-    """A call of C in which no interrupt is raised, but after it. Where `flag_interrupts` was asked for."""
+    """A call of C in which no interrupt is raised, but after it. Used after `flag_interrupts`."""
 
     def __init__(self) -> None:
         self.depth = 0  # of the main thread, which alone gets signals
@@ -86,7 +84,7 @@ call = _Call()
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C in the block is raised at its end, for calls of C that call Python. Gives a function: has one come?"""
+    """Ctrl-C in the block is raised at its end, for calls of C that call Python. Gives a function: has one arrived?"""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False  # signals are the main thread's
         return
@@ -116,7 +114,7 @@ def flag_interrupts() -> None:
 
 
 def take_sigterm() -> None:
-    """SIGTERM is like Ctrl-C, but for the exit code: for commands that have something to bring home."""
+    """SIGTERM is like Ctrl-C, but for the exit code: for commands that have something to save."""
     if threading.current_thread() is threading.main_thread():
         _take(signal.SIGTERM)
 
@@ -127,7 +125,7 @@ def _take(number: int) -> None:
 
 
 def flag_address() -> int:
-    """The address of llama.cpp's abort callback: is the flag up? 0 if nobody asked for `flag_interrupts`."""
+    """The address of llama.cpp's abort callback, which returns whether the flag is up; 0 without `flag_interrupts`."""
     return int(ffi.cast("intptr_t", ffi.addressof(lib, "faults_flag"))) if _flagged else 0
 
 

@@ -18,11 +18,13 @@ from softllama.chat import messages, storage
 from softllama.chat import settings as chat_settings
 from softllama.chat.messages import COUNTS, Message, Mix, Rendered
 from softllama.chat.prefix_cache import PrefixCache
+from softllama.chat.storage import Saved
 from softllama.engine.engine import Engine, checked
 from softllama.errors import ContextError, UsageError
 from softllama.generation import prepare, run
 from softllama.generation.options import GenerationOptions
 from softllama.generation.state import Generation
+from softllama.llama.template import ChatTemplate
 from softllama.policy import Policy
 from softllama.prompts import build, thinking
 from softllama.prompts.build import ASSISTANT, USER
@@ -62,12 +64,12 @@ class Conversation:
         changed: Callable[[], None] | None = None,
         **settings: Any,
     ) -> None:
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63):
-            raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed!r}")
+        if seed is not None:
+            seed = arguments.seed(seed)
 
         checked(model).require_causal()
         self.model = model
-        self.system = arguments.check_text(system, "system message")
+        self.system = arguments.text("system message", system)
         self.settings = chat_settings.options(settings)
         self.template_source = template
         self.template = messages.template_of(model, template)
@@ -77,7 +79,7 @@ class Conversation:
         self.answers = 0  # answers made so far, those taken back included: the next one's seed is seed + answers
         self.left_out = 0
         self.changed = changed or (lambda: None)
-        self.cache = PrefixCache(model, arguments.whole_or_none("n_ctx", n_ctx, 1) or model.n_ctx)
+        self.cache = PrefixCache(model, arguments.integer_or_none("n_ctx", n_ctx, 1) or model.n_ctx)
         self._tags: dict[tuple[str, str | None], thinking.Tags | None] = {}
         self._answering = threading.Lock()
         if self.settings.think == "on" and self.tags is None:
@@ -145,7 +147,7 @@ class Conversation:
         with self._alone():
             if self.waiting:
                 raise UsageError("the last message has no answer yet", "regen answers it, undo takes it back")
-            if not arguments.check_text(text, "message"):
+            if not arguments.text("message", text):
                 raise UsageError("an empty message says nothing", "write something")
             said = [*self.messages, messages.user(text, self.mixes)]
             prompt, left_out = self._fit(said)
@@ -191,14 +193,28 @@ class Conversation:
         self.cache.distributions = {}
         self.changed()
 
+    def snapshot(self) -> Saved:
+        """This conversation as a value."""
+        return Saved(
+            system=self.system,
+            template=self.template_source,
+            seed=self.seed,
+            answers=self.answers,
+            settings=self.settings,
+            mixes=self.mixes,
+            messages=tuple(self.messages),
+        )
+
     def to_dict(self, *, traces: bool = False) -> dict[str, Any]:
         """Messages, settings, seeds, manifests, ready for JSON. traces: the whole record of each answer as well."""
-        return storage.to_dict(self, traces=traces)
+        return storage.dump(self.snapshot(), traces=traces)
 
-    def restore(self, data: Any) -> None:
-        """Go on from what `to_dict` gave. Raises SoftLlamaError, and changes nothing, for what is no conversation, or
-        cannot be one with this model."""
-        storage.restore(self, data)
+    def restore(self, data: Saved | Any) -> None:
+        """Go on from a snapshot, or from what `to_dict` returned.
+
+        Raises SoftLlamaError, and changes nothing, if it is not a conversation, or cannot be one with this model.
+        """
+        self._apply(data if isinstance(data, Saved) else storage.parse(data))
         self.changed()
 
     def save(self, path: str | os.PathLike[str], *, traces: bool = False) -> None:
@@ -237,6 +253,23 @@ class Conversation:
 
     # ---- inside
 
+    def _apply(self, saved: Saved) -> None:
+        """Take over what was saved. Whatever is raised, nothing has changed."""
+        template = messages.template_of(self.model, saved.template)
+        before = self.snapshot(), self.template, self.left_out
+        self._assign(saved, template, 0)
+        try:
+            self.check()
+        except BaseException:
+            self._assign(*before)
+            raise
+
+    def _assign(self, saved: Saved, template: ChatTemplate, left_out: int) -> None:
+        self.system, self.settings, self.mixes = saved.system, saved.settings, dict(saved.mixes)
+        self.seed, self.answers, self.messages = saved.seed, saved.answers, list(saved.messages)
+        self.template_source, self.template, self.left_out = saved.template, template, left_out
+        self._tags = {}
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         if not self._answering.acquire(blocking=False):
@@ -250,10 +283,6 @@ class Conversation:
         """Raise what the next answer would, were its prompt not fit for the model."""
         if self.messages:
             self._fit(self._asked())
-
-    def forget_tags(self) -> None:
-        """After another template has come."""
-        self._tags = {}
 
     def _asked(self) -> list[Message]:
         """The messages up to the last one of the user."""

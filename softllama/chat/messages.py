@@ -80,7 +80,7 @@ class Rendered:
 def user(text: str, mixes: Mapping[str, Mix]) -> Message:
     """A user's message that keeps those of the mixtures which it uses."""
     used = {m[2] for m in _SLOT.finditer(text) if m[2] in mixes} | {m[1] for m in _SLOT.finditer(text) if m[1] in mixes}
-    return Message(USER, arguments.check_text(text, "message"), {n: mixes[n] for n in sorted(used)})
+    return Message(USER, arguments.text("message", text), {n: mixes[n] for n in sorted(used)})
 
 
 def slotted(message: Message) -> PromptTemplate:

@@ -67,7 +67,7 @@ class PrefixCache:
         self.distributions = {}
         if g.done:
             return
-        hidden = g.policy.name == "hidden"
+        hidden = g.policy.needs_hidden
         context = self._open(hidden)
         loop = Loop(self._model, context, limit=self.n_ctx, hidden=hidden)
         try:

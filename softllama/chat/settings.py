@@ -28,7 +28,7 @@ def options(values: Mapping[str, Any], before: GenerationOptions | None = None) 
         if name not in NAMES:
             raise UsageError(f"a conversation has no setting {name!r}", f"there are: {', '.join(sorted(NAMES))}")
     for name, least in (("think_budget", 0), ("max_tokens", 1)):
-        arguments.whole_or_none(name, values.get(name), least)
+        arguments.integer_or_none(name, values.get(name), least)
     before = before or GenerationOptions(max_tokens=None)
     return before.changed(**values)
 

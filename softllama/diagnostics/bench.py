@@ -24,7 +24,7 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.generation.state import Generation
 from softllama.policy import as_policy
-from softllama.vectors import kernels
+from softllama.vectors import native
 from softllama.vectors.mixture import Mixture
 
 POLICIES = (
@@ -275,7 +275,7 @@ def everything(
     Returns:
         The results of `steps`, `parts`, `streams` and `sweep`, memory in bytes, and the manifest, ready for JSON.
     """
-    result: dict[str, Any] = {"isa": kernels.isa_name(), "n_threads": model.n_threads, "steps": n, "repeat": repeat}
+    result: dict[str, Any] = {"isa": native.isa_name(), "n_threads": model.n_threads, "steps": n, "repeat": repeat}
     loaded = machine.process_memory()
     note("steps of each policy")
     result["policies"] = steps(model, policies, n=n, repeat=repeat, clock=clock)

@@ -222,9 +222,9 @@ def _in_child(
     except SoftLlamaError as e:
         yield Finding(part, at[0], PROBLEM, e.message, e.hint)
     except child.DiedError as e:
-        last = f"; its last line: {e.said}" if e.said else ""
-        advice = "please report it" if not e.blame else REPORT if part == "model" else REINSTALL
-        yield Finding(part, at[0], PROBLEM, f"{e.how}{last}", advice, {"ended": e.how, "last_line": e.said})
+        last = f"; its last line: {e.last_line}" if e.last_line else ""
+        advice = "please report it" if not e.at_work else REPORT if part == "model" else REINSTALL
+        yield Finding(part, at[0], PROBLEM, f"{e.reason}{last}", advice, {"ended": e.reason, "last_line": e.last_line})
 
 
 def _here(function: str, arguments: dict[str, Any]) -> Generator[Finding]:

@@ -108,7 +108,7 @@ def _optional_text() -> str:
 
 
 def _llama() -> Iterable[Finding]:
-    from softllama.llama import library
+    from softllama.llama import devices, library
 
     library.table_type(library.api.GGML_TYPE_Q8_0)  # raises where ggml's own table has another layout
     numbers = tuple(int(x) for x in library.VERSION.split(".")[:3] if x.isdigit())
@@ -118,7 +118,7 @@ def _llama() -> Iterable[Finding]:
         "llama_cpp_python": library.VERSION,
         "build": library.build(),
         "ggml": ggml,
-        "features": library.features(),
+        "features": devices.features(),
     }
     if numbers < FLOOR:
         text += f": older than {'.'.join(map(str, FLOOR))}"
@@ -126,8 +126,8 @@ def _llama() -> Iterable[Finding]:
         return
     if library.VERSION != DEVELOPED:
         text += f" (softllama was developed on {DEVELOPED}; what differs is measured for each model)"
-    if library.features():
-        text += f"; built with {', '.join(library.features())}"
+    if devices.features():
+        text += f"; built with {', '.join(devices.features())}"
     yield _installation("llama.cpp", OK, text, **facts)
 
 
@@ -135,7 +135,7 @@ def _kernels() -> Iterable[Finding]:
     """The row kernels of this machine's instruction set, against plain arithmetic."""
     import numpy as np
 
-    from softllama.vectors import kernels
+    from softllama.vectors import kernels, native
 
     rng = np.random.default_rng(1)
     values = rng.standard_normal((3000, 96)).astype(np.float32)
@@ -144,7 +144,7 @@ def _kernels() -> Iterable[Finding]:
     kernels.mix(kernels.Rows(values.view(np.uint8), 96, type=0), [0, 3000], np.arange(3000), weights, out)
     truth = weights.astype(np.float64) @ values.astype(np.float64)
     error = float(np.abs(out[0] - truth).max() / np.abs(truth).max())
-    name, forced = kernels.isa_name(), os.environ.get("SOFTLLAMA_ISA", "")
+    name, forced = native.isa_name(), os.environ.get("SOFTLLAMA_ISA", "")
     text = f"softllama mixes with {name} instructions" + (f", as SOFTLLAMA_ISA={forced} asks" if forced else "")
     if not error < 1e-5:
         text += f", and a sum is wrong by {error:.2g} of its size"
@@ -156,13 +156,13 @@ def _kernels() -> Iterable[Finding]:
 
 
 def _processor() -> Iterable[Finding]:
-    from softllama.llama import library
+    from softllama.llama import devices
 
-    flags, built = machine.cpu_flags(), library.features()
+    flags, built = machine.cpu_flags(), devices.features()
     lacks = [ours for theirs, ours in FEATURES.items() if theirs in flags and ours not in built]
-    cores, amx = library.physical_cores(), library.amx()
-    text = f"{library.cpu_name()}, {cores} core{'s'[: cores > 1]} to use; {platform.system()} {platform.release()}"
-    facts = {"name": library.cpu_name(), "cores": cores, "platform": platform.platform(), "amx": amx}
+    cores, amx = devices.physical_cores(), devices.amx()
+    text = f"{devices.cpu_name()}, {cores} core{'s'[: cores > 1]} to use; {platform.system()} {platform.release()}"
+    facts = {"name": devices.cpu_name(), "cores": cores, "platform": platform.platform(), "amx": amx}
     yield Finding(part="machine", name="processor", state=OK, text=text, facts=facts)
     if lacks:
         text = f"llama.cpp was built without {', '.join(lacks)}, which this processor has: "
@@ -174,13 +174,13 @@ def _processor() -> Iterable[Finding]:
 
 
 def _devices() -> Iterable[Finding]:
-    from softllama.llama import library
+    from softllama.llama import devices, library
 
-    for d in library.devices():
+    for d in devices.all_devices():
         memory = f", {size(d.free)} of {size(d.total)} free" if d.total and d.kind != "CPU" else ""
         text = f"{d.kind}, {d.back_end} back end: {d.description}{memory}"
         yield Finding(part="machine", name=d.name, state=OK, text=text, facts=dataclasses.asdict(d))
-    gpus, maker = library.gpus(), machine.gpu_maker()
+    gpus, maker = devices.gpus(), machine.gpu_maker()
     if gpus:
         text = f"{', '.join(gpus)}, as this build has a GPU back end; --n-gpu-layers 0 keeps to the CPU"
         yield _machine("chosen", OK, text, gpus=list(gpus))

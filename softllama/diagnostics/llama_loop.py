@@ -102,13 +102,13 @@ def high_level(path: str, prompt: Sequence[int], steps: int, n_ctx: int, n_threa
     """llama-cpp-python's Llama, greedy; the call gives the seconds for `steps` tokens."""
     import llama_cpp
 
-    from softllama.llama import library
+    from softllama.llama import devices
 
     defaults = api.llama_model_default_params
 
     def same_as_ours() -> Any:
         params = defaults()
-        if library.amx() and hasattr(params, "use_extra_bufts"):
+        if devices.amx() and hasattr(params, "use_extra_bufts"):
             params.use_extra_bufts = False
         return params
 

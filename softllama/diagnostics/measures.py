@@ -21,7 +21,7 @@ from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.diagnostics.exactness import positions
 from softllama.engine import branches
 from softllama.errors import ModelError, SoftLlamaError
-from softllama.llama import library, memory
+from softllama.llama import devices, library, memory
 from softllama.prompts import thinking
 from softllama.vectors.mixture import Mixture
 
@@ -120,7 +120,7 @@ def speed(m: Model) -> Iterable[Finding]:
     rates: dict[str, Any] = {p: 1 / s for p, s in soft.items()}
     others = ", ".join(f"{p.partition(':')[0]} {_rate(r)}" for p, r in rates.items())
     load = os.getloadavg()[0]
-    busy = f"; the machine is busy (load {load:.1f}), so it can do more" if load > 1 + library.physical_cores() else ""
+    busy = f"; the machine is busy (load {load:.1f}), so it can do more" if load > 1 + devices.physical_cores() else ""
     text = f"{_rate(1 / step)} tokens/s greedy in llama.cpp itself; with softllama {others}{busy}"
     yield _finding("speed", OK, text, greedy=1 / step, load=load, **rates)
     text = f"the whole vocabulary takes {1000 * mix:.3g} ms, {100 * mix / step:.2g} % of a step of {1000 * step:.3g} ms"
@@ -163,6 +163,6 @@ def context_memory(m: Model) -> Iterable[Finding]:
 
 
 def _set_aside(m: Model, n_ctx: int) -> float:
-    with library.heard() as lines:
+    with library.capture_log() as lines:
         m.session(n_ctx).close()
-    return library.buffers(lines)
+    return library.buffer_bytes(lines)

@@ -135,10 +135,10 @@ def _header(path: str) -> Iterable[Finding]:
 def _tables(path: str, n_threads: int | None, brief: bool) -> Iterable[Finding]:
     from softllama.diagnostics import exactness
     from softllama.engine.table import EmbeddingTable
-    from softllama.llama import architectures, header, library
+    from softllama.llama import architectures, devices, header
 
     h = header.read(path)
-    n_threads = n_threads or library.physical_cores()
+    n_threads = n_threads or devices.physical_cores()
     tables = {"table": architectures.find_table(h), "per-layer": architectures.per_layer(h)}
     for name, tensor in tables.items():
         if tensor is not None:

@@ -30,7 +30,8 @@ from softllama.llama import library
 from softllama.llama.architectures import by_id, no_batch
 from softllama.llama.batch import Rows
 from softllama.llama.context import Context
-from softllama.llama.weights import MERGE, Weights
+from softllama.llama.lora import MERGE
+from softllama.llama.weights import Weights
 from softllama.vectors.mixture import Mixture
 
 FORMAT = 3  # raised when the procedure changes, so that what was remembered is measured again

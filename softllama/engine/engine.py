@@ -25,7 +25,7 @@ from softllama.engine.table import EmbeddingTable, LowRank
 from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
 from softllama.llama.batch import Rows
 from softllama.llama.context import N_BATCH, Context
-from softllama.llama.library import physical_cores
+from softllama.llama.devices import physical_cores
 from softllama.llama.rpc import add_workers
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
@@ -56,9 +56,9 @@ class Engine(Facts):
         rpc: Sequence[str] = (),
         trial: bool | None = None,
     ) -> None:
-        arguments.whole_or_none("n_ctx", n_ctx)
-        arguments.whole_or_none("n_threads", n_threads)
-        arguments.whole_or_none("n_gpu_layers", n_gpu_layers)
+        arguments.integer_or_none("n_ctx", n_ctx)
+        arguments.integer_or_none("n_threads", n_threads)
+        arguments.integer_or_none("n_gpu_layers", n_gpu_layers)
         if isinstance(rpc, str) or not isinstance(rpc, Sequence) or any(not isinstance(w, str) for w in rpc):
             raise UsageError(f"rpc must be a list of workers, not {rpc!r}", 'rpc=["10.0.0.2:50052"]')
         if n_ctx is not None and not 1 <= n_ctx <= 2**30:
@@ -109,7 +109,7 @@ class Engine(Facts):
 
         Raises PromptError for text that the vocabulary cannot encode.
         """
-        ids = self.tokenizer.tokenize(arguments.check_text(text, "text"), special=special)
+        ids = self.tokenizer.tokenize(arguments.text("text", text), special=special)
         if bos and self.tokenizer.add_bos and self.tokenizer.bos is not None and ids[:1] != [self.tokenizer.bos]:
             ids.insert(0, self.tokenizer.bos)
         return ids
@@ -118,11 +118,11 @@ class Engine(Facts):
         """The text of token ids; bytes that are not UTF-8 become U+FFFD."""
         if not isinstance(ids, Sequence | np.ndarray) or isinstance(ids, str | bytes):
             raise UsageError(f"detokenize takes a list of token ids, not {ids!r}", "model.spell(id) for one")
-        return self.tokenizer.detokenize([arguments.whole("a token id", i) for i in ids])
+        return self.tokenizer.detokenize([arguments.integer("a token id", i) for i in ids])
 
     def is_eog(self, token: int) -> bool:
         """Does this token end a generation?"""
-        return self.tokenizer.is_eog(arguments.whole("a token id", token))
+        return self.tokenizer.is_eog(arguments.integer("a token id", token))
 
     def embed(self, mixture: Mixture) -> NDArray[np.float32]:
         """Σ wᵢ E[i]: float32 (n_embd,), before the architecture's multiplier."""
@@ -133,7 +133,7 @@ class Engine(Facts):
     def spell(self, token: int) -> str:
         """A token's text; U+FFFD for bytes that are only part of a character."""
         if type(token) is not int:  # numpy's, or none at all
-            token = arguments.whole("a token id", token)
+            token = arguments.integer("a token id", token)
         return self.tokenizer.piece(token).decode("utf-8", "replace")
 
     def distribution(self, logits: NDArray[np.float32]) -> Distribution:
@@ -152,7 +152,7 @@ class Engine(Facts):
         results: list[Distribution] = []
         for i, row in enumerate(logits):
             try:
-                results.append(Distribution.owning(row, self.spell, self.n_threads))
+                results.append(Distribution._owning(row, self.spell, self.n_threads))
             except NotFiniteError as e:
                 e.index = i
                 raise

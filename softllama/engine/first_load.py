@@ -83,7 +83,7 @@ def of(
             for record in found:
                 calibration = record.get("calibration", calibration)
     except child.DiedError as e:
-        if e.blame:
+        if e.at_work:
             raise ModelError(*sentence(path, e)) from None
         return None  # not the file's fault: it is loaded as if there were no trial
     if calibration is None:
@@ -94,9 +94,9 @@ def of(
 
 def sentence(path: Path, e: child.DiedError) -> tuple[str, str]:
     """Message and hint for a file that ended a child."""
-    last = f"; its last line: {e.said}" if e.said else ""
+    last = f"; its last line: {e.last_line}" if e.last_line else ""
     return (
-        f"{path} cannot be used: in a trial, {e.how}{last}",
+        f"{path} cannot be used: in a trial, {e.reason}{last}",
         f"the file may be damaged, so fetch it again; softllama doctor -m {path} tells more",
     )
 

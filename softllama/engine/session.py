@@ -37,7 +37,7 @@ class Session:
     @classmethod
     def start(cls, model: Engine, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
-        n_ctx = model.n_ctx if n_ctx is None else arguments.whole("n_ctx", n_ctx)
+        n_ctx = model.n_ctx if n_ctx is None else arguments.integer("n_ctx", n_ctx)
         context = model.new_context(n_ctx, FORKS_RECURRENT if model.recurrent else FORKS, branches=True)
         seq = context.take()
         assert seq is not None
@@ -113,7 +113,7 @@ class Session:
     def truncate(self, n: int) -> None:
         """Keep the first n positions. Recurrent and hybrid models, which cannot go back, read them again."""
         self._open()
-        n = arguments.whole("n", n)
+        n = arguments.integer("n", n)
         with self._context.locked():
             if not 0 <= n <= self.position:
                 raise ContextError(f"cannot keep {n} of {self.position} positions")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from softllama.base import arguments
 from softllama.engine import manifest
 from softllama.engine.engine import Engine
 from softllama.errors import UsageError
@@ -43,8 +44,7 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         if not 1 <= self.streams <= 256:
             raise UsageError(f"the number of streams must be between 1 and 256, not {self.streams}")
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {self.seed}")
+        arguments.seed(self.seed)
         if self.max_tokens < 1:
             raise UsageError(f"max_tokens must be 1 or more, not {self.max_tokens}")
         if self.prompt and "{question}" not in self.prompt:

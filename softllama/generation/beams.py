@@ -21,7 +21,7 @@ from softllama.llama.context import Context
 from softllama.policy import Decision, Moment, Policy
 from softllama.trace.record import Trace
 from softllama.trace.step import StopReason
-from softllama.vectors import kernels
+from softllama.vectors import passes
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 
@@ -137,9 +137,9 @@ def beam(
     for name in ("policy", "answer", "where", "seed"):
         if options.get(name) is not None:
             raise UsageError(f"beam search has no {name}", "it looks for the likeliest text; leave the option out")
-    arguments.whole_or_none("n_ctx", n_ctx)
+    arguments.integer_or_none("n_ctx", n_ctx)
     settings = {"beams": beams, "length_penalty": length_penalty}
-    rule = Policy(_follow, "beam", parameters=settings, given=settings)
+    rule = Policy(_follow, "beam", parameters=settings, arguments=settings)
     first = prepare(model, prompt, GenerationOptions.of({**options, "policy": rule, "seed": 0}))
     cost, began = Cost(), time.perf_counter()
     ended = [_Beam(first, 0)] if first.done else _search(model, first, beams, length_penalty, n_ctx, cost)
@@ -211,7 +211,7 @@ def _expand(
         if b.g.bound:
             ranked.append((b.score(penalty), i, 0, b.logp, -1))
             continue
-        for rank, token in enumerate(kernels.top(d.logits, 2 * beams).tolist()):
+        for rank, token in enumerate(passes.top(d.logits, 2 * beams).tolist()):
             logp = b.logp + d.logp(token)
             ranked.append((logp / (b.length + 1) ** penalty, i, rank, logp, token))
     ranked.sort(key=lambda r: (-r[0], r[1], r[2]))

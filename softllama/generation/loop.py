@@ -161,7 +161,7 @@ def run(
         return
     at_once = max(1, min(at_once, len(waiting)))
     cells = positions(model, waiting, n_ctx)
-    hidden = any(g.policy.name == "hidden" for g in waiting)
+    hidden = any(g.policy.needs_hidden for g in waiting)
     context, home = _context_for(model, waiting, at_once, cells, hidden)
     prompts = PromptFeeder(model, context, home, hidden=hidden)
     loop = Loop(model, context, limit=cells, hidden=hidden, lap=lap)

@@ -101,12 +101,11 @@ class GenerationOptions:
             )
         _one_of("where", self.where, WHERE)
         _one_of("think", self.think, thinking.MODES, none=False)
-        arguments.whole_or_none("max_tokens", self.max_tokens, 0)
-        if arguments.whole_or_none("think_budget", self.think_budget) is not None and self.think_budget < 0:  # type: ignore[operator]
+        arguments.integer_or_none("max_tokens", self.max_tokens, 0)
+        if arguments.integer_or_none("think_budget", self.think_budget) is not None and self.think_budget < 0:  # type: ignore[operator]
             raise UsageError(f"the thinking budget must be 0 or more, not {self.think_budget}")
-        arguments.whole_or_none("seed", self.seed)
-        if self.seed is not None and not 0 <= self.seed < 2**63:
-            raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {self.seed}")
+        if self.seed is not None:
+            object.__setattr__(self, "seed", arguments.seed(self.seed))
         object.__setattr__(self, "stop", _stop_strings(self.stop))
 
     @classmethod

@@ -53,7 +53,7 @@ def prepare(model: Engine, prompt: PromptInput, options: GenerationOptions, labe
         assert template is not None
         items, inside = _chat(model, template, messages, options, tags)
     elif isinstance(prompt, str):
-        items = _text(model, arguments.check_text(prompt), options)
+        items = _text(model, arguments.text("prompt", prompt), options)
         inside = thinking.opened(prompt, tags)
         if options.think == "on" and not inside:
             if tags is None:
@@ -82,17 +82,17 @@ def assemble(
     raw = not chat and not inside
     chosen = _policy(options.policy) or policies.parse(default_policy(model, inside)[0])
     if options.where is not None:
-        chosen = replace(chosen, given={**chosen.given, "where": options.where}, where=options.where)
+        chosen = replace(chosen, arguments={**chosen.arguments, "where": options.where}, where=options.where)
         everywhere = options.where == "everywhere"
     else:
-        everywhere = raw and chosen.given.get("where") != "thinking"
+        everywhere = raw and chosen.arguments.get("where") != "thinking"
     if options.answer is not None:
         chosen = replace(chosen, answer=_policy(options.answer))
-    if chosen.name == "hidden" and model.no_hidden_reason:
+    if chosen.needs_hidden and model.no_hidden_reason:
         raise UsageError(
-            f"the policy hidden does not work with {model.arch}: {model.no_hidden_reason}", "use another policy"
+            f"the policy {chosen.name} does not work with {model.arch}: {model.no_hidden_reason}", "use another policy"
         )
-    seed = secrets.randbits(32) if options.seed is None else int(options.seed)
+    seed = secrets.randbits(32) if options.seed is None else options.seed
     return Generation(
         model, chosen, items, options, seed, tags if inside or not raw else None, inside, everywhere, label
     )

@@ -39,7 +39,7 @@ def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[floa
         differences.append(max((abs(d[i].p - p) for i, p in s.top), default=0.0))
         return policy.Decision(s.mixture, s.token, s.mode, noise=s.noise, hidden=s.hidden)
 
-    rule = policy.as_policy(again, name="hidden" if any(s.hidden for s in trace.steps) else "replay")
+    rule = policy.as_policy(again, name="replay", needs_hidden=any(s.hidden for s in trace.steps))
     g = Generation(model, rule, trace.prompt, GenerationOptions(max_tokens=len(trace.steps)), trace.seed, eog=False)
     for _ in loop.run(model, [g], n_ctx=model.n_ctx_given):
         pass

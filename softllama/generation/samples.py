@@ -170,8 +170,8 @@ def sample(
         raise UsageError(f"the number of samples must be between 1 and {MAX_SAMPLES:,}, not {n}")
     if isinstance(at_once, bool) or not isinstance(at_once, int) or at_once < 1:
         raise UsageError(f"at_once must be a whole number of 1 or more, not {at_once}")
-    arguments.whole_or_none("n_ctx", n_ctx)
-    seed = arguments.whole_or_none("seed", options.pop("seed", None))
+    arguments.integer_or_none("n_ctx", n_ctx)
+    seed = options.pop("seed", None)
     seed = secrets.randbits(32) if seed is None else seed
     if options.get("policy") is None:
         options["policy"] = policy.sample(temperature=0.7, top_k=40)
@@ -197,9 +197,8 @@ def seeds(seed: int, n: int) -> list[int]:
 
     The i-th does not depend on n. 53 bits, so that every reader of JSON keeps them.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-        raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed}")
-    return [int(s.generate_state(1, np.uint64)[0]) >> 11 for s in np.random.SeedSequence(int(seed)).spawn(n)]
+    sequence = np.random.SeedSequence(arguments.seed(seed))
+    return [int(s.generate_state(1, np.uint64)[0]) >> 11 for s in sequence.spawn(n)]
 
 
 def likelihood(trace: Trace) -> float:

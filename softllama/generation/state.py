@@ -170,7 +170,7 @@ class Generation:
         text = stream.push(piece)
         step = Step.of(
             index=self.n_steps, position=self.position, mode=mode, thinking=inside, token=token, text=text,
-            mixture=decision.mixture, entropy=d.entropy(), top=d.top_probs(TOP), why=decision.why,
+            mixture=decision.mixture, entropy=d.entropy(), top=d._top_probs(TOP), why=decision.why,
             left_out=decision.left_out, noise=decision.noise, hidden=decision.hidden,
             seconds=time.perf_counter() - self.started, logp=d.logp(token),
         )  # fmt: skip

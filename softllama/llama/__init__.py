@@ -1,6 +1,12 @@
-"""The only package that touches llama_cpp: its low-level API, and ggml's functions in the same libraries.
+"""llama.cpp: its low-level API in llama_cpp, and ggml's functions in the same libraries.
 
-binding.py    the libraries, their log, their devices     header.py   a GGUF's header, before anything is loaded
-architectures.py  what a header tells about a model       weights.py  a loaded model
-context.py    sequences, batches, logits                  tokenizer.py  text and token ids
+Knows files, models, contexts and tokens. Does not know mixtures, prompts or policies.
+
+    library        the libraries, their log, tensor types     devices      what it computes on
+    header         a GGUF's header, before loading            weights      a loaded model
+    architectures  what a header means for mixtures           context      sequences, batches, logits
+    tokenizer      text and token ids                         template     chat templates
+    memory         what a context takes, and what is free     overlay      rows written over nodes of the graph
+    lora           adapters of a loaded model                 rpc          other machines
+    thinking_tags  the pairs of tags that models think in
 """

@@ -1,7 +1,7 @@
-"""What a header says about a model: why it is refused, how rows reach it, and which of its tensors must be there.
+"""What a GGUF's header means for mixtures: why a model is refused, how rows reach it, which tensors must be there.
 
-Knows architectures by name, and nothing that is loaded. Whether feeding rows equals feeding tokens is measured, in
-calibration.py.
+Knows architectures by name. Does not know a loaded model: engine/calibration.py measures whether feeding rows equals feeding
+tokens.
 """
 
 from __future__ import annotations
@@ -13,12 +13,21 @@ from softllama.llama import gguf, library
 from softllama.llama.header import Header, Tensor
 
 _ENCODERS = {
-    "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
-    "gemma-embedding", "llama-embed", "t5encoder",
-}  # fmt: skip
+    "bert",
+    "modern-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "neo-bert",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "eurobert",
+    "gemma-embedding",
+    "llama-embed",
+    "t5encoder",
+}
 _BESIDE = "it looks up a second, per-layer embedding by token id"
 _ABORTS = "llama.cpp ends the process on embedding input for it"
-# Where the token id decides something beside its embedding, the heaviest token of a mixture decides it.
+# What the token id decides beside its embedding. The token with the largest weight in a mixture decides it.
 _BY_ID = {
     "graniteswitch": "which adapter is active",
     "deepseek4": "the experts of the hash layers",
@@ -27,23 +36,37 @@ _BY_ID = {
 _DRAFT = {"eagle3", "dflash", "gemma4-assistant"}
 _VOCODERS = {"wavtokenizer-dec", "pockettts"}
 _SIZES = (  # each is a side of some tensor, or a part of one
-    "embedding_length", "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
-    "attention.key_length_swa", "attention.value_length_swa", "attention.key_length_mla", "attention.value_length_mla",
-    "attention.kv_lora_rank", "attention.q_lora_rank", "ssm.conv_kernel", "ssm.inner_size", "ssm.state_size",
-    "ssm.time_step_rank", "ssm.group_count", "wkv.head_size", "shortconv.l_cache",
-)  # fmt: skip
+    "embedding_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.key_length_swa",
+    "attention.value_length_swa",
+    "attention.key_length_mla",
+    "attention.value_length_mla",
+    "attention.kv_lora_rank",
+    "attention.q_lora_rank",
+    "ssm.conv_kernel",
+    "ssm.inner_size",
+    "ssm.state_size",
+    "ssm.time_step_rank",
+    "ssm.group_count",
+    "wkv.head_size",
+    "shortconv.l_cache",
+)
 _NOPE = {"glm5-next"}  # no rotation, and a file that says so
 _NO_FLOATS = "ffn_gate_tid2eid"  # a table of expert numbers; every other tensor is multiplied with
 ALIGNMENT = 32  # of tensors in memory, and so of the first in a file that is mapped
 _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
-# Measured in 0.3.36, and gone around in context.py:
+# Measured in llama-cpp-python 0.3.36, and worked around in context.py:
 ALONE = {"plamo2"}  # sequences beside each other in a batch get each other's numbers
 NO_FLASH = {"plm"}  # llama.cpp aborts with flash attention
 NO_HIDDEN = {"lfm2", "lfm2moe"}  # the logits change when hidden states are asked for
 
 
 def refusal(h: Header) -> str | None:
-    """Why a model with this header cannot take mixtures, as the end of a sentence; None if nothing speaks against it.
+    """Why a model with this header cannot take mixtures, as a clause; None if nothing speaks against it.
 
     Some of these would end the process inside llama.cpp, so they are never tried.
     """
@@ -62,9 +85,9 @@ def refusal(h: Header) -> str | None:
 
 
 def no_batch(h: Header) -> str | None:
-    """Why llama.cpp's embedding batch is not even tried for this header, as the end of a sentence; None if it may be.
+    """Why llama.cpp's embedding batch is not tried for this header, as a clause; None if it may be tried.
 
-    The first kind would end the process, the others were measured to give other logits than the token, without an error.
+    Some would end the process. The others were measured to give other logits than the token, without an error.
     """
     a = h.arch
     if a in ("glm4", "glm4moe") and f"{a}.rope.dimension_sections" not in h.metadata:
@@ -83,7 +106,7 @@ def no_batch(h: Header) -> str | None:
 
 
 def by_id(h: Header) -> str:
-    """What the token id decides beside its embedding, where it is known; ""."""
+    """What the token id decides beside its embedding, as a noun; "" for nothing that is known."""
     if h.arch == "deepseek4" and not h.get("{arch}.hash_layer_count", 0):
         return ""
     return _BY_ID.get(h.arch, "")
@@ -95,7 +118,7 @@ def is_diffusion(h: Header) -> bool:
 
 
 def per_layer(h: Header) -> Tensor | None:
-    """The table of per-layer embeddings, (n_embd_per_layer * n_layer, n_vocab), where the token's row is looked up in it."""
+    """The table of per-layer embeddings, (n_embd_per_layer * n_layer, n_vocab); None if tokens are not looked up in one."""
     t, table = h.tensors.get("per_layer_token_embd.weight"), h.tensors.get("token_embd.weight")
     width = per_layer_width(h)
     if t is None or table is None or width < 1:
@@ -105,7 +128,7 @@ def per_layer(h: Header) -> Tensor | None:
 
 
 def per_layer_width(h: Header) -> int:
-    """Length of a per-layer embedding; 0 where there is none."""
+    """Length of a per-layer embedding; 0 if there is none."""
     width = h.get("{arch}.embedding_length_per_layer_input", 256 if h.arch == "gemma3n" else 0)
     return width if isinstance(width, int) else 0
 
@@ -122,8 +145,8 @@ def damage(h: Header) -> str | None:
 
     layers, experts, used = number("block_count", 1), number("expert_count", 0), number("expert_used_count", 0)
     groups = number("expert_group_count", 0)
-    used_given = h.get("{arch}.expert_used_count", 0)  # an array in some models
-    heads, rotary_given = number("attention.head_count", 0), h.get("{arch}.rope.dimension_count")
+    used_value = h.get("{arch}.expert_used_count", 0)  # an array in some models
+    heads, rotary_value = number("attention.head_count", 0), h.get("{arch}.rope.dimension_count")
     rotary = number("rope.dimension_count", 0)
     head = number("attention.key_length", number("embedding_length", 0) // heads if heads > 0 else math.inf)
     # nothing is larger than what it describes: memory is set aside by these numbers, before anything is compared
@@ -134,14 +157,14 @@ def damage(h: Header) -> str | None:
         "block_count": not 1 <= layers <= 512,
         "nextn_predict_layers": number("nextn_predict_layers", 0) > layers,
         # llama.cpp itself forgets a single expert of the Hunyuan models
-        "expert_count": experts > 1024 or (experts > h.arch.startswith("hunyuan") and used_given == 0),
+        "expert_count": experts > 1024 or (experts > h.arch.startswith("hunyuan") and used_value == 0),
         "expert_used_count": used > experts,
         "expert_group_count": groups > 0 and (groups >= experts or experts % groups != 0),
         "expert_group_used_count": groups > 1 and not 0 < number("expert_group_used_count", 0) < groups,
         # 0 turns nothing, and llama.cpp does not come to an end, where an architecture turns at all
         "rope.dimension_count": rotary % 2 != 0
         or (heads > 0 and rotary > head)
-        or (rotary_given == 0 and h.arch not in _NOPE),
+        or (rotary_value == 0 and h.arch not in _NOPE),
         "attention.layer_norm_rms_epsilon": not 0 <= number("attention.layer_norm_rms_epsilon", 0) < math.inf,
         "attention.layer_norm_epsilon": not 0 <= number("attention.layer_norm_epsilon", 0) < math.inf,
     }
@@ -155,7 +178,11 @@ def damage(h: Header) -> str | None:
 
 
 def find_table(h: Header) -> Tensor:
-    """The token-embedding table. Raises ModelError for a file that is no language model, or whose table is not usable."""
+    """The token-embedding table of a model.
+
+    Raises:
+        ModelError: the file is not a language model, cannot take mixtures, or is damaged.
+    """
     if h.kind == "adapter":
         raise ModelError(f"{h.path} is a LoRA adapter, not a model", "load its base model and add --lora FILE")
     if h.kind == "imatrix":
@@ -188,7 +215,11 @@ def find_table(h: Header) -> Tensor:
 
 
 def check_tensors(h: Header) -> None:
-    """Raise ModelError for tensors at which llama.cpp would end the process."""
+    """Check what llama.cpp would end the process for.
+
+    Raises:
+        ModelError: a tensor does not hold floats, or tensors begin at a wrong byte.
+    """
     for t in h.tensors.values():
         if _NO_FLOATS not in t.name and not library.has_floats(t.ggml_type):
             raise ModelError(

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from softllama.base import signals
 from softllama.errors import ContextError
 from softllama.llama import context_setup as setup
-from softllama.llama import library
+from softllama.llama import devices, library
 from softllama.llama.batch import F32, Batch, Booleans, Integers, Rows, in_order
-from softllama.llama.library import Held, api, lib
+from softllama.llama.library import Handle, api, lib
 from softllama.llama.weights import FORKED, HOW_TO_FORK, Weights
 
 N_BATCH = 512  # positions that go to llama.cpp at once
@@ -76,8 +76,8 @@ class Context:
             )
         self.weights, self.n_seq = weights, n_seq
         self.lock = threading.RLock()
-        self._own: Held | None = None
-        self.n_threads = n_threads or library.physical_cores()
+        self._own: Handle | None = None
+        self.n_threads = n_threads or devices.physical_cores()
         self.n_batch = max(n_batch, n_seq)
         # llama.cpp keeps an output for every position when it is to give hidden states
         self.n_outputs = self.n_batch if embeddings or all_outputs else min(n_outputs or n_seq, self.n_batch)

@@ -16,7 +16,7 @@ from softllama.base import arguments, signals
 from softllama.errors import ContextError, UsageError
 from softllama.llama import library, memory
 from softllama.llama.batch import F32
-from softllama.llama.library import Held, api
+from softllama.llama.library import Handle, api
 from softllama.llama.overlay import FUNCTIONS, Overlay
 from softllama.llama.weights import Weights
 
@@ -37,7 +37,7 @@ class Wanted(Protocol):
 
 def checked(n_ctx: int, n_seq: int, n_threads: int | None) -> tuple[int, int]:
     """n_ctx and n_seq as numbers. Raises UsageError for what is not allowed."""
-    n_ctx, n_seq = arguments.whole("n_ctx", n_ctx), arguments.whole("n_seq", n_seq)
+    n_ctx, n_seq = arguments.integer("n_ctx", n_ctx), arguments.integer("n_seq", n_seq)
     if n_ctx < 1:
         raise UsageError(f"a context needs room for at least one position, not n_ctx = {n_ctx}")
     if n_threads is not None and not 1 <= n_threads <= 1024:
@@ -81,7 +81,7 @@ def overlay(nodes: Sequence[tuple[str, int]], buffers: Sequence[F32], watch: Any
     return Overlay(functions, rows, (other, 0))
 
 
-def allocated(context: Wanted, n_ctx: int, params: Any, n_ends: int) -> tuple[Held, weakref.finalize[Any, Any]]:
+def allocated(context: Wanted, n_ctx: int, params: Any, n_ends: int) -> tuple[Handle, weakref.finalize[Any, Any]]:
     """llama.cpp's context, and what frees it when `context` is gone.
 
     Raises:
@@ -99,9 +99,9 @@ def allocated(context: Wanted, n_ctx: int, params: Any, n_ends: int) -> tuple[He
     library.clear_log()
     with weights.lock, signals.deferred():  # llama.cpp's log calls Python
         weights.check()
-        pointer = api.llama_init_from_model(weights.loaded.held.pointer, params)
+        pointer = api.llama_init_from_model(weights.model.handle.pointer, params)
         if pointer:
-            own = Held(pointer, api.llama_free, context.lock, weights.loaded, weights.contexts)
+            own = Handle(pointer, api.llama_free, context.lock, weights.model, weights.contexts)
             finalizer = weakref.finalize(context, own.free)  # here, where no interrupt comes between
     if not pointer:
         message = f"llama.cpp cannot make a context of {n_ctx:,} positions: {library.last_error()}"
@@ -124,11 +124,11 @@ def apply_adapters(weights: Weights, pointer: Any) -> None:
 def _footprint(weights: Weights, params: Any, n_ctx: int) -> tuple[int, int] | None:
     """Bytes that llama.cpp says it sets aside for a context of n_ctx positions, and those by which the process grows, as
     some architectures' graphs take more; None if it cannot."""
-    with weights.lock, signals.deferred(), library.heard() as log:
+    with weights.lock, signals.deferred(), library.capture_log() as log:
         weights.check()
         before_n_ctx, params.n_ctx, before = params.n_ctx, n_ctx, memory.address_space()
-        pointer = api.llama_init_from_model(weights.loaded.held.pointer, params)
+        pointer = api.llama_init_from_model(weights.model.handle.pointer, params)
         grown, params.n_ctx = memory.address_space() - before, before_n_ctx
         if pointer:
             api.llama_free(pointer)
-    return (library.buffers(log), grown) if pointer else None
+    return (library.buffer_bytes(log), grown) if pointer else None

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from softllama.llama.library import _declare
+from softllama.llama.library import declare
 
 
 class _InitParams(ctypes.Structure):
@@ -20,25 +20,25 @@ class _InitParams(ctypes.Structure):
 
 
 _P, _I64, _STR = ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p
-init = _declare("gguf_init_from_file", _P, _STR, _InitParams)
-free = _declare("gguf_free", None, _P)
-data_offset = _declare("gguf_get_data_offset", ctypes.c_size_t, _P)
-n_kv = _declare("gguf_get_n_kv", _I64, _P)
-get_key = _declare("gguf_get_key", _STR, _P, _I64)
-kv_type = _declare("gguf_get_kv_type", ctypes.c_int, _P, _I64)
-arr_n = _declare("gguf_get_arr_n", ctypes.c_size_t, _P, _I64)
-find_key = _declare("gguf_find_key", _I64, _P, _STR)
-arr_type = _declare("gguf_get_arr_type", ctypes.c_int, _P, _I64)
-arr_data = _declare("gguf_get_arr_data", _P, _P, _I64)
-arr_str = _declare("gguf_get_arr_str", _STR, _P, _I64, ctypes.c_size_t)
-val_data = _declare("gguf_get_val_data", _P, _P, _I64)
-val_str = _declare("gguf_get_val_str", _STR, _P, _I64)
-n_tensors = _declare("gguf_get_n_tensors", _I64, _P)
-tensor_name = _declare("gguf_get_tensor_name", _STR, _P, _I64)
-tensor_offset = _declare("gguf_get_tensor_offset", ctypes.c_size_t, _P, _I64)
-tensor_type = _declare("gguf_get_tensor_type", ctypes.c_int, _P, _I64)
-tensor_size = _declare("gguf_get_tensor_size", ctypes.c_size_t, _P, _I64)
-tensor_ne = _declare("gguf_get_tensor_ne", ctypes.POINTER(ctypes.c_int64), _P, _I64)
+init = declare("gguf_init_from_file", _P, _STR, _InitParams)
+free = declare("gguf_free", None, _P)
+data_offset = declare("gguf_get_data_offset", ctypes.c_size_t, _P)
+n_kv = declare("gguf_get_n_kv", _I64, _P)
+get_key = declare("gguf_get_key", _STR, _P, _I64)
+kv_type = declare("gguf_get_kv_type", ctypes.c_int, _P, _I64)
+arr_n = declare("gguf_get_arr_n", ctypes.c_size_t, _P, _I64)
+find_key = declare("gguf_find_key", _I64, _P, _STR)
+arr_type = declare("gguf_get_arr_type", ctypes.c_int, _P, _I64)
+arr_data = declare("gguf_get_arr_data", _P, _P, _I64)
+arr_str = declare("gguf_get_arr_str", _STR, _P, _I64, ctypes.c_size_t)
+val_data = declare("gguf_get_val_data", _P, _P, _I64)
+val_str = declare("gguf_get_val_str", _STR, _P, _I64)
+n_tensors = declare("gguf_get_n_tensors", _I64, _P)
+tensor_name = declare("gguf_get_tensor_name", _STR, _P, _I64)
+tensor_offset = declare("gguf_get_tensor_offset", ctypes.c_size_t, _P, _I64)
+tensor_type = declare("gguf_get_tensor_type", ctypes.c_int, _P, _I64)
+tensor_size = declare("gguf_get_tensor_size", ctypes.c_size_t, _P, _I64)
+tensor_ne = declare("gguf_get_tensor_ne", ctypes.POINTER(ctypes.c_int64), _P, _I64)
 
 _TYPES = "uint8 int8 uint16 int16 uint32 int32 float bool - - uint64 int64 double"  # enum gguf_type
 SCALARS: dict[int, Any] = {i: getattr(ctypes, f"c_{t}") for i, t in enumerate(_TYPES.split()) if t != "-"}

@@ -1,8 +1,9 @@
-"""How much memory a context will take, and how much there is. Knows a model's header and the system's own accounts.
+"""How much memory a context will take, and how much is free.
 
-llama.cpp sets memory aside when a context is made. Where the system promises more than it has, as Linux does, the process
-is killed later, when the memory is used. So it is compared beforehand. The estimate is meant to be a little low: what
-cannot fit is refused, and what might is tried.
+llama.cpp allocates memory when a context is made. If the system promises more than it has, as Linux does, the process is
+killed later, when the memory is used. So the sizes are compared beforehand. The estimate is a little low on purpose: a
+context that cannot fit is refused, and one that might fit is tried. Knows a model's header and the system's own accounts.
+Does not know the context itself.
 """
 
 from __future__ import annotations
@@ -31,9 +32,13 @@ MANY = 16384  # positions from which on a context is worth a closer look, whatev
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that a context takes. cells: keys and values of all positions. states: of recurrent layers, for each
-    sequence. outputs: logits that one batch may return. work: what a batch is computed in, as far as it grows with the
-    context.
+    """Bytes that a context takes.
+
+    Attributes:
+        cells: keys and values of all positions.
+        states: of recurrent layers, for each sequence.
+        outputs: logits that one batch may return.
+        work: what a batch is computed in, as far as it grows with the context.
     """
 
     cells: int
@@ -47,7 +52,7 @@ class Need:
 
 
 def need(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int) -> Need:
-    """What a context of n_ctx positions takes. Layers whose shapes are not understood count as nothing."""
+    """An estimate of what a context of n_ctx positions takes. Layers whose shapes are unknown here count as nothing."""
     per_position, per_sequence = _layers(h)
     n_embd, n_vocab = _table(h)
     cells = -(-n_ctx // STEP) * STEP
@@ -95,9 +100,13 @@ def _table(h: Header) -> tuple[int, int]:
 
 
 def check(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int, fits: Callable[[], int]) -> None:
-    """Raise ContextError, with the sizes and what would fit, for a context that cannot be held in memory.
+    """Check that there is memory for a context.
 
-    fits: `fitting` for this context, which takes some milliseconds.
+    Args:
+        fits: calls `fitting` for this context, which takes some milliseconds.
+
+    Raises:
+        ContextError: there is not. The message has the sizes, the hint has what would fit.
     """
     n = need(h, n_ctx, n_seq, n_batch, n_outputs)
     have = available() if n.total >= IGNORED or n_ctx > MANY else None
@@ -118,10 +127,12 @@ def check(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int, fits:
 def fitting(h: Header, taken: Callable[[int], tuple[int, int] | None], n_ctx: int, n_batch: int) -> int:
     """The positions, fewer than n_ctx and a multiple of 256, that fit with a tenth of the memory left over; 0 if none do.
 
-    taken: the bytes that llama.cpp says it sets aside for a context of so many positions, and those by which the process
-    grew; None where it cannot make one. It is asked for two small ones, as what it computes in, and for which layers
-    twice, is each architecture's own affair. It ends the process where `ulimit -v` leaves it nothing, so it is not asked
-    near there: four times the estimate then has to do.
+    Two small contexts are measured, since what a batch is computed in differs between architectures. llama.cpp ends the
+    process if `ulimit -v` leaves it nothing, so nothing is measured near that limit: four times the estimate is used.
+
+    Args:
+        taken: makes a context of so many positions. Returns the bytes that llama.cpp reports for it, and those by which the
+            process grew; None if llama.cpp cannot make it.
     """
     estimated = need(h, STEP, 1, n_batch, 0).total / STEP - need(h, 0, 1, n_batch, 0).total / STEP
     each, fixed = 4 * estimated, 0.0
@@ -139,7 +150,7 @@ def fitting(h: Header, taken: Callable[[int], tuple[int, int] | None], n_ctx: in
 
 
 def hint(fits: int, n_seq: int) -> str:
-    """What to do about a context for which there is no memory. fits: positions for all sequences together."""
+    """The hint for a context for which there is no memory. fits: positions for all sequences together."""
     each = fits // n_seq
     if n_seq > 1:
         fewer = "fewer samples, beams or streams at once"
@@ -151,18 +162,18 @@ def hint(fits: int, n_seq: int) -> str:
 
 
 def available(proc: Path = Path("/proc"), sys_fs: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Bytes that this process may still take, by the least of the system's, its control groups' and its own limits.
+    """Bytes that this process may still take: the least of the system's, its control groups' and its own limits.
 
-    None where the system does not say.
+    None if the system does not report it.
     """
-    found = [*_limits_of_process(proc)]
+    limits = [*_limits_of_process(proc)]
     if sys.platform == "darwin":
-        found += _darwin()
+        limits += _darwin()
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = (proc / "meminfo").read_text().splitlines()
-        found.append(1024 * int(next(x for x in lines if x.startswith("MemAvailable:")).split()[1]))
-    found += _groups(proc, sys_fs)
-    return max(0, min(found)) if found else None
+        limits.append(1024 * int(next(x for x in lines if x.startswith("MemAvailable:")).split()[1]))
+    limits += _groups(proc, sys_fs)
+    return max(0, min(limits)) if limits else None
 
 
 def _limits_of_process(proc: Path) -> Iterator[int]:
@@ -173,7 +184,7 @@ def _limits_of_process(proc: Path) -> Iterator[int]:
 
 
 def address_space(proc: Path = Path("/proc")) -> int:
-    """Bytes of this process's address space, which `ulimit -v` limits; 0 where the system does not say."""
+    """Bytes of this process's address space, which `ulimit -v` limits; 0 if the system does not report it."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int((proc / "self/statm").read_text().split()[0]) * resource.getpagesize()
     return 0
@@ -222,7 +233,7 @@ def _darwin() -> Iterator[int]:
 
 
 def note(n_bytes: int) -> str | None:
-    """A sentence for a model whose file is larger than the memory there is; None where it fits."""
+    """A note for a model whose file is larger than the free memory; None if it fits."""
     have = available() if n_bytes >= IGNORED else None
     if have is None or n_bytes <= have:
         return None

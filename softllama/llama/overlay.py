@@ -1,7 +1,8 @@
-"""Rows of one's own in place of what nodes of llama.cpp's graph have computed (csrc/overlay.h has the contract).
+"""Our rows in place of what nodes of llama.cpp's graph have computed (csrc/overlay.h has the contract).
 
-For architectures that take token ids only: a carrier token goes through the ordinary path, and its embedding is written
-over where llama.cpp has just looked it up. Knows addresses and arrays. Does not know which nodes: calibration.py finds out.
+For architectures that take token ids only: a carrier token goes through the ordinary path, and its embedding is overwritten
+right after llama.cpp has looked it up. Knows addresses and arrays. Does not know which nodes those are:
+engine/calibration.py finds out.
 """
 
 from __future__ import annotations
@@ -14,16 +15,25 @@ from numpy.typing import NDArray
 from softllama._shim import ffi, lib
 from softllama.errors import ContextError
 
-FUNCTIONS = {"get_name": "ggml_get_name", "n_elements": "ggml_nelements", "n_bytes": "ggml_nbytes",
-             "set": "ggml_backend_tensor_set"}  # fmt: skip
+FUNCTIONS = {  # field of the C struct -> ggml's function
+    "get_name": "ggml_get_name",
+    "n_elements": "ggml_nelements",
+    "n_bytes": "ggml_nbytes",
+    "set": "ggml_backend_tensor_set",
+}
 MOST = int(lib.OVERLAY_NODES)
 
 
 class Overlay:
-    """An evaluation callback for one context: `callback` and `data` are the addresses that it takes.
+    """An evaluation callback for one context: `callback` and `data` are the addresses to give to llama.cpp.
 
-    functions: addresses of ggml's functions, by their names in FUNCTIONS. nodes: up to MOST names, each with its rows
-    (n, width) float32, which are read when llama.cpp evaluates the node. watch: another callback and its data, asked as well.
+    Args:
+        functions: addresses of ggml's functions, by their names in FUNCTIONS.
+        nodes: up to MOST names, each with its rows (n, width) float32, which are read when llama.cpp evaluates the node.
+        watch: addresses of another callback and its data, which is called as well.
+
+    Raises:
+        ContextError: there are too many nodes, or rows have another form.
     """
 
     def __init__(
@@ -51,7 +61,11 @@ class Overlay:
         self.data = int(ffi.cast("intptr_t", self._o))
 
     def arm(self, n: int) -> None:
-        """Write the first n rows in the evaluation that follows; 0: leave everything as it is."""
+        """Write the first n rows in the evaluation that follows; 0: leave everything as it is.
+
+        Raises:
+            ContextError: there are fewer rows.
+        """
         if not 0 <= n <= min((len(r) for r in self._rows), default=0):
             raise ContextError(f"the overlay has not {n} rows")
         o = self._o
@@ -60,7 +74,7 @@ class Overlay:
             o.nodes[i].done = 0
 
     def unwritten(self) -> str:
-        """What was not written since `arm`, as the end of a sentence; "" if everything was."""
+        """What was not written since `arm`, as a clause; "" if everything was."""
         o = self._o
         for i in range(o.n_nodes):
             node = o.nodes[i]

@@ -1,7 +1,7 @@
-"""Other machines' devices through llama.cpp's RPC back end. Knows addresses and the back end's registry, no models.
+"""Other machines' devices, through llama.cpp's RPC back end. The protocol has neither encryption nor authentication.
 
-llama.cpp ends the process when a worker does not answer, so every address is tried before it is handed on; a worker that
-goes away later still ends it. The protocol has neither encryption nor authentication.
+llama.cpp ends the process when a worker does not answer, so every address is tried before llama.cpp gets it; a worker that
+goes away later still ends the process. Knows addresses and ggml's registry. Does not know models.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from functools import cache
 
 from softllama.errors import ModelError, UsageError
-from softllama.llama import library
-from softllama.llama.library import _declare, api
+from softllama.llama import devices
+from softllama.llama.library import api, declare, init
 
 BUILD = 'CMAKE_ARGS="-DGGML_RPC=on" pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python'
 TIMEOUT = 5.0  # seconds for a worker to take the connection
@@ -23,7 +23,11 @@ _POINTER = ctypes.c_void_p
 
 
 def parse(text: str) -> list[str]:
-    """ "host:port,host:port" -> its addresses. Raises UsageError."""
+    """The addresses in text such as "host:port,host:port".
+
+    Raises:
+        UsageError: the text is something else, or names more than 16.
+    """
     addresses = [a.strip() for a in text.split(",") if a.strip()]
     for a in addresses:
         m = re.fullmatch(r"([\w.-]+):(\d{1,5})", a, re.ASCII)
@@ -44,16 +48,22 @@ def supported() -> bool:
 def add_workers(addresses: Sequence[str]) -> None:
     """Let llama.cpp use these workers' devices from now on. A worker that is known already is not added again.
 
-    Raises ModelError where the back end is missing or a worker cannot be reached.
+    Args:
+        addresses: "host:port" each.
+
+    Raises:
+        UsageError: an address is not one.
+        ModelError: the back end is missing, or a worker cannot be reached.
     """
     addresses = parse(",".join(addresses))
+    init()
     if not supported():
         raise ModelError("this llama-cpp-python was built without the RPC back end", f"build it with: {BUILD}")
     for address in addresses:
         _try(address)
     for address in addresses:
         _add(address)
-    library.gpus.cache_clear()
+    devices.gpus.cache_clear()
 
 
 def _try(address: str) -> None:
@@ -69,13 +79,13 @@ def _try(address: str) -> None:
 
 @cache
 def _add(address: str) -> None:
-    by_name = _declare("ggml_backend_reg_by_name", _POINTER, ctypes.c_char_p)
-    proc_address = _declare("ggml_backend_reg_get_proc_address", _POINTER, _POINTER, ctypes.c_char_p)
-    register = _declare("ggml_backend_register", None, _POINTER)
-    found = proc_address(by_name(b"RPC"), b"ggml_backend_rpc_add_server")
-    if not found:
+    by_name = declare("ggml_backend_reg_by_name", _POINTER, ctypes.c_char_p)
+    proc_address = declare("ggml_backend_reg_get_proc_address", _POINTER, _POINTER, ctypes.c_char_p)
+    register = declare("ggml_backend_register", None, _POINTER)
+    add_server = proc_address(by_name(b"RPC"), b"ggml_backend_rpc_add_server")
+    if not add_server:
         raise ModelError("this llama.cpp's RPC back end cannot add workers", "upgrade llama-cpp-python")
-    added = ctypes.CFUNCTYPE(_POINTER, ctypes.c_char_p)(found)(address.encode())
+    added = ctypes.CFUNCTYPE(_POINTER, ctypes.c_char_p)(add_server)(address.encode())
     if not added:
         raise ModelError(f"the worker at {address} offers no device")
     register(added)

@@ -1,4 +1,7 @@
-"""The pairs of tags that models put around their thinking, by the text of a chat template or a vocabulary. Imports nothing."""
+"""The pairs of tags that models put around their thinking.
+
+Knows the pairs. Does not know models: callers hand in the text of a chat template, and which texts are tokens.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,12 @@ KNOWN = (
 
 
 def known(template: str, single: Callable[[Iterable[str]], set[str]]) -> tuple[str, str] | None:
-    """The first known pair that a template holds, else the first whose tags are tokens. single: which texts are."""
+    """The first known pair that a template holds, else the first whose tags are tokens.
+
+    Args:
+        template: the text of a chat template.
+        single: returns which of some texts are single tokens.
+    """
     for pair in KNOWN:
         if all(tag in template for tag in pair):
             return pair

@@ -1,61 +1,51 @@
-"""A model that llama.cpp has loaded, and its adapters.
+"""A model that llama.cpp has loaded.
 
-What its header tells is in architectures.py. Does not know mixtures: whether feeding rows equals feeding tokens is
-measured afterwards, in calibration.py.
+Knows files and llama.cpp's model. Does not know mixtures: architectures.py says what a header means for them, and
+engine/calibration.py measures whether feeding rows equals feeding tokens.
 """
 
 from __future__ import annotations
 
-import ctypes
-import math
 import os
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from softllama.base import cache, signals
 from softllama.errors import ModelError, UsageError
-from softllama.llama import architectures, gguf, header, library
-from softllama.llama.header import Header, Tensor
-from softllama.llama.library import Held, api
+from softllama.llama import architectures, devices, gguf, header, library
+from softllama.llama import lora as adapters
+from softllama.llama.library import Handle, api
 
 FORKED = "this process was forked from one that had used a model, and llama.cpp's threads do not survive that"
-MERGE = "merge it into the model first, with llama.cpp's llama-export-lora"
 HOW_TO_FORK = "start it with multiprocessing.get_context('spawn'), or load no model before"
 
 
-@dataclass(frozen=True)
-class Lora:
-    """A LoRA adapter that is active in every context of a model."""
+class LoadedModel:
+    """llama.cpp's model, freed when nothing refers to this any more.
 
-    path: Path
-    scale: float
-    pointer: ctypes.c_void_p
-    a: Tensor | None = None  # what it adds to the embedding table: (rank, n_vocab) and
-    b: Tensor | None = None  # (rank, n_embd); the row of token i grows by factor * b @ a[i]
-    factor: float = 0.0
-
-
-class Loaded:
-    """llama.cpp's model, given back when nobody has this any more. Contexts do: whichever of a model and its contexts the
-    garbage collector takes first, llama.cpp's contexts go before its model.
+    Contexts refer to it: whichever of a model and its contexts the garbage collector takes first, llama.cpp's contexts are
+    freed before its model.
     """
 
     def __init__(self, pointer: Any, lock: Any) -> None:
-        self.held = Held(pointer, api.llama_model_free, lock)
-        weakref.finalize(self, self.held.free)
+        self.handle = Handle(pointer, api.llama_model_free, lock)
+        weakref.finalize(self, self.handle.free)
 
 
 class Weights:
-    """A loaded model. n_gpu_layers: None for all where this build has a GPU, 0 for none. before: is called with what the
-    header tells, before llama.cpp opens the file.
+    """A loaded model.
 
-    Raises ModelError with llama.cpp's cause for a file that does not load, and for those that cannot take mixtures.
+    Args:
+        path: of the GGUF, or of the first of its parts.
+        n_gpu_layers: None for all if this build of llama.cpp has a GPU back end, 0 for none.
+        lora: (path, scale) of each adapter.
+        before: is called with what the header says, before llama.cpp opens the file.
+
+    Raises:
+        ModelError: the file does not load (with llama.cpp's cause), or the model cannot take mixtures.
+        UsageError: n_gpu_layers or a scale is not allowed.
     """
 
     def __init__(
@@ -71,7 +61,21 @@ class Weights:
         self.header = header.read(path)
         self.table = architectures.find_table(self.header)
         self._check_vocabulary()
-        gpus = library.gpus()
+        self._choose_device(n_gpu_layers)
+        if before is not None:
+            before(self)
+        pointer = self._load()
+        self.lock = threading.RLock()  # over what uses the model itself, such as its vocabulary
+        self.model = LoadedModel(pointer, self.lock)
+        self.contexts: set[Handle] = set()  # llama.cpp's, to be freed before it
+        self._closed = False
+        self._alone: LoadedModel | None = None  # the vocabulary of a closed model
+        self._describe(pointer)
+        self.lora = tuple(adapters.load(p, s, pointer, self.header) for p, s in lora or ())
+
+    def _choose_device(self, n_gpu_layers: int | None) -> None:
+        """Set n_gpu_layers, on_gpu, device and the reason for it, which the user reads."""
+        gpus = devices.gpus()
         if n_gpu_layers is not None and n_gpu_layers < 0:
             raise UsageError(f"n_gpu_layers must be 0 or more, not {n_gpu_layers}", "leave it out for all layers")
         self.n_gpu_layers = (999 if gpus else 0) if n_gpu_layers is None else n_gpu_layers
@@ -86,7 +90,7 @@ class Weights:
             )
             self.device_reason = f"{part}, {why}; --n-gpu-layers 0 keeps to the CPU"
         else:
-            self.device = library.cpu_name()
+            self.device = devices.cpu_name()
             if gpus:
                 self.device_reason = "as --n-gpu-layers 0 asks"
             elif n_gpu_layers:
@@ -96,11 +100,11 @@ class Weights:
             else:
                 self.device_reason = "this build of llama.cpp has no GPU back end"
 
-        if before is not None:
-            before(self)
+    def _load(self) -> Any:
+        """llama.cpp's pointer. Ctrl-C ends the loading."""
         params = api.llama_model_default_params()
         params.n_gpu_layers = self.n_gpu_layers
-        if library.amx() and hasattr(params, "use_extra_bufts"):
+        if devices.amx() and hasattr(params, "use_extra_bufts"):
             params.use_extra_bufts = False  # keeps the weights out of the AMX buffer, whose matrix product may crash
         library.clear_log()
         with signals.deferred() as interrupted:
@@ -112,11 +116,10 @@ class Weights:
                 f"llama.cpp cannot load {self.header.path}: {library.last_error()}",
                 "the file may be damaged, or need a newer llama-cpp-python",
             )
-        self.lock = threading.RLock()  # over what uses the model itself, such as its vocabulary
-        self.loaded = Loaded(pointer, self.lock)
-        self.contexts: set[Held] = set()  # llama.cpp's, to be freed before it
-        self._closed = False
-        self._alone: Loaded | None = None  # the vocabulary of a closed model
+        return pointer
+
+    def _describe(self, pointer: Any) -> None:
+        """Set what llama.cpp and the header say about the model."""
         self.vocab = api.llama_model_get_vocab(pointer)
         self.n_bytes = sum(t.size for t in self.header.tensors.values())
         self.n_vocab: int = api.llama_vocab_n_tokens(self.vocab)
@@ -140,14 +143,13 @@ class Weights:
                 f"{self.table.shape[:2]}, and llama.cpp expects ({self.n_embd_inp}, {self.n_vocab})",
                 "fetch the file again, or another conversion of it",
             )
-        self.lora = tuple(self._load_lora(p, s) for p, s in lora or ())
 
     def _hidden_refusal(self) -> str | None:
-        """Why hidden states cannot be had, as the end of a sentence; llama.cpp would end the process for some."""
+        """Why hidden states cannot be had, as a clause; llama.cpp would end the process for some."""
         if self.header.arch in architectures.NO_HIDDEN:
             return "llama.cpp gives other logits beside hidden states"
         n = (
-            api.llama_model_n_embd_out(self.loaded.held.pointer)
+            api.llama_model_n_embd_out(self.model.handle.pointer)
             if hasattr(api, "llama_model_n_embd_out")
             else self.n_embd
         )
@@ -171,60 +173,28 @@ class Weights:
         keys = [f"graniteswitch.adapters.token_ids_{x}" for x in ("activate", "substitute")]
         return dict(zip(*(gguf.integers(self.header.path, k) for k in keys), strict=True))
 
-    def _load_lora(self, path: str, scale: float) -> Lora:
-        if not math.isfinite(scale):
-            raise UsageError(f"the scale of the adapter {path} is {scale}", "1 is its full effect")
-        h = header.read(path)
-        if h.kind != "adapter":
-            raise ModelError(
-                f"{h.path} is not a LoRA adapter (general.type is {h.kind[:60]!r})", "-m names models, --lora adapters"
-            )
-        architectures.check_tensors(h)
-        self._check_embedding(h)
-        library.clear_log()
-        with signals.deferred():  # its log calls Python
-            pointer = api.llama_adapter_lora_init(self.loaded.held.pointer, os.fsencode(h.path))
-        if not pointer:
-            raise ModelError(
-                f"llama.cpp cannot load the adapter {h.path}: {library.last_error()}", "it must fit the model"
-            )
-        a, b = (h.tensors.get(f"token_embd.weight.lora_{x}") for x in "ab")
-        if a is None or b is None:
-            return Lora(h.path, scale, pointer)  # freed with the model
-        alpha = h.get("adapter.lora.alpha", 0.0)
-        return Lora(h.path, scale, pointer, a, b, float(np.float32(scale * alpha / b.shape[0] if alpha else scale)))
-
-    def _check_embedding(self, h: Header) -> None:
-        """Adapters that change an embedding table: one form of them is mixed as well."""
-        changed = [n for n in h.tensors if n.startswith(("token_embd", "per_layer_token_embd", self.table.name))]
-        for name in changed:
-            if name.startswith("per_layer"):
-                raise ModelError(f"llama.cpp would ignore that the adapter {h.path.name} changes {name}", MERGE)
-            if name not in ("token_embd.weight.lora_a", "token_embd.weight.lora_b"):
-                raise ModelError(f"the adapter {h.path.name} changes the token-embedding table by {name}", MERGE)
-        if changed and "output.weight" not in self.header.tensors:
-            raise ModelError(
-                f"the adapter {h.path.name} changes the token-embedding table, which is the model's output matrix, too: "
-                "llama.cpp would end the process",
-                MERGE,
-            )
-        for name in changed:
-            library.table_type(h.tensors[name].ggml_type)
-
     @property
     def closed(self) -> bool:
-        return self._closed or self.loaded.held.pointer is None
+        return self._closed or self.model.handle.pointer is None
 
     def check(self) -> None:
-        """Raise ModelError where the model is closed, or belongs to the process that this one was forked from."""
+        """Check that the model can be used.
+
+        Raises:
+            ModelError: it is closed, or belongs to the process that this one was forked from.
+        """
         if self.closed:
             raise ModelError(f"the model {self.header.path.name} is closed", "load it again")
         if signals.forked():
             raise ModelError(FORKED, HOW_TO_FORK)
 
     def vocab_for_texts(self) -> Any:
-        """The vocabulary, also of a closed model: a result that outlives it is still to be read, and then the vocabulary
-        alone is loaded again, once. To be called under the lock. Raises ModelError where that cannot be.
+        """llama.cpp's vocabulary, also of a closed model: its results can still be read.
+
+        For a closed model the vocabulary alone is loaded again, once. To be called under the lock.
+
+        Raises:
+            ModelError: the model is closed, and its vocabulary cannot be loaded again.
         """
         if not self.closed:  # which may be read in a forked child, too
             return self.vocab
@@ -239,16 +209,22 @@ class Weights:
                 pointer = api.llama_model_load_from_file(os.fsencode(self.header.path), params)
             if not pointer:
                 raise ModelError(f"the model {self.header.path.name} is closed", "load it again")
-            self._alone = Loaded(pointer, self.lock)
-        if self._alone.held.pointer is None:  # as Python ends
+            self._alone = LoadedModel(pointer, self.lock)
+        if self._alone.handle.pointer is None:  # as Python ends
             raise ModelError(f"the model {self.header.path.name} is closed", "load it again")
-        return api.llama_model_get_vocab(self._alone.held.pointer)
+        return api.llama_model_get_vocab(self._alone.handle.pointer)
 
     def check_files(self, *, same: bool = False) -> None:
-        """Raise ModelError where a file of the model is another one than at its loading.
+        """Check that the files of the model are those that were loaded.
 
         llama.cpp and the table read a file through mappings of their own. One that was deleted, or replaced by another,
-        stays as it was for whoever has it open; `same` refuses that too, for a time when not all have it open yet.
+        stays as it was for whoever has it open.
+
+        Args:
+            same: refuse a file that was replaced, too, for a time when not all have it open yet.
+
+        Raises:
+            ModelError: a file has changed.
         """
         if (changed := self.header.changed(same=same)) is not None:
             raise ModelError(f"{changed} has changed on the disk since it was loaded", "load it again")
@@ -262,7 +238,7 @@ class Weights:
                 self._closed = True
                 left = list(self.contexts)
                 if not left:
-                    self.loaded.held.free()
+                    self.model.handle.free()
                     return
             for context in left:  # not under it: a session's fork takes the locks in the other order
                 context.free()

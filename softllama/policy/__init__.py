@@ -1,22 +1,24 @@
 """Decoding policies: from a distribution, and what a sequence remembers, to what is fed next. No model is needed.
 
 `policy(distribution, moment) -> Decision`. A policy holds only its settings: what it remembers of a sequence is in the
-sequence's `Moment`, so that one policy may serve many sequences.
+sequence's `Moment`, so that one policy may serve many sequences. Knows vectors. Does not know models or the loop.
 
     base      Decision, Moment, Policy, as_policy
     filters   temperature, top-k, top-p, min-p, repetition penalty
     discrete  greedy, sample, cold_stop
-    soft      full, soft_thinking, gumbel, dirichlet, soft_noise, hidden; controls random_mix, top_mean
+    soft      full, soft_thinking, gumbel, dirichlet, soft_noise
+    controls  random_mix, top_mean, hidden
     sampled   moi, selar, multiplex
     swir      swir
-    method    the decorator that checks settings and lists methods
-    written   parse, describe, names
+    registry  the decorator `@policy`, which checks settings and lists policies
+    text      parse, describe, names
 """
 
 from softllama.policy.base import Decision, Moment, Policy, Rule, Where, as_policy
+from softllama.policy.controls import hidden, random_mix, top_mean
 from softllama.policy.discrete import cold_stop, greedy, sample
 from softllama.policy.sampled import moi, multiplex, selar
-from softllama.policy.soft import dirichlet, full, gumbel, hidden, random_mix, soft_noise, soft_thinking, top_mean
+from softllama.policy.soft import dirichlet, full, gumbel, soft_noise, soft_thinking
 from softllama.policy.swir import swir
 from softllama.policy.text import describe, names, parse
 

@@ -1,13 +1,13 @@
-"""What a policy is given, what it decides, and the wrapper that every policy is called through.
+"""`Policy`, what it takes (`Distribution`, `Moment`) and what it returns (`Decision`).
 
-Knows when a method is soft (in the thinking block, or everywhere) and what stands in for it elsewhere. Knows no method,
-no model and no loop: feeding what was decided, and forcing tags, is the loop's work.
+Knows when a policy is soft (in the thinking block, or everywhere) and which policy decodes the rest. Does not know single
+policies, models or the loop: the loop feeds what was decided, and forces tags.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -19,29 +19,33 @@ from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 
 Where = Literal["thinking", "everywhere"]
-COLD = "cold"  # where Cold Stop keeps its count in Moment.state
+COLD = "cold"  # the key under which Cold Stop keeps its count in Moment.state
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What one decode step feeds next, and what it shows.
+    """What one step feeds next, and what it shows.
 
-    mixture: what is fed at the next position; one-hot for a hard step. token: the readout, the id that goes in the
-    visible history. mode: "hard" or "soft", of what is fed. why: a few words for the record.
-
-    end_thinking: the policy closes the thinking block now, so the loop feeds the closing tag in place of `mixture`.
-    (A readout that is the closing tag by itself is an ordinary step, without this flag.)
-    forced: ids to feed next, hard, after `mixture` and before the policy is asked again.
-    left_out: probability mass that an epsilon left out of `mixture` (which is renormalised).
-    noise: sigma of Gaussian noise to add to the embedding, in units of the root mean square of the table's entries.
-    hidden: feed the scaled last hidden state; `mixture` is then only the hard reading, for the record.
-    stop: if not empty, the sequence ends after this step's readout, for this reason.
+    Attributes:
+        mixture: what is fed at the next position; one-hot for a hard step.
+        token: the readout, the id that goes into the visible history.
+        mode: "hard" or "soft", of what is fed.
+        why: a few words for the record.
+        end_thinking: the policy closes the thinking block now, so the loop feeds the closing tag in place of `mixture`.
+            (A readout that is the closing tag by itself is an ordinary step, without this flag.)
+        forced: ids to feed next, hard, after `mixture` and before the policy is called again.
+        left_out: probability mass that an epsilon left out of `mixture` (which is renormalised).
+        noise: sigma of Gaussian noise to add to the embedding, in units of the root mean square of the table's entries.
+        hidden: feed the scaled last hidden state; `mixture` is then only the hard reading, for the record. The policy's
+            `needs_hidden` must be true.
+        stop: if not empty, the sequence ends after this step's readout, for this reason.
     """
 
     mixture: Mixture
     token: int
     mode: str
     why: str = ""
+    _: KW_ONLY
     end_thinking: bool = False
     forced: tuple[int, ...] = ()
     left_out: float = 0.0
@@ -52,18 +56,24 @@ class Decision:
 
 @dataclass
 class Moment:
-    """Where one sequence stands. Mutable, made by the loop, one for each sequence; a policy keeps its own state here.
+    """The state of one sequence. Mutable; the loop makes one for each sequence, and policies keep their own state in it.
 
-    rng: the sequence's own random numbers. thinking: inside the thinking block, or in a prompt that has none.
-    step: positions generated so far. max_steps: the most there will be, for schedules; None if unknown.
-    readouts: the ids of the visible history, for repetition penalties. state: what policies remember, by name.
-
-    Ids that only a vocabulary knows, absent where the model has none: think_open, think_close (the last id of each
-    tag), newline, close_tag (the whole closing tag, if it is several tokens), answer_prefix ("The final answer is",
-    for SwiReasoning), hard_only (digits and mathematics symbols, which SwiReasoning and SeLaR never mix).
+    Attributes:
+        rng: the sequence's own random numbers.
+        thinking: inside the thinking block, or in a prompt that has none.
+        step: positions generated so far.
+        max_steps: the most there will be, for schedules; None if unknown.
+        readouts: the ids of the visible history, for repetition penalties.
+        state: what policies remember, by a key of their own.
+        think_open, think_close: the last id of each tag; None if the model has none.
+        newline: the id of a newline; None if the model has none.
+        close_tag: the whole closing tag, if it is several tokens.
+        answer_prefix: "The final answer is", for SwiReasoning.
+        hard_only: digits and mathematics symbols, which SwiReasoning and SeLaR never mix.
     """
 
     rng: np.random.Generator
+    _: KW_ONLY
     thinking: bool = True
     step: int = 0
     max_steps: int | None = None
@@ -87,30 +97,44 @@ Rule = Callable[[Distribution, Moment], Decision]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Policy:
-    """A rule with its name and settings: policy(distribution, moment) -> Decision.
+    """A rule with its name and settings: policy(distribution, moment) -> Decision. repr() is the text that `parse` reads.
 
     A bare numpy Generator may stand for the moment: the policy then sees a fresh one, as at the first step of thinking,
     so that weights can be compared with another implementation without a model.
 
-    where: "thinking" hands steps outside the thinking block to `answer`; "everywhere" never does. In a "thinking"
-    policy, a soft step whose readout is the closing tag is fed as that tag alone, so that thinking ends on a real one.
-    parameters: every setting, defaults included, as plain values. given: those that were not left to their defaults.
-    repr() is the written form, which `parse` reads.
+    Attributes:
+        rule: the function that decides.
+        name: as in `policy.names()`, or of a user's function.
+        parameters: every setting, defaults included, as plain values.
+        arguments: the settings that were not left to their defaults.
+        where: "thinking" hands steps outside the thinking block to `answer`; "everywhere" never does. In a "thinking"
+            policy, a soft step whose readout is the closing tag is fed as that tag alone, so that thinking ends on a real
+            one.
+        answer: decodes outside the thinking block; None for greedy.
+        needs_hidden: the policy, or its answer, may set `Decision.hidden`, so the loop must keep last hidden states.
     """
 
     rule: Rule
     name: str
+    _: KW_ONLY
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    given: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     where: Where = "everywhere"
     answer: Policy | None = None
+    needs_hidden: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("parameters", "given"):
+        for name in ("parameters", "arguments"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        if self.answer is not None and self.answer.needs_hidden:
+            object.__setattr__(self, "needs_hidden", True)
 
     def __call__(self, distribution: Distribution, moment: Moment | np.random.Generator) -> Decision:
-        """Decide one step. Raises UsageError if the arguments, or what a user's rule returns, are of another type."""
+        """Decide one step.
+
+        Raises:
+            UsageError: an argument, or what a user's rule returned, is of another type or not allowed.
+        """
         if not isinstance(distribution, Distribution):
             raise UsageError(
                 f"a policy needs a Distribution, not {type(distribution).__name__}", "softllama.Distribution(logits)"
@@ -136,19 +160,35 @@ class Policy:
         return decision
 
     def __repr__(self) -> str:
-        text = self.written()
-        return f"{self.name}:{text}" if text else self.name
+        return self.as_text()
 
-    def written(self) -> str:
-        """The settings given, as `n=10,tau=0.01`."""
-        return ",".join(f"{k}={v}" for k, v in self.given.items())
+    def as_text(self, *, nested: bool = False) -> str:
+        """The text that `parse` reads: `gumbel:tau=0.3`; nested, as the setting of another policy: `gumbel(tau=0.3)`."""
+        if not self.arguments:
+            return self.name
+        settings = ",".join(f"{k}={v}" for k, v in self.arguments.items())
+        return f"{self.name}({settings})" if nested else f"{self.name}:{settings}"
 
 
-def as_policy(rule: Rule, *, where: Where = "everywhere", answer: Rule | None = None, name: str = "") -> Policy:
+def as_policy(
+    rule: Rule,
+    *,
+    where: Where = "everywhere",
+    answer: Rule | None = None,
+    name: str = "",
+    needs_hidden: bool = False,
+) -> Policy:
     """A Policy from any function of (Distribution, Moment) that returns a Decision; a Policy is returned as it is.
 
-    where, answer: as for every policy; without an answer, steps outside the thinking block are greedy.
-    Raises UsageError for something that cannot be called, or another `where`.
+    Args:
+        rule: the function.
+        where: "thinking" or "everywhere", as for every policy.
+        answer: decodes outside the thinking block; None for greedy.
+        name: for records and error messages; "" for the function's own.
+        needs_hidden: the function may set `Decision.hidden`.
+
+    Raises:
+        UsageError: the rule cannot be called, or `where` is something else.
     """
     if isinstance(rule, Policy):
         return rule
@@ -157,23 +197,24 @@ def as_policy(rule: Rule, *, where: Where = "everywhere", answer: Rule | None = 
     if where not in ("thinking", "everywhere"):
         raise UsageError(f"where = {where!r} is not allowed: it must be thinking or everywhere")
     return Policy(
-        _checked(rule),
+        _checked(rule, needs_hidden),
         name or getattr(rule, "__name__", type(rule).__name__),
         where=where,
         answer=None if answer is None else as_policy(answer),
+        needs_hidden=needs_hidden,
     )
 
 
-def _checked(rule: Rule) -> Rule:
-    """A user's rule, whose decisions are looked at before they are fed."""
+def _checked(rule: Rule, needs_hidden: bool) -> Rule:
+    """A user's rule, whose decisions are checked before they are fed."""
 
     def checked(distribution: Distribution, moment: Moment) -> Decision:
         d = rule(distribution, moment)
         if not isinstance(d, Decision):
             return d  # Policy says what is wrong
         n = len(distribution)
-        token = arguments.whole("the token of a decision", d.token, 0, n - 1)
-        forced = tuple(arguments.whole("a forced token", i, 0, n - 1) for i in _items(d.forced))
+        token = arguments.integer("the token of a decision", d.token, 0, n - 1)
+        forced = tuple(arguments.integer("a forced token", i, 0, n - 1) for i in _items(d.forced))
         arguments.number("the noise of a decision", d.noise, 0)
         arguments.number("what a decision left out", d.left_out, 0, 1)
         if d.mode not in ("hard", "soft"):
@@ -182,6 +223,8 @@ def _checked(rule: Rule) -> Rule:
             raise UsageError(f"the mixture of a decision is {type(d.mixture).__name__}, not a Mixture")
         if not np.isfinite(d.mixture.weights).all():
             raise UsageError(f"the mixture of a decision at step {moment.step} has weights that are no numbers")
+        if d.hidden and not needs_hidden:
+            raise UsageError("a decision feeds a hidden state, which was not kept", "as_policy(..., needs_hidden=True)")
         for name in ("why", "stop"):
             if not isinstance(getattr(d, name), str):
                 raise UsageError(f"the {name} of a decision must be text, not {getattr(d, name)!r}")
@@ -195,12 +238,12 @@ def _items(forced: Any) -> tuple[Any, ...]:
 
 
 def hard(token: int, why: str = "") -> Decision:
-    """The step that feeds one token."""
+    """The decision that feeds one token."""
     return Decision(Mixture.one_hot(token), token, "hard", why)
 
 
 def closing(moment: Moment, instead: Decision, why: str) -> Decision:
-    """The step that closes the thinking block; without a known closing tag, `instead`, marked as closing."""
+    """The decision that closes the thinking block; without a known closing tag, `instead`, marked as closing."""
     if moment.think_close is None:
         return replace(instead, end_thinking=True, why=why)
     return replace(hard(moment.think_close, why), end_thinking=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from softllama.policy import filters
 from softllama.policy.base import COLD, Decision, Moment, Policy, Rule, Where, closing, hard
-from softllama.policy.registry import method
+from softllama.policy.registry import policy
 from softllama.vectors.distribution import Distribution
 
 
-@method()
+@policy()
 def greedy() -> Rule:
     """The most probable token; the lowest id among equals.
 
@@ -17,7 +17,7 @@ def greedy() -> Rule:
     return lambda distribution, moment: hard(distribution.argmax)
 
 
-@method()
+@policy()
 def sample(
     temperature: float = 1.0,
     top_k: int = 0,
@@ -33,7 +33,16 @@ def sample(
     filter nothing; temperature 0 is greedy. penalty_last_n is llama.cpp's name and default; only readouts are
     penalised, never the prompt. One random number is used for each step.
 
-    Raises UsageError for a setting that is out of range.
+    Args:
+        temperature: of the softmax; 0 is greedy.
+        top_k: keep the k most probable tokens; 0 keeps all.
+        top_p: then the fewest whose sum reaches it; 1 keeps all.
+        min_p: then those of at least min_p times the largest; 0 keeps all.
+        repetition_penalty: divides positive logits of recent readouts and multiplies the others; 1 changes nothing.
+        penalty_last_n: how many readouts are penalised; -1 for all, 0 for none.
+
+    Raises:
+        UsageError: a setting is out of range.
     """
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
@@ -51,7 +60,7 @@ def published_answer() -> Policy:
     return sample(temperature=0.6, top_k=30, top_p=0.95)
 
 
-@method(answer=published_answer)
+@policy(answer=published_answer)
 def cold_stop(
     temperature: float = 0.6,
     top_k: int = 30,
@@ -68,8 +77,20 @@ def cold_stop(
     vocabulary after temperature and before the filters (arXiv 2505.15778). At temperature 0, H is 0: thinking then
     ends after k steps. tau = 0 never ends it. Defaults are those of `soft_thinking`.
 
-    The answer is sampled with T 0.6, top-k 30, top-p 0.95, unless `answer` is given. Raises UsageError for a setting
-    that is out of range.
+    The answer is sampled with T 0.6, top-k 30, top-p 0.95, unless `answer` is given.
+
+    Args:
+        temperature: of the softmax; 0 is greedy.
+        top_k: keep the k most probable tokens; 0 keeps all.
+        top_p: then the fewest whose sum reaches it; 1 keeps all.
+        min_p: then those of at least min_p times the largest; 0 keeps all.
+        tau: nats; thinking ends after k steps in a row whose entropy is below it.
+        k: steps in a row.
+        where: "thinking": only inside the thinking block; "everywhere": at every position.
+        answer: decodes outside the thinking block.
+
+    Raises:
+        UsageError: a setting is out of range.
     """
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:

@@ -1,7 +1,7 @@
 """Temperature, top-k, top-p, min-p and the repetition penalty, on a Distribution, in double precision.
 
-The order is temperature, top-k, renormalise, top-p, renormalise, min-p, renormalise. Every filter keeps the most
-probable token. Knows no method and no mixture rule.
+The order is temperature, top-k, renormalise, top-p, renormalise, min-p, renormalise. Every filter keeps the most probable
+token. Knows distributions. Does not know single policies.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.errors import SoftLlamaError
-from softllama.vectors import kernels
+from softllama.vectors import passes
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
 
@@ -29,19 +29,21 @@ LARGEST = float(np.finfo(np.float32).max)
 class Support:
     """The tokens that passed the filters.
 
-    ids: (k,) int32, increasing. p: (k,) float64, positive (in float32, too), sums to 1. heaviest: the most probable id,
-    the lowest among equals. z: all logits (n_vocab,), which order the tokens even where their probabilities round to the
-    same number.
+    Attributes:
+        ids: (k,) int32, increasing.
+        p: (k,) float64, positive (in float32, too), sums to 1.
+        argmax: the most probable id, the lowest among equals.
+        z: all logits (n_vocab,), which order the tokens even if their probabilities round to the same number.
     """
 
     ids: NDArray[np.int32]
     p: F64
-    heaviest: int
+    argmax: int
     z: NDArray[np.float32]
 
     def draw(self, rng: np.random.Generator) -> int:
         """One id with probability p, by inversion of the cumulative sum in the order of ids: one random number."""
-        return int(self.ids[kernels.draw(self.p, rng.random())])
+        return int(self.ids[passes.draw(self.p, rng.random())])
 
     def top(self, n: int) -> Support:
         """The n most probable, renormalised; the lower id first among equals."""
@@ -49,7 +51,7 @@ class Support:
             return self
         keep = np.sort(np.argsort(-self.z[self.ids], kind="stable")[:n])
         p = self.p[keep]
-        return Support(self.ids[keep], p / p.sum(), self.heaviest, self.z)
+        return Support(self.ids[keep], p / p.sum(), self.argmax, self.z)
 
     def mixture(self) -> Mixture:
         """The tokens, weighted by p."""
@@ -77,7 +79,12 @@ def one_hot(n: int, i: int) -> F64:
 
 
 def normalised(ids: NDArray[Any], weights: F64) -> Mixture:
-    """Non-negative weights of any positive sum as a mixture, without those that float32 would round to 0. ids: increasing."""
+    """Weights of any positive sum as a mixture, without those that float32 would round to 0.
+
+    Args:
+        ids: (k,) int32, increasing.
+        weights: (k,) float64, non-negative.
+    """
     w = weights / weights.sum()
     if w.min() < SMALLEST:
         keep = w.astype(np.float32) > 0
@@ -96,10 +103,14 @@ def support(
 ) -> Support:
     """The tokens that pass the filters, in the order of this module's docstring.
 
-    top_k: keep the k most probable (0: all). top_p: then the fewest whose sum reaches top_p (1: all), the one that
-    crosses it included. min_p: then those of at least min_p times the largest (0: all). n: then the n most probable
-    (None: all). Tokens of probability 0 are left out. Among equals the lower id is kept first. The vocabulary is sorted
-    only as far as a filter needs.
+    Tokens of probability 0 are left out. Among equals the lower id is kept first. The vocabulary is sorted only as far as a
+    filter needs.
+
+    Args:
+        top_k: keep the k most probable (0: all).
+        top_p: then the fewest whose sum reaches it, the one that crosses it included (1: all).
+        min_p: then those of at least min_p times the largest (0: all).
+        n: then the n most probable (None: all).
     """
     z = distribution.logits
     if temperature == 0:
@@ -108,51 +119,60 @@ def support(
     if 0 < top_k < len(z):
         k = top_k
     elif top_p < 1:
-        total, k = distribution.sums(t)[0], kernels.KNOWN
+        total, k = distribution._sums(t)[0], passes.KNOWN
     else:
         p = softmax(z, temperature)
         ids = np.flatnonzero((p >= min_p * p.max()) & (p.astype(np.float32) > 0)).astype(np.int32)
-        found = Support(ids, p[ids] / p[ids].sum(), distribution.argmax, z)
-        return found if n is None else found.top(n)
+        passed = Support(ids, p[ids] / p[ids].sum(), distribution.argmax, z)
+        return passed if n is None else passed.top(n)
     while True:
         k = min(k, len(z))
-        ids, p = kernels.filtered(z, distribution.likeliest(k), k, t, total=total, top_p=top_p, min_p=min_p, at_most=n)
+        ids, p = passes.filtered(z, distribution._likeliest(k), k, t, total=total, top_p=top_p, min_p=min_p, at_most=n)
         if len(ids):
             return Support(ids, p, distribution.argmax, z)
         k *= 8
 
 
 def entropy(distribution: Distribution, temperature: float = 1.0) -> float:
-    """-sum p ln p in nats over the whole vocabulary: after temperature, before any filter."""
+    """-Σ p ln p in nats over the whole vocabulary: after temperature, before any filter."""
     return 0.0 if temperature == 0 else distribution.entropy(max(temperature, COLDEST))
 
 
 def cold(distribution: Distribution, temperature: float, tau: float) -> bool:
-    """Is `entropy` below tau? Mostly answered by the few likeliest tokens: H >= -ln p_max = ln Σ e^x >= ln Σ' e^x."""
+    """Is `entropy` below tau nats? A few tokens mostly answer that: H >= -ln p_max = ln Σ e^x >= the same of a few."""
     if temperature > 0:
-        few, t = distribution.top_probs(min(FEW, len(distribution))), max(temperature, COLDEST)
+        few, t = distribution._top_probs(min(FEW, len(distribution))), max(temperature, COLDEST)
         most = math.log(sum((p / few[0][1]) ** (1 / t) for _, p in few))  # e^x = (p / p_max)^(1/T)
         if most > tau + 1e-6 / t:  # these p are rounded to float32
             return False
     return entropy(distribution, temperature) < tau
 
 
-def whole(distribution: Distribution, temperature: float = 1.0, epsilon: float = 0.0) -> tuple[Mixture, float]:
-    """(the whole vector as a mixture, the mass left out of it).
+def truncated(distribution: Distribution, temperature: float = 1.0, epsilon: float = 0.0) -> tuple[Mixture, float]:
+    """The whole output vector as a mixture, without its least probable tokens.
 
-    The least probable tokens are left out while their sum is at most epsilon (equal logits together or not at all), and
-    the rest is renormalised. Probabilities that are 0 in float32 are left out anyway.
+    They are left out while their sum is at most epsilon (equal logits together or not at all), and the rest is renormalised.
+    Probabilities that are 0 in float32 are left out anyway.
+
+    Returns:
+        The mixture, and the probability mass that epsilon left out.
     """
     if temperature == 0:
         return Mixture.one_hot(distribution.argmax), 0.0
-    ids, weights, left_out = distribution.whole(max(temperature, COLDEST), epsilon)
+    ids, weights, left_out = distribution._truncated(max(temperature, COLDEST), epsilon)
     return Mixture.trusted(ids, weights), left_out
 
 
 def penalised(distribution: Distribution, readouts: Sequence[int], penalty: float, last_n: int) -> Distribution:
-    """Logits of the ids among the last_n readouts (-1: all), divided by `penalty` if positive, multiplied if not.
+    """The distribution with a repetition penalty, in the form of CTRL (arXiv 1909.05858) and of llama.cpp.
 
-    The form of CTRL (arXiv 1909.05858) and of llama.cpp. Raises SoftLlamaError for an id outside the vocabulary.
+    Args:
+        readouts: ids of the visible history.
+        penalty: divides the logits of these ids if they are positive, and multiplies them if not.
+        last_n: how many readouts count; -1 for all.
+
+    Raises:
+        SoftLlamaError: an id is outside the vocabulary.
     """
     if penalty == 1 or last_n == 0 or not readouts:
         return distribution

@@ -1,6 +1,6 @@
-"""`@method`: turns a builder of rules into a factory of policies, with its settings checked and listed.
+"""`@policy`: turns a function that builds a rule into a factory of policies, with its settings checked and listed.
 
-Knows names, types and allowed ranges of settings. Knows no formula.
+Knows names, types and allowed ranges of settings. Does not know what a policy computes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Range:
         return f"above {self.low:g}, at most {self.high:g}" if self.above else f"between {self.low:g} and {self.high:g}"
 
 
-# one meaning and one range for each name; a method may narrow it. Upper ends keep float32 and exp() in range.
+# one meaning and one range for each name; a policy may narrow it. Upper ends keep float32 and exp() in range.
 RANGES = {
     "temperature": Range(0, 1e6),  # 0 is the greedy limit
     "top_k": Range(0),  # 0: off
@@ -64,10 +64,15 @@ RANGES = {
 
 @dataclass(frozen=True)
 class Setting:
-    """One parameter of a factory."""
+    """One parameter of a factory.
+
+    Attributes:
+        kind: int, float, bool, str, Policy, or a Literal.
+        range: allowed values of a number; None for all.
+    """
 
     name: str
-    kind: Any  # int, float, bool, str, Policy, or a Literal
+    kind: Any
     default: Any
     range: Range | None
 
@@ -80,7 +85,11 @@ class Setting:
         return f"{words} {self.range}" if self.range else words
 
     def check(self, value: Any) -> Any:
-        """The value as its type. Raises UsageError that names the parameter, the value and what is allowed."""
+        """The value in its type.
+
+        Raises:
+            UsageError: it is not allowed. The message names the parameter, the value and what is allowed.
+        """
         try:
             if get_origin(self.kind) is Literal:
                 ok = isinstance(value, str) and value in get_args(self.kind)
@@ -100,9 +109,9 @@ class Setting:
         return value
 
 
-@dataclass(frozen=True)
-class Method:
-    """A factory as the table of methods lists it."""
+@dataclass(frozen=True, kw_only=True)
+class PolicyInfo:
+    """A factory of policies, its settings, and its docstring."""
 
     name: str
     factory: Callable[..., Policy]
@@ -110,16 +119,20 @@ class Method:
     doc: str
 
 
-METHODS: dict[str, Method] = {}
+REGISTRY: dict[str, PolicyInfo] = {}  # by name
 
 
-def method(
-    *, answer: Callable[[], Policy] | None = None, **ranges: Range
+def policy(
+    *, answer: Callable[[], Policy] | None = None, needs_hidden: bool = False, **ranges: Range
 ) -> Callable[[Callable[P, Rule]], Callable[P, Policy]]:
-    """Make `def soft(n: int = 10, ..., where=..., answer=...) -> Rule` a factory of policies and list it by its name.
+    """Make `def soft(n: int = 10, ..., where=..., answer=...) -> Rule` a factory of policies, and list it by its name.
 
-    Types come from the annotations (`Rule | None` is a policy), ranges from RANGES or `ranges`. A parameter `where`
-    sets the policy's; a parameter `answer` that is None becomes answer().
+    Types of settings come from the annotations (`Rule | None` is a policy). A parameter `where` sets the policy's.
+
+    Args:
+        answer: makes the policy that a parameter `answer` of None stands for.
+        needs_hidden: the policy may set `Decision.hidden`.
+        ranges: allowed values of single settings, in place of those in RANGES.
     """
 
     def decorate(build: Callable[P, Rule]) -> Callable[P, Policy]:
@@ -136,20 +149,22 @@ def method(
             for key in kwargs:
                 if key not in settings:
                     raise unknown(f"{name} has no parameter {key!r}", key, settings)
-            given = {k: settings[k].check(v) for k, v in signature.bind(*args, **kwargs).arguments.items()}
-            values = {k: s.default for k, s in settings.items()} | given
+            arguments = {k: settings[k].check(v) for k, v in signature.bind(*args, **kwargs).arguments.items()}
+            values = {k: s.default for k, s in settings.items()} | arguments
             if "answer" in values and values["answer"] is None and answer is not None:
                 values["answer"] = answer()
             return Policy(
                 cast(Callable[..., Rule], build)(**values),
                 name,
                 parameters={k: _plain(v) for k, v in values.items()},
-                given={k: _plain(v) for k, v in given.items() if v is not None},
+                arguments={k: _plain(v) for k, v in arguments.items() if v is not None},
                 where=values.get("where", "everywhere"),
                 answer=values.get("answer"),
+                needs_hidden=needs_hidden,
             )
 
-        METHODS[name] = Method(name, factory, settings, inspect.getdoc(build) or "")
+        doc = inspect.getdoc(build) or ""
+        REGISTRY[name] = PolicyInfo(name=name, factory=factory, settings=settings, doc=doc)
         return factory
 
     return decorate
@@ -160,7 +175,5 @@ def _kind(hint: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A policy as name(settings): text that can be recorded, and nested in the written form."""
-    if not isinstance(value, Policy):
-        return value
-    return f"{value.name}({value.written()})" if value.given else value.name
+    """A policy as text that can be recorded and read again; anything else as it is."""
+    return value.as_text(nested=True) if isinstance(value, Policy) else value

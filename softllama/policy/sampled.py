@@ -10,7 +10,7 @@ import numpy as np
 from softllama.policy import filters
 from softllama.policy.base import Decision, Moment, Policy, Rule, Where, hard
 from softllama.policy.discrete import sample
-from softllama.policy.registry import Range, method
+from softllama.policy.registry import Range, policy
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 
@@ -23,7 +23,7 @@ def _swir_answer() -> Policy:
     return sample(temperature=0.6, top_k=20, top_p=0.95)
 
 
-@method(answer=_moi_answer, k=Range(2))
+@policy(answer=_moi_answer, k=Range(2))
 def moi(
     beta: float = 1.0,
     k: int = 20,
@@ -45,7 +45,18 @@ def moi(
     outside the k most probable loses its mass there and keeps it here, as in the paper. With `where="thinking"` the
     answer is sampled with the same defaults, unless `answer` is given.
 
-    Raises UsageError for a setting that is out of range.
+    Args:
+        beta: weight of the sampled token against the distribution; inf is sampling.
+        k: how many of the most probable tokens are mixed; 2 or more.
+        temperature: of the softmax; 0 is greedy.
+        top_k: keep the k most probable tokens; 0 keeps all.
+        top_p: then the fewest whose sum reaches it; 1 keeps all.
+        min_p: then those of at least min_p times the largest; 0 keeps all.
+        where: "thinking": only inside the thinking block; "everywhere": at every position.
+        answer: decodes outside the thinking block.
+
+    Raises:
+        UsageError: a setting is out of range.
     """
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
@@ -67,7 +78,7 @@ def moi(
     return rule
 
 
-@method(answer=_swir_answer, k=Range(2))
+@policy(answer=_swir_answer, k=Range(2))
 def selar(
     k: int = 3,
     tau: float = 0.5,
@@ -89,7 +100,19 @@ def selar(
     arXiv 2604.08299: k 3, tau 0.5, c 1; at every position. The sampling settings are those of `swir`, our choice. With
     `where="thinking"` the answer is sampled with the same defaults, unless `answer` is given.
 
-    Raises UsageError for a setting that is out of range.
+    Args:
+        k: how many of the most probable tokens are mixed; 2 or more.
+        tau: the share of the largest possible entropy from which on a mixture is fed; above 1 is sampling.
+        c: how far the mixture is pushed away from the most probable token.
+        temperature: of the softmax; 0 is greedy.
+        top_k: keep the k most probable tokens; 0 keeps all.
+        top_p: then the fewest whose sum reaches it; 1 keeps all.
+        min_p: then those of at least min_p times the largest; 0 keeps all.
+        where: "thinking": only inside the thinking block; "everywhere": at every position.
+        answer: decodes outside the thinking block.
+
+    Raises:
+        UsageError: a setting is out of range.
     """
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
@@ -102,13 +125,13 @@ def selar(
         if hbar < tau:
             return hard(y, f"Hbar={hbar:.2f}")
         w = (1 + c * hbar) * q.p
-        w[q.ids == q.heaviest] -= c * hbar
+        w[q.ids == q.argmax] -= c * hbar
         return Decision(Mixture(q.ids, w, signed=True), y, "soft", f"Hbar={hbar:.2f}")
 
     return rule
 
 
-@method(answer=sample, k=Range(1, 1000))
+@policy(answer=sample, k=Range(1, 1000))
 def multiplex(
     k: int = 3,
     weighted: bool = False,
@@ -124,10 +147,21 @@ def multiplex(
     y_1 .. y_k ~ the filtered p, independently, so that a token may come more than once; w_v = (times v was drawn)/k,
     or proportional to that times p_v if `weighted`. The readout is y_1. k = 1 is sampling, with the same random number.
 
-    arXiv 2601.08808: k 3. The uniform mean is the default here; the authors' training script weighs by p unless told
-    otherwise. T 1 and no filters are that script's settings, also for the answer, unless `answer` is given.
+    arXiv 2601.08808: k 3. The uniform mean is the default here; the authors' training script weighs by p by
+    default. T 1 and no filters are that script's settings, also for the answer, unless `answer` is given.
 
-    Raises UsageError for a setting that is out of range.
+    Args:
+        k: how many samples.
+        weighted: weigh the samples by their probabilities.
+        temperature: of the softmax; 0 is greedy.
+        top_k: keep the k most probable tokens; 0 keeps all.
+        top_p: then the fewest whose sum reaches it; 1 keeps all.
+        min_p: then those of at least min_p times the largest; 0 keeps all.
+        where: "thinking": only inside the thinking block; "everywhere": at every position.
+        answer: decodes outside the thinking block.
+
+    Raises:
+        UsageError: a setting is out of range.
     """
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:

@@ -1,7 +1,7 @@
 """Policies that feed a mixture made from the distribution itself, while the model thinks.
 
-The whole vector, the n heaviest tokens (Soft Thinking and its two random variants), their controls, and the two that
-need more than a mixture from the loop: noise on the embedding, and the last hidden state.
+The whole vector, with or without noise on the embedding, and the n most probable tokens: Soft Thinking and its two random
+variants. Knows distributions. Does not know the embedding table: the loop adds noise.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from softllama.policy import filters
 from softllama.policy.base import Decision, Moment, Rule, Where
 from softllama.policy.discrete import greedy, published_answer, stop_when_cold
 from softllama.policy.filters import Support
-from softllama.policy.registry import method
+from softllama.policy.registry import policy
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 
 
-@method(answer=greedy)
+@policy(answer=greedy)
 def full(
     temperature: float = 1.0, epsilon: float = 1e-6, where: Where = "thinking", answer: Rule | None = None
 ) -> Rule:
@@ -29,17 +29,26 @@ def full(
     epsilon; what remains is renormalised and the mass is recorded in `Decision.left_out`. epsilon = 0 leaves out only
     probabilities of 0. Nothing is random. Not a published method: it is the question that this project asks.
 
-    The answer is greedy, unless `answer` is given. Raises UsageError for a setting that is out of range.
+    The answer is greedy, unless `answer` is given.
+
+    Args:
+        temperature: of the softmax; 0 is greedy.
+        epsilon: probability mass that may be left out of the whole vector.
+        where: "thinking": only inside the thinking block; "everywhere": at every position.
+        answer: decodes outside the thinking block.
+
+    Raises:
+        UsageError: a setting is out of range.
     """
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
-        mixture, left_out = filters.whole(distribution, temperature, epsilon)
+        mixture, left_out = filters.truncated(distribution, temperature, epsilon)
         return Decision(mixture, distribution.argmax, "soft", f"n={len(mixture)}, whole vector", left_out=left_out)
 
     return rule
 
 
-@method(answer=published_answer)
+@policy(answer=published_answer)
 def soft_thinking(
     n: int = 10,
     temperature: float = 0.6,
@@ -51,7 +60,7 @@ def soft_thinking(
     where: Where = "thinking",
     answer: Rule | None = None,
 ) -> Rule:
-    """Soft Thinking: the n heaviest of the filtered probabilities, until the model is sure for k steps (Cold Stop).
+    """Soft Thinking: the n most probable of the filtered tokens, until the model is sure for k steps (Cold Stop).
 
     p = softmax(z/T); top-k, top-p, min-p (relative to the largest p), then the n largest, renormalised each time: w.
     The readout is argmax w. Thinking ends when the readout is the closing tag, or by Cold Stop: after k consecutive
@@ -64,12 +73,24 @@ def soft_thinking(
     everything. Here the answer is sampled with T 0.6, top-k 30, top-p 0.95, whatever the settings of thinking, unless
     `answer` is given, and Cold Stop acts only while thinking.
 
-    Raises UsageError for a setting that is out of range.
+    Args:
+        n: how many tokens are mixed, at most.
+        temperature: of the softmax; 0 is greedy.
+        top_k: keep the k most probable tokens; 0 keeps all.
+        top_p: then the fewest whose sum reaches it; 1 keeps all.
+        min_p: then those of at least min_p times the largest; 0 keeps all.
+        tau: nats; thinking ends after k steps in a row whose entropy is below it.
+        k: steps in a row.
+        where: "thinking": only inside the thinking block; "everywhere": at every position.
+        answer: decodes outside the thinking block.
+
+    Raises:
+        UsageError: a setting is out of range.
     """
-    return _top_n(_as_they_are, n, temperature, top_k, top_p, min_p, tau, k)
+    return top_n(as_they_are, n, temperature, top_k, top_p, min_p, tau, k)
 
 
-@method(answer=published_answer)
+@policy(answer=published_answer)
 def gumbel(
     n: int = 15,
     temperature: float = 0.6,
@@ -80,14 +101,26 @@ def gumbel(
     where: Where = "thinking",
     answer: Rule | None = None,
 ) -> Rule:
-    """Stochastic Soft Thinking with Gumbel noise: the n heaviest, reweighted at random.
+    """Stochastic Soft Thinking with Gumbel noise: the n most probable tokens, reweighted at random.
 
     On pi, the weights of `soft_thinking`: w = softmax((ln pi + g)/tau) with g = -ln(-ln u), u uniform in (0, 1). The
     readout is argmax w, an exact sample from pi. tau = 0 feeds that sample alone, tau = inf the plain mean.
 
     Wu et al., arXiv 2508.03440: tau 0.5 (0.3-0.9 searched), n 15, Cold Stop off; the filters are Soft Thinking's. The
-    answer is sampled with T 0.6, top-k 30, top-p 0.95, unless `answer` is given. Raises UsageError for a setting that
-    is out of range.
+    answer is sampled with T 0.6, top-k 30, top-p 0.95, unless `answer` is given.
+
+    Args:
+        n: how many tokens are mixed, at most.
+        temperature: of the softmax; 0 is greedy.
+        top_k: keep the k most probable tokens; 0 keeps all.
+        top_p: then the fewest whose sum reaches it; 1 keeps all.
+        min_p: then those of at least min_p times the largest; 0 keeps all.
+        tau: temperature of the noisy weights; 0 feeds one sample, inf the plain mean.
+        where: "thinking": only inside the thinking block; "everywhere": at every position.
+        answer: decodes outside the thinking block.
+
+    Raises:
+        UsageError: a setting is out of range.
     """
 
     def weigh(pi: Support, distribution: Distribution, rng: np.random.Generator) -> tuple[Mixture, int]:
@@ -96,10 +129,10 @@ def gumbel(
         w = filters.one_hot(len(pi), best) if tau == 0 else np.exp((s - s[best]) / max(tau, filters.COLDEST))
         return filters.normalised(pi.ids, w), int(pi.ids[best])
 
-    return _top_n(weigh, n, temperature, top_k, top_p, min_p)
+    return top_n(weigh, n, temperature, top_k, top_p, min_p)
 
 
-@method(answer=published_answer)
+@policy(answer=published_answer)
 def dirichlet(
     n: int = 15,
     temperature: float = 0.6,
@@ -110,13 +143,26 @@ def dirichlet(
     where: Where = "thinking",
     answer: Rule | None = None,
 ) -> Rule:
-    """Stochastic Soft Thinking with a Dirichlet draw: the n heaviest, reweighted at random.
+    """Stochastic Soft Thinking with a Dirichlet draw: the n most probable tokens, reweighted at random.
 
     On pi, the weights of `soft_thinking`: w ~ Dir(gamma pi), so E[w] = pi and Var[w_i] = pi_i (1 - pi_i)/(gamma + 1).
     The readout is argmax w. A large gamma is Soft Thinking; gamma near 0 is sampling.
 
     Wu et al., arXiv 2508.03440: gamma 4 (1-10 searched); n and the filters as in `gumbel`. The answer is sampled with
-    T 0.6, top-k 30, top-p 0.95, unless `answer` is given. Raises UsageError for a setting that is out of range.
+    T 0.6, top-k 30, top-p 0.95, unless `answer` is given.
+
+    Args:
+        n: how many tokens are mixed, at most.
+        temperature: of the softmax; 0 is greedy.
+        top_k: keep the k most probable tokens; 0 keeps all.
+        top_p: then the fewest whose sum reaches it; 1 keeps all.
+        min_p: then those of at least min_p times the largest; 0 keeps all.
+        gamma: concentration of the Dirichlet distribution.
+        where: "thinking": only inside the thinking block; "everywhere": at every position.
+        answer: decodes outside the thinking block.
+
+    Raises:
+        UsageError: a setting is out of range.
     """
 
     def weigh(pi: Support, distribution: Distribution, rng: np.random.Generator) -> tuple[Mixture, int]:
@@ -127,60 +173,10 @@ def dirichlet(
         best = int(s.argmax())
         return filters.normalised(pi.ids, np.exp(s - s[best])), int(pi.ids[best])
 
-    return _top_n(weigh, n, temperature, top_k, top_p, min_p)
+    return top_n(weigh, n, temperature, top_k, top_p, min_p)
 
 
-@method(answer=published_answer)
-def random_mix(
-    n: int = 10,
-    temperature: float = 0.6,
-    top_k: int = 30,
-    top_p: float = 0.95,
-    min_p: float = 0.001,
-    tau: float = 0.01,
-    k: int = 256,
-    where: Where = "thinking",
-    answer: Rule | None = None,
-) -> Rule:
-    """The weights of Soft Thinking over random tokens (control).
-
-    w as in `soft_thinking`, each weight moved to another id, drawn uniformly without replacement from the vocabulary.
-    The readout and Cold Stop stay those of `soft_thinking`, so that only what is fed differs. Settings and answer as
-    there. Raises UsageError for a setting that is out of range.
-    """
-
-    def weigh(pi: Support, distribution: Distribution, rng: np.random.Generator) -> tuple[Mixture, int]:
-        ids = rng.choice(len(distribution), size=len(pi), replace=False)
-        return Mixture(ids, pi.p), pi.heaviest
-
-    return _top_n(weigh, n, temperature, top_k, top_p, min_p, tau, k)
-
-
-@method(answer=published_answer)
-def top_mean(
-    n: int = 10,
-    temperature: float = 0.6,
-    top_k: int = 30,
-    top_p: float = 0.95,
-    min_p: float = 0.001,
-    tau: float = 0.01,
-    k: int = 256,
-    where: Where = "thinking",
-    answer: Rule | None = None,
-) -> Rule:
-    """The plain mean of the tokens that Soft Thinking mixes (control).
-
-    w = 1/m on each of the m <= n tokens of `soft_thinking`. The readout and Cold Stop stay those of `soft_thinking`.
-    Settings and answer as there. Raises UsageError for a setting that is out of range.
-    """
-
-    def weigh(pi: Support, distribution: Distribution, rng: np.random.Generator) -> tuple[Mixture, int]:
-        return filters.normalised(pi.ids, np.ones(len(pi))), pi.heaviest
-
-    return _top_n(weigh, n, temperature, top_k, top_p, min_p, tau, k)
-
-
-@method(answer=greedy)
+@policy(answer=greedy)
 def soft_noise(
     temperature: float = 0.5,
     sigma: float = 0.33,
@@ -194,50 +190,35 @@ def soft_noise(
     is argmax w. Here only `Decision.noise` = sigma is set: the loop, which has the table, adds the noise.
 
     arXiv 2509.19170: T 0.5, sigma 0.33. The method was made for training; here it is a knob. epsilon as in `full`. The
-    answer is greedy, unless `answer` is given. Raises UsageError for a setting that is out of range.
+    answer is greedy, unless `answer` is given.
+
+    Args:
+        temperature: of the softmax; 0 is greedy.
+        sigma: of the noise, in units of the root mean square of the table's entries.
+        epsilon: probability mass that may be left out of the whole vector.
+        where: "thinking": only inside the thinking block; "everywhere": at every position.
+        answer: decodes outside the thinking block.
+
+    Raises:
+        UsageError: a setting is out of range.
     """
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
-        mixture, left_out = filters.whole(distribution, temperature, epsilon)
+        mixture, left_out = filters.truncated(distribution, temperature, epsilon)
         why = f"n={len(mixture)}, noise {sigma:g}"
         return Decision(mixture, distribution.argmax, "soft", why, left_out=left_out, noise=sigma)
 
     return rule
 
 
-@method(answer=greedy)
-def hidden(steps: int = 6, where: Where = "thinking", answer: Rule | None = None) -> Rule:
-    """Hidden-state feedback: the first `steps` positions are fed the last hidden state (control).
-
-    e = rho h/|h|, h the last hidden state after the final norm, rho the mean row norm of E: the loop computes it where
-    `Decision.hidden` is set. The readout is argmax z. After `steps` of them, `answer` decodes the rest of the thinking
-    and the answer; it is greedy, unless given.
-
-    Coconut (arXiv 2412.06769), whose models are trained for it: 2 latent steps for each of 3 stages on GSM8k, then a
-    tag that closes them; here the model closes its block itself. Without training it is expected to fail on untied
-    models. Raises UsageError for a setting that is out of range.
-    """
-    rest = answer or greedy()
-
-    def rule(distribution: Distribution, moment: Moment) -> Decision:
-        done = moment.state.get("hidden", 0)
-        if done >= steps:
-            return rest(distribution, moment)
-        moment.state["hidden"] = done + 1
-        y = distribution.argmax
-        return Decision(Mixture.one_hot(y), y, "soft", f"hidden state {done + 1} of {steps}", hidden=True)
-
-    return rule
-
-
-# (pi, the whole distribution, random numbers) -> what is fed, and its readout
+# (the tokens that passed the filters, the distribution, random numbers) -> what is fed, and its readout
 Weigh = Callable[[Support, Distribution, np.random.Generator], tuple[Mixture, int]]
 
 
-def _top_n(
+def top_n(
     weigh: Weigh, n: int, temperature: float, top_k: int, top_p: float, min_p: float, tau: float = 0.0, k: int = 1
 ) -> Rule:
-    """Filters, the n heaviest, a weight rule, Cold Stop: what Soft Thinking and its variants share."""
+    """The rule that Soft Thinking and its variants share: filters, the n most probable, weights from `weigh`, Cold Stop."""
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
         pi = filters.support(distribution, temperature, top_k, top_p, min_p, n)
@@ -248,5 +229,6 @@ def _top_n(
     return rule
 
 
-def _as_they_are(pi: Support, distribution: Distribution, rng: np.random.Generator) -> tuple[Mixture, int]:
-    return pi.mixture(), pi.heaviest
+def as_they_are(pi: Support, distribution: Distribution, rng: np.random.Generator) -> tuple[Mixture, int]:
+    """The weights of Soft Thinking: the probabilities of the tokens that passed."""
+    return pi.mixture(), pi.argmax

@@ -1,4 +1,26 @@
-"""SwiReasoning: blocks of soft and hard steps, switched by the trend of the entropy."""
+"""SwiReasoning (Shi et al., arXiv 2510.05069): blocks of soft and hard steps, switched by the trend of the entropy.
+
+p = softmax(z) at temperature 1 gives both the entropy H and the mixture. y, drawn with temperature, top_k, top_p and min_p,
+is the readout of every step. The sequence starts soft, and its first H is the reference Href. At each later step, soft
+becomes hard if H < Href, and hard becomes soft if H > Href and the block has lasted `window` positions; Href is then H. A
+sampled closing tag locks the hard mode for good; a forced one does not.
+
+What is fed: hard E[y]; soft pE; first step 0.9 pE + 0.1 E[newline]; entering soft a pE + (1-a) E[<think>]; entering hard
+b pE + (1-b) E[</think>], with a = a0 + (1 - a0) t/t_max, t = moment.step, and b likewise (t_max unknown: a0 and b0). If y
+is one of the moment's `hard_only` ids, a soft step feeds E[y].
+
+max_switches m (0: no limit; the paper's C_max is 2m) limits the switches C from soft to hard: for m <= C <= 2m each one
+forces the closing tag, and for C > 2m the closing tag and "The final answer is", after which the sequence is hard and stops
+after answer_tokens more.
+
+The paper's settings: a0 1 (0.1-1 by task), b0 0.7, window 512, T 0.6, top-k 20, top-p 0.95, m 2 in chat and none in
+evaluation, 32 answer tokens. Independent re-runs: a0 0.5 closes thinking too early, 1.0 is neutral. Where the authors' code
+differs: it goes on switching unseen after a sampled closing tag; its answer tokens include the forced ones and the switch.
+Ours: epsilon, as in `full` (0: exactly the whole vector); a model without a newline token, or without tags, is fed what the
+mode feeds without them.
+
+Knows the state machine. Does not know tags: the moment has their ids.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +29,7 @@ from dataclasses import dataclass, replace
 from softllama.policy import filters
 from softllama.policy.base import Decision, Moment, Policy, Rule, Where, hard
 from softllama.policy.discrete import sample
-from softllama.policy.registry import method
+from softllama.policy.registry import policy
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture, blend
 
@@ -45,7 +67,7 @@ def _answer() -> Policy:
     return sample(temperature=0.6, top_k=20, top_p=0.95)
 
 
-@method(answer=_answer)
+@policy(answer=_answer)
 def swir(
     a0: float = 1.0,
     b0: float = 0.7,
@@ -62,28 +84,24 @@ def swir(
 ) -> Rule:
     """SwiReasoning: the whole vector while the entropy rises, single tokens while it falls.
 
-    p = softmax(z) at temperature 1 gives both H and the mixture. y, drawn with temperature, top_k, top_p and min_p, is
-    the readout of every step. The sequence starts soft, and its first H is the reference Href. At each later step,
-    soft becomes hard if H < Href, and hard becomes soft if H > Href and the block has lasted `window` positions; Href
-    is then H. A sampled closing tag locks the hard mode for good; a forced one does not.
+    Shi et al., arXiv 2510.05069; the formulas are in this module's docstring. With `where="thinking"` the answer is sampled
+    with the same defaults, unless `answer` is given.
 
-    Fed are: hard E[y]; soft pE; first step 0.9 pE + 0.1 E[newline]; entering soft a pE + (1-a) E[<think>]; entering
-    hard b pE + (1-b) E[</think>], with a = a0 + (1 - a0) t/t_max, t = moment.step, and b likewise (t_max unknown: a0
-    and b0). Where y is one of the moment's `hard_only` ids, a soft step feeds E[y].
+    Args:
+        a0: share of the distribution in the first step of a soft block; it goes to 1 during the generation.
+        b0: share of the distribution in the first step of a hard block; it goes to 1 during the generation.
+        window: positions that a hard block lasts at least.
+        max_switches: limit of the switches from soft to hard; 0 for none.
+        answer_tokens: tokens that the answer may have after the last switch.
+        temperature, top_k, top_p, min_p: filters that the readout is drawn with, as in `sample`.
+        epsilon: probability mass that may be left out of the whole vector.
+        where: "thinking": only inside the thinking block; "everywhere": at every position.
+        answer: decodes outside the thinking block.
 
-    max_switches m (0: no limit; the paper's C_max is 2m) limits the switches C from soft to hard: for m <= C <= 2m
-    each one forces the closing tag, and for C > 2m the closing tag and "The final answer is", after which the sequence
-    is hard and stops after answer_tokens more.
-
-    Shi et al., arXiv 2510.05069: a0 1 (0.1-1 by task), b0 0.7, window 512, T 0.6, top-k 20, top-p 0.95, m 2 in chat and
-    none in evaluation, 32 answer tokens. Independent re-runs: a0 0.5 closes thinking too early, 1.0 is neutral. Where
-    their code differs: it goes on switching unseen after a sampled closing tag; its answer tokens include the forced
-    ones and the switch. Ours: epsilon, as in `full` (0: exactly the whole vector); a model without a newline token, or
-    without tags, is fed what the mode feeds without them. With `where="thinking"` the answer is sampled with the same
-    defaults, unless `answer` is given.
-
-    Raises UsageError for a setting that is out of range.
+    Raises:
+        UsageError: a setting is out of range.
     """
+    shares = _Shares(a0, b0)
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
         h = distribution.entropy()
@@ -96,29 +114,50 @@ def swir(
             state.left -= 1
             return replace(hard(y, "answering"), stop="" if state.left else _STOP)
         entered = "" if first else state.move(h, closed, window)
-
-        t = min(moment.step / moment.max_steps, 1.0) if moment.max_steps else 0.0
-        a, b = a0 + (1 - a0) * t, b0 + (1 - b0) * t
         if entered == "hard":
             forced = _forced(state, moment, max_switches, answer_tokens)
-            why = f"switch {state.switches} to hard"
-            if moment.think_close is None:
-                return replace(hard(y, why), forced=forced)
-            mixture, left_out = _signal(distribution, epsilon, b, moment.think_close)
-            return Decision(mixture, y, "soft", why, forced=forced, left_out=left_out)
+            return _enter_hard(distribution, moment, y, state.switches, forced, epsilon, shares)
         if not state.soft:
             return hard(y, "closing tag" if closed else "hard block")
         if y in moment.hard_only:
             return hard(y, "kept discrete")
-        if first:
-            mixture, left_out = _signal(distribution, epsilon, 0.9, moment.newline)
-        elif entered == "soft":
-            mixture, left_out = _signal(distribution, epsilon, a, moment.think_open)
-        else:
-            mixture, left_out = _signal(distribution, epsilon, 1.0, None)
+        share, token = (0.9, moment.newline) if first else (1.0, None)
+        if entered:
+            share, token = shares.now(moment)[0], moment.think_open
+        mixture, left_out = _signal(distribution, epsilon, share, token)
         return Decision(mixture, y, "soft", "switch to soft" if entered else "soft block", left_out=left_out)
 
     return rule
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """a0 and b0, the shares of p where a block begins."""
+
+    a0: float
+    b0: float
+
+    def now(self, moment: Moment) -> tuple[float, float]:
+        """a and b at this step."""
+        t = min(moment.step / moment.max_steps, 1.0) if moment.max_steps else 0.0
+        return self.a0 + (1 - self.a0) * t, self.b0 + (1 - self.b0) * t
+
+
+def _enter_hard(
+    distribution: Distribution,
+    moment: Moment,
+    y: int,
+    switches: int,
+    forced: tuple[int, ...],
+    epsilon: float,
+    shares: _Shares,
+) -> Decision:
+    """The first step of a hard block."""
+    why = f"switch {switches} to hard"
+    if moment.think_close is None:
+        return replace(hard(y, why), forced=forced)
+    mixture, left_out = _signal(distribution, epsilon, shares.now(moment)[1], moment.think_close)
+    return Decision(mixture, y, "soft", why, forced=forced, left_out=left_out)
 
 
 _STOP = "the answer tokens after the last switch are used up"
@@ -128,7 +167,7 @@ def _signal(distribution: Distribution, epsilon: float, share: float, token: int
     """share p + (1 - share) [token], and the mass of p that epsilon left out; p alone without a token."""
     if token is not None and share == 0:
         return Mixture.one_hot(token), 0.0
-    p, left_out = filters.whole(distribution, 1.0, epsilon)
+    p, left_out = filters.truncated(distribution, 1.0, epsilon)
     if token is None or share == 1:
         return p, left_out
     return blend([p, Mixture.one_hot(token)], [share, 1 - share]), share * left_out

@@ -1,10 +1,10 @@
-"""Policies as people write them, and the list of methods for help texts.
+"""Policies as people write them, and the list of policies for help texts.
 
-    soft_thinking                                   a method, with its defaults
+    soft_thinking                                   a policy, with its defaults
     soft_thinking:n=10,tau=0.01                     settings after a colon
     gumbel:tau=0.3,answer=sample(temperature=0.8)   a policy inside, with its settings in parentheses
 
-Knows the table of methods, and no method.
+Knows the registry. Does not know single policies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, get_origin
 from softllama.base.text import unknown
 from softllama.errors import UsageError
 from softllama.policy.base import Policy
-from softllama.policy.registry import METHODS, Method, Setting
+from softllama.policy.registry import REGISTRY, PolicyInfo, Setting
 
 _FORM = 'write a name and settings, such as "soft_thinking:n=10,tau=0.01"'
 _NAME = re.compile(r"([^:(=,)]*)(?::(.*)|\((.*)\))?", re.DOTALL)
@@ -25,16 +25,17 @@ _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 
 def names() -> list[str]:
-    """The names of all methods, in alphabetical order."""
-    return sorted(METHODS)
+    """The names of all policies, in alphabetical order."""
+    return sorted(REGISTRY)
 
 
 def describe(name: str) -> str:
-    """What a method does in a line, then each setting with its default and what is allowed.
+    """What a policy does in a line, then each setting with its default and what is allowed.
 
-    Raises UsageError for a name that is no method, naming the closest.
+    Raises:
+        UsageError: there is no policy of this name. The hint names the closest.
     """
-    m = _method(name)
+    m = _info(name)
     lines = [f"{name}: {m.doc.splitlines()[0]}"]
     wide = max((len(s.name) for s in m.settings.values()), default=0)
     defaults = m.factory().parameters
@@ -45,8 +46,9 @@ def describe(name: str) -> str:
 def parse(text: str) -> Policy:
     """The policy that `text` describes (this module's docstring has the form).
 
-    Raises UsageError for an unknown name or setting, naming the closest, for a value that is not of its type or out of
-    range, naming the setting, the value and what is allowed, and for text of another form.
+    Raises:
+        UsageError: a name or setting is unknown (the hint names the closest), a value is not of its type or out of range
+            (the message names the setting, the value and what is allowed), or the text has another form.
     """
     if not isinstance(text, str):
         raise UsageError(f"a policy is written as text, not {type(text).__name__}", _FORM)
@@ -60,7 +62,7 @@ def _parse(text: str, depth: int) -> Policy:
     name = match[1].strip() if match else ""
     if not match or not name:
         raise UsageError(f"{text!r} is not a policy" if text.strip() else "the policy is empty", _FORM)
-    m = _method(name)
+    m = _info(name)
     body = match[2] if match[2] is not None else match[3]
     values: dict[str, Any] = {}
     for item in _items(body or "", text):
@@ -77,10 +79,10 @@ def _parse(text: str, depth: int) -> Policy:
     return m.factory(**values)
 
 
-def _method(name: str) -> Method:
-    if name not in METHODS:
+def _info(name: str) -> PolicyInfo:
+    if name not in REGISTRY:
         raise unknown(f"there is no policy {name!r}", str(name), names())
-    return METHODS[name]
+    return REGISTRY[name]
 
 
 def _items(body: str, text: str) -> list[str]:
@@ -101,7 +103,7 @@ def _items(body: str, text: str) -> list[str]:
 
 
 def _value(setting: Setting, text: str, depth: int) -> Any:
-    """The value of one setting; its range is checked where the policy is made."""
+    """The value of one setting; its range is checked when the policy is built."""
     if setting.kind is Policy:
         return _parse(text, depth + 1)
     if get_origin(setting.kind) is not None:

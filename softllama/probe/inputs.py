@@ -48,7 +48,7 @@ class Filling:
         """
         if not inputs:
             raise MixtureError("no mixture was given", "add --mix dog:0.5,cat:0.5")
-        parsed = slots.parse(arguments.check_text(prompt))
+        parsed = slots.parse(arguments.text("prompt", prompt))
         which = slots.assign(parsed, [m.name for m in inputs])
         encoded = words.encode(_chat_text(model, parsed, system) if chat else parsed, model.tokenizer)
         placed = build.resolved(encoded, which, inputs, model.tokenizer)

@@ -194,10 +194,10 @@ def _check(
     sweep: int | None, continue_tokens: int, n_top: int, n_ctx: int | None, system: str | None, chat: bool
 ) -> None:
     """Raise UsageError for an argument of `probe` that is out of range."""
-    arguments.whole_or_none("sweep", sweep)
-    arguments.whole("continue_tokens", continue_tokens)
-    arguments.whole("n_top", n_top)
-    arguments.whole_or_none("n_ctx", n_ctx)
+    arguments.integer_or_none("sweep", sweep)
+    arguments.integer("continue_tokens", continue_tokens)
+    arguments.integer("n_top", n_top)
+    arguments.integer_or_none("n_ctx", n_ctx)
     if sweep is not None and not 2 <= sweep <= MAX_SWEEP:
         raise UsageError(f"a sweep has 2 to {MAX_SWEEP} points, not {sweep}", "--sweep 21")
     if not 0 <= continue_tokens <= MAX_CONTINUE:

@@ -15,8 +15,10 @@ import numpy as np
 from softllama.errors import MixtureError
 from softllama.llama.tokenizer import Tokenizer
 from softllama.prompts.slots import PromptTemplate
+from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
-from softllama.vectors.mixture import MixSpec, Mixture, Part
+from softllama.vectors.mix_text import MixSpec, Part
+from softllama.vectors.mixture import Mixture
 
 SPLITS = ("first", "last", "mean")
 Split: TypeAlias = Literal["first", "last", "mean"]
@@ -123,7 +125,7 @@ def read_mixes(
         if isinstance(value, Mixture):
             spec: MixSpec | Mixture = value
         elif isinstance(value, str):
-            spec = mx.parse(value, signed=signed, normalize=normalize)
+            spec = mix_text.parse(value, signed=signed, normalize=normalize)
         else:
             raise MixtureError(f"a mixture is text or a Mixture, not {type(value).__name__}")
         label = name or (spec.name if isinstance(spec, MixSpec) else "")
@@ -152,7 +154,7 @@ def _distinct(parts: list[Component]) -> Iterator[Component]:
     for c in parts:
         name = c.label
         while name in seen:
-            name = f"{name}#{c.mixture.heaviest}"
+            name = f"{name}#{c.mixture.argmax}"
         seen.add(name)
         yield Component(name, c.weight, c.mixture)
 

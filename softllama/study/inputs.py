@@ -22,6 +22,7 @@ from softllama.errors import MixtureError, SoftLlamaError, UsageError
 from softllama.prompts import slots as prompts
 from softllama.prompts import words as vocab
 from softllama.prompts.words import Encoded
+from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def is_words(model: Engine) -> bool:
 
 def encode(model: Engine, frame: str) -> Encoded:
     """A frame with one slot, as ids. Raises UsageError for another number of slots."""
-    parsed = prompts.parse(arguments.check_text(frame))
+    parsed = prompts.parse(arguments.text("prompt", frame))
     if len(parsed.slots) != 1:
         raise UsageError(f"{frame!r} has {len(parsed.slots)} slots", "a frame has one: The {} says")
     return vocab.encode(parsed, model.tokenizer)
@@ -108,9 +109,9 @@ def encode(model: Engine, frame: str) -> Encoded:
 
 def token(model: Engine, encoded: Encoded, word: str) -> int | None:
     """The one token that a word is in the frame's slot; None if it is several."""
-    spec = mx.MixSpec((mx.Part(word=word),), (1.0,))
+    spec = mix_text.MixSpec((mix_text.Part(word=word),), (1.0,))
     try:
-        return vocab.resolve(spec, model.tokenizer, space=encoded.spaces[0], lead=encoded.leads[0]).mixture.heaviest
+        return vocab.resolve(spec, model.tokenizer, space=encoded.spaces[0], lead=encoded.leads[0]).mixture.argmax
     except MixtureError:
         return None
 

@@ -1,4 +1,9 @@
-"""A probability vector over a vocabulary, held as logits. Knows no model: ids are numbers unless a speller is given."""
+"""`Distribution`: a probability vector over a vocabulary, held as logits.
+
+Knows ids and logits. Does not know a model: the texts of ids come from a function that is handed in.
+
+Methods with an underscore are for speed. softllama's own engine, policies and loop call them; they may change.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +22,14 @@ from numpy.typing import ArrayLike, NDArray
 from softllama.base import arguments, tables
 from softllama.base.files import save_as
 from softllama.errors import SoftLlamaError, UsageError
-from softllama.vectors import kernels
+from softllama.vectors import divergence, passes
 from softllama.vectors.mixture import Mixture
 
-FEW = 5  # likeliest tokens of a step's record
+FEW = 5  # most probable tokens in a step's record
 
 
 class Token(NamedTuple):
-    """One entry of a distribution. `text` is "" where no vocabulary is known."""
+    """One entry of a distribution: id, probability p, and the text of the id ("" if no vocabulary is known)."""
 
     id: int
     p: float
@@ -33,23 +38,28 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class Distribution:
-    """softmax(logits). Build it with `Distribution(logits)` or `Distribution.from_probs(probs)`; no model needed.
+    """softmax(logits). Build it with `Distribution(logits)` or `Distribution.from_probs(probs)`; no model is needed.
 
-    logits: (n_vocab,) float32, finite or -inf (probability 0), read-only. `spell` gives the text of an id, if known.
-    Raises SoftLlamaError for NaN, +inf, another shape, or logits that are all -inf.
+    Attributes:
+        logits: (n_vocab,) float32, finite or -inf (probability 0), read-only.
+        spell: gives the text of an id; None if no vocabulary is known.
+
+    Raises:
+        SoftLlamaError: the logits have another shape.
+        NotFiniteError: a logit is NaN or +inf, or all are -inf.
     """
 
     logits: NDArray[np.float32]
     spell: Callable[[int], str] | None = field(default=None, compare=False)
     _peak: tuple[float, int] = field(init=False)  # the largest logit and its id
-    _sums: dict[float, tuple[float, float]] = field(init=False)  # temperature -> Σ e^x, Σ x e^x, x = (z - max)/T
-    _top: NDArray[np.int32] | None = field(init=False)  # the largest top that was asked for
-    _known: tuple[Any, Any] | None = field(init=False)  # likeliest ids and their p, where a model made the logits
+    _sum_cache: dict[float, tuple[float, float]] = field(init=False)  # temperature -> Σ e^x, Σ x e^x, x = (z - max)/T
+    _top: NDArray[np.int32] | None = field(init=False)  # the result of `_top_ids` for the largest k so far
+    _known: tuple[Any, Any] | None = field(init=False)  # `passes.summary`'s ids and p, for logits from a model
     _n_threads: int = field(init=False)  # that passes over the logits may use
 
     def __init__(self, logits: ArrayLike, spell: Callable[[int], str] | None = None) -> None:
         try:
-            with np.errstate(over="ignore"):  # becomes infinity, which is told below
+            with np.errstate(over="ignore"):  # becomes infinity, which is reported below
                 z = np.array(logits, dtype=np.float32)
         except (TypeError, ValueError):
             raise SoftLlamaError("logits must be numbers of the shape (n_vocab,)") from None
@@ -58,23 +68,26 @@ class Distribution:
         self._set(z, spell)
 
     def _set(self, z: NDArray[np.float32], spell: Callable[[int], str] | None) -> None:
-        peak = kernels.peak(z)  # and the check of every number
+        peak = passes.peak(z)  # and the check of every number
         z.flags.writeable = False
-        self.__dict__.update(logits=z, spell=spell, _peak=peak, _sums={}, _top=None, _known=None, _n_threads=1)
+        self.__dict__.update(logits=z, spell=spell, _peak=peak, _sum_cache={}, _top=None, _known=None, _n_threads=1)
 
     @classmethod
-    def owning(
+    def _owning(
         cls, logits: NDArray[np.float32], spell: Callable[[int], str] | None = None, n_threads: int = 1
     ) -> Distribution:
-        """From logits (n_vocab,) float32, contiguous, without a copy: for an array that nobody else will write to."""
+        """From logits (n_vocab,) float32, contiguous, without a copy: for an array that nobody else will write to.
+
+        One call of C finds what every step of a generation needs (`passes.summary`).
+        """
         d = cls.__new__(cls)
-        high, sums, ids, p = kernels.summary(logits, n_threads)
+        high, sums, ids, p = passes.summary(logits, n_threads)
         logits.flags.writeable = False
         d.__dict__.update(
             logits=logits,
             spell=spell,
             _peak=(high, ids[0]),
-            _sums={1.0: sums},
+            _sum_cache={1.0: sums},
             _top=None,
             _known=(ids, p),
             _n_threads=n_threads,
@@ -83,7 +96,15 @@ class Distribution:
 
     @classmethod
     def from_probs(cls, probs: ArrayLike, spell: Callable[[int], str] | None = None) -> Distribution:
-        """From probabilities (n_vocab,): non-negative, summing to 1 within 1e-3 (they are taken as ratios)."""
+        """From probabilities.
+
+        Args:
+            probs: (n_vocab,), non-negative, summing to 1 within 1e-3. They are taken as ratios.
+            spell: gives the text of an id.
+
+        Raises:
+            SoftLlamaError: they are something else.
+        """
         try:
             p = np.asarray(probs, dtype=np.float64)
         except (TypeError, ValueError):
@@ -98,107 +119,119 @@ class Distribution:
     @cached_property
     def probs(self) -> NDArray[np.float32]:
         """softmax(logits): (n_vocab,) float32, read-only."""
-        p = self.probs_of(self.logits)
+        p = self._probs_of(self.logits)
         p.flags.writeable = False
         return p
 
-    def probs_of(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _probs_of(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """The probabilities of some of these logits: float32, the same numbers as in `probs`."""
-        return kernels.probs(logits, self._peak[0], self.sums()[0])
+        return passes.probs(logits, self._peak[0], self._sums()[0])
 
-    def sums(self, temperature: float = 1.0) -> tuple[float, float]:
+    def _sums(self, temperature: float = 1.0) -> tuple[float, float]:
         """(Σ e^x, Σ x e^x), x = (logits - their largest) / temperature: computed once for each temperature."""
-        if (known := self._sums.get(temperature)) is None:
-            known = self._sums[temperature] = kernels.sums(self.logits, self._peak[0], temperature, self._n_threads)
+        if (known := self._sum_cache.get(temperature)) is None:
+            known = self._sum_cache[temperature] = passes.sums(self.logits, self._peak[0], temperature, self._n_threads)
         return known
 
     @property
-    def ln_total(self) -> float:
+    def _ln_total(self) -> float:
         """ln Σ e^logits, so that ln p = logits - ln_total."""
-        return self._peak[0] + math.log(self.sums()[0])
+        return self._peak[0] + math.log(self._sums()[0])
 
-    def top_ids(self, k: int) -> NDArray[np.int32]:
+    def _top_ids(self, k: int) -> NDArray[np.int32]:
         """The ids (min(k, n_vocab),) of the most probable tokens, most probable first, the lower id among equals."""
         if self._top is None or len(self._top) < min(k, len(self)):
-            self.__dict__["_top"] = kernels.top(self.logits, k)
+            self.__dict__["_top"] = passes.top(self.logits, k)
         assert self._top is not None
         return self._top[:k]
 
-    def likeliest(self, k: int) -> Any:
-        """`top_ids`, k <= n_vocab, in the form that `kernels.filtered` takes them; without a search where they are known."""
-        return self._known[0] if self._known is not None and k <= len(self._known[0]) else self.top_ids(k)
+    def _likeliest(self, k: int) -> Any:
+        """`_top_ids`, k <= n_vocab, in the form that `passes.filtered` takes; without a search if they are known."""
+        return self._known[0] if self._known is not None and k <= len(self._known[0]) else self._top_ids(k)
 
-    def top_probs(self, k: int) -> tuple[tuple[int, float], ...]:
+    def _top_probs(self, k: int) -> tuple[tuple[int, float], ...]:
         """(id, p) of the k most probable tokens, most probable first."""
         if self._known is not None and k <= len(self._known[0]):
             return tuple(zip(self._known[0][0:k], self._known[1][0:k], strict=True))
-        ids = self.top_ids(k)
-        return tuple(zip(ids.tolist(), self.probs_of(self.logits[ids]).tolist(), strict=True))
+        ids = self._top_ids(k)
+        return tuple(zip(ids.tolist(), self._probs_of(self.logits[ids]).tolist(), strict=True))
 
     def top(self, k: int = 10) -> list[Token]:
-        """The k most probable tokens, most probable first."""
-        if arguments.whole("k", k) < 1:
+        """The k most probable tokens, most probable first; the lower id first among equals.
+
+        Raises:
+            SoftLlamaError: k is less than 1.
+        """
+        if arguments.integer("k", k) < 1:
             raise SoftLlamaError(f"top needs k >= 1, not {k}")
-        return [Token(i, p, self.spell(i) if self.spell else "") for i, p in self.top_probs(k)]
+        return [Token(i, p, self.spell(i) if self.spell else "") for i, p in self._top_probs(k)]
 
     @property
     def argmax(self) -> int:
         """The most probable id; the lowest among equals."""
         return self._peak[1]
 
-    @property
-    def highest(self) -> float:
-        """The largest logit."""
-        return self._peak[0]
-
     def __getitem__(self, token_id: int) -> Token:
-        i = arguments.whole("a token id", token_id)
+        i = arguments.integer("a token id", token_id)
         if not 0 <= i < len(self.logits):
             raise SoftLlamaError(f"token id {i} is outside the vocabulary of {len(self.logits)}")
-        p = float(self.probs_of(self.logits[i : i + 1])[0])
+        p = float(self._probs_of(self.logits[i : i + 1])[0])
         return Token(i, p, self.spell(i) if self.spell else "")
 
     def logp(self, token_id: int) -> float:
-        """ln p of one id: exact where p itself is too small for float32; -inf where the logit is."""
+        """ln p of one id: exact even if p itself is too small for float32; -inf if the logit is.
+
+        Raises:
+            SoftLlamaError: the id is outside the vocabulary.
+        """
         if type(token_id) is not int:  # numpy's, or none at all
-            token_id = arguments.whole("a token id", token_id)
+            token_id = arguments.integer("a token id", token_id)
         if not 0 <= token_id < len(self.logits):
             raise SoftLlamaError(f"token id {token_id} is outside the vocabulary of {len(self.logits)}")
-        return float(self.logits[token_id]) - float(self.logits[self.argmax]) - math.log(self.sums()[0])
+        return float(self.logits[token_id]) - float(self.logits[self.argmax]) - math.log(self._sums()[0])
 
     def __len__(self) -> int:
         return len(self.logits)
 
     def entropy(self, temperature: float = 1.0) -> float:
-        """-Σ p ln p in nats, of softmax(logits / temperature)."""
-        s, sx = self.sums(temperature)
+        """-Σ p ln p in nats, of softmax(logits / temperature): 0 to ln n_vocab (Shannon 1948)."""
+        s, sx = self._sums(temperature)
         return max(math.log(s) - sx / s, 0.0)  # -Σ p ln p with ln p = x - ln s: no term cancels
 
     def js(self, other: Distribution) -> float:
         """Jensen-Shannon divergence in nats, 0 to ln 2: (KL(p‖m) + KL(q‖m))/2 with m = (p+q)/2 (Lin 1991)."""
-        return kernels.js(self.logits, _logits(other), (self.ln_total, other.ln_total), self._n_threads)
+        return divergence.js(self.logits, _logits(other), (self._ln_total, other._ln_total), self._n_threads)
 
     def kl(self, other: Distribution) -> float:
         """KL(self ‖ other) = Σ p ln(p/q) in nats; inf where `other` lacks mass that self has."""
-        return kernels.kl(self.logits, _logits(other), (self.ln_total, other.ln_total))
+        return divergence.kl(self.logits, _logits(other), (self._ln_total, other._ln_total))
 
     def sample(self, rng: np.random.Generator, temperature: float = 1.0) -> int:
-        """One id drawn from softmax(logits / temperature), by inversion of the cumulative sum."""
+        """One id drawn from softmax(logits / temperature), by inversion of the cumulative sum: one random number.
+
+        Raises:
+            UsageError: rng is not a numpy Generator.
+            SoftLlamaError: the temperature is not positive.
+        """
         if not callable(getattr(rng, "random", None)):
             raise UsageError(f"sample needs a numpy Generator, not {type(rng).__name__}", "numpy.random.default_rng(0)")
-        return kernels.sample(self.logits, self.highest, rng.random(), temperature)
+        return passes.sample(self.logits, self._peak[0], rng.random(), temperature)
 
-    def whole(
+    def _truncated(
         self, temperature: float = 1.0, epsilon: float = 0.0
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
-        """softmax(logits / temperature) as (ids (k,), weights (k,), mass left out): see `kernels.whole`."""
-        total = self.sums(temperature)[0]
-        return kernels.whole(self.logits, self._peak[0], total, epsilon, temperature, self._n_threads)
+        """softmax(logits / temperature) as ids (k,), weights (k,) and the mass left out: see `passes.truncated`."""
+        total = self._sums(temperature)[0]
+        return passes.truncated(self.logits, self._peak[0], total, epsilon, temperature, self._n_threads)
 
     def to_mixture(self, n: int | None = None, mass: float = 1.0) -> Mixture:
-        """The distribution as a mixture: the n heaviest tokens, or the fewest that hold `mass`, renormalised.
+        """The distribution as a mixture, renormalised.
 
-        With neither, every token of positive probability.
+        Args:
+            n: the n most probable tokens only.
+            mass: the fewest tokens that hold this much probability only, 0 < mass <= 1.
+
+        With neither, the mixture holds every token of positive probability.
         """
         return Mixture.from_distribution(self.probs, n=n, mass=mass)
 
@@ -262,9 +295,15 @@ def _logits(d: Distribution) -> NDArray[np.float32]:
 
 
 def average(distributions: list[Distribution], weights: ArrayLike) -> Distribution:
-    """Σ wᵢ pᵢ, the distribution of first choosing i with probability wᵢ, then drawing from pᵢ.
+    """Σ wᵢ pᵢ: the distribution of first choosing i with probability wᵢ, then drawing from pᵢ. Computed in double.
 
-    weights: (k,), non-negative, not all 0; taken as ratios. Computed in double.
+    Args:
+        distributions: k of them, over one vocabulary.
+        weights: (k,), non-negative, not all 0; taken as ratios.
+
+    Raises:
+        UsageError: an argument is of another type.
+        SoftLlamaError: the sizes do not fit, or the weights are not allowed.
     """
     if not isinstance(distributions, Sequence) or not all(isinstance(d, Distribution) for d in distributions):
         raise UsageError(f"average takes a list of Distributions, not {type(distributions).__name__}")
@@ -281,8 +320,8 @@ def average(distributions: list[Distribution], weights: ArrayLike) -> Distributi
 
 
 def js_two(distributions: Sequence[Distribution], first: Distribution, last: Distribution) -> NDArray[np.float64]:
-    """`js` of each distribution to each of two: (n, 2) nats."""
+    """The Jensen-Shannon divergence of each of n distributions to each of two others: (n, 2) nats."""
     two = (first, last)
-    known = [[d.ln_total for d in some] for some in (distributions, two)]
+    known = [[d._ln_total for d in some] for some in (distributions, two)]
     logits = [[d.logits for d in some] for some in (distributions, two)]
-    return kernels.js_two(logits[0], known[0], logits[1], known[1], first._n_threads)
+    return divergence.js_two(logits[0], known[0], logits[1], known[1], first._n_threads)

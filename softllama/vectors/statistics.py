@@ -1,6 +1,6 @@
-"""Intervals and paired tests for shares and means. Knows numbers only; numpy and the standard library do the work.
+"""Intervals and paired tests for shares and means. Everything is deterministic: a bootstrap takes a seed.
 
-Everything is deterministic: a bootstrap takes a seed, and its draws do not depend on what was computed before.
+Knows numbers only. Does not know what they measure.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DRAWS = 2000  # of a bootstrap: the ends of a 95 % interval are then certain to 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval and how many cases it is from. low and high are NaN where n is too small to tell."""
+    """A number with its interval, and n, how many cases it is from. low and high are NaN if n is too small to tell."""
 
     value: float
     low: float
@@ -44,8 +44,10 @@ class Estimate:
 class Paired:
     """How two ways of answering differ on the same problems.
 
-    difference: share right of the first minus that of the second, with its bootstrap interval. only_first, only_second:
-    problems that just one of them solved. p: McNemar's exact test, two-sided.
+    Attributes:
+        difference: share right of the first minus that of the second, with its bootstrap interval.
+        only_first, only_second: how many problems just one of them solved.
+        p: McNemar's exact test, two-sided.
     """
 
     difference: Estimate
@@ -58,6 +60,13 @@ def wilson(hits: int, n: int, level: float = LEVEL) -> Estimate:
     """A share and its score interval (Wilson 1927; method 3 in Newcombe, Statistics in Medicine 17, 1998).
 
     Unlike p ± 1.96 s.e. it stays inside 0..1 and has a width at 0 and n hits. n = 0 gives NaN.
+
+    Args:
+        hits: of n cases.
+        level: the probability that the interval covers.
+
+    Raises:
+        UsageError: hits is not from 0 to n.
     """
     if not 0 <= hits <= n:
         raise UsageError(f"{hits} of {n} is no share")
@@ -74,6 +83,9 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """McNemar's exact test: the two-sided p that the discordant pairs fall so unevenly if both are equally likely.
 
     2 · P(X <= min) for X ~ Binomial(only_first + only_second, 1/2), at most 1 (McNemar 1947; Fagerland et al. 2013).
+
+    Raises:
+        UsageError: a count is negative.
     """
     n, k = only_first + only_second, min(only_first, only_second)
     if k < 0:
@@ -91,7 +103,7 @@ def _ratio(total: int, n: int) -> float:
 
 
 def mean(values: ArrayLike, seed: int = 0, *, level: float = LEVEL, groups: Sequence[Any] | None = None) -> Estimate:
-    """A mean and its bootstrap percentile interval (Efron 1979). groups: (n,) cases that hang together are drawn together."""
+    """A mean and its bootstrap percentile interval (Efron 1979). Arguments are those of `bootstrap`."""
     return bootstrap(values, np.mean, seed, level=level, groups=groups)
 
 
@@ -104,10 +116,18 @@ def bootstrap(
     draws: int = DRAWS,
     groups: Sequence[Any] | None = None,
 ) -> Estimate:
-    """A statistic of values (n,) and its percentile interval over `draws` resamples.
+    """A statistic and its percentile interval over resamples (Efron 1979).
 
-    what: takes (..., n) and `axis`, as np.mean and np.median do. groups: labels (n,); whole groups are resampled, and
-    only the mean is possible. Values that are NaN are left out.
+    Args:
+        values: (n,). Values that are NaN are left out.
+        what: the statistic: takes (..., n) and `axis`, as np.mean and np.median do.
+        seed: of the resamples, which depend on nothing else.
+        level: the probability that the interval covers.
+        draws: how many resamples.
+        groups: labels (n,). Whole groups are resampled; the statistic can then only be the mean.
+
+    Raises:
+        UsageError: groups with another statistic than the mean.
     """
     v = np.asarray(values, dtype=np.float64)
     keep = ~np.isnan(v)
@@ -143,7 +163,15 @@ def _picks(rng: np.random.Generator, n: int, draws: int) -> NDArray[np.int64]:
 
 
 def paired(first: ArrayLike, second: ArrayLike, seed: int = 0) -> Paired:
-    """Compare two ways of answering the same problems. first, second: (n,) right or wrong."""
+    """Compare two ways of answering the same problems.
+
+    Args:
+        first, second: (n,) right or wrong, of the same problems in the same order.
+        seed: of the bootstrap interval.
+
+    Raises:
+        UsageError: the shapes differ.
+    """
     a, b = np.asarray(first, dtype=np.bool_), np.asarray(second, dtype=np.bool_)
     if a.shape != b.shape or a.ndim != 1:
         raise UsageError(f"cannot pair {a.shape} with {b.shape} results")

@@ -1,6 +1,6 @@
-"""From one component to the others in small steps: curves of probabilities and what they look like.
+"""A sweep from one component of a mixture to the others, in small steps: curves of probabilities and their shapes.
 
-Knows distributions along a line. Does not know how they were made.
+Knows distributions along a line. Does not know a model, nor how they were computed.
 
 The interpolation e(α) = (1-α) E[A] + α E[B] and the sharpness of its curves follow Marro et al., arXiv 2504.03933.
 """
@@ -23,10 +23,14 @@ N_CURVES = 6
 class Curve:
     """The probability of one token along the sweep.
 
-    p: (n,) float32. midpoint: the α at which p first crosses the middle between its two ends, linearly interpolated;
-    None where the ends are equal. sharpness: max |dP/dα| / (max P - min P) by differences; 1 for a straight line, about
-    the inverse width of the transition otherwise, 0 for a constant. above, below: how far p leaves the range between its
-    two ends, in probability.
+    Attributes:
+        id: the token, and text: its text.
+        p: (n,) float32.
+        midpoint: the α at which p first crosses the middle between its two ends, linearly interpolated; None if the ends
+            are equal.
+        sharpness: max |dP/dα| / (max P - min P) by differences: 1 for a straight line, about the inverse width of the
+            transition otherwise, 0 for a constant.
+        above, below: how far p leaves the range between its two ends, in probability.
     """
 
     id: int
@@ -40,7 +44,13 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """Distributions from `start` (α = 0) to `end` (α = 1). alphas: (n,) float64, evenly spaced."""
+    """Distributions along a line.
+
+    Attributes:
+        start, end: names of the component at α = 0, and of what is at α = 1.
+        alphas: (n,) float64, evenly spaced.
+        distributions: n of them.
+    """
 
     start: str
     end: str
@@ -68,12 +78,12 @@ class Sweep:
 
     @cached_property
     def midpoint(self) -> float | None:
-        """The α at which the output is as far from the start as from the end (in JS); None where the ends are equal."""
+        """The α at which the output is as far from the start as from the end (in JS); None if the ends are equal."""
         return crossing(self.alphas, self.js_start - self.js_end, 0.0)
 
     @cached_property
     def curves(self) -> list[Curve]:
-        """The tokens that matter: the two likeliest of each end and the likeliest of each point, at most 6."""
+        """The tokens that matter: the two most probable of each end and the most probable of each point, at most 6."""
         ends = {t.id for d in (self.distributions[0], self.distributions[-1]) for t in d.top(2)}
         peaks = {d.argmax for d in self.distributions}
         first = [self.distributions[0].argmax, self.distributions[-1].argmax]
@@ -85,20 +95,28 @@ class Sweep:
     def _probs(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """The probabilities of some tokens at all points: (n, len(ids))."""
         z = np.array([d.logits[ids] for d in self.distributions], dtype=np.float64)
-        ln = np.array([d.ln_total for d in self.distributions])
+        ln = np.array([d._ln_total for d in self.distributions])
         p: NDArray[np.float32] = np.exp(z - ln[:, None]).astype(np.float32)
         return p
 
     def curve(self, token: int) -> Curve:
-        """The curve of any token."""
+        """The curve of any token.
+
+        Raises:
+            SoftLlamaError: the id is outside the vocabulary.
+        """
         text = self.distributions[0][token].text  # and a check of the id
         p = self._probs(np.array([token]))[:, 0]
         low, high = sorted((float(p[0]), float(p[-1])))
         return Curve(
-            token, text, p,
-            crossing(self.alphas, p, (low + high) / 2) if high > low else None,
-            sharpness(self.alphas, p), max(0.0, float(p.max()) - high), max(0.0, low - float(p.min())),
-        )  # fmt: skip
+            id=token,
+            text=text,
+            p=p,
+            midpoint=crossing(self.alphas, p, (low + high) / 2) if high > low else None,
+            sharpness=sharpness(self.alphas, p),
+            above=max(0.0, float(p.max()) - high),
+            below=max(0.0, low - float(p.min())),
+        )
 
     @property
     def measures(self) -> dict[str, Any]:
@@ -108,7 +126,11 @@ class Sweep:
 
 
 def sharpness(alphas: NDArray[Any], p: NDArray[Any]) -> float:
-    """max |ΔP/Δα| / (max P - min P) over neighbouring points; 0 where P does not change. alphas, p: (n,), n >= 2."""
+    """max |ΔP/Δα| / (max P - min P) over neighbouring points; 0 if P does not change (Marro et al., arXiv 2504.03933).
+
+    Args:
+        alphas, p: (n,), n >= 2.
+    """
     spread = float(p.max() - p.min())
     if spread <= 0:
         return 0.0
@@ -116,7 +138,11 @@ def sharpness(alphas: NDArray[Any], p: NDArray[Any]) -> float:
 
 
 def crossing(alphas: NDArray[Any], values: NDArray[Any], level: float) -> float | None:
-    """The first α at which the values, joined by lines, reach `level`; None if they start there or never do."""
+    """The first α at which the values, joined by lines, reach `level`; None if they start there or never do.
+
+    Args:
+        alphas, values: (n,).
+    """
     v = values.astype(np.float64) - level
     if v[0] == 0:
         return None

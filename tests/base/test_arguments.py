@@ -23,12 +23,20 @@ BAD = ("x", 1.5, None, True, float("nan"), [1])  # none of them is a whole numbe
 
 
 def test_a_whole_number_is_what_python_can_count_with() -> None:
-    assert arguments.whole("n", np.int64(3)) == 3
-    assert arguments.whole("n", 3, 3, 3) == 3
-    assert arguments.whole_or_none("n", None) is None
+    assert arguments.integer("n", np.int64(3)) == 3
+    assert arguments.integer("n", 3, 3, 3) == 3
+    assert arguments.integer_or_none("n", None) is None
     for bad in ("3", 3.0, True, None, [3], 2, 4):
         with pytest.raises(sl.UsageError, match="n must be a whole number from 3 to 3, not"):
-            arguments.whole("n", bad, 3, 3)
+            arguments.integer("n", bad, 3, 3)
+
+
+def test_a_seed_fits_into_63_bits() -> None:
+    assert arguments.seed(np.int64(7)) == 7
+    assert arguments.seed(2**63 - 1) == 2**63 - 1
+    for bad in ("7", 7.0, True, None, -1, 2**63):
+        with pytest.raises(sl.UsageError, match=r"a seed is a whole number from 0 to 2\^63 - 1, not"):
+            arguments.seed(bad)
 
 
 def test_a_number_is_finite_and_no_text() -> None:

@@ -74,34 +74,34 @@ def test_what_is_printed_does_not_get_in_between(capfd: pytest.CaptureFixture[st
 )
 def test_a_signal_becomes_a_sentence(number: int, how: str) -> None:
     e = died("die", number=int(number), text="first\n/build/llama.cpp/src/x.cpp:7: GGML_ASSERT(a/b) failed\nlater\n\n")
-    assert how in e.how
-    assert e.said == "x.cpp:7: GGML_ASSERT(a/b) failed"
-    assert e.blame
+    assert how in e.reason
+    assert e.last_line == "x.cpp:7: GGML_ASSERT(a/b) failed"
+    assert e.at_work
 
 
 def test_the_last_line_is_told_if_there_is_no_assertion() -> None:
-    assert died("die", number=int(signal.SIGFPE), text="one\ntwo\n").said == "two"
-    assert died("die", number=int(signal.SIGFPE), text="one\nwithout an end").said == "without an end"
-    assert died("die", number=int(signal.SIGFPE), text="").said == ""
+    assert died("die", number=int(signal.SIGFPE), text="one\ntwo\n").last_line == "two"
+    assert died("die", number=int(signal.SIGFPE), text="one\nwithout an end").last_line == "without an end"
+    assert died("die", number=int(signal.SIGFPE), text="").last_line == ""
 
 
 def test_an_exit_in_the_middle_is_no_end() -> None:
-    assert "exit code 0" in died("leave", code=0).how
-    assert "exit code 3" in died("leave", code=3).how
+    assert "exit code 0" in died("leave", code=0).reason
+    assert "exit code 3" in died("leave", code=3).reason
 
 
 def test_silence_has_a_limit() -> None:
     start = time.monotonic()
     e = died("sleep", seconds=2)
-    assert "did not come to an end in 2 s" in e.how
+    assert "did not come to an end in 2 s" in e.reason
     assert time.monotonic() - start < 20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process has for itself")
 def test_memory_has_a_limit() -> None:
     e = died("grow", n_bytes=600 << 20, memory=300 << 20)
-    assert "MB of memory, more than the file can need" in e.how
-    assert e.blame
+    assert "MB of memory, more than the file can need" in e.reason
+    assert e.at_work
 
 
 def test_our_errors_come_through_and_others_are_told() -> None:
@@ -109,10 +109,10 @@ def test_our_errors_come_through_and_others_are_told() -> None:
         call("refuse")
     assert c.value.hint == "make some"
     e = died("fail")
-    assert e.how == "ValueError: as planned"
-    assert not e.blame
+    assert e.reason == "ValueError: as planned"
+    assert not e.at_work
     e = died("no_such_function")
-    assert not e.blame
+    assert not e.at_work
 
 
 def test_a_consumer_that_leaves_ends_the_child() -> None:
@@ -129,7 +129,7 @@ def test_no_python_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not child.possible()
     monkeypatch.setattr(sys, "executable", "/no/such/python3")
     assert child.possible()
-    assert not died("count", to=1).blame
+    assert not died("count", to=1).at_work
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert not child.possible()
 
@@ -137,8 +137,8 @@ def test_no_python_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_interpreter_that_cannot_import_us_is_not_blamed_on_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", ["/no/such/folder"])
     e = died("count", to=1)
-    assert not e.blame
-    assert "could not begin" in e.how
+    assert not e.at_work
+    assert "could not begin" in e.reason
 
 
 def test_modules_in_the_current_folder_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

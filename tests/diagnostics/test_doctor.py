@@ -23,11 +23,11 @@ from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.diagnostics.reporter import Reporter
 from softllama.engine.table import EmbeddingTable
 from softllama.errors import NotFiniteError
-from softllama.llama import library
+from softllama.llama import devices, library
 from softllama.llama import memory as room
 from softllama.llama.overlay import Overlay
 from softllama.show import console
-from softllama.vectors import kernels
+from softllama.vectors import kernels, native
 from tests.conftest import ROOT, Cli
 from tests.support import tiny, tiny_special
 
@@ -69,9 +69,9 @@ def test_this_installation_is_usable(here: doctor.Diagnosis) -> None:
     assert here.verdict.startswith("this installation is usable")
     assert sl.__version__ in of(here, "softllama").text
     assert library.build() in of(here, "llama.cpp").text
-    assert all(x in of(here, "llama.cpp").text for x in library.features())
-    assert kernels.isa_name() in of(here, "kernels").text
-    assert library.cpu_name() in of(here, "processor").text
+    assert all(x in of(here, "llama.cpp").text for x in devices.features())
+    assert native.isa_name() in of(here, "kernels").text
+    assert devices.cpu_name() in of(here, "processor").text
     names = [f.name for f in here.findings]
     assert {"CPU", "chosen", "memory", "cache", "conversations", "models"} <= set(names)
     assert [f.name for f in here.findings if f.part == "model"] == [
@@ -158,14 +158,14 @@ def test_kernels_that_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_slow_build_and_a_gpu_that_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx2", "fma", "f16c"}))
-    monkeypatch.setattr(library, "features", lambda: ("SSE3", "FMA"))
+    monkeypatch.setattr(devices, "features", lambda: ("SSE3", "FMA"))
     build = of(list(install._processor()), "build")
     assert build.state == NOTE
     assert "without AVX2, F16C" in build.text
-    monkeypatch.setattr(library, "features", lambda: ("AVX2", "FMA", "F16C"))
+    monkeypatch.setattr(devices, "features", lambda: ("AVX2", "FMA", "F16C"))
     assert "build" not in [f.name for f in install._processor()]
 
-    monkeypatch.setattr(library, "gpus", lambda: ())
+    monkeypatch.setattr(devices, "gpus", lambda: ())
     monkeypatch.setattr(library.api, "llama_supports_gpu_offload", lambda: False)
     for maker, switch in (("NVIDIA", "GGML_CUDA"), ("AMD", "GGML_HIP"), ("Apple", "GGML_METAL")):
         monkeypatch.setattr(machine, "gpu_maker", lambda maker=maker: maker)
@@ -177,7 +177,7 @@ def test_a_slow_build_and_a_gpu_that_is_not_used(monkeypatch: pytest.MonkeyPatch
     assert of(list(install._devices()), "chosen").state == OK
     monkeypatch.setattr(library.api, "llama_supports_gpu_offload", lambda: True)
     assert "finds no device" in of(list(install._devices()), "chosen").text
-    monkeypatch.setattr(library, "gpus", lambda: ("CUDA0 (NVIDIA H100)",))
+    monkeypatch.setattr(devices, "gpus", lambda: ("CUDA0 (NVIDIA H100)",))
     assert of(list(install._devices()), "chosen").text.startswith("CUDA0 (NVIDIA H100), as this build has")
 
 

@@ -15,7 +15,7 @@ import softllama as sl
 from softllama.base import cache
 from softllama.engine import calibration
 from softllama.engine.table import EmbeddingTable
-from softllama.llama import library
+from softllama.llama import devices, library
 from softllama.llama.context import Context
 from softllama.llama.overlay import Overlay
 from tests.support import tiny, tiny_special
@@ -154,7 +154,7 @@ def test_another_llama_cpp_and_another_device_are_measured_anew(
         patch.setattr(library, "build", lambda: "llama-cpp-python 9.9.9")
         assert [remembered(), remembered()] == [False, True]
     with monkeypatch.context() as patch:
-        patch.setattr(library, "cpu_name", lambda: "another processor")
+        patch.setattr(devices, "cpu_name", lambda: "another processor")
         assert [remembered(), remembered()] == [False, True]
     assert remembered()
 

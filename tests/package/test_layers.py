@@ -53,7 +53,7 @@ HOMES = {  # library -> where alone it is imported
     "platformdirs": {"base"},
     "pandas": {"base.tables"},
     "click": {"cli"},
-    "softllama._shim": {"vectors.kernels", "base.signals", "llama.overlay"},
+    "softllama._shim": {"vectors.native", "base.signals", "llama.overlay"},
 }
 HEAVY = {"numpy", "llama_cpp", "rich", "matplotlib", "jinja2"}  # what no --help may load
 

@@ -86,3 +86,14 @@ def test_the_library_prints_nothing(tmp_path_factory: pytest.TempPathFactory) ->
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     p = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert (p.returncode, p.stdout, p.stderr) == (0, "", "")
+
+
+def test_an_import_changes_nothing_in_the_process() -> None:
+    code = (
+        "import os\nbefore = dict(os.environ)\n"
+        "import softllama.api, softllama.llama.context, softllama.llama.devices\n"
+        "from softllama.llama import library\nfrom softllama.vectors import native\n"
+        "assert dict(os.environ) == before\nassert library.init.cache_info().currsize == native.openmp_address() == 0\n"
+    )
+    p = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (p.returncode, p.stdout, p.stderr) == (0, "", "")

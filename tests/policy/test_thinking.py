@@ -264,3 +264,15 @@ def test_advance_records_the_readout():
     m = moment()
     m.advance(np.int64(4))
     assert (m.readouts, m.step) == ([4], 1)
+
+
+def test_a_policy_says_beforehand_that_it_needs_hidden_states() -> None:
+    def back(distribution: Distribution, moment: policy.Moment) -> policy.Decision:
+        return policy.Decision(Mixture.one_hot(distribution.argmax), distribution.argmax, "soft", hidden=True)
+
+    assert [name for name in policy.names() if policy.parse(name).needs_hidden] == ["hidden"]
+    assert policy.parse("soft_thinking:answer=hidden").needs_hidden  # its answer does
+    assert not policy.parse("hidden").answer.needs_hidden
+    assert policy.as_policy(back, needs_hidden=True)(uniform(2), moment()).hidden
+    with pytest.raises(UsageError, match="feeds a hidden state, which was not kept"):
+        policy.as_policy(back)(uniform(2), moment())

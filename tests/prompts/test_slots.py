@@ -10,7 +10,7 @@ import softllama as sl
 from softllama.errors import PromptError
 from softllama.prompts import words
 from softllama.prompts.slots import PromptTemplate, assign, parse
-from softllama.vectors import mixture as mx
+from softllama.vectors import mix_text
 
 Load = Callable[..., sl.Model]
 
@@ -114,8 +114,8 @@ def spell(model: sl.Model, text: str, word: str) -> list[str]:
         if t >= 0:
             out.append(model.spell(t))
         else:
-            m = words.resolve(mx.parse(word), model.tokenizer, space=e.spaces[~t], lead=e.leads[~t]).mixture
-            out.append("*" + model.spell(m.heaviest))
+            m = words.resolve(mix_text.parse(word), model.tokenizer, space=e.spaces[~t], lead=e.leads[~t]).mixture
+            out.append("*" + model.spell(m.argmax))
     return out
 
 
@@ -132,12 +132,12 @@ def test_the_prompt_with_a_word_is_tokenized_as_that_text(load: Load, tokenizer:
     e = words.encode(prompt, model.tokenizer)
     place = e.items[e.first_slot]
     dog = words.resolve(
-        mx.parse("dog"),
+        mix_text.parse("dog"),
         model.tokenizer,
         space=e.spaces[~place],
         lead=e.leads[~place],
     ).mixture
-    fed = [m.heaviest if isinstance(m, sl.Mixture) else m for m in words.items_with(e, [dog])]
+    fed = [m.argmax if isinstance(m, sl.Mixture) else m for m in words.items_with(e, [dog])]
     assert fed == model.tokenize(prompt.filled(["dog"]), bos=True)
 
 

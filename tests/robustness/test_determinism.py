@@ -14,10 +14,10 @@ import pytest
 
 import softllama as sl
 from scripts.dev import determinism
-from softllama.llama import library
+from softllama.llama import devices
 from tests.conftest import ROOT
 
-on_the_cpu = pytest.mark.skipif(bool(library.gpus()), reason="a GPU adds in another order each time")
+on_the_cpu = pytest.mark.skipif(bool(devices.gpus()), reason="a GPU adds in another order each time")
 TIMES = ("seconds", "timings", "created")
 
 

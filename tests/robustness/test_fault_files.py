@@ -489,7 +489,7 @@ from softllama.llama import library as binding
 if sys.argv[1] == "True":
     faults.flag_interrupts()
 log = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))
-held = binding.Held(1, lambda pointer: log(), threading.RLock())
+held = binding.Handle(1, lambda pointer: log(), threading.RLock())
 try:
     held.free()
 except KeyboardInterrupt:

@@ -32,7 +32,7 @@ from softllama.prompts import slots
 from softllama.show import console
 from softllama.trace import page, reader, view
 from softllama.trace.record import Trace
-from softllama.vectors import mixture
+from softllama.vectors import mix_text, mixture
 from tests.support import traces
 
 SECONDS = 5.0  # of processor time that reading anything here may take
@@ -72,7 +72,7 @@ MIXES = TEXT | pieces(
 
 @given(MIXES, st.booleans(), st.booleans())
 def test_a_mixture_is_read_with_weights_that_sum_to_1_or_refused(text: str, signed: bool, normalize: bool) -> None:
-    spec = reads(lambda: mixture.parse(text, signed=signed, normalize=normalize), MixtureError)
+    spec = reads(lambda: mix_text.parse(text, signed=signed, normalize=normalize), MixtureError)
     if spec is None:
         return
     assert bool(spec.vector) != bool(spec.parts)
@@ -97,14 +97,14 @@ def test_a_mixture_that_is_written_is_read_back(d: st.DataObject, weights: list[
     parts = []
     for _ in weights:
         word, token = d.draw(WORDS), d.draw(st.none() | st.integers(0, 2**31 - 1))
-        parts.append(mixture.Part(word, quoted=True) if token is None else mixture.Part(id=token))
+        parts.append(mix_text.Part(word, quoted=True) if token is None else mix_text.Part(id=token))
     shares = tuple(w / total for w in weights)
-    spec = mixture.MixSpec(tuple(parts), shares, name)
+    spec = mix_text.MixSpec(tuple(parts), shares, name)
     shown = [(quoted(p.word) if p.id is None else str(p)) for p in parts]
     text = f"{name}=" * bool(name) + ",".join(f"{p}:{w!r}" for p, w in zip(shown, shares, strict=True))
-    assert mixture.parse(text) == spec
-    assert mixture.parse(text, signed=True) == spec
-    assert mixture.parse(f"{name}=" * bool(name) + ",".join(shown)).weights == (1 / len(parts),) * len(parts)
+    assert mix_text.parse(text) == spec
+    assert mix_text.parse(text, signed=True) == spec
+    assert mix_text.parse(f"{name}=" * bool(name) + ",".join(shown)).weights == (1 / len(parts),) * len(parts)
 
 
 @FEW
@@ -152,7 +152,7 @@ def test_a_policy_is_read_and_can_be_written_again_or_is_refused(text: str) -> N
 @given(st.data())
 def test_a_policy_with_any_settings_is_read_back_from_its_written_form(d: st.DataObject) -> None:
     name = d.draw(st.sampled_from(written.names()))
-    m = written.METHODS[name]
+    m = written.REGISTRY[name]
     values = {}
     for s in d.draw(st.lists(st.sampled_from(sorted(m.settings)), unique=True)) if m.settings else ():
         kind, r = m.settings[s].kind, m.settings[s].range
@@ -164,7 +164,7 @@ def test_a_policy_with_any_settings_is_read_back_from_its_written_form(d: st.Dat
     made = reads(lambda: m.factory(**values), UsageError)
     if made is not None:
         again = written.parse(repr(made))
-        assert again.given == made.given
+        assert again.arguments == made.arguments
         assert again.parameters == made.parameters
         assert repr(again) == repr(made)
 
@@ -385,7 +385,7 @@ def test_a_damaged_conversation_is_taken_up_whole_or_not_at_all(
     from softllama.chat.conversation import Conversation
 
     c = Conversation(model, system="Be kind.", max_tokens=4)
-    before = storage.to_dict(c)
+    before = c.to_dict()
     whole = {
         **before, "mixes": {"pet": {"text": "dog:0.5,cat:0.5", "signed": True}}, "manifests": [{"model": {"name": "x"}}],
         "messages": [
@@ -396,13 +396,13 @@ def test_a_damaged_conversation_is_taken_up_whole_or_not_at_all(
     }  # fmt: skip
     path = tmp_path_factory.getbasetemp() / "conversation.json"
     path.write_text(json.dumps(damaged(d, whole)))
-    if reads(lambda: storage.restore(c, storage.read(path)) or True) is None:
-        assert {**storage.to_dict(c), "saved": 0} == {**before, "saved": 0}
+    if reads(lambda: c.restore(storage.read(path)) or True) is None:
+        assert {**c.to_dict(), "saved": 0} == {**before, "saved": 0}
         return
-    kept = storage.to_dict(c, traces=True)
+    kept = c.to_dict(traces=True)
     storage.write(path, kept)
-    storage.restore(c, storage.read(path))
-    assert {**storage.to_dict(c, traces=True), "saved": 0} == {**kept, "saved": 0}
+    c.restore(storage.read(path))
+    assert {**c.to_dict(traces=True), "saved": 0} == {**kept, "saved": 0}
 
 
 PROBLEMS = [

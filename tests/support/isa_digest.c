@@ -61,8 +61,8 @@ static void fill(unsigned char *table, const kind_t *k, int64_t blocks) {
 int main(void) {
     static const int isas[] = {SOFTMIX_SCALAR, SOFTMIX_AVX2, SOFTMIX_AVX512, SOFTMIX_NEON};
     static const char *names[] = {"scalar", "avx2", "avx512", "neon"};
-    static float weights[ROWS], out[2 * WIDE], many[WIDE], kept_p[LOGITS], z[LOGITS], y[LOGITS], p[LOGITS];
-    static double sum[WIDE], sums[SOFTMIX_PIECES * WIDE];
+    static float weights[ROWS], out[2 * WIDE], many[WIDE], in_order[WIDE], kept_p[LOGITS], z[LOGITS], y[LOGITS], p[LOGITS];
+    static double sums[SOFTMIX_PIECES * WIDE];
     static int32_t ids[ROWS], kept[LOGITS];
     const softmix_team team = {softmix_spawn, 2};
     unsigned char *table = malloc((size_t)ROWS * WIDE * 4 + 1);
@@ -84,16 +84,15 @@ int main(void) {
             const int64_t offsets[] = {0, 7, 607};
             softmix_to_float read = k->type ? no_reader : 0;
             uint64_t h = 14695981039346656037u;
-            memset(sum, 0, sizeof sum);
             if (softmix_mix(rows, ROWS, bytes, width, k->block, read, offsets, 2, ids, weights, 0.5f, out, WIDE, k->type, isa)
-                || softmix_add(rows, ROWS, bytes, width, k->block, read, ids, weights, ROWS, sum, k->type, isa)
-                || softmix_add(rows, ROWS, bytes, width, k->block, read, 0, weights, ROWS, sum, k->type, isa)
+                || softmix_mix_many(rows, ROWS, bytes, width, k->block, read, 0, weights, ROWS, 0.5f, sums, in_order, WIDE, k->type,
+                                    0, isa)
                 || softmix_mix_many(rows, ROWS, bytes, width, k->block, read, ids, weights, ROWS, 0.5f, sums, many, WIDE, k->type,
                                     &team, isa)) {
                 fprintf(stderr, "type %d failed\n", k->type);
                 return 1;
             }
-            h = digest(digest(digest(h, out, sizeof out), sum, sizeof sum), many, sizeof many);
+            h = digest(digest(digest(h, out, sizeof out), in_order, sizeof in_order), many, sizeof many);
             printf(" %016llx", (unsigned long long)h);
         }
         float max;

@@ -27,7 +27,7 @@ HOSTILE = {
 def step(index: int, weights: dict[int, float], mode: str = SOFT, **more: Any) -> Step:
     """A step that feeds these weights and reads as the heaviest of them."""
     m = Mixture(list(weights), list(weights.values()), signed=more.pop("signed", False))
-    token = more.pop("token", m.heaviest)
+    token = more.pop("token", m.argmax)
     values: dict[str, Any] = {
         "thinking": False, "text": TEXTS.get(token, ""), "entropy": 0.5, "top": ((token, 0.75), (5, 0.125)), "why": "",
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,14 +17,15 @@ from numpy.typing import NDArray
 import softllama as sl
 from softllama._shim import lib
 from softllama.errors import MixtureError, ModelError, SoftLlamaError
-from softllama.llama import library  # which tells the kernels of llama.cpp's OpenMP
-from softllama.vectors import kernels
+from softllama.llama import library
+from softllama.vectors import divergence, kernels, native, passes
 from softllama.vectors.kernels import Rows
 from tests.support import tiny
 
 WITH_KERNEL = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0")
 WITHOUT = ("Q4_1", "Q3_K", "IQ4_XS", "TQ1_0")
-RUNS = [name for name, i in kernels.ISAS.items() if lib.softmix_has(i)]
+library.init()  # tells the kernels of llama.cpp's OpenMP
+RUNS = [name for name, i in native.ISAS.items() if lib.softmix_has(i)]
 N_ROWS = 2500
 
 
@@ -31,9 +33,9 @@ N_ROWS = 2500
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Each instruction set of this machine, forced as a user would."""
     monkeypatch.setenv("SOFTLLAMA_ISA", request.param)
-    kernels.isa.cache_clear()
+    native.isa.cache_clear()
     yield request.param
-    kernels.isa.cache_clear()
+    native.isa.cache_clear()
 
 
 @cache
@@ -84,7 +86,7 @@ def test_a_row_is_what_ggml_reads_to_the_bit(kind: str, isa: str) -> None:
         rows, e = table(kind, n_embd)
         for i in (0, 7, N_ROWS - 1):
             assert np.array_equal(mixed(rows, [i], [1.0]), e[i].astype(np.float32))
-            if kind not in ("Q4_K", "Q5_K") or kernels.isa_name() != "neon":  # where ggml may fuse d q - m
+            if kind not in ("Q4_K", "Q5_K") or native.isa_name() != "neon":  # where ggml may fuse d q - m
                 assert np.array_equal(mixed(rows, [i, (i + 1) % N_ROWS], [1.0, 0.0]), e[i].astype(np.float32))
                 w = np.zeros(N_ROWS, dtype=np.float32)
                 w[i] = 1
@@ -105,10 +107,10 @@ def test_the_instruction_set_changes_no_bit(kind: str, monkeypatch: pytest.Monke
     found = []
     for name in RUNS:
         monkeypatch.setenv("SOFTLLAMA_ISA", name)
-        kernels.isa.cache_clear()
+        native.isa.cache_clear()
         rows, _ = table(kind, 2304)
         found.append([mixed(rows, *draw(k)).tobytes() for k in (2, 300, 2400, N_ROWS)])
-    kernels.isa.cache_clear()
+    native.isa.cache_clear()
     assert all(f == found[0] for f in found)
 
 
@@ -170,18 +172,17 @@ def test_passes_equal_numpy(n: int, isa: str) -> None:
     z = (r.standard_normal(n) * 6).astype(np.float32)
     z[r.random(n) < 0.1] = -np.inf
     z[n // 2] = 20
-    high, at = kernels.peak(z)
+    high, at = passes.peak(z)
     assert (high, at) == (z.max(), z.argmax())
     for t in (0.3, 1.0, 8.0):
         x = (z.astype(np.float64) - high) / t
         e = np.exp(x)
-        s, sx = kernels.sums(z, high, t)
+        s, sx = passes.sums(z, high, t)
         assert s == pytest.approx(e.sum(), rel=1e-12)
         assert sx == pytest.approx((x[e > 0] * e[e > 0]).sum(), rel=1e-11, abs=1e-300)
-        np.testing.assert_allclose(kernels.probs(z, high, s, t), e / e.sum(), rtol=1e-6, atol=1e-37)
-        assert t != 1 or np.array_equal(kernels.softmax(z, t), kernels.probs(z, high, s, t))
+        np.testing.assert_allclose(passes.probs(z, high, s, t), e / e.sum(), rtol=1e-6, atol=1e-37)
         for eps in (0.0, 1e-2, 1e-4, 1e-6):
-            ids, w, left = kernels.whole(z, high, s, eps, t)
+            ids, w, left = passes.truncated(z, high, s, eps, t)
             np.testing.assert_array_equal(ids, whole_by_hand(z, t, eps))
             assert left == pytest.approx(e[~np.isin(np.arange(n), ids)].sum() / s if eps else 0.0, rel=1e-9, abs=1e-43)
             assert left <= eps
@@ -205,9 +206,9 @@ def test_the_whole_vector_without_its_smallest_where_many_are_equal(n: int, leve
     z = (r.integers(0, levels, n) / 2048).astype(np.float32)
     high = float(z.max())
     for t in (0.01, 1.0, 30.0):
-        total = kernels.sums(z, high, t)[0]
+        total = passes.sums(z, high, t)[0]
         for eps in (1e-9, 1e-3, 0.1, 0.5, 0.999):
-            ids, w, left = kernels.whole(z, high, total, eps, t)
+            ids, w, left = passes.truncated(z, high, total, eps, t)
             np.testing.assert_array_equal(ids, whole_by_hand(z, t, eps))
             assert 0 <= left <= eps
             assert w.sum(dtype=np.float64) == pytest.approx(1, abs=1e-5)
@@ -217,7 +218,7 @@ def test_the_exponential_is_good_to_14_units_in_the_last_place(isa: str) -> None
     """Of a double, where the result is not below 1e-300; seen through the sum over a single other logit."""
     x = -np.concatenate([np.linspace(0, 690, 4001), np.geomspace(1e-12, 1, 500)]).astype(np.float32)
     for v in x.tolist():
-        s, _ = kernels.sums(np.array([v], dtype=np.float32), 0.0)
+        s, _ = passes.sums(np.array([v], dtype=np.float32), 0.0)
         assert abs(s / np.exp(np.float64(v)) - 1) <= 14 * 2**-52, v
 
 
@@ -226,54 +227,55 @@ def test_the_instruction_set_changes_no_bit_of_a_pass(monkeypatch: pytest.Monkey
     found = []
     for name in RUNS:
         monkeypatch.setenv("SOFTLLAMA_ISA", name)
-        kernels.isa.cache_clear()
+        native.isa.cache_clear()
         found.append(everything(z, 1))
-    kernels.isa.cache_clear()
+    native.isa.cache_clear()
     assert all(f == found[0] for f in found)
 
 
 def everything(z: NDArray[np.float32], threads: int) -> tuple[Any, ...]:
     """What all passes over logits give."""
-    high, at = kernels.peak(z)
-    s = kernels.sums(z, high, 0.7, threads)
-    ids, w, left = kernels.whole(z, high, s[0], 1e-4, 0.7, threads)
-    _, one, best, p = kernels.summary(z, threads)
+    high, at = passes.peak(z)
+    s = passes.sums(z, high, 0.7, threads)
+    ids, w, left = passes.truncated(z, high, s[0], 1e-4, 0.7, threads)
+    _, one, best, p = passes.summary(z, threads)
     return (
-        high, at, s, ids.tobytes(), w.tobytes(), left, one, list(best), list(p), kernels.softmax(z).tobytes(),
-        kernels.top(z, 99).tobytes(), kernels.js(z, z[::-1], n_threads=threads),
-        kernels.js_two([z, z + 1, z * 2], [1.0, 2.0, 3.0], [z, z - 3], [1.0, 0.5], threads).tobytes(),
-        *(kernels.sample(z, high, u, 0.7) for u in (0.1, 0.5, 0.99)),
+        high, at, s, ids.tobytes(), w.tobytes(), left, one, list(best), list(p), passes.probs(z, high, one[0]).tobytes(),
+        passes.top(z, 99).tobytes(), divergence.js(z, z[::-1], n_threads=threads),
+        divergence.js_two([z, z + 1, z * 2], [1.0, 2.0, 3.0], [z, z - 3], [1.0, 0.5], threads).tobytes(),
+        *(passes.sample(z, high, u, 0.7) for u in (0.1, 0.5, 0.99)),
     )  # fmt: skip
 
 
 def test_threads_are_those_of_llama_cpp() -> None:
     """Others would wait for a processor on which these still spin: seen only as lost time, so it is asked for here."""
     theirs = hasattr(library.lib, "GOMP_parallel")
-    assert bool(kernels._team(2)) == theirs  # none, or none but theirs, for passes over logits
-    assert kernels._team(2, True).run == (kernels._openmp if theirs else kernels.ffi.addressof(lib, "softmix_spawn"))
-    assert not kernels._team(1, True)
+    assert bool(native.team(2)) == theirs  # none, or none but theirs, for passes over logits
+    started = native.ffi.addressof(lib, "softmix_spawn")
+    run = int(native.ffi.cast("intptr_t", native.team(2, True).run))
+    assert run == (native.openmp_address() if theirs else int(native.ffi.cast("intptr_t", started)))
+    assert not native.team(1, True)
 
 
 @pytest.mark.parametrize("n", [40_000, 151_936, 600_001])
-def test_the_number_of_threads_changes_no_bit_of_a_pass(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_threads_changes_no_bit_of_a_pass(n: int) -> None:
     """By llama.cpp's OpenMP, where it was built with one, and by threads that are started for the call."""
     z = (np.random.default_rng(n).standard_normal(n) * 5).astype(np.float32)
     alone = everything(z, 1)
     for threads in (2, 3, 8):
         assert everything(z, threads) == alone
-    monkeypatch.setattr(kernels, "_openmp", kernels.ffi.addressof(lib, "softmix_spawn"))
-    kernels._team.cache_clear()
-    assert kernels._team(2)
+    before = native.openmp_address()
+    native.use_openmp(int(native.ffi.cast("intptr_t", native.ffi.addressof(lib, "softmix_spawn"))))
     try:
+        assert native.team(2)
         assert all(everything(z, threads) == alone for threads in (2, 5, 100))
     finally:
-        monkeypatch.undo()
-        kernels._team.cache_clear()
+        native.use_openmp(before)
 
 
 def test_an_instruction_set_that_is_not_there_is_an_error() -> None:
     for name in ("avx9000", next((n for n in ("neon", "avx512", "avx2") if n not in RUNS), "sse")):
-        code = "from softllama.vectors import kernels; kernels.top([1.0], 1)"
+        code = "from softllama.vectors import passes; passes.top([1.0], 1)"
         run = subprocess.run(
             [sys.executable, "-c", code], env={"SOFTLLAMA_ISA": name, "PATH": ""}, capture_output=True, text=True
         )
@@ -286,24 +288,24 @@ def test_an_instruction_set_that_is_not_there_is_an_error() -> None:
 
 def test_filters_by_hand() -> None:
     z = np.log(np.array([0.1, 0.4, 0.2, 0.3], dtype=np.float32))
-    first = kernels.top(z, 4)
+    first = passes.top(z, 4)
 
     def p(**settings: float) -> list[tuple[int, float]]:
-        ids, found = kernels.filtered(z, first, 4, **settings)  # type: ignore[arg-type]
+        ids, found = passes.filtered(z, first, 4, **settings)  # type: ignore[arg-type]
         return [(i, round(x, 6)) for i, x in zip(ids.tolist(), found.tolist(), strict=True)]
 
     assert p() == [(0, 0.1), (1, 0.4), (2, 0.2), (3, 0.3)]
     assert p(top_p=0.65) == [(1, round(4 / 7, 6)), (3, round(3 / 7, 6))]
     assert p(min_p=0.49) == p(at_most=3) == [(1, round(4 / 9, 6)), (2, round(2 / 9, 6)), (3, round(3 / 9, 6))]
     assert p(top_p=1e-9) == p(min_p=1) == p(at_most=1) == p(temperature=1e-30) == [(1, 1.0)]
-    assert len(kernels.filtered(z, first, 2, total=0.4**-1, top_p=0.69)[0]) == 2
-    assert len(kernels.filtered(z, first, 2, total=0.4**-1, top_p=0.71)[0]) == 0  # two of the four are not enough
+    assert len(passes.filtered(z, first, 2, total=0.4**-1, top_p=0.69)[0]) == 2
+    assert len(passes.filtered(z, first, 2, total=0.4**-1, top_p=0.71)[0]) == 0  # two of the four are not enough
     assert p(total=10 * 0.4**-1, top_p=0.05) == [(1, round(4 / 7, 6)), (3, round(3 / 7, 6))]  # of a tenth of the mass
 
 
 def test_many_ids_come_back_in_order() -> None:
     z = np.random.default_rng(0).standard_normal(30_000).astype(np.float32)
-    ids, p = kernels.filtered(z, kernels.top(z, 20_000), 20_000, top_p=0.9)
+    ids, p = passes.filtered(z, passes.top(z, 20_000), 20_000, top_p=0.9)
     assert (np.diff(ids) > 0).all()
     e = np.exp(z[ids].astype(np.float64))
     np.testing.assert_allclose(p, e / e.sum(), rtol=1e-12)
@@ -312,8 +314,8 @@ def test_many_ids_come_back_in_order() -> None:
 def test_draws_invert_the_cumulative_sum() -> None:
     p = np.array([0.2, 0.0, 0.5, 0.3])
     for u, want in ((0.0, 0), (0.19, 0), (0.21, 2), (0.69, 2), (0.71, 3), (1 - 1e-16, 3)):
-        assert kernels.draw(p, u) == want
-        assert kernels.draw(7 * p, u) == want
+        assert passes.draw(p, u) == want
+        assert passes.draw(7 * p, u) == want
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -322,11 +324,11 @@ def test_a_sample_inverts_the_cumulative_sum_of_the_whole_vocabulary(n: int, isa
     z = (r.standard_normal(n) * 4).astype(np.float32)
     z[r.random(n) < 0.3] = -np.inf
     z[n // 2] = 3
-    high = kernels.peak(z)[0]
+    high = passes.peak(z)[0]
     for t in (0.2, 1.0, 9.0):
         c = np.cumsum(np.exp((z.astype(np.float64) - high) / t))
         for u in (0.0, *r.random(20), 1 - 2**-53):
-            found = kernels.sample(z, high, u, t)
+            found = passes.sample(z, high, u, t)
             assert z[found] > -np.inf
             below = c[found - 1] if found else 0.0
             assert below <= u * c[-1] * (1 + 1e-12)
@@ -342,20 +344,20 @@ def test_divergences_to_two_are_those_to_each(n: int, isa: str) -> None:
         v[0] = 1
     z.append(z[3] + np.float32(1e-3) * (np.arange(n) == 0))  # a close one
     ds = [sl.Distribution(v) for v in z]
-    ln = [d.ln_total for d in ds]
-    found = kernels.js_two(z, ln, [z[0], z[3]], [ln[0], ln[3]])
+    ln = [passes.peak(v)[0] + math.log(passes.sums(v, passes.peak(v)[0])[0]) for v in z]
+    found = divergence.js_two(z, ln, [z[0], z[3]], [ln[0], ln[3]])
     for d, pair in zip(ds, found, strict=True):
         assert pair.tolist() == pytest.approx([d.js(ds[0]), d.js(ds[3])], rel=1e-9, abs=1e-18)
     assert found[0, 0] == found[3, 1] == 0
     assert found[3, 0] == found[0, 1]
     with pytest.raises(SoftLlamaError, match="different numbers"):
-        kernels.js_two(z, ln, [z[0], z[3][1:]], ln[:2])
+        divergence.js_two(z, ln, [z[0], z[3][1:]], ln[:2])
 
 
 def test_a_sample_never_has_the_probability_0() -> None:
     z = np.full(3000, -np.inf, dtype=np.float32)
     z[[5, 2100]] = 0, -9000  # e^-9000 is 0
-    assert {kernels.sample(z, 0.0, u) for u in (0.0, 0.5, 1 - 2**-53)} == {5}
+    assert {passes.sample(z, 0.0, u) for u in (0.0, 0.5, 1 - 2**-53)} == {5}
 
 
 def test_the_summary_is_the_other_functions(isa: str) -> None:
@@ -363,20 +365,20 @@ def test_the_summary_is_the_other_functions(isa: str) -> None:
         z = (np.random.default_rng(n).standard_normal(n) * 4).astype(np.float32)
         z[:: max(1, n // 100)] = z.max() - 0.5  # equal ones in many places
         z[n // 2] = 30
-        k = min(n, kernels.KNOWN)
-        high, s, ids, p = kernels.summary(z)
-        assert (high, ids[0]) == kernels.peak(z)
-        assert s == kernels.sums(z, high)
-        assert list(ids) == kernels.top(z, k).tolist() == np.argsort(-z, kind="stable")[:k].tolist()
-        assert list(p) == kernels.softmax(z)[list(ids)].tolist()
+        k = min(n, passes.KNOWN)
+        high, s, ids, p = passes.summary(z)
+        assert (high, ids[0]) == passes.peak(z)
+        assert s == passes.sums(z, high)
+        assert list(ids) == passes.top(z, k).tolist() == np.argsort(-z, kind="stable")[:k].tolist()
+        assert list(p) == passes.probs(z, high, s[0])[list(ids)].tolist()
     with pytest.raises(SoftLlamaError, match="element 1 is nan"):
-        kernels.summary(np.array([0, np.nan], dtype=np.float32))
+        passes.summary(np.array([0, np.nan], dtype=np.float32))
 
 
 Z = np.zeros(4, dtype=np.float32)
-D2, I4, F4, D4, N1 = (kernels.ffi.new(t) for t in ("double[2]", "int32_t[4]", "float[4]", "double[4]", "int64_t *"))
-z4 = kernels.ffi.from_buffer("float[]", Z)
-NULL, NAN, ISA = kernels.ffi.NULL, float("nan"), int(lib.softmix_isa())
+D2, I4, F4, D4, N1 = (native.ffi.new(t) for t in ("double[2]", "int32_t[4]", "float[4]", "double[4]", "int64_t *"))
+z4 = native.ffi.from_buffer("float[]", Z)
+NULL, NAN, ISA = native.ffi.NULL, float("nan"), int(lib.softmix_isa())
 
 
 @pytest.mark.parametrize(
@@ -415,11 +417,11 @@ def test_bad_arguments_have_their_number(function: str, good: tuple[Any, ...], b
 
 
 def test_divergences_to_two_check_their_arguments() -> None:
-    many, ln = kernels.ffi.new("float *[]", [z4, z4]), kernels.ffi.new("double[]", [1.0, 1.0])
-    work, out = kernels.ffi.new("double[]", 64 * 4), kernels.ffi.new("double[]", 4)
+    many, ln = native.ffi.new("float *[]", [z4, z4]), native.ffi.new("double[]", [1.0, 1.0])
+    work, out = native.ffi.new("double[]", 64 * 4), native.ffi.new("double[]", 4)
     good = (many, ln, 2, many, ln, 4, work, out, NULL, ISA)
     assert lib.softmix_js_two(*good) == 0
-    bad_ln, no_row = kernels.ffi.new("double[]", [1.0, NAN]), kernels.ffi.new("float *[]", [z4, NULL])
+    bad_ln, no_row = native.ffi.new("double[]", [1.0, NAN]), native.ffi.new("float *[]", [z4, NULL])
     wrong = {
         1: [NULL, no_row],
         2: [NULL, bad_ln],
@@ -438,26 +440,20 @@ def test_divergences_to_two_check_their_arguments() -> None:
 
 def test_large_mixtures_check_their_arguments() -> None:
     rows, _ = table("Q8_0", 64)
-    w, s = np.ones(9, dtype=np.float32), np.zeros(64)
-    ids = np.arange(9, dtype=np.int32)
-    at = [kernels.ffi.from_buffer(t, a) for t, a in (("int32_t[]", ids), ("float[]", w), ("double[]", s))]
-    good = (*rows.table, at[0], at[1], 9, at[2], rows.type, ISA)
-    assert lib.softmix_add(*good) == 0
-    np.testing.assert_allclose(s, table("Q8_0", 64)[1][:9].sum(axis=0), rtol=1e-5, atol=1e-6)
-    bad = {1: NULL, 2: 0, 3: 67, 4: 0, 5: 3, 8: NULL, 9: 0, 10: NULL, 12: 99}
-    for number, value in bad.items():
-        assert lib.softmix_add(*good[: number - 1], value, *good[number:]) == number
-    assert lib.softmix_add(*good[:6], NULL, at[1], N_ROWS + 1, *good[9:]) == 9  # more than there are, without ids
+    w, ids = np.ones(9, dtype=np.float32), np.arange(9, dtype=np.int32)
+    at = [native.ffi.from_buffer(t, a) for t, a in (("int32_t[]", ids), ("float[]", w))]
     sums, out = np.empty((16, 64)), np.empty(66, dtype=np.float32)
-    to = [kernels.ffi.from_buffer(t, a) for t, a in (("double[]", sums), ("float[]", out))]
-    whole = (*good[:9], 0.5, to[0], to[1], 66, rows.type, NULL, ISA)
-    assert lib.softmix_mix_many(*whole) == 0
-    np.testing.assert_allclose(out[:64], s / 2, rtol=1e-6)
+    to = [native.ffi.from_buffer(t, a) for t, a in (("double[]", sums), ("float[]", out))]
+    good = (*rows.table, at[0], at[1], 9, 0.5, to[0], to[1], 66, rows.type, NULL, ISA)
+    assert lib.softmix_mix_many(*good) == 0
+    np.testing.assert_allclose(out[:64], table("Q8_0", 64)[1][:9].sum(axis=0) / 2, rtol=1e-5, atol=1e-6)
     assert not out[64:].any()
-    for number, value in (bad | {10: NAN, 11: NULL, 12: NULL, 13: 63, 16: 99}).items():
-        assert lib.softmix_mix_many(*whole[: number - 1], value, *whole[number:]) == number
+    bad = {1: NULL, 2: 0, 3: 67, 4: 0, 5: 3, 8: NULL, 9: 0, 10: NAN, 11: NULL, 12: NULL, 13: 63, 16: 99}
+    for number, value in bad.items():
+        assert lib.softmix_mix_many(*good[: number - 1], value, *good[number:]) == number
+    assert lib.softmix_mix_many(*good[:6], NULL, at[1], N_ROWS + 1, *good[9:]) == 9  # more than there are, without ids
     ids[4] = N_ROWS
-    assert lib.softmix_add(*good) == lib.softmix_mix_many(*whole) == -5
+    assert lib.softmix_mix_many(*good) == -5
 
 
 @pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q4_K", "IQ4_XS"])

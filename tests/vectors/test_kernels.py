@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from softllama._shim import ffi, lib
 from softllama.errors import SoftLlamaError
-from softllama.vectors import kernels
+from softllama.vectors import divergence, kernels, passes
 from softllama.vectors.kernels import Rows
 from softllama.vectors.mixture import Mixture, blend
 
@@ -37,6 +37,19 @@ def mix(
     ids, weights = (np.concatenate(x) for x in zip(*((m.ids, m.weights) for m in mixtures), strict=True))
     kernels.mix(table_of(values), offsets, ids, weights, out, scale)
     return out
+
+
+def softmax(z: Any, t: float = 1.0) -> NDArray[np.float32]:
+    """Probabilities, by the passes that a Distribution makes."""
+    logits = np.asarray(z, dtype=np.float32)
+    high, _ = passes.peak(logits)
+    return passes.probs(logits, high, passes.sums(logits, high, t)[0], t)
+
+
+def entropy(z: Any, t: float = 1.0) -> float:
+    logits = np.asarray(z, dtype=np.float32)
+    total, total_x = passes.sums(logits, passes.peak(logits)[0], t)
+    return max(float(np.log(total)) - total_x / total, 0.0)
 
 
 # ---- oracles: the textbook formulas in numpy, in double (softmax in long double where it matters)
@@ -167,8 +180,8 @@ def test_rows_need_not_be_aligned() -> None:
 @pytest.mark.parametrize("t", [0.1, 1.0, 7.5])
 def test_softmax_equals_numpy(n: int, t: float) -> None:
     z = rng(n).standard_normal(n).astype(np.float32) * 10
-    got = kernels.softmax(z, t)
-    np.testing.assert_allclose(got, p_of(z, float(np.float32(t))), rtol=1e-6, atol=1e-38)
+    got = softmax(z, t)
+    np.testing.assert_allclose(got, p_of(z, t), rtol=1e-6, atol=1e-38)
     assert got.dtype == np.float32
     assert abs(got.sum(dtype=np.float64) - 1) < 1e-5
 
@@ -177,16 +190,16 @@ def test_softmax_equals_numpy(n: int, t: float) -> None:
 @pytest.mark.parametrize("t", [0.1, 1.0, 7.5])
 def test_entropy_equals_numpy(n: int, t: float) -> None:
     z = rng(n).standard_normal(n).astype(np.float32) * 10
-    assert kernels.entropy(z, t) == pytest.approx(entropy_of(z, float(np.float32(t))), rel=1e-9, abs=1e-12)
+    assert entropy(z, t) == pytest.approx(entropy_of(z, t), rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("n", SIZES)
 def test_divergences_equal_numpy(n: int) -> None:
     a, b = (rng(n, i).standard_normal(n).astype(np.float32) * 5 for i in range(2))
-    assert kernels.kl(a, b) == pytest.approx(plogp(p_of(a), p_of(b)), rel=1e-9, abs=1e-12)
-    assert kernels.js(a, b) == pytest.approx(js_of(a, b), rel=1e-9, abs=1e-12)
-    assert kernels.js(a, b) == kernels.js(b, a)
-    assert kernels.kl(a, a) == kernels.js(a, a) == 0
+    assert divergence.kl(a, b) == pytest.approx(plogp(p_of(a), p_of(b)), rel=1e-9, abs=1e-12)
+    assert divergence.js(a, b) == pytest.approx(js_of(a, b), rel=1e-9, abs=1e-12)
+    assert divergence.js(a, b) == divergence.js(b, a)
+    assert divergence.kl(a, a) == divergence.js(a, a) == 0
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -195,60 +208,60 @@ def test_top_equals_a_stable_sort(n: int, k: int) -> None:
     if k > 1000 and n > 6000:
         k = 6000
     v = rng(n).integers(-9, 9, n).astype(np.float32)  # many ties
-    assert np.array_equal(kernels.top(v, k), np.argsort(-v, kind="stable")[:k])
+    assert np.array_equal(passes.top(v, k), np.argsort(-v, kind="stable")[:k])
 
 
 def test_top_of_equal_values_is_in_the_order_of_ids() -> None:
-    assert kernels.top(np.zeros(10), 4).tolist() == [0, 1, 2, 3]
-    assert kernels.top([-0.0, 0.0, -np.inf, np.inf, np.inf], 5).tolist() == [3, 4, 0, 1, 2]
+    assert passes.top(np.zeros(10), 4).tolist() == [0, 1, 2, 3]
+    assert passes.top([-0.0, 0.0, -np.inf, np.inf, np.inf], 5).tolist() == [3, 4, 0, 1, 2]
 
 
 def test_uniform_and_certain() -> None:
-    assert kernels.entropy(np.full(1000, 3.5)) == pytest.approx(np.log(1000), rel=1e-14)
+    assert entropy(np.full(1000, 3.5)) == pytest.approx(np.log(1000), rel=1e-14)
     certain = np.full(1000, -np.inf)
     certain[17] = -5
-    assert kernels.entropy(certain) == 0
-    assert kernels.softmax(certain)[17] == 1
+    assert entropy(certain) == 0
+    assert softmax(certain)[17] == 1
     other = np.full(1000, -np.inf)
     other[18] = 80
-    assert kernels.js(certain, other) == LN2
-    assert kernels.kl(certain, other) == np.inf
-    assert kernels.kl(certain, np.zeros(1000)) == pytest.approx(np.log(1000), rel=1e-14)
+    assert divergence.js(certain, other) == LN2
+    assert divergence.kl(certain, other) == np.inf
+    assert divergence.kl(certain, np.zeros(1000)) == pytest.approx(np.log(1000), rel=1e-14)
 
 
 @pytest.mark.parametrize("t", [1e-30, 1e-10, 1e10, 1e30])
 def test_extreme_temperatures(t: float) -> None:
     z = np.array([1.0, 3.0, 3.0, -2.0, -np.inf], dtype=np.float32)
-    p = kernels.softmax(z, t)
+    p = softmax(z, t)
     want = [0, 0.5, 0.5, 0, 0] if t < 1 else [0.25, 0.25, 0.25, 0.25, 0]
     np.testing.assert_allclose(p, want, atol=1e-7)
-    assert kernels.entropy(z, t) == pytest.approx(np.log(2 if t < 1 else 4), rel=1e-9)
+    assert entropy(z, t) == pytest.approx(np.log(2 if t < 1 else 4), rel=1e-9)
 
 
 def test_a_temperature_outside_float32() -> None:
     z = [0.0, 1.0]
-    assert kernels.softmax(z, 1e-300).tolist() == [0, 1]
-    assert kernels.entropy(z, 1e-300) == 0
-    assert kernels.softmax(z, 1e300).tolist() == [0.5, 0.5]
-    assert kernels.entropy(z, 1e300) == LN2
+    assert softmax(z, 1e-300).tolist() == [0, 1]
+    assert entropy(z, 1e-300) == 0
+    assert softmax(z, 1e300).tolist() == [0.5, 0.5]
+    assert entropy(z, 1e300) == LN2
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e4, -1e4, 3e38, -3e38])
 def test_extreme_logits(shift: float) -> None:
     z = np.array([0.0, 1.0, 2.0], dtype=np.float32) + np.float32(shift)
-    np.testing.assert_allclose(kernels.softmax(z), p_of(z), rtol=1e-6)
-    assert kernels.entropy(z) == pytest.approx(entropy_of(z), rel=1e-9)
-    assert kernels.js(z, z[::-1]) == pytest.approx(js_of(z, z[::-1]), rel=1e-9, abs=1e-15)
+    np.testing.assert_allclose(softmax(z), p_of(z), rtol=1e-6)
+    assert entropy(z) == pytest.approx(entropy_of(z), rel=1e-9)
+    assert divergence.js(z, z[::-1]) == pytest.approx(js_of(z, z[::-1]), rel=1e-9, abs=1e-15)
     spread = np.array([-3e38, 3e38], dtype=np.float32)
-    assert kernels.softmax(spread).tolist() == [0, 1]
+    assert softmax(spread).tolist() == [0, 1]
 
 
 def test_minus_infinity_on_either_side() -> None:
     a = np.array([0.0, -np.inf, 1.0, -np.inf], dtype=np.float32)
     b = np.array([-np.inf, 0.5, 1.0, -np.inf], dtype=np.float32)
-    assert kernels.kl(a, b) == np.inf
-    assert kernels.js(a, b) == pytest.approx(js_of(a, b), rel=1e-12)
-    assert kernels.kl(a, [0.0, 0.0, 1.0, 0.0]) == pytest.approx(plogp(p_of(a), p_of([0, 0, 1, 0])), rel=1e-12)
+    assert divergence.kl(a, b) == np.inf
+    assert divergence.js(a, b) == pytest.approx(js_of(a, b), rel=1e-12)
+    assert divergence.kl(a, [0.0, 0.0, 1.0, 0.0]) == pytest.approx(plogp(p_of(a), p_of([0, 0, 1, 0])), rel=1e-12)
 
 
 def test_close_distributions_do_not_lose_their_distance() -> None:
@@ -258,14 +271,14 @@ def test_close_distributions_do_not_lose_their_distance() -> None:
     other[5] += np.float32(1e-2)
     d = float(other[5]) - float(z[5])
     p = p_of(z)[5]
-    assert kernels.kl(z, other) == pytest.approx(p * (1 - p) * d * d / 2, rel=0.02)
-    assert kernels.js(z, other) == pytest.approx(p * (1 - p) * d * d / 8, rel=0.02)
+    assert divergence.kl(z, other) == pytest.approx(p * (1 - p) * d * d / 2, rel=0.02)
+    assert divergence.js(z, other) == pytest.approx(p * (1 - p) * d * d / 8, rel=0.02)
 
 
-def test_softmax_may_write_over_its_input() -> None:
+def test_probabilities_may_be_written_over_the_logits() -> None:
     z = rng(10).standard_normal(100).astype(np.float32)
-    want, p = kernels.softmax(z), f32(z)
-    assert lib.softmix_softmax(p, 100, 1.0, p, ISA) == 0
+    want, p, high = softmax(z), f32(z), float(z.max())
+    assert lib.softmix_probs(p, 100, 1.0, high, passes.sums(z, high)[0], p, ISA) == 0
     assert np.array_equal(z, want)
 
 
@@ -280,8 +293,8 @@ def test_eight_threads_at_once_give_the_same_results() -> None:
     def work(i: int) -> tuple[Any, ...]:
         a, b = z[i % 8], z[(i + 1) % 8]
         return (
-            mix(e, [m]).tobytes(), kernels.softmax(a).tobytes(), kernels.top(a, 50).tobytes(), kernels.entropy(a),
-            kernels.kl(a, b), kernels.js(a, b),
+            mix(e, [m]).tobytes(), softmax(a).tobytes(), passes.top(a, 50).tobytes(), entropy(a),
+            divergence.kl(a, b), divergence.js(a, b),
         )  # fmt: skip
 
     alone = [work(i) for i in range(32)]
@@ -463,13 +476,6 @@ def c_js(*args: Any) -> int:
 @pytest.mark.parametrize(
     ("call", "code"),
     [
-        (lambda: lib.softmix_softmax(NULL, 4, 1.0, f32(OUT), ISA), 1),
-        (lambda: lib.softmix_softmax(f32(Z), 0, 1.0, f32(OUT), ISA), 2),
-        (lambda: lib.softmix_softmax(f32(Z), -4, 1.0, f32(OUT), ISA), 2),
-        (lambda: lib.softmix_softmax(f32(Z), N_MAX + 1, 1.0, f32(OUT), ISA), 2),
-        *((lambda t=t: lib.softmix_softmax(f32(Z), 4, t, f32(OUT), ISA), 3) for t in (0.0, -1.0, INF, -INF, NAN)),
-        (lambda: lib.softmix_softmax(f32(Z), 4, 1.0, NULL, ISA), 4),
-        *((lambda z=z: lib.softmix_softmax(f32(z), len(z), 1.0, f32(OUT), ISA), rc) for z, rc in BAD_LOGITS),
         (lambda: lib.softmix_top(NULL, 4, 2, pi, ISA), 1),
         (lambda: lib.softmix_top(f32(Z), 0, 2, pi, ISA), 2),
         (lambda: lib.softmix_top(f32(Z), N_MAX + 1, 2, pi, ISA), 2),
@@ -479,11 +485,7 @@ def c_js(*args: Any) -> int:
         (lambda: lib.softmix_top(f32(Z), 4, 2, NULL, ISA), 4),
         (lambda: lib.softmix_top(f32(fl(0, 1, NAN)), 3, 2, pi, ISA), -3),
         (lambda: lib.softmix_top(f32(fl(0, INF, -INF)), 3, 3, pi, ISA), 0),
-        (lambda: lib.softmix_entropy(NULL, 4, 1.0, D, ISA), 1),
-        (lambda: lib.softmix_entropy(f32(Z), 0, 1.0, D, ISA), 2),
-        *((lambda t=t: lib.softmix_entropy(f32(Z), 4, t, D, ISA), 3) for t in (0.0, -1.0, INF, NAN)),
-        (lambda: lib.softmix_entropy(f32(Z), 4, 1.0, NULL, ISA), 4),
-        *((lambda z=z: lib.softmix_entropy(f32(z), len(z), 1.0, D, ISA), rc) for z, rc in BAD_LOGITS),
+        *((lambda z=z: lib.softmix_peak(f32(z), len(z), f32(OUT), pi, ISA), rc) for z, rc in BAD_LOGITS),
         *((lambda f=f: f(NULL, f32(Z), 4, NULL, D), 1) for f in (c_kl, c_js)),
         *((lambda f=f: f(f32(Z), NULL, 4, NULL, D), 2) for f in (c_kl, c_js)),
         *((lambda f=f: f(f32(Z), f32(Z), 0, NULL, D), 3) for f in (c_kl, c_js)),
@@ -498,7 +500,7 @@ def test_measures_return_the_code(call: Callable[[], int], code: int) -> None:
     assert call() == code
 
 
-# ---- arguments: through kernels.py
+# ---- arguments: through the Python modules
 
 
 E = np.ones((3, 4), dtype=np.float32)
@@ -507,23 +509,21 @@ E = np.ones((3, 4), dtype=np.float32)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: kernels.softmax([]), "shape"),
-        (lambda: kernels.softmax(np.zeros((2, 2))), r"\(2, 2\)"),
-        (lambda: kernels.softmax([0.0, NAN]), "element 1 is nan"),
-        (lambda: kernels.softmax([INF, 0.0]), "element 0 is inf"),
-        (lambda: kernels.softmax([-INF, -INF]), "all -inf"),
-        (lambda: kernels.softmax([0.0], 0), "temperature"),
-        (lambda: kernels.softmax([0.0], -1), "-1"),
-        (lambda: kernels.softmax([0.0], INF), "inf"),
-        (lambda: kernels.softmax([0.0], NAN), "nan"),
-        (lambda: kernels.entropy([0.0], 0), "temperature"),
-        (lambda: kernels.entropy([0.0, NAN]), "element 1"),
-        (lambda: kernels.top([0.0], 0), "k >= 1"),
-        (lambda: kernels.top([0.0, NAN], 1), "element 1 is nan"),
-        (lambda: kernels.kl([0.0], [0.0, 1.0]), "1 and 2 tokens"),
-        (lambda: kernels.kl([0.0, NAN], [0.0, 1.0]), "element 1 is nan"),
-        (lambda: kernels.js([0.0, 1.0], [INF, 1.0]), "element 0 is inf"),
-        (lambda: kernels.js([0.0, 1.0], [-INF, -INF]), "all -inf"),
+        (lambda: passes.top([], 1), "shape"),
+        (lambda: passes.top(np.zeros((2, 2)), 1), r"\(2, 2\)"),
+        (lambda: softmax([0.0, NAN]), "element 1 is nan"),
+        (lambda: softmax([INF, 0.0]), "element 0 is inf"),
+        (lambda: softmax([-INF, -INF]), "all -inf"),
+        (lambda: softmax([0.0], 0), "temperature"),
+        (lambda: softmax([0.0], -1), "-1"),
+        (lambda: softmax([0.0], INF), "inf"),
+        (lambda: softmax([0.0], NAN), "nan"),
+        (lambda: passes.top([0.0], 0), "k >= 1"),
+        (lambda: passes.top([0.0, NAN], 1), "element 1 is nan"),
+        (lambda: divergence.kl([0.0], [0.0, 1.0]), "1 and 2 tokens"),
+        (lambda: divergence.kl([0.0, NAN], [0.0, 1.0]), "element 1 is nan"),
+        (lambda: divergence.js([0.0, 1.0], [INF, 1.0]), "element 0 is inf"),
+        (lambda: divergence.js([0.0, 1.0], [-INF, -INF]), "all -inf"),
         (lambda: kernels.mix(table_of(E), [0, 1], [3], [1.0], E.copy()), "token id 3 is outside the vocabulary of 3"),
         (lambda: kernels.mix(table_of(E), [0, 1], [-1], [1.0], E.copy()), "token id -1"),
         (lambda: kernels.mix(table_of(E), [0, 1], [1], [NAN], E.copy()), "weight of token 1 is nan"),
@@ -545,8 +545,8 @@ def test_bad_arguments_are_named(call: Callable[[], Any], message: str) -> None:
 def test_a_mass_below_what_bins_tell_apart_leaves_nothing_out() -> None:
     """Found by scripts/dev/fuzz_shim: the farthest bin, beyond 128 nats, was counted as gone and kept all the same."""
     logits = np.array([0, -40, -60, -100, -np.inf], dtype=np.float32)
-    ids, _, left = kernels.whole(logits, 0.0, 1.0, 1e-300)
+    ids, _, left = passes.truncated(logits, 0.0, 1.0, 1e-300)
     assert (ids.tolist(), left) == ([0, 1, 2, 3], 0)
-    ids, _, left = kernels.whole(logits, 0.0, 1.0, 1e-20)
+    ids, _, left = passes.truncated(logits, 0.0, 1.0, 1e-20)
     assert ids.tolist() == [0, 1]
     assert left == pytest.approx(np.exp(-60) + np.exp(-100), rel=1e-6)

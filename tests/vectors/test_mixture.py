@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from softllama.errors import MixtureError
-from softllama.vectors.mixture import TOLERANCE, MixSpec, Mixture, Part, blend, parse
+from softllama.vectors.mix_text import MixSpec, Part, parse
+from softllama.vectors.mixture import TOLERANCE, Mixture, blend
 
 INF, NAN = float("inf"), float("nan")
 
@@ -27,7 +28,7 @@ def test_ids_are_sorted_and_weights_follow() -> None:
     assert pairs(m) == [(3, 0.5), (5, 0.25), (7, 0.25)]
     assert (m.ids.dtype, m.weights.dtype) == (np.int32, np.float32)
     assert len(m) == 3
-    assert m.heaviest == 3
+    assert m.argmax == 3
     assert not m.signed
 
 
