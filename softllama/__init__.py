@@ -4,7 +4,17 @@
     model = sl.load("model.gguf")
     print(model.probe("The {} says", mix="dog:0.5,cat:0.5").table())
 
-Names are loaded on first use, so that importing the package costs nothing.
+Classes, functions and errors are names of `softllama` itself. So are these modules:
+
+    sl.policy    vector -> decision           sl.trace     records of generations, and their files
+    sl.search    beam search, voting          sl.evaluate  problems with known answers
+    sl.extract   answers in texts             sl.study     what mixtures do to a model, as reports
+    sl.hub       names -> files               sl.doctor    is all of it sound on this machine?
+
+Names are loaded on first use, so that importing the package costs nothing. What the package decides by itself is logged at
+the levels INFO and DEBUG of logging.getLogger("softllama"); nothing is printed unless a program asks for it.
+
+Knows where the public names live. Does nothing itself.
 """
 
 from __future__ import annotations
@@ -22,6 +32,7 @@ _HOME = {
     "MixtureError": "errors",
     "Model": "api",
     "ModelError": "errors",
+    "NotFiniteError": "errors",
     "ProbeResult": "probe.run",
     "PromptError": "errors",
     "Session": "engine.session",
@@ -31,24 +42,70 @@ _HOME = {
     "UsageError": "errors",
     "average": "vectors.distribution",
     "blend": "vectors.mixture",
+    "generate": "generation.run",
     "load": "api",
+    "stream": "generation.run",
+}
+_MODULES = {
+    "doctor": "diagnostics.doctor",
+    "evaluate": "evaluate",
+    "extract": "generation.extract",
+    "hub": "hub",
+    "policy": "policy",
+    "search": "generation.search",
+    "study": "study",
+    "trace": "trace",
 }
 
-_MODULES = {"extract": "generation.extract", "policy": "policy", "search": "generation.search", "trace": "trace"}
-
 __all__ = [  # written out, so that type checkers see what is exported
-    "ContextError", "Conversation", "Distribution", "Mixture", "MixtureError", "Model", "ModelError", "ProbeResult",
-    "PromptError", "Session", "SoftLlamaError", "Step", "Trace", "UsageError", "__version__", "average", "blend", "extract",
-    "load", "policy", "search", "trace",
-]  # fmt: skip
+    "ContextError",
+    "Conversation",
+    "Distribution",
+    "Mixture",
+    "MixtureError",
+    "Model",
+    "ModelError",
+    "NotFiniteError",
+    "ProbeResult",
+    "PromptError",
+    "Session",
+    "SoftLlamaError",
+    "Step",
+    "Trace",
+    "UsageError",
+    "__version__",
+    "average",
+    "blend",
+    "doctor",
+    "evaluate",
+    "extract",
+    "generate",
+    "hub",
+    "load",
+    "policy",
+    "search",
+    "stream",
+    "study",
+    "trace",
+]
 
 if TYPE_CHECKING:
-    from softllama import policy, trace
+    from softllama import evaluate, hub, policy, study, trace
     from softllama.api import Model, load
     from softllama.chat.conversation import Conversation
+    from softllama.diagnostics import doctor
     from softllama.engine.session import Session
-    from softllama.errors import ContextError, MixtureError, ModelError, PromptError, SoftLlamaError, UsageError
+    from softllama.errors import (
+        ContextError,
+        MixtureError,
+        ModelError,
+        NotFiniteError,
+        PromptError,
+        SoftLlamaError,
+        UsageError,
+    )
     from softllama.generation import extract, search
+    from softllama.generation.run import generate, stream
     from softllama.probe.run import ProbeResult
     from softllama.trace.record import Trace
     from softllama.trace.step import Step
@@ -59,19 +116,29 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name not in _MODULES and name not in _HOME:
+    home = _HOME.get(name) or _MODULES.get(name)
+    if home is None:
         raise AttributeError(f"module 'softllama' has no attribute {name!r}")
     try:
-        module = import_module(f"softllama.{_HOME.get(name) or _MODULES[name]}")
+        module = import_module(f"softllama.{home}")
     except ModuleNotFoundError as e:
         if e.name != C_MODULE:
             raise
         raise ImportError(": ".join(C_MODULE_MISSING)) from None
-    if name in _MODULES:
-        return module
-    value = getattr(module, name)
+    if home != "errors":
+        _add_null_handler()
+    value = module if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value
+
+
+def _add_null_handler() -> None:
+    """As libraries do, so that nothing is printed. Here, because importing logging takes longer than `softllama --help`."""
+    import logging
+
+    logger = logging.getLogger("softllama")
+    if not any(isinstance(h, logging.NullHandler) for h in logger.handlers):
+        logger.addHandler(logging.NullHandler())
 
 
 def __dir__() -> list[str]:

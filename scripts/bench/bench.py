@@ -69,7 +69,7 @@ def output_layer(kind: str, n_vocab: int, n_embd: int, threads: int, folder: str
 
 def kernels(a: argparse.Namespace) -> None:
     """Whole-vocabulary mixing beside the machine's copy bandwidth and the model's own output layer."""
-    from softllama.diagnostics import bench
+    from softllama.diagnostics import bench, machine
     from softllama.vectors import kernels as k
     from softllama.vectors import native
 
@@ -87,7 +87,7 @@ def kernels(a: argparse.Namespace) -> None:
                 k.mix(rows, (0, n_vocab), ids, weights, out, 1.0, a.threads)
                 times["mixing"].append(time.perf_counter() - start)
                 times["output layer"].append(output())
-                times["copy"].append(rows.data.nbytes / bench.copy_bandwidth(a.threads, repeat=1)["median"])
+                times["copy"].append(rows.data.nbytes / machine.copy_bandwidth(a.threads, repeat=1)[0])
             ratios = {
                 "GB/s read": rows.data.nbytes / np.array(times["mixing"]) / 1e9,
                 "GB/s copied": rows.data.nbytes / np.array(times["copy"]) / 1e9,

@@ -145,9 +145,9 @@ def run(
     from softllama.show.progress import progress
 
     output.check()
-    arms = ways.parse_all(policies or ("greedy", "soft_thinking"))
+    chosen = ways.parse_all(policies or ("greedy", "soft_thinking"))
     problems = evaluate.load(data, limit)
-    settings = evaluate.Settings(
+    settings = evaluate.EvaluateOptions(
         prompt=prompt or "",
         extract=extract or "",
         chat=chat,
@@ -163,14 +163,14 @@ def run(
     signals.take_sigterm()  # as Ctrl-C: a problem that is being answered gives no result
     path = Path(out or f"{Path(data).stem}.{Path(model.path).stem}.results.jsonl")
     if not options.quiet:
-        s = settings.filled(model, problems)
+        s = settings.with_defaults(model, problems)
         source = f"{len(problems.problems)} problems of {problems.name}, " + (
             "in the chat template" if s.chat else "raw"
         )
         note(f"{source}, answers read by {s.extract!r}, seed {s.seed}")
         note(f"results: {path}")
     with progress(options.quiet) as tick:
-        header, results = evaluate.evaluate(model, problems, arms, settings, path, tick)
+        header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick)
     output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
 
 

@@ -93,7 +93,7 @@ class ModelOptions:
         if (larger := memory.note(model.n_bytes)) is not None:
             note(larger)
         if model.calibration.nodes:
-            note(f"mixtures: by {model.calibration.sentence}")
+            note(f"mixtures: by {model.calibration.text}")
         if model.diffusion:
             note("diffusion model: it predicts a masked position behind the prompt")
         if model.trial is not None and model.trial.seconds > NOTICEABLE:

@@ -172,7 +172,7 @@ def thinking(
     output.check()
     from softllama.study import answers
 
-    _run(lambda tick: [answers.study(pairs, seed=output.seed, limit=limit, tick=tick)], output, quiet)
+    _run(lambda tick: [answers.run(pairs, seed=output.seed, limit=limit, tick=tick)], output, quiet)
 
 
 @command.command("all")

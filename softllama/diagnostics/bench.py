@@ -2,27 +2,22 @@
 
 Everything is measured in one process and interleaved: llama.cpp's plain greedy loop runs before and after each case, and a
 case's ratio is its time over the mean of those two, so that what else the machine does disturbs both alike. Numbers are
-medians over repetitions, with the least and the largest. Knows nothing of how results look.
+medians over repetitions, with the least and the largest. Knows what is timed. Does not know how results look.
 """
 
 from __future__ import annotations
 
-import os
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from softllama.diagnostics import llama_loop
+from softllama.api import Model
+from softllama.diagnostics import llama_loop, machine
 from softllama.engine import manifest
 from softllama.generation import loop
 from softllama.generation.options import GenerationOptions
@@ -32,13 +27,10 @@ from softllama.policy import as_policy
 from softllama.vectors import native
 from softllama.vectors.mixture import Mixture
 
-if TYPE_CHECKING:
-    from softllama.api import Model
-
 POLICIES = (
-    "greedy", "sample", "soft_thinking:n=10", "soft_thinking:n=30", "gumbel", "moi", "swir", "full:epsilon=1e-4",
-    "full:epsilon=1e-6",
-)  # fmt: skip
+    *("greedy", "sample", "soft_thinking:n=10", "soft_thinking:n=30", "gumbel", "moi", "swir"),
+    *("full:epsilon=1e-4", "full:epsilon=1e-6"),
+)
 STREAMS = (1, 2, 4, 8, 16)
 SWEEP = 101
 Clock = Callable[[], float]
@@ -49,16 +41,28 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def generation(model: Model, written: str, prompt: Sequence[int], steps: int, seed: int = 1) -> Generation:
+def generation(model: Model, policy: str, prompt: Sequence[int], steps: int, seed: int = 1) -> Generation:
     """A generation in which the policy acts at every step and nothing ends it early."""
-    options = GenerationOptions(policy=written, where="everywhere", max_tokens=steps, seed=seed)
+    options = GenerationOptions(policy=policy, where="everywhere", max_tokens=steps, seed=seed)
     g = prepare(model, list(prompt), options)
     return replace(g, eog=False, tags=None)
 
 
-def soft(model: Model, written: str, prompt: Sequence[int], steps: int, streams: int, clock: Clock) -> dict[str, float]:
-    """Seconds for `steps` steps of so many streams, after the prompts; and the mean size of what was fed."""
-    gs = [generation(model, written, prompt, steps + 1, seed) for seed in range(1, streams + 1)]
+def soft(model: Model, policy: str, prompt: Sequence[int], steps: int, streams: int, clock: Clock) -> dict[str, float]:
+    """Time a policy, after the prompts.
+
+    Args:
+        model: The model.
+        policy: As text.
+        prompt: Ids of every stream's prompt.
+        steps: Of each stream.
+        streams: Side by side in one context.
+        clock: Gives seconds.
+
+    Returns:
+        "seconds" for all steps; "tokens", how many ids a step fed on average; "entropy" of the steps, in nats.
+    """
+    gs = [generation(model, policy, prompt, steps + 1, seed) for seed in range(1, streams + 1)]
     run = loop.run(model, gs, at_once=streams, n_ctx=len(prompt) + steps + 1)
     for _ in range(streams):
         next(run)
@@ -83,7 +87,20 @@ def steps(
     clock: Clock = time.perf_counter,
     high_level: bool = True,
 ) -> dict[str, Any]:
-    """Seconds a step of each policy, and of llama-cpp-python's Llama, with their ratios to the plain greedy loop."""
+    """Time a step of each policy, and of llama-cpp-python's Llama, beside the plain greedy loop.
+
+    Args:
+        model: The model.
+        policies: As text.
+        n: Steps of each measurement.
+        repeat: How often everything is measured.
+        clock: Gives seconds.
+        high_level: Measure llama-cpp-python's Llama, too.
+
+    Returns:
+        A row for each of them: `spread` of "seconds" a step and of "ratio" to the plain loop, and for policies of "tokens"
+        and "entropy".
+    """
     prompt = [1, 2, 3, 4]
 
     def bare() -> float:
@@ -99,7 +116,7 @@ def steps(
     if high_level:
         llama = llama_loop.high_level(model.path, prompt, n, len(prompt) + n + 1, model.n_threads)
         cases["llama-cpp-python Llama"] = lambda: {"seconds": llama(clock)}
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in cases}
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in cases}
     plains: list[float] = []
     for _ in range(repeat):
         before = bare()
@@ -107,28 +124,40 @@ def steps(
             r = case()
             after = bare()
             r["seconds"] /= n
-            found[name].append({**r, "ratio": 2 * r["seconds"] / (before + after)})
+            results[name].append({**r, "ratio": 2 * r["seconds"] / (before + after)})
             plains += [before, after]
             before = after
-    rows = {name: {key: spread([r[key] for r in rs]) for key in rs[0]} for name, rs in found.items()}
+    rows = {name: {key: spread([r[key] for r in rs]) for key in rs[0]} for name, rs in results.items()}
     return {"llama.cpp greedy": {"seconds": spread(plains)}, **rows}
 
 
 def parts(
-    model: Model, written: str, *, n: int = 32, repeat: int = 5, clock: Clock = time.perf_counter
+    model: Model, policy: str, *, n: int = 32, repeat: int = 5, clock: Clock = time.perf_counter
 ) -> dict[str, Any]:
-    """Where the time of a step goes: seconds (medians over all steps) in llama.cpp, policy, mixing, and the rest."""
+    """Where the time of a step goes.
+
+    Args:
+        model: The model.
+        policy: As text.
+        n: Steps of a generation.
+        repeat: Generations.
+        clock: Gives seconds.
+
+    Returns:
+        `spread` over all steps of the seconds in llama.cpp, in turning logits into a distribution, in the policy, in
+        mixing, in the record, and of the whole step.
+    """
     prompt = [1, 2, 3, 4]
     names = ("llama.cpp", "logits", "policy", "mixing", "record", "step")
     times: dict[str, list[float]] = {k: [] for k in names}
     for r in range(repeat):
-        g = generation(model, written, prompt, n + 1, r + 1)
-        policy, spent = g.policy, dict.fromkeys(names, 0.0)
+        g = generation(model, policy, prompt, n + 1, r + 1)
+        inner, spent = g.policy, dict.fromkeys(names, 0.0)
         last = [clock()]
 
-        def timed(d: Any, moment: Any, policy: Any = policy, spent: dict[str, float] = spent) -> Any:
+        def timed(d: Any, moment: Any, inner: Any = inner, spent: dict[str, float] = spent) -> Any:
             start = clock()
-            decision = policy(d, moment)
+            decision = inner(d, moment)
             spent["policy"] = clock() - start
             return decision
 
@@ -137,28 +166,40 @@ def parts(
             spent[name], last[0] = now - last[0], now
 
         g.policy = as_policy(timed)
-        began = 0.0
+        start = 0.0
         for step, _ in enumerate(loop.run(model, [g], n_ctx=len(prompt) + n + 1, lap=lap)):
             now = clock()
             spent["record"] = now - last[0] - spent["policy"]  # since the last distribution was there
             if step:  # what came before the first step is the prompt
-                spent["step"] = now - began
+                spent["step"] = now - start
                 for name in names:
                     times[name].append(spent[name])
-            began = last[0] = now
+            start = last[0] = now
     return {k: spread(v) for k, v in times.items()}
 
 
 def streams(
     model: Model,
-    written: str = "soft_thinking",
+    policy: str = "soft_thinking",
     counts: Sequence[int] = STREAMS,
     *,
     n: int = 32,
     repeat: int = 5,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Any]:
-    """Tokens per second of k soft streams side by side, and their ratio to k hard ones in llama.cpp's batches."""
+    """Tokens per second of soft streams side by side, beside as many hard ones in llama.cpp's batches.
+
+    Args:
+        model: The model.
+        policy: Of the soft streams, as text.
+        counts: How many streams, one measurement for each.
+        n: Steps of each stream.
+        repeat: How often everything is measured.
+        clock: Gives seconds.
+
+    Returns:
+        For each count `spread` of "soft" and "hard" tokens per second and of their "ratio".
+    """
     prompt = [1, 2, 3, 4]
     out: dict[str, Any] = {}
     for k in counts:
@@ -167,7 +208,7 @@ def streams(
             plain = llama_loop.Loop(model.new_context(k * (len(prompt) + n + 1), k), prompt)
             hard = k * n / plain.run(n, clock)
             plain.close()
-            ours = k * n / soft(model, written, prompt, n, k, clock)["seconds"]
+            ours = k * n / soft(model, policy, prompt, n, k, clock)["seconds"]
             for key, value in zip(rates, (ours, hard, ours / hard), strict=True):
                 rates[key].append(value)
         out[str(k)] = {key: spread(v) for key, v in rates.items()}
@@ -175,7 +216,17 @@ def streams(
 
 
 def sweep(model: Model, points: int = SWEEP, *, repeat: int = 5, clock: Clock = time.perf_counter) -> dict[str, Any]:
-    """Seconds of a sweep, its measures included, and of llama.cpp for as many positions in batches of the same shape."""
+    """Time a sweep, its measures included, beside llama.cpp for as many positions in batches of the same shape.
+
+    Args:
+        model: The model.
+        points: Of the sweep.
+        repeat: How often it is measured.
+        clock: Gives seconds.
+
+    Returns:
+        `spread` of the seconds in "softllama" and "llama.cpp" and of their "ratio"; "positions" that each evaluates.
+    """
     from softllama.engine.branches import BRANCHES
 
     times: dict[str, list[float]] = {"softllama": [], "llama.cpp": [], "ratio": []}
@@ -191,33 +242,11 @@ def sweep(model: Model, points: int = SWEEP, *, repeat: int = 5, clock: Clock = 
         ours = clock() - start
         start = clock()
         context = model.new_context(size * tail + 8, size)  # which a sweep makes too
-        made = clock() - start
-        base = made + llama_loop.batches(context, 0, [size] * n_batches, tail, clock)
+        making = clock() - start
+        base = making + llama_loop.batches(context, 0, [size] * n_batches, tail, clock)
         for key, value in zip(times, (ours, base, ours / base), strict=True):
             times[key].append(value)
     return {k: spread(v) for k, v in times.items()} | {"positions": n_batches * size * tail}
-
-
-def copy_bandwidth(n_threads: int, megabytes: int = 256, repeat: int = 7) -> dict[str, float]:
-    """Bytes that so many threads together copy from memory to memory in a second."""
-    n = megabytes << 20
-    pairs = [(np.ones(n, dtype=np.uint8), np.ones(n, dtype=np.uint8)) for _ in range(n_threads)]
-    found = []
-    with ThreadPoolExecutor(n_threads) as pool:
-        for _ in range(repeat):
-            start = time.perf_counter()
-            list(pool.map(lambda p: np.copyto(*p), pairs))
-            found.append(n_threads * n / (time.perf_counter() - start))
-    return spread(found)
-
-
-def memory() -> dict[str, float]:
-    """Bytes of this process in memory: now, and the most so far."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    now = most
-    with suppress(OSError):
-        now = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return {"now": float(now), "most": float(most)}
 
 
 def everything(
@@ -231,9 +260,23 @@ def everything(
     clock: Clock = time.perf_counter,
     note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """All of it, as plain data. note: is told what is being measured."""
+    """Measure all of it.
+
+    Args:
+        model: The model.
+        policies: As text.
+        n: Steps of each measurement.
+        repeat: How often everything is measured.
+        counts: Of streams; () for none.
+        points: Of a sweep; 0 for none.
+        clock: Gives seconds.
+        note: Called with what is being measured.
+
+    Returns:
+        The results of `steps`, `parts`, `streams` and `sweep`, memory in bytes, and the manifest, ready for JSON.
+    """
     result: dict[str, Any] = {"isa": native.isa_name(), "n_threads": model.n_threads, "steps": n, "repeat": repeat}
-    loaded = memory()
+    loaded = machine.process_memory()
     note("steps of each policy")
     result["policies"] = steps(model, policies, n=n, repeat=repeat, clock=clock)
     note("parts of a step")
@@ -244,6 +287,7 @@ def everything(
     if points:
         note(f"a sweep of {points} points")
         result["sweep"] = sweep(model, points, repeat=repeat, clock=clock)
-    result["memory"] = {"after loading": loaded["now"], "at the end": memory()["now"], "most": memory()["most"]}
+    end = machine.process_memory()
+    result["memory"] = {"after loading": loaded["now"], "at the end": end["now"], "most": end["most"]}
     result["manifest"] = manifest.build(model, {"steps": n, "repeat": repeat})
     return result

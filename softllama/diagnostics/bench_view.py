@@ -1,4 +1,7 @@
-"""How a benchmark looks in a terminal: tables of medians, with the least and the largest in brackets."""
+"""How a benchmark looks in a terminal: tables of medians, with the least and the largest in brackets.
+
+Knows the result of bench.everything. Measures nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,40 +18,44 @@ PARTS = ("llama.cpp", "logits", "policy", "mixing", "record")
 
 
 def bench(result: dict[str, Any]) -> RenderableType:
-    """All that `softllama.diagnostics.bench.everything` found."""
+    """The tables of a result of softllama.diagnostics.bench.everything."""
     n = int(result["repeat"])
 
     def of(r: dict[str, Any], key: str, factor: float = 1) -> Cell:
-        if (found := r.get(key)) is None:
+        if (spread := r.get(key)) is None:
             return None
-        return Estimate(factor * found["median"], factor * found["min"], factor * found["max"], n)
+        value, low, high = (factor * spread[k] for k in ("median", "min", "max"))
+        return Estimate(value, low, high, n)
 
     def middle(r: dict[str, Any], key: str) -> Cell:
         return float(r[key]["median"]) if key in r else None
 
-    policies = result["policies"]
+    def row(name: str, r: dict[str, Any]) -> tuple[Cell, ...]:
+        rate = 1 / r["seconds"]["median"]
+        return name, of(r, "seconds", 1e3), of(r, "ratio"), rate, middle(r, "tokens"), middle(r, "entropy")
+
     tables = [
         Table(
-            "steps", "One step", ("", "ms", "x llama.cpp", "tokens/s", "ids fed", "entropy"),
-            tuple(
-                (name, of(r, "seconds", 1e3), of(r, "ratio"), 1 / r["seconds"]["median"], middle(r, "tokens"),
-                 middle(r, "entropy"))
-                for name, r in policies.items()
-            ),
-            "Medians, with the least and the largest. The ratio is to llama.cpp's greedy loop before and after.",
+            name="steps",
+            title="One step",
+            head=("", "ms", "x llama.cpp", "tokens/s", "ids fed", "entropy"),
+            rows=tuple(row(name, r) for name, r in result["policies"].items()),
+            note="Medians, with the least and the largest. The ratio is to llama.cpp's greedy loop before and after.",
         ),
         Table(
-            "parts", "Where a step's microseconds go", ("", *PARTS),
-            tuple((name, *(round(1e6 * r[p]["median"]) for p in PARTS)) for name, r in result["parts"].items()),
+            name="parts",
+            title="Where a step's microseconds go",
+            head=("", *PARTS),
+            rows=tuple((name, *(round(1e6 * r[p]["median"]) for p in PARTS)) for name, r in result["parts"].items()),
         ),
-    ]  # fmt: skip
+    ]
     if streams := result.get("streams"):
         rows = ((k, of(r, "soft"), of(r, "hard"), of(r, "ratio")) for k, r in streams.items())
         tables.append(Table("streams", "Streams, tokens/s", ("streams", "soft", "hard", "soft / hard"), tuple(rows)))
     if sweep := result.get("sweep"):
-        row = (of(sweep, "softllama", 1e3), of(sweep, "llama.cpp", 1e3), of(sweep, "ratio"))
+        cells = (of(sweep, "softllama", 1e3), of(sweep, "llama.cpp", 1e3), of(sweep, "ratio"))
         head = ("softllama, ms", "llama.cpp, the same batches", "ratio")
-        tables.append(Table("sweep", f"A sweep of {sweep['positions']} positions", head, (row,)))
+        tables.append(Table("sweep", f"A sweep of {sweep['positions']} positions", head, (cells,)))
     parts: list[RenderableType] = []
     for t in tables:
         parts += [Text(t.title, style="bold"), *([Text(t.note, style="dim")] if t.note else []), Grids(t), Text()]

@@ -1,10 +1,13 @@
 """Is softllama sound on this machine, and with this model? Findings, one at a time: what is so, and what to do about it.
 
-    for f in softllama.diagnostics.doctor.findings("model.gguf"):
+    import softllama as sl
+    for f in sl.doctor.findings("model.gguf"):
         print(f.state, f.name, f.text, f.advice)
+    print(sl.doctor.examine("model.gguf").verdict)
 
 Everything is looked at in a child process, so that a crash inside llama.cpp is a finding. This module imports neither
-llama_cpp nor numpy: what is broken there must not keep it from saying so. The model's part is checkup.py.
+llama_cpp nor numpy: what is broken there must not keep it from reporting it. Knows findings and child processes. Does not
+know what is looked at (install, model) or how findings are shown (view).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from softllama._version import __version__
 from softllama.base import arguments as checks
 from softllama.base import child
 from softllama.errors import SoftLlamaError
+from softllama.show.progress import Tick
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 SECONDS = 600.0  # of silence, and one more for each SLOWEST bytes of the model
@@ -31,11 +35,21 @@ REINSTALL = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-
 REPORT = "if a fresh copy of the file does the same, tell llama.cpp's developers, with this line"
 
 
+def _ignore(text: str) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. part: "installation", "machine" or "model". name: what. state: OK, NOTE or PROBLEM.
+    """One thing that was looked at.
 
-    text: a sentence. advice: what to do, "" where nothing is to be done. facts: the same in numbers, ready for JSON.
+    Attributes:
+        part: "installation", "machine" or "model".
+        name: What was looked at.
+        state: OK, NOTE or PROBLEM.
+        text: A sentence.
+        advice: What to do; "" where nothing is to be done.
+        facts: The same in numbers, ready for JSON.
     """
 
     part: str
@@ -48,7 +62,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings."""
+    """All findings. model: the name as it was given, or "this installation"."""
 
     model: str
     findings: tuple[Finding, ...]
@@ -76,21 +90,47 @@ class Diagnosis:
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
-            "softllama": __version__, "model": self.model, "usable": self.usable, "problems": self.count(PROBLEM),
-            "notes": self.count(NOTE), "findings": [dataclasses.asdict(f) for f in self.findings],
-        }  # fmt: skip
+            "softllama": __version__,
+            "model": self.model,
+            "usable": self.usable,
+            "problems": self.count(PROBLEM),
+            "notes": self.count(NOTE),
+            "findings": [dataclasses.asdict(f) for f in self.findings],
+        }
 
 
-def examine(model: str | os.PathLike[str] | None = None, **options: Any) -> Diagnosis:
-    """All findings at once. The options are those of `findings`."""
-    return diagnosis(model, findings(model, **options))
+def examine(
+    model: str | os.PathLike[str] | None = None,
+    *,
+    n_ctx: int | None = None,
+    n_gpu_layers: int | None = None,
+    n_threads: int | None = None,
+    lora: Sequence[tuple[str, float]] = (),
+    rpc: str = "",
+    offline: bool = False,
+    progress: Tick | None = None,
+    doing: Callable[[str], None] = _ignore,
+) -> Diagnosis:
+    """Look at everything, and give all findings at once. See `findings` for the arguments and errors."""
+    results = findings(
+        model,
+        n_ctx=n_ctx,
+        n_gpu_layers=n_gpu_layers,
+        n_threads=n_threads,
+        lora=lora,
+        rpc=rpc,
+        offline=offline,
+        progress=progress,
+        doing=doing,
+    )
+    return diagnosis(model, results)
 
 
-def diagnosis(model: str | os.PathLike[str] | None, found: Iterable[Finding]) -> Diagnosis:
-    """Findings that were made, together."""
+def diagnosis(model: str | os.PathLike[str] | None, results: Iterable[Finding]) -> Diagnosis:
+    """Put findings together. model: what `findings` was asked about."""
     if model is not None:
         checks.path(model)
-    return Diagnosis("this installation" if model is None else os.fspath(model), tuple(found))
+    return Diagnosis("this installation" if model is None else os.fspath(model), tuple(results))
 
 
 def findings(
@@ -102,14 +142,24 @@ def findings(
     lora: Sequence[tuple[str, float]] = (),
     rpc: str = "",
     offline: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
-    doing: Callable[[str], None] = lambda text: None,
+    progress: Tick | None = None,
+    doing: Callable[[str], None] = _ignore,
 ) -> Generator[Finding]:
-    """The installation, the machine, and a model: a path or a name as for -m. None: the bundled one, in short.
+    """Look at the installation, the machine and a model, one thing after the other.
 
-    n_ctx, n_gpu_layers, threads, lora: as for `load`. rpc: workers, "host:port,host:port". doing: is told what comes next.
-    Goes to the network only for a repository's file that is not on this machine, and not if `offline`; progress is then
-    called with file, bytes so far and bytes in all.
+    Args:
+        model: A path, or a name as for -m. None: the bundled one, in short.
+        n_ctx, n_gpu_layers, n_threads, lora: As for softllama.load.
+        rpc: Workers: "host:port,host:port".
+        offline: Never go to the network. Otherwise it is used only for a repository's file that is not on this machine.
+        progress: Called with a download's file, bytes so far and bytes in all.
+        doing: Called with what comes next.
+
+    Returns:
+        A generator of findings. Its `close` ends the child process.
+
+    Raises:
+        UsageError: The model is neither a text nor a path.
     """
     if model is not None:
         checks.path(model)
@@ -126,9 +176,16 @@ def findings(
     except SoftLlamaError as e:
         yield Finding("model", "name", PROBLEM, e.message, e.hint)
         return
-    options = {"path": os.fspath(file), "n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads,
-               "lora": [list(a) for a in lora], "rpc": rpc, "brief": model is None}  # fmt: skip
-    yield from _in_child("model", "softllama.diagnostics.install:model_in_child", options, doing, _size(Path(file)))
+    options = {
+        "path": os.fspath(file),
+        "n_ctx": n_ctx,
+        "n_gpu_layers": n_gpu_layers,
+        "n_threads": n_threads,
+        "lora": [list(a) for a in lora],
+        "rpc": rpc,
+        "brief": model is None,
+    }
+    yield from _in_child("model", "softllama.diagnostics.model:check_in_child", options, doing, _size(Path(file)))
 
 
 def _size(path: Path) -> int:
@@ -147,16 +204,16 @@ def _in_child(
     doing("starting a child process")
     at = ["child process"]  # what is being looked at
     if not child.possible():
-        yield Finding("installation", "child process", NOTE,
-                      "this program is no Python that could start another, so a crash in llama.cpp would end it")  # fmt: skip
+        text = "this program is no Python that could start another, so a crash in llama.cpp would end it"
+        yield Finding("installation", "child process", NOTE, text)
         yield from _here(function, arguments)
         return
     # a context that was asked for may need any amount, and is compared with what is free before it is made
     memory = None if arguments.get("n_ctx") else MEMORY + 3 * n_bytes
     limits: dict[str, Any] = {"seconds": SECONDS + n_bytes / SLOWEST, "memory": memory}
     try:
-        with closing(child.messages(function, arguments, **limits)) as found:
-            for record in found:
+        with closing(child.messages(function, arguments, **limits)) as records:
+            for record in records:
                 if "doing" in record:
                     at[0] = record["name"]
                     doing(record["doing"])
@@ -167,7 +224,7 @@ def _in_child(
     except child.DiedError as e:
         last = f"; its last line: {e.last_line}" if e.last_line else ""
         advice = "please report it" if not e.at_work else REPORT if part == "model" else REINSTALL
-        yield Finding(part, at[0], PROBLEM, f"{e.reason}{last}", advice, {"ended": e.reason, "said": e.last_line})
+        yield Finding(part, at[0], PROBLEM, f"{e.reason}{last}", advice, {"ended": e.reason, "last_line": e.last_line})
 
 
 def _here(function: str, arguments: dict[str, Any]) -> Generator[Finding]:

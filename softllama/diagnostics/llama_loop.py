@@ -1,6 +1,6 @@
 """llama.cpp by itself: the loops that softllama is measured against. Tokens through the C API, and nothing else.
 
-Not used by anything but the benchmark. Loads nothing: it takes a model that is already loaded.
+Knows llama.cpp's batches of tokens. Knows no mixtures and no policies, and loads nothing: it takes a context that exists.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Loop:
         self.tokens = [first] * self.n
 
     def run(self, steps: int, clock: Clock = time.perf_counter) -> float:
-        """Seconds that so many steps take."""
+        """Run so many steps. Returns the seconds that they took."""
         start, pointer = clock(), self.context.pointer
         for _ in range(steps):
             b = self.batch

@@ -7,18 +7,19 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 
 def all_memory() -> int:
-    """Bytes of the machine's memory; 0 where the system does not tell. What of it is free: softllama.llama.memory."""
+    """Bytes of the machine's memory; 0 where the system does not report it. What of it is free: softllama.llama.memory."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return 0
 
 
 def cpu_flags() -> frozenset[str]:
-    """The processor's instruction sets as Linux names them ("avx2", "asimd"); none where the system does not tell."""
+    """The processor's instruction sets as Linux names them ("avx2", "asimd"); none where the system does not report it."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         line = next(x for x in lines if x.lower().startswith(("flags", "features")))
@@ -26,7 +27,7 @@ def cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
-def gpu_without_driver_of_ours() -> str:
+def gpu_maker() -> str:
     """The maker of a GPU that the system shows, whether or not llama.cpp was built for it; "" if there is none."""
     if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi"):
         return "NVIDIA"
@@ -63,3 +64,31 @@ def free_disk(folder: Path) -> int:
         return shutil.disk_usage(there).free
     except OSError:
         return 0
+
+
+def process_memory() -> dict[str, float]:
+    """Bytes of this process in memory: "now", and the "most" so far."""
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    now = most
+    with contextlib.suppress(OSError):
+        now = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return {"now": float(now), "most": float(most)}
+
+
+def copy_bandwidth(n_threads: int, megabytes: int = 256, repeat: int = 7) -> list[float]:
+    """Bytes that so many threads together copy from memory to memory in a second, measured `repeat` times."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+
+    n = megabytes << 20
+    pairs = [(np.ones(n, dtype=np.uint8), np.ones(n, dtype=np.uint8)) for _ in range(n_threads)]
+    rates = []
+    with ThreadPoolExecutor(n_threads) as pool:
+        for _ in range(repeat):
+            start = time.perf_counter()
+            list(pool.map(lambda p: np.copyto(*p), pairs))
+            rates.append(n_threads * n / (time.perf_counter() - start))
+    return rates

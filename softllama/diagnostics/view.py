@@ -1,4 +1,7 @@
-"""How the doctor's findings look: a line for each, the sentence beside its name or, where that is narrow, below it."""
+"""How the doctor's findings look: a line for each, the sentence beside its name or, where that is narrow, below it.
+
+Knows findings and the terminal. Does not know what was looked at.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +39,19 @@ def finding(f: Finding, out: Console) -> Text:
 
 
 def show(model: str | None, find: Callable[..., Generator[Finding]], quiet: bool = False) -> Diagnosis:
-    """Print findings as they are made, and a last line for all. find: doctor.findings, waiting for `doing`.
+    """Print findings as they are made, and a last line for all.
 
-    In a terminal, what is being done stands below, unless `quiet`.
+    Args:
+        model: What the findings are about.
+        find: doctor.findings with its arguments, but for `doing`.
+        quiet: Do not show in a terminal what is being done.
+
+    Returns:
+        All findings.
     """
     out = console()
     busy = Status("", console=out, spinner="line") if out.is_terminal and not quiet else None
-    found: list[Finding] = []
+    shown: list[Finding] = []
 
     def doing(text: str) -> None:
         if busy is not None:
@@ -50,10 +59,10 @@ def show(model: str | None, find: Callable[..., Generator[Finding]], quiet: bool
 
     with closing(find(doing=doing)) as findings, busy or nullcontext():
         for f in findings:
-            if not found or found[-1].part != f.part:
-                out.print(Text("\n" * bool(found) + f.part, style="bold"))
+            if not shown or shown[-1].part != f.part:
+                out.print(Text("\n" * bool(shown) + f.part, style="bold"))
             out.print(finding(f, out))
-            found.append(f)
-    d = diagnosis(model, found)
+            shown.append(f)
+    d = diagnosis(model, shown)
     out.print(Text(f"\n{visible(d.verdict)}", style="bold" if d.usable else STYLES[PROBLEM]))
     return d

@@ -5,87 +5,73 @@ tokens are decoded by id and as one-hot rows, with each multiplier that any arch
 taken. Where llama.cpp's embedding batch does not do, the rows are written over the nodes of its graph that hold the
 embeddings of carrier tokens (the overlay), with carriers that are wrong on purpose, so that nothing but the rows can make
 the logits agree. Where only the right carriers agree, the id decides something beside the embedding, and the heaviest
-token of a mixture is its carrier. A model for which nothing agrees is refused. The answer is remembered per file and
+token of a mixture is its carrier. A model for which nothing agrees is refused. The result is remembered per file and
 version.
+
+Knows weights, tables and contexts. Knows no engine and no prompt.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from softllama.base import cache
-from softllama.engine.table import Table
+from softllama.engine.rows import BATCH, OVERLAY, PER_LAYER_NODE, Calibration, mixed_rows, per_layer_scale, widths
+from softllama.engine.table import EmbeddingTable
 from softllama.errors import ContextError, ModelError
 from softllama.llama import library
-from softllama.llama.architectures import by_id, no_batch, per_layer_width
+from softllama.llama.architectures import by_id, no_batch
 from softllama.llama.batch import Rows
 from softllama.llama.context import Context
 from softllama.llama.lora import MERGE
 from softllama.llama.weights import Weights
 from softllama.vectors.mixture import Mixture
 
-BATCH, OVERLAY = "embedding batch", "overlay on "
 FORMAT = 3  # raised when the procedure changes, so that what was remembered is measured again
 NODES = (  # names of the graph's node that holds the embeddings, likeliest first; inner to llama.cpp, so they are tried
-    "embd", "model.input_embed", "model.embed_tokens", "inp_embd", "embedding_output", "inp_scaled", "inp_embd_scaled",
-)  # fmt: skip
-PER_LAYER_NODE = "inp_per_layer_selected"
+    *("embd", "model.input_embed", "model.embed_tokens", "inp_embd"),
+    *("embedding_output", "inp_scaled", "inp_embd_scaled"),
+)
 ADAPTER_TOLERANCE = 1e-3  # relative, where an adapter changes the table: its product is rounded in another order
 GPU_TOLERANCE = 1e-3  # relative to the largest logit; on the CPU the difference must be 0
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """How rows are fed so that a one-hot mixture equals its token.
-
-    multiplier: what the mixed row is multiplied by. source: the formula it came from. difference: largest absolute
-    difference between the logits of tokens and of their one-hot rows, over `positions` positions. exact: it is 0.
-    how: "embedding batch", or "overlay on embd, ...", the nodes of llama.cpp's graph that rows are written over. carrier:
-    of an overlay, "any" where the logits do not depend on the token that stands in for a mixture; else what its heaviest
-    token decides. all_outputs: llama.cpp gives the last position's logits only where it is asked for all of them (it then
-    computes them all in any case, and hands out the first).
-    """
-
-    multiplier: float
-    source: str
-    difference: float
-    positions: int
-    exact: bool
-    remembered: bool = False
-    how: str = BATCH
-    carrier: str = ""
-    all_outputs: bool = False
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The nodes that rows are written over; () for the embedding batch."""
-        return tuple(self.how.removeprefix(OVERLAY).split(", ")) if self.how.startswith(OVERLAY) else ()
-
-    @property
-    def sentence(self) -> str:
-        """How mixtures are fed, for a reader: "by overlay on embd; by the heaviest token: which adapter is active"."""
-        by = f"; by the heaviest token: {self.carrier}" if self.carrier not in ("", "any") else ""
-        return f"{self.how}{by}"
+logger = logging.getLogger(__name__)
 
 
 def calibrate(
     weights: Weights,
-    table: Table,
-    per_layer: Table | None = None,
+    table: EmbeddingTable,
+    per_layer: EmbeddingTable | None = None,
     n_threads: int | None = None,
     handed: dict[str, Any] | None = None,
 ) -> Calibration:
-    """Measure with that many threads, or recall. Raises ModelError where no way makes rows equal tokens.
+    """Measure how rows are fed, or recall it.
 
-    handed: the fields of a calibration that a trial has just measured.
+    Args:
+        weights: The loaded weights.
+        table: The token-embedding table.
+        per_layer: The table of per-layer embeddings, where the model has one.
+        n_threads: Of llama.cpp.
+        handed: The fields of a calibration that a child process has just measured.
+
+    Returns:
+        The calibration.
+
+    Raises:
+        ModelError: No way of feeding makes rows equal tokens, or the model's logits cannot be used. The message has the
+            differences.
     """
+    name = weights.header.path.name
     if handed is not None:
+        logger.debug("%s: the calibration was measured by the first load", name)
         return Calibration(**handed)
     adapters = [a for a in weights.lora if a.a is not None]
     files = [*weights.header.files, *(a.path for a in adapters)]
@@ -95,82 +81,51 @@ def calibrate(
     known = cache.load("calibration", key)
     if known is not None:
         try:
-            return Calibration(**{**known, "remembered": True})
+            calibration = Calibration(**{**known, "remembered": True})
         except TypeError:
-            pass  # from another version: measure again
-    found = _Measurement(weights, table, per_layer, n_threads).result()
-    cache.store("calibration", key, asdict(found))
-    return found
-
-
-def widths(nodes: Sequence[str], table: Table, per_layer: Table | None) -> list[tuple[str, int]]:
-    """The nodes with the lengths of their rows, as Context takes them."""
-    return [(n, per_layer.n_embd if per_layer and n == PER_LAYER_NODE else table.n_embd) for n in nodes]
-
-
-def mixed_rows(
-    mixtures: Sequence[Mixture],
-    table: Table,
-    calibration: Calibration,
-    per_layer: tuple[Table, float] | None,
-    width: int,
-    n_threads: int = 1,
-) -> Rows:
-    """The rows of n mixtures, as `calibration` feeds them: embeddings, per-layer embeddings, carriers.
-
-    Args:
-        per_layer: the table of per-layer embeddings and its multiplier, where the model has one.
-        width: the length of a row in llama.cpp's embedding batch, n_embd_inp.
-    """
-    nodes = calibration.nodes
-    embeddings = np.empty((len(mixtures), table.n_embd if nodes else width), dtype=np.float32)
-    table.mix(mixtures, embeddings, calibration.multiplier, n_threads)
-    if not nodes:
-        return Rows(embeddings)
-    carriers = np.array([m.ids[m.weights.argmax()] for m in mixtures], dtype=np.int32)
-    if per_layer is None or PER_LAYER_NODE not in nodes:
-        return Rows(embeddings, (), carriers)
-    beside = np.empty((len(mixtures), per_layer[0].n_embd), dtype=np.float32)
-    per_layer[0].mix(mixtures, beside, per_layer[1], n_threads)
-    return Rows(embeddings, (beside,), carriers)
+            logger.debug("%s: the remembered calibration is of another version", name)
+        else:
+            logger.info("%s: mixtures by %s, times %s, as remembered", name, calibration.text, calibration.source)
+            return calibration
+    calibration = _Measurement(weights, table, per_layer, n_threads).result()
+    cache.store("calibration", key, asdict(calibration))
+    logger.info("%s: mixtures by %s, times %s, measured", name, calibration.text, calibration.source)
+    return calibration
 
 
 def candidates(weights: Weights) -> list[tuple[float, str]]:
     """Multipliers that architectures use, likeliest first, without repetition."""
-    found: list[tuple[float, str]] = [(1.0, "1"), (float(np.float32(math.sqrt(weights.n_embd))), "sqrt(n_embd)")]
+    formulas: list[tuple[float, str]] = [(1.0, "1"), (float(np.float32(math.sqrt(weights.n_embd))), "sqrt(n_embd)")]
     scale: Any = weights.header.get("{arch}.embedding_scale")
     if isinstance(scale, int | float) and math.isfinite(scale) and scale != 0:
-        found.append((float(np.float32(scale)), "embedding_scale"))
+        formulas.append((float(np.float32(scale)), "embedding_scale"))
     seen: set[float] = set()
-    return [(m, s) for m, s in found if not (m in seen or seen.add(m))]  # type: ignore[func-returns-value]
+    return [(m, s) for m, s in formulas if not (m in seen or seen.add(m))]  # type: ignore[func-returns-value]
 
 
-def _probe_tokens(table: Table) -> list[int]:
+def _probe_tokens(table: EmbeddingTable) -> list[int]:
     """Three ids, spread over the vocabulary. Their rows are not 0, for which any multiplier would agree, and none is
     another's, as the wrong row must be noticed; fewer where the table has no such three.
     """
     n = table.n_vocab
-    found: dict[bytes, int] = {}  # row -> its id
+    chosen: dict[bytes, int] = {}  # row -> its id
     for start in (n // 3, n // 2, 2 * n // 3):
         for i in (*range(start, n), *range(start)):
             row = table.rows([i])
-            if row.any() and row.tobytes() not in found:
-                found[row.tobytes()] = i
+            if row.any() and row.tobytes() not in chosen:
+                chosen[row.tobytes()] = i
                 break
-    if not found:
+    if not chosen:
         raise ModelError("the token-embedding table holds zeros only", "the model file may be damaged")
-    return list(found.values())
-
-
-def per_layer_scale(weights: Weights) -> float:
-    """What llama.cpp multiplies rows of the per-layer table by: sqrt(n_embd_per_layer)."""
-    return float(np.float32(math.sqrt(per_layer_width(weights.header))))
+    return list(chosen.values())
 
 
 class _Measurement:
     """Three tokens by id, and then as rows in one way after the other."""
 
-    def __init__(self, weights: Weights, table: Table, per_layer: Table | None, n_threads: int | None) -> None:
+    def __init__(
+        self, weights: Weights, table: EmbeddingTable, per_layer: EmbeddingTable | None, n_threads: int | None
+    ) -> None:
         self._weights, self._table, self._n_threads = weights, table, n_threads
         self._per_layer = (per_layer, per_layer_scale(weights)) if per_layer is not None else None
         self._ids = _probe_tokens(table)
@@ -209,15 +164,15 @@ class _Measurement:
                     "the file may be damaged",
                 )
             why = no_batch(weights.header)
-            if why is None and (found := self._try(context, (), "")):
-                return found
+            if why is None and (calibration := self._try(context, (), "")):
+                return calibration
         # Where an id is known to decide something, three tokens that happen to agree in it prove nothing.
         known = by_id(weights.header)
         for carrier in [known] if known else ["any", "a part of what it reads"]:
             for nodes in self._node_sets():
                 with closing(self._context(nodes)) as context:
-                    if found := self._try(context, nodes, carrier):
-                        return found
+                    if calibration := self._try(context, nodes, carrier):
+                        return calibration
         raise ModelError(
             f"{weights.header.path.name} ({weights.header.arch}) cannot take mixtures: feeding a token's embedding does "
             f"not equal feeding the token (largest logit difference {', '.join(self._tried)})",

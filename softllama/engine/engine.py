@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from softllama import hub
 from softllama.base import arguments
 from softllama.engine import first_load as trials
-from softllama.engine.calibration import Calibration, calibrate, mixed_rows, per_layer_scale, widths
+from softllama.engine.calibration import calibrate
 from softllama.engine.facts import Facts
 from softllama.engine.first_load import Trial
 from softllama.engine.load_arguments import Lora, adapters_of, check_load
-from softllama.engine.table import LowRank, Table
+from softllama.engine.rows import Calibration, mixed_rows, per_layer_scale, widths
+from softllama.engine.table import EmbeddingTable, LowRank
 from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
 from softllama.llama.batch import Rows
 from softllama.llama.context import N_BATCH, Context
@@ -77,8 +78,8 @@ class Engine(Facts):
             self._weights = w = Weights(file, n_gpu_layers=n_gpu_layers, lora=adapters, before=before)
             self.tokenizer = Tokenizer(w)
             lora_rows = [LowRank(a.a, a.b, a.factor) for a in w.lora if a.a is not None and a.b is not None]
-            self.table = Table(w.table, lora_rows, w.substitutes)
-            self._per_layer = None if w.per_layer is None else (Table(w.per_layer), per_layer_scale(w))
+            self.table = EmbeddingTable(w.table, lora_rows, w.substitutes)
+            self._per_layer = None if w.per_layer is None else (EmbeddingTable(w.per_layer), per_layer_scale(w))
             w.check_files(same=True)  # header, llama.cpp and table have each opened them by name
             self.n_threads = n_threads or (1 if w.n_bytes < SMALL else physical_cores())
             self.calibration: Calibration = calibrate(

@@ -1,4 +1,4 @@
-"""How a result was made: versions, model, device, settings. Data only, ready for JSON."""
+"""How a result was made: versions, model, device, settings. Knows an engine. Does not know what the result is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ from softllama.llama import library
 def build(
     model: Engine, arguments: dict[str, Any], *, n_ctx: int | None = None, seed: int | None = None
 ) -> dict[str, Any]:
-    """Everything needed to make a result again. `sha256` is Model.sha256."""
+    """Record everything that is needed to make a result again.
+
+    Args:
+        model: The model that made it.
+        arguments: What it was asked, ready for JSON.
+        n_ctx: Positions of its context; None where the model decides.
+        seed: Of its random choices; None where there are none.
+
+    Returns:
+        The record, ready for JSON. "sha256" is the model's.
+    """
     return {
         "softllama": __version__,
         "llama_cpp": library.build(),

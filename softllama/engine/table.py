@@ -1,5 +1,5 @@
 """A model's token-embedding table: Mixture -> float32[n_embd]. Rows come from the file's mapping, never from memory that
-llama.cpp may have repacked. Knows no context; the multiplier is found by calibration.py.
+llama.cpp may have repacked. Knows files and rows. Knows no context; calibration.py measures the multiplier.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class LowRank:
     order of a shape."""
 
     def __init__(self, a: Tensor, b: Tensor, factor: float) -> None:
-        self._a = Table(a)
-        self._b = Table(b).rows(range(b.shape[1])).astype(np.float64)  # (n_embd, rank)
+        self._a = EmbeddingTable(a)
+        self._b = EmbeddingTable(b).rows(range(b.shape[1])).astype(np.float64)  # (n_embd, rank)
         self.path, self.factor = a.path, factor
 
     def add(self, mixtures: Sequence[Mixture], out: NDArray[np.float32], n_threads: int = 1) -> None:
@@ -35,15 +35,24 @@ class LowRank:
         out[: len(mixtures), : len(self._b)] += np.float32(self.factor) * delta
 
 
-class Table:
-    """Rows of a (n_vocab, n_embd) table in a GGUF file. quantization: ggml's name of its type, such as "Q6_K".
+class EmbeddingTable:
+    """Rows of a (n_vocab, n_embd) table in a GGUF file.
 
-    adapters: what is added to its rows. substitutes: ids whose row is that of another.
+    Attributes:
+        n_vocab, n_embd: Its shape.
+        quantization: ggml's name of its type, such as "Q6_K".
     """
 
     def __init__(
         self, tensor: Tensor, adapters: Sequence[LowRank] = (), substitutes: Mapping[int, int] | None = None
     ) -> None:
+        """Open the table of a tensor.
+
+        Args:
+            tensor: Where it lies in the file.
+            adapters: What is added to its rows.
+            substitutes: Ids whose row is that of another id.
+        """
         t = library.table_type(tensor.ggml_type)
         self.n_embd, self.n_vocab = tensor.shape[:2]
         self.quantization = t.name
@@ -60,10 +69,16 @@ class Table:
     def mix(
         self, mixtures: Sequence[Mixture], out: NDArray[np.float32], scale: float = 1.0, n_threads: int = 1
     ) -> None:
-        """out[r] = scale · Σ wᵢ E[i] of mixtures[r]; out: (>= n, stride) float32, stride >= n_embd, padded with 0.
+        """Compute scale · Σ wᵢ E[i] of each mixture.
 
-        threads: for mixtures of more than 1,024 tokens; the result does not depend on it.
-        Raises MixtureError for a token id outside the vocabulary.
+        Args:
+            mixtures: n mixtures.
+            out: (>= n, stride) float32, stride >= n_embd. Row r becomes that of mixtures[r], padded with 0.
+            scale: What rows are multiplied by.
+            n_threads: For mixtures of more than 1,024 tokens. The result does not depend on it.
+
+        Raises:
+            MixtureError: A token id is outside the vocabulary.
         """
         for m in mixtures:
             self.check(m)
@@ -123,9 +138,9 @@ class Table:
             rows = self.rows(range(start, min(start + 1024, self.n_vocab))).astype(np.float64)
             s = np.square(rows).sum(axis=1)
             norms, squares = norms + float(np.sqrt(s).sum()), squares + float(s.sum())
-        found = norms / self.n_vocab, float(np.sqrt(squares / (self.n_vocab * self.n_embd)))
-        cache.store("norms", key, list(found))
-        return found
+        norm, rms = norms / self.n_vocab, float(np.sqrt(squares / (self.n_vocab * self.n_embd)))
+        cache.store("norms", key, [norm, rms])
+        return norm, rms
 
     @property
     def mean_norm(self) -> float:

@@ -1,4 +1,4 @@
-r"""Problems with known answers, from JSON lines. Knows three shapes of a line, and no model.
+r"""Problems with known answers, from JSON lines. Knows three shapes of a line. Knows no model and no way of decoding.
 
     {"question": "...", "answer": "... #### 18"}                            GSM8K: the number after the last ####
     {"question": "...", "answer": "The cat."}                               or a list of answers that are all right
@@ -29,22 +29,36 @@ PROMPTS = {  # how a question is asked unless --prompt says otherwise
 
 @dataclass(frozen=True)
 class Problem:
-    """One question. index: its line's number from 0, which with the seed makes its own seed. answers: all that are right."""
+    """One question.
+
+    Attributes:
+        index: Its number in the file, from 0. With the evaluation's seed it gives the problem's own seed.
+        question: The question's text.
+        answers: Every text that is a right answer.
+        choices: The texts of a multiple choice, else ().
+    """
 
     index: int
     question: str
     answers: tuple[str, ...]
     choices: tuple[str, ...] = ()
 
-    def asked(self, template: str) -> str:
-        """The prompt. `{question}` and `{choices}` are filled in; other braces stay."""
+    def to_prompt(self, template: str) -> str:
+        """The prompt: the template with `{question}` and `{choices}` filled in. Other braces stay."""
         lines = "\n".join(f"{letter}. {c}" for letter, c in zip(LETTERS, self.choices, strict=False))
         return template.replace("{choices}", lines).replace("{question}", self.question)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Problems of one file. kind: "steps" (GSM8K), "choice" or "text". sha256: of the file, whatever part is taken."""
+    """Problems of one file.
+
+    Attributes:
+        name: The file's name.
+        problems: The problems, in the file's order.
+        kind: "steps" (GSM8K), "choice" or "text".
+        sha256: Of the whole file, also where only a part of it is taken.
+    """
 
     name: str
     problems: tuple[Problem, ...]
@@ -53,12 +67,12 @@ class Dataset:
 
     @property
     def prompt(self) -> str:
-        """How a question is asked by default."""
+        """The default template of a prompt."""
         return PROMPTS[self.kind]
 
     @property
     def rule(self) -> str:
-        """The rule that reads answers by default."""
+        """The default rule by which answers are read: a name of softllama.generation.extract."""
         return {"steps": "auto", "choice": "choice", "text": "text"}[self.kind]
 
     def first(self, limit: int | None) -> Dataset:
@@ -66,27 +80,37 @@ class Dataset:
         return self if limit is None else replace(self, problems=self.problems[:limit])
 
 
-def right(found: str | None, answers: tuple[str, ...]) -> bool:
-    """Is an extracted answer one of the right ones: the same text, or the same number?"""
-    if found is None:
+def is_right(answer: str | None, answers: tuple[str, ...]) -> bool:
+    """Is an extracted answer one of the right ones: the same text, or the same number? None is never right."""
+    if answer is None:
         return False
-    if found in answers:
+    if answer in answers:
         return True
-    number = _as_number(found)
+    number = _as_number(answer)
     return number is not None and any(number == _as_number(a) for a in answers)
 
 
 def _as_number(text: str) -> str | None:
     """A text that is one number, in the one way in which numbers are written; else None."""
-    return extract.boxed("\\boxed{" + text + "}") if extract.number(text) is not None and _plain(text) else None
-
-
-def _plain(text: str) -> bool:
-    return not any(c.isalpha() or c in "{}\\/" for c in text)
+    if extract.number(text) is None or any(c.isalpha() or c in "{}\\/" for c in text):
+        return None
+    return extract.boxed("\\boxed{" + text + "}")
 
 
 def load(path: str | Path, limit: int | None = None) -> Dataset:
-    """Read a file of problems. Raises SoftLlamaError with the line for what cannot be read."""
+    """Read a file of problems.
+
+    Args:
+        path: A file with a JSON object in each line.
+        limit: Take the first problems only.
+
+    Returns:
+        The problems, all of one kind.
+
+    Raises:
+        SoftLlamaError: The file cannot be read. The message names the line.
+        UsageError: The limit is less than 1.
+    """
     p = Path(path).expanduser()
     try:
         data = p.read_bytes()
@@ -100,28 +124,33 @@ def load(path: str | Path, limit: int | None = None) -> Dataset:
     problems: list[Problem] = []
     kinds = set()
     for n, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = from_json(line)
-        except ValueError as e:
-            raise SoftLlamaError(f"{p.name}, line {n}: not JSON ({e})", FORM) from None
-        try:
-            kind, problem = _problem(len(problems), record)
-        except ValueError as e:
-            raise SoftLlamaError(f"{p.name}, line {n}: {e}", FORM) from None
-        kinds.add(kind)
-        problems.append(problem)
+        if line.strip():
+            kind, problem = _read_line(line, len(problems), f"{p.name}, line {n}")
+            kinds.add(kind)
+            problems.append(problem)
     if not problems:
         raise SoftLlamaError(f"{p.name} has no problems", FORM)
     if len(kinds) > 1:
         raise SoftLlamaError(
             f"{p.name} mixes {' and '.join(sorted(kinds))} problems", "give each kind a file of its own"
         )
-    return Dataset(p.name, tuple(problems), kinds.pop(), hashlib.sha256(data).hexdigest()).first(limit)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Dataset(name=p.name, problems=tuple(problems), kind=kinds.pop(), sha256=sha256).first(limit)
+
+
+def _read_line(line: str, index: int, where: str) -> tuple[str, Problem]:
+    try:
+        record = from_json(line)
+    except ValueError as e:
+        raise SoftLlamaError(f"{where}: not JSON ({e})", FORM) from None
+    try:
+        return _problem(index, record)
+    except ValueError as e:
+        raise SoftLlamaError(f"{where}: {e}", FORM) from None
 
 
 def _problem(index: int, record: Any) -> tuple[str, Problem]:
+    """The kind of a problem, and the problem. Raises ValueError with the reason."""
     if not isinstance(record, dict):
         raise ValueError("not an object")
     question = record.get("question")
@@ -132,11 +161,11 @@ def _problem(index: int, record: Any) -> tuple[str, Problem]:
         raise ValueError("it has no answer")
     if record.get("choices"):
         choices, letter = _choice(record["choices"], answer)
-        return "choice", Problem(index, question, (letter,), choices)
+        return "choice", Problem(index=index, question=question, answers=(letter,), choices=choices)
     if isinstance(answer, list):
         if not all(isinstance(a, str | int | float) for a in answer):
             raise ValueError("its answers are not all texts")
-        return "text", Problem(index, question, tuple(str(a).strip() for a in answer))
+        return "text", Problem(index=index, question=question, answers=tuple(str(a).strip() for a in answer))
     if isinstance(answer, bool) or not isinstance(answer, str | int | float):
         raise ValueError("its answer is neither a text nor a list of them")
     answer = str(answer).strip()
@@ -144,17 +173,18 @@ def _problem(index: int, record: Any) -> tuple[str, Problem]:
         last = extract.hash_mark(answer)
         if not last:
             raise ValueError("nothing follows the #### of its answer")
-        return "steps", Problem(index, question, (last,))
-    return "text", Problem(index, question, (answer,))
+        return "steps", Problem(index=index, question=question, answers=(last,))
+    return "text", Problem(index=index, question=question, answers=(answer,))
 
 
 def _choice(choices: Any, answer: Any) -> tuple[tuple[str, ...], str]:
+    """The texts of a multiple choice, and the right one's letter. Raises ValueError with the reason."""
     labels: list[str] = []
     if isinstance(choices, dict):
-        given, choices = choices.get("label", []), choices.get("text")
-        if not isinstance(given, list):
+        label_list, choices = choices.get("label", []), choices.get("text")
+        if not isinstance(label_list, list):
             raise ValueError("the labels of its choices are no list")
-        labels = [str(x) for x in given]
+        labels = [str(x) for x in label_list]
     if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
         raise ValueError(f"a multiple choice has 2 to {len(LETTERS)} choices")
     texts = tuple(str(c).strip() for c in choices)

@@ -1,9 +1,9 @@
-"""The file of an evaluation's results: a header, then one line for each (problem, arm), in the order they came.
+"""The file of an evaluation's results: a header, then one line for each (problem, way), in the order they came.
 
 Each line is appended with one write and synced, so a process that is killed loses at most the line it was writing, and
 that half line is dropped when the file is opened again. When everything is done, the lines are put into the order of
 the problems, so the file does not depend on the order in which they were solved. Two processes cannot write to it at
-once. Knows no model.
+once. Knows the format of the file. Knows no model, and not what the results mean.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -21,27 +22,41 @@ from typing import Any
 from softllama.base.files import from_json, replacing, unwritable
 from softllama.errors import SoftLlamaError
 
-FORMAT = 1
-WRITTEN = "softllama eval DATA writes one: DATA.MODEL.results.jsonl, or what -o named"
+FORMAT = 2  # 1 had other names of keys
+OLD_HEADER = {"arms": "ways"}
+OLD_RESULT = {"arm": "way", "thinking": "n_thinking", "said": "n_answer"}
+ORIGIN = "softllama eval DATA writes one: DATA.MODEL.results.jsonl, or what -o named"
+
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """How one arm did on one problem.
+    """How one way did on one problem.
 
-    failure: "" if right, else the reason. answer: what was extracted, None if nothing. thinking, said: tokens in the
-    thinking block and after it, of the text that was judged. tokens: positions generated, all samples and beams
-    included. evaluated: positions that the model evaluated, prompt included once. seconds: from start to end; with
-    several streams they overlap. text: what was judged.
+    Attributes:
+        problem: The problem's index.
+        way: The way's name.
+        answer: The answer that was extracted; None if there was none.
+        right: Is it a right answer?
+        failure: "" if right, else the reason.
+        n_thinking: Tokens in the thinking block, of the text that was judged.
+        n_answer: Tokens after it.
+        tokens: Positions generated, all samples and beams included.
+        evaluated: Positions that the model evaluated, the prompt included once.
+        stop: The stop reason, or the kind of error.
+        seed: The problem's own seed.
+        text: The text that was judged, or the error message.
+        seconds: From start to end. With several streams these times overlap.
     """
 
     problem: int
-    arm: str
+    way: str
     answer: str | None
     right: bool
     failure: str
-    thinking: int
-    said: int
+    n_thinking: int
+    n_answer: int
     tokens: int
     evaluated: int
     stop: str
@@ -51,17 +66,29 @@ class Result:
 
     @property
     def key(self) -> tuple[int, str]:
-        return self.problem, self.arm
+        """What tells the result from all others of its file: the problem and the way."""
+        return self.problem, self.way
 
 
 class ResultsFile:
     """An open file of results. A context manager; the lock goes when it closes.
 
-    header: what the results depend on. An existing file with the same header is continued; with another one it is
-    refused, with the first difference. done: the results that are there.
+    Attributes:
+        path: The file.
+        results: The results that are in the file, by `Result.key`.
     """
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
+        """Open a file, or continue it.
+
+        Args:
+            path: The file. It is made if it is not there.
+            header: What the results depend on, and under "info" what they do not.
+
+        Raises:
+            SoftLlamaError: The file cannot be written, is being written by another process, is no file of results, or
+                has a header that differs. The message names the first difference.
+        """
         self.path = path
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -69,7 +96,7 @@ class ResultsFile:
             raise SoftLlamaError(f"cannot write {str(path)!r}: {e.strerror}", "-o names another file") from None
         try:
             self._lock()
-            self.done = self._take_up(header)
+            self.results = self._continue(header)
         except BaseException:
             os.close(self._fd)
             raise
@@ -80,30 +107,35 @@ class ResultsFile:
         except OSError:
             raise SoftLlamaError(f"{str(self.path)!r} is being written by another process", "wait, or use -o") from None
 
-    def _take_up(self, header: dict[str, Any]) -> dict[tuple[int, str], Result]:
+    def _continue(self, header: dict[str, Any]) -> dict[tuple[int, str], Result]:
         with open(self.path, "rb") as f:  # noqa: PTH123
             data = f.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        if not whole and not b'{"kind":"eval",'.startswith(data[:15]):
+        complete = data[: data.rfind(b"\n") + 1]
+        if not complete and not b'{"kind":"eval",'.startswith(data[:15]):
             raise SoftLlamaError(f"{str(self.path)!r} is no file of results", "-o names another file")
-        if not whole:
+        if not complete:
             os.ftruncate(self._fd, 0)
             self._append({"kind": "eval", "format": FORMAT, **header})
             return {}
-        found, results = _read(whole, self.path, "-o names another file")
-        if difference := _difference(found, header):
+        before, results = _read(complete, self.path, "-o names another file")
+        if difference := _difference(before, header):
             raise SoftLlamaError(
                 f"{self.path.name} has results of another evaluation: {difference}",
                 "-o names another file, or remove this one",
             )
-        os.ftruncate(self._fd, len(whole))  # only now: what is no file of results stays as it is
+        os.ftruncate(self._fd, len(complete))  # only now: what is no file of results stays as it is
+        logger.info("%s is continued: %d results are there", self.path, len(results))
         return {r.key: r for r in results}
 
     def add(self, result: Result) -> None:
-        """Append one result, safely on the disk when this returns. One that is there already is left as it is."""
-        if result.key not in self.done:
+        """Append one result, safely on the disk when this returns. One that is there already is left as it is.
+
+        Raises:
+            SoftLlamaError: The disk is full or fails. The results before are kept.
+        """
+        if result.key not in self.results:
             self._append({"kind": "result", **asdict(result)})
-            self.done[result.key] = result
+            self.results[result.key] = result
 
     def _append(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
@@ -116,26 +148,27 @@ class ResultsFile:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, before)  # half a line would be dropped at the next start in any case
             error = unwritable(self.path, e, "-o names another file")
-            n = len(getattr(self, "done", ()))
+            n = len(getattr(self, "results", ()))
             raise SoftLlamaError(
                 f"cannot write {str(self.path)!r}: {e.strerror or e}; the {n} results before are there",
                 f"{error.hint}, then start again: it goes on there",
             ) from None
 
-    def sort(self, arms: Sequence[str]) -> None:
-        """Put the lines into the order of problems and arms. Atomic: the file is the old one or the new one."""
-        place = {a: i for i, a in enumerate(arms)}
+    def sort(self, ways: Sequence[str]) -> None:
+        """Put the lines into the order of problems and of ways. Atomic: the file is the old one or the new one."""
+        order = {name: i for i, name in enumerate(ways)}
         with open(self.path, "rb") as f:  # noqa: PTH123
             lines = f.read().splitlines(keepends=True)
-        rest = [(json.loads(x), x) for x in lines[1:]]
-        ordered = sorted(rest, key=lambda r: (r[0]["problem"], place.get(r[0]["arm"], len(place))))
-        if ordered != rest:
+        keyed = [(_result(json.loads(x)).key, x) for x in lines[1:]]
+        in_order = sorted(keyed, key=lambda r: (r[0][0], order.get(r[0][1], len(order))))
+        if in_order != keyed:
             with replacing(self.path) as out:
-                out.writelines([lines[0], *(x for _, x in ordered)])
+                out.writelines([lines[0], *(x for _, x in in_order)])
                 out.flush()
                 os.fsync(out.fileno())
 
     def close(self) -> None:
+        """Close the file and give up the lock."""
         os.close(self._fd)
 
     def __enter__(self) -> ResultsFile:
@@ -146,13 +179,20 @@ class ResultsFile:
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], list[Result]]:
-    """Header and results of a file, a half-written last line left out. Raises SoftLlamaError for what is none."""
+    """Read a file of results, a half-written last line left out.
+
+    Returns:
+        The header, and the results in the order of the file.
+
+    Raises:
+        SoftLlamaError: The file cannot be read or is no file of results. The message names the line.
+    """
     p = Path(path).expanduser()
     try:
         data = p.read_bytes()
     except OSError as e:
-        raise SoftLlamaError(f"cannot read {str(path)!r}: {e.strerror}", WRITTEN) from None
-    return _read(data[: data.rfind(b"\n") + 1], p, WRITTEN)
+        raise SoftLlamaError(f"cannot read {str(path)!r}: {e.strerror}", ORIGIN) from None
+    return _read(data[: data.rfind(b"\n") + 1], p, ORIGIN)
 
 
 def _read(data: bytes, path: Path, hint: str) -> tuple[dict[str, Any], list[Result]]:
@@ -177,8 +217,8 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """The first thing on which results depend and which two headers have differently, in words; "" if there is none."""
     for key in [k for k in {**now, **before} if k not in ("kind", "format", "info")]:
         a, b = before.get(key), now.get(key)
-        if key == "arms":
-            a, b = (", ".join(n if n == w else f"{n}={w}" for n, w in arms or ()) for arms in (a, b))
+        if key == "ways":
+            a, b = (", ".join(n if n == w else f"{n}={w}" for n, w in ways or ()) for ways in (a, b))
             if a != b:
                 return f"the policies were {a}, and are {b}"
         elif isinstance(a, dict) and isinstance(b, dict):
@@ -192,25 +232,38 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 def _header(record: Any) -> dict[str, Any]:
     """A header with all that a report is made from. Raises one of a few errors for another."""
-    if record["kind"] != "eval" or record["format"] != FORMAT:
+    if record["kind"] != "eval" or type(record["format"]) is not int or not 1 <= record["format"] <= FORMAT:
         raise ValueError
-    names = [name for name, _ in record["arms"]]
-    texts = [record["model"]["name"], record["data"]["name"], *names]
-    info = record.get("info", {})
-    whole = isinstance(info.get("problems", 0), int) and isinstance(info.get("manifest", {}), dict)
-    if not whole or not names or len({*names}) < len(names) or not all(isinstance(x, str) for x in texts):
+    header = _renamed(record, OLD_HEADER)
+    names = [name for name, _ in header["ways"]]
+    texts = [header["model"]["name"], header["data"]["name"], *names]
+    info = header.get("info", {})
+    complete = isinstance(info.get("problems", 0), int) and isinstance(info.get("manifest", {}), dict)
+    if not complete or not names or len({*names}) < len(names) or not all(isinstance(x, str) for x in texts):
         raise ValueError
-    return {**record, "settings": record["settings"]}
+    return {**header, "settings": header["settings"]}
 
 
 def _result(record: Any) -> Result:
+    """A result. Raises one of a few errors where something is missing or of another type."""
+    record = _renamed(record, OLD_RESULT)
     values = {f.name: record[f.name] for f in fields(Result)}
     for f in fields(Result):
-        v = values[f.name]
-        ok = {
-            "int": type(v) is int and 0 <= v < 2**63, "str": isinstance(v, str), "bool": isinstance(v, bool),
-            "str | None": v is None or isinstance(v, str), "float": type(v) in (int, float) and 0 <= v < 1e18,
-        }  # fmt: skip
-        if not ok[str(f.type)]:
+        if not _has_type(values[f.name], str(f.type)):
             raise ValueError
     return Result(**values)
+
+
+def _has_type(value: Any, name: str) -> bool:
+    if name == "int":
+        return type(value) is int and 0 <= value < 2**63
+    if name == "float":
+        return type(value) in (int, float) and 0 <= value < 1e18
+    if name == "bool":
+        return isinstance(value, bool)
+    return isinstance(value, str) or (value is None and name == "str | None")
+
+
+def _renamed(record: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """A record of any format with today's names of its keys."""
+    return {names.get(k, k): v for k, v in record.items()}

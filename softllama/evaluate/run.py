@@ -1,121 +1,94 @@
-"""Problems x arms -> results. Puts prompts, decoding, searches and extraction together; writes each result as it comes.
+"""Problems x ways -> results. Puts prompts, decoding, searches and extraction together; writes each result as it comes.
 
 A problem's seed comes from the evaluation's seed and the problem's number, so neither the order of the problems nor an
 interruption changes what is drawn. With one stream every generation has a context of its own and depends on nothing
 else. With several, logits differ in their last bits with the company a sequence has in its batch, as those of any batch
 do, so a token at the very edge of a draw may fall differently when the run is repeated or resumed.
+
+Knows how a problem becomes a result. Does not know how results are summarized or shown.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from softllama.base import arguments
-from softllama.engine import manifest
 from softllama.engine.engine import Engine
 from softllama.errors import ContextError, PromptError, SoftLlamaError, UsageError
-from softllama.evaluate.data import Dataset, Problem, right
+from softllama.evaluate.data import Dataset, Problem, is_right
+from softllama.evaluate.options import EvaluateOptions, make_header
 from softllama.evaluate.results import Result, ResultsFile
-from softllama.evaluate.ways import Arm
+from softllama.evaluate.ways import Way
 from softllama.generation import extract, loop
+from softllama.generation.cost import Cost
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.generation.state import Generation
 from softllama.show.progress import Tick
 from softllama.trace.record import Trace
+from softllama.trace.step import StopReason
 
 AT_ONCE = 8  # samples of one problem side by side: fixed, so that --streams does not change a search
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How problems are asked. prompt: with {question} and {choices}; "" for the data's own. extract: "" likewise.
-
-    chat: None: in the model's template if it has one. streams: problems at once. The others are those of
-    softllama.generation.prepare.stream.
-    """
-
-    prompt: str = ""
-    extract: str = ""
-    chat: bool | None = None
-    system: str | None = None
-    max_tokens: int = 512
-    think: str = "auto"
-    think_budget: int | None = None
-    think_tags: str | None = None
-    stop: tuple[str, ...] = ()
-    seed: int = 0
-    streams: int = 1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.streams <= 256:
-            raise UsageError(f"the number of streams must be between 1 and 256, not {self.streams}")
-        arguments.seed(self.seed)
-        if self.max_tokens < 1:
-            raise UsageError(f"max_tokens must be 1 or more, not {self.max_tokens}")
-        if self.prompt and "{question}" not in self.prompt:
-            raise UsageError("the prompt has no place for the question", 'such as "{question} Answer:"')
-
-    def filled(self, model: Engine, data: Dataset) -> Settings:
-        """With the data's and the model's own in place of what was left open."""
-        chat = bool(model.metadata.get("tokenizer.chat_template")) if self.chat is None else self.chat
-        given = {**asdict(self), "stop": self.stop, "chat": chat}
-        return Settings(**{**given, "prompt": self.prompt or data.prompt, "extract": self.extract or data.rule})
-
-    def options(self) -> dict[str, Any]:
-        """For softllama.generation.prepare."""
-        names = ("chat", "system", "max_tokens", "think", "think_budget", "think_tags", "stop")
-        return {n: getattr(self, n) for n in names}
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
     model: Engine,
     data: Dataset,
-    arms: Sequence[Arm],
-    settings: Settings | None = None,
+    ways: Sequence[Way],
+    options: EvaluateOptions | None = None,
     path: Path | None = None,
     tick: Tick | None = None,
 ) -> tuple[dict[str, Any], list[Result]]:
-    """Ask every problem in every way. Returns the header and the results, in the order of problems and arms.
+    """Ask every problem in every way.
 
-    path: where results are written as they come; what is there already is not asked again. tick: is told of progress.
-    Raises SoftLlamaError; Ctrl-C (KeyboardInterrupt) leaves a file that can be continued.
+    Args:
+        model: The model that is asked.
+        data: The problems.
+        ways: The ways of answering, such as parse_all(["greedy", "vote:samples=8"]).
+        options: How problems are asked.
+        path: Where results are written as they come. A problem whose result is there already is not asked again.
+        tick: Called with "answers", how many results there are, and how many there will be.
+
+    Returns:
+        The header (what the results depend on), and the results in the order of problems and ways.
+
+    Raises:
+        SoftLlamaError: The options do not work with the model, or the file cannot be written or continued.
+        KeyboardInterrupt: Ctrl-C. The file can be continued.
     """
-    if not arms:
+    if not ways:
         raise UsageError("no policy was given", "--policy greedy --policy soft_thinking")
-    s = (settings or Settings()).filled(model, data)
-    rule = extract.rule(s.extract)
-    prepare(model, "x", GenerationOptions(**s.options(), policy="greedy", seed=0))  # settings that cannot be
-    header = make_header(model, data, arms, s)
+    opts = (options or EvaluateOptions()).with_defaults(model, data)
+    logger.info(
+        "%d problems of %s, %s, answers read by %r",
+        len(data.problems),
+        data.name,
+        "in the model's chat template" if opts.chat else "raw",
+        opts.extract,
+    )
+    rule = extract.rule(opts.extract)
+    # options that cannot be are refused before any problem is asked
+    prepare(model, "x", GenerationOptions.of({**opts.generation_keywords(), "policy": "greedy", "seed": 0}))
+    header = make_header(model, data, ways, opts)
+    solver = _Solver(model, opts, rule)
     if path is None:
-        results = {r.key: r for r in _solve(model, data.problems, arms, s, rule, set(), tick)}
+        results = {r.key: r for r in solver.solve(data.problems, ways, set(), tick)}
     else:
         with ResultsFile(path, header) as file:
-            for r in _solve(model, data.problems, arms, s, rule, set(file.done), tick):
+            for r in solver.solve(data.problems, ways, set(file.results), tick):
                 file.add(r)
-            file.sort([a.name for a in arms])
-            results = dict(file.done)
-    return header, [results[p.index, a.name] for p in data.problems for a in arms]
-
-
-def make_header(model: Engine, data: Dataset, arms: Sequence[Arm], s: Settings) -> dict[str, Any]:
-    """What the results depend on, and under "info" what they do not."""
-    made = manifest.build(model, {}, n_ctx=model.n_ctx_given, seed=s.seed)
-    depends = {k: v for k, v in asdict(s).items() if k != "streams"}
-    return {
-        "model": {k: made["model"][k] for k in ("name", "sha256", "lora")},
-        "data": {"name": data.name, "sha256": data.sha256, "kind": data.kind},
-        "arms": [[a.name, a.written] for a in arms],
-        "settings": {**depends, "stop": list(s.stop)},
-        "info": {"streams": s.streams, "problems": len(data.problems), "manifest": made},
-    }
+            file.sort([w.name for w in ways])
+            results = dict(file.results)
+    return header, [results[p.index, w.name] for p in data.problems for w in ways]
 
 
 def problem_seed(seed: int, index: int) -> int:
@@ -123,148 +96,186 @@ def problem_seed(seed: int, index: int) -> int:
     return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]) >> 11
 
 
-def _solve(
-    model: Engine,
-    problems: Sequence[Problem],
-    arms: Sequence[Arm],
-    s: Settings,
-    rule: extract.Rule,
-    done: set[tuple[int, str]],
-    tick: Tick | None,
-) -> Iterator[Result]:
-    total, count = len(problems) * len(arms), 0
-    wanted = [(p, a) for p in problems for a in arms if (p.index, a.name) not in done]
-    count = total - len(wanted)
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What a way made of a problem, before it is judged. inside: did it end inside the thinking block?"""
 
-    def told(found: Iterable[Result]) -> Iterator[Result]:
-        nonlocal count
-        for r in found:
-            yield r
+    trace: Trace
+    answer: str | None
+    tokens: int
+    evaluated: int
+    inside: bool
+    seconds: float
+
+
+class _Solver:
+    """Asks problems with one model, one set of options and one rule for answers."""
+
+    def __init__(self, model: Engine, options: EvaluateOptions, rule: extract.Rule) -> None:
+        self._model, self._options, self._rule = model, options, rule
+
+    def solve(
+        self, problems: Sequence[Problem], ways: Sequence[Way], known: set[tuple[int, str]], tick: Tick | None
+    ) -> Iterator[Result]:
+        """The results that are not known yet, as they come."""
+        total = len(problems) * len(ways)
+        tasks = [(p, w) for p in problems for w in ways if (p.index, w.name) not in known]
+        count = total - len(tasks)
+        if tick is not None:
+            tick("answers", count, total)
+        for result in self._results(tasks):
+            yield result
             count += 1
             if tick is not None:
                 tick("answers", count, total)
 
-    if tick is not None:
-        tick("answers", count, total)
-    if s.streams == 1:
-        for p, a in wanted:
-            one = _searched if a.search else _generated
-            yield from told(one(model, [(p, a)], s, rule))
-    else:
-        yield from told(_generated(model, [x for x in wanted if not x[1].search], s, rule))
-        for p, a in wanted:
-            if a.search:
-                yield from told(_searched(model, [(p, a)], s, rule))
+    def _results(self, tasks: Sequence[tuple[Problem, Way]]) -> Iterator[Result]:
+        if self._options.streams == 1:
+            for p, w in tasks:
+                yield from self._searched(p, w) if w.search else self._generated([(p, w)])
+        else:
+            yield from self._generated([x for x in tasks if not x[1].search])
+            for p, w in tasks:
+                if w.search:
+                    yield from self._searched(p, w)
 
+    def _generated(self, tasks: Sequence[tuple[Problem, Way]]) -> Iterator[Result]:
+        """Results of policies, as they finish."""
+        model, opts = self._model, self._options
+        generations: list[tuple[Generation, Problem, Way]] = []
+        for p, w in tasks:
+            seed = problem_seed(opts.seed, p.index)
+            try:
+                options = GenerationOptions.of({**opts.generation_keywords(), "policy": w.policy, "seed": seed})
+                g = prepare(model, p.to_prompt(opts.prompt), options, f"problem {p.index}, {w.name}")
+                if len(g.prompt) >= model.n_ctx_limit:
+                    raise ContextError(
+                        f"the prompt has {len(g.prompt):,} tokens, the context room for {model.n_ctx_limit:,}"
+                    )
+            except SoftLlamaError as e:
+                yield _refused(p, w, seed, e)
+                continue
+            generations.append((g, p, w))
+        waiting = list(generations)
+        steps = loop.run(model, [g for g, _, _ in generations], at_once=opts.streams, n_ctx=model.n_ctx_given)
+        for _ in steps:  # an end of generation makes no step, so whoever is done is seen at the next one's
+            for x in [x for x in waiting[: 2 * opts.streams] if x[0].done]:
+                waiting.remove(x)
+                yield self._finished(*x)
+        for x in waiting:
+            yield self._finished(*x)
 
-def _generated(
-    model: Engine, asked: Sequence[tuple[Problem, Arm]], s: Settings, rule: extract.Rule
-) -> Iterator[Result]:
-    """Results of policies, as they finish."""
-    made: list[tuple[Generation, Problem, Arm]] = []
-    for p, a in asked:
-        seed = problem_seed(s.seed, p.index)
+    def _finished(self, g: Generation, p: Problem, w: Way) -> Result:
+        tail = g.flush()
+        trace = Trace(
+            steps=tuple(g.steps),
+            prompt=g.prompt,
+            prompt_text="",
+            policy=w.policy,
+            seed=g.seed,
+            stop_reason=g.stop_reason,
+            stop=g.options.stop,
+            stop_string=g.stop_string,
+            thinking_tags=(g.tags.open, g.tags.close) if g.tags else ("", ""),
+            tail=(tail, "") if g.thinking else ("", tail),
+        )
+        outcome = _Outcome(
+            trace=trace,
+            answer=self._rule(trace.answer),
+            tokens=len(g.steps),
+            evaluated=len(g.prompt) + len(g.steps),
+            inside=g.thinking,
+            seconds=time.perf_counter() - g.started,
+        )
+        result = _judge(p, w, g.seed, outcome)
+        g.steps.clear()  # a mixture may hold the whole vocabulary, and there may be thousands of problems
+        return result
+
+    def _searched(self, p: Problem, w: Way) -> Iterator[Result]:
+        """The result of one search."""
+        seed, start = problem_seed(self._options.seed, p.index), time.perf_counter()
         try:
-            options = GenerationOptions(policy=a.policy, seed=seed, **s.options())
-            g = prepare(model, p.asked(s.prompt), options, f"problem {p.index}, {a.name}")
-            if len(g.prompt) >= model.n_ctx_limit:
-                raise ContextError(
-                    f"the prompt has {len(g.prompt):,} tokens, the context room for {model.n_ctx_limit:,}"
-                )
+            trace, answer, cost, traces = self._search(p, w, seed)
         except SoftLlamaError as e:
-            yield _failed(p, a, seed, e)
-            continue
-        made.append((g, p, a))
-    waiting = list(made)
-    steps = loop.run(model, [g for g, _, _ in made], at_once=s.streams, n_ctx=model.n_ctx_given)
-    for _ in steps:  # an end of generation makes no step, so whoever is done is found at the next one's
-        for x in [x for x in waiting[: 2 * s.streams] if x[0].done]:
-            waiting.remove(x)
-            yield _finished(*x, rule)
-    for x in waiting:
-        yield _finished(*x, rule)
+            yield _refused(p, w, seed, e)
+            return
+        if any(t.stop_reason == StopReason.INTERRUPTED for t in traces):
+            raise KeyboardInterrupt  # searches keep what they have at Ctrl-C; half a search is no result
+        outcome = _Outcome(
+            trace=trace,
+            answer=answer,
+            tokens=cost.tokens,
+            evaluated=cost.evaluated,
+            inside=bool(trace.steps) and trace.steps[-1].thinking and not trace.answer,
+            seconds=time.perf_counter() - start,
+        )
+        yield _judge(p, w, seed, outcome)
+
+    def _search(self, p: Problem, w: Way, seed: int) -> tuple[Trace, str | None, Cost, Iterable[Trace]]:
+        """What a search chose, the answer in it, its cost, and all that it looked at."""
+        from softllama.generation import search  # only where one is asked for
+
+        model, prompt, settings = self._model, p.to_prompt(self._options.prompt), dict(w.settings)
+        options = self._options.generation_keywords()
+        if w.search == "beam":
+            beams = search.beam(model, prompt, **settings, **options)
+            return beams.trace, self._rule(beams.trace.answer), beams.cost, [h.trace for h in beams.hypotheses]
+        options = {**options, "policy": w.policy or None, "seed": seed}
+        n = settings["samples"]
+        if w.search == "vote":
+            vote = search.self_consistency(model, prompt, samples=n, extract=self._rule, at_once=AT_ONCE, **options)
+            return vote.trace, vote.answer, vote.cost, vote.samples.traces
+        best = search.best_of(model, prompt, n=n, at_once=AT_ONCE, **options)
+        return best.trace, self._rule(best.trace.answer), best.cost, best.samples.traces
 
 
-def _finished(g: Generation, p: Problem, a: Arm, rule: extract.Rule) -> Result:
-    held = g.flush()
-    tags = (g.tags.open, g.tags.close) if g.tags else ("", "")
-    trace = Trace(
-        tuple(g.steps), g.prompt, "", a.policy, g.seed, g.stop_reason, g.options.stop, tags,
-        tail=(held, "") if g.thinking else ("", held), stop_string=g.stop_string,
-    )  # fmt: skip
-    result = _result(
-        p, a, g.seed, trace, rule(trace.answer), len(g.steps), len(g.prompt) + len(g.steps), g.thinking,
-        time.perf_counter() - g.started,
-    )  # fmt: skip
-    g.steps.clear()  # a mixture may hold the whole vocabulary, and there may be thousands of problems
-    return result
-
-
-def _searched(model: Engine, asked: Sequence[tuple[Problem, Arm]], s: Settings, rule: extract.Rule) -> Iterator[Result]:
-    """Results of searches, one after the other."""
-    from softllama.generation import search  # only where one is asked for
-
-    for p, a in asked:
-        seed = problem_seed(s.seed, p.index)
-        settings, options, began = dict(a.settings), s.options(), time.perf_counter()
-        found: Any
-        try:
-            if a.search == "beam":
-                found = search.beam(model, p.asked(s.prompt), **settings, **options)
-                answer = rule(found.trace.answer)
-            else:
-                options |= {"policy": a.policy or None, "seed": seed, "at_once": AT_ONCE}
-                if a.search == "vote":
-                    found = search.self_consistency(model, p.asked(s.prompt), extract=rule, **settings, **options)
-                    answer = found.answer
-                else:
-                    found = search.best_of(model, p.asked(s.prompt), n=settings["samples"], **options)
-                    answer = rule(found.trace.answer)
-        except SoftLlamaError as e:
-            yield _failed(p, a, seed, e)
-            continue
-        trace: Trace = found.trace
-        every = found.hypotheses if a.search == "beam" else found.samples.traces
-        if any(
-            getattr(x, "trace", x).stop_reason == "interrupted" for x in every
-        ):  # searches keep what they have at Ctrl-C; half a search is no result
-            raise KeyboardInterrupt
-        inside = bool(trace.steps) and trace.steps[-1].thinking and not trace.answer
-        seconds = time.perf_counter() - began
-        yield _result(p, a, seed, trace, answer, found.cost.tokens, found.cost.evaluated, inside, seconds)
-
-
-def _result(
-    p: Problem,
-    a: Arm,
-    seed: int,
-    trace: Trace,
-    answer: str | None,
-    tokens: int,
-    evaluated: int,
-    inside: bool,
-    seconds: float,
-) -> Result:
-    ok = right(answer, p.answers)
+def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
+    right = is_right(o.answer, p.answers)
     return Result(
-        p.index, a.name, answer, ok, "" if ok else _reason(trace, answer, inside), trace.n_thinking, trace.n_answer,
-        tokens, evaluated, trace.stop_reason, seed, trace.text, round(seconds, 4) if math.isfinite(seconds) else 0.0,
-    )  # fmt: skip
-
-
-def _reason(trace: Trace, answer: str | None, inside: bool) -> str:
-    """Why an answer is not right; the first that holds."""
-    if trace.stop_reason in ("max tokens", "context full"):
-        return f"{trace.stop_reason} while thinking" if inside else f"{trace.stop_reason} in the answer"
-    return "no answer found" if answer is None else "wrong answer"
-
-
-def _failed(p: Problem, a: Arm, seed: int, e: SoftLlamaError) -> Result:
-    kind = (
-        "prompt too long"
-        if isinstance(e, ContextError)
-        else "prompt refused"
-        if isinstance(e, PromptError)
-        else "error"
+        problem=p.index,
+        way=w.name,
+        answer=o.answer,
+        right=right,
+        failure="" if right else _reason(o),
+        n_thinking=o.trace.n_thinking,
+        n_answer=o.trace.n_answer,
+        tokens=o.tokens,
+        evaluated=o.evaluated,
+        stop=o.trace.stop_reason,
+        seed=seed,
+        text=o.trace.text,
+        seconds=round(o.seconds, 4) if math.isfinite(o.seconds) else 0.0,
     )
-    return Result(p.index, a.name, None, False, kind, 0, 0, 0, 0, kind, seed, f"{e.message}", 0.0)
+
+
+def _reason(o: _Outcome) -> str:
+    """Why an answer is not right; the first that holds."""
+    stop = o.trace.stop_reason
+    if stop in (StopReason.MAX_TOKENS, StopReason.CONTEXT_FULL):
+        return f"{stop} while thinking" if o.inside else f"{stop} in the answer"
+    return "no answer found" if o.answer is None else "wrong answer"
+
+
+def _refused(p: Problem, w: Way, seed: int, e: SoftLlamaError) -> Result:
+    """The result of a problem that could not be asked."""
+    kind = "error"
+    if isinstance(e, ContextError):
+        kind = "prompt too long"
+    elif isinstance(e, PromptError):
+        kind = "prompt refused"
+    logger.info("problem %d, %s: %s: %s", p.index, w.name, kind, e.message)
+    return Result(
+        problem=p.index,
+        way=w.name,
+        answer=None,
+        right=False,
+        failure=kind,
+        n_thinking=0,
+        n_answer=0,
+        tokens=0,
+        evaluated=0,
+        stop=kind,
+        seed=seed,
+        text=e.message,
+        seconds=0.0,
+    )

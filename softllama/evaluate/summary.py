@@ -1,4 +1,7 @@
-"""Results -> a Report: shares with intervals, paired comparisons, tokens, failures. Knows results only, no model."""
+"""Results -> a Report: shares with intervals, paired comparisons, tokens, failures.
+
+Knows results and statistics only. Knows no model, and not how a report looks.
+"""
 
 from __future__ import annotations
 
@@ -16,82 +19,102 @@ from softllama.report.sentences import ALPHA, share, versus
 from softllama.vectors import statistics
 from softllama.vectors.statistics import Paired
 
-PAIRS = 6  # arms up to which every pair is compared; with more, each with the first
+PAIRS = 6  # ways up to which every pair is compared; with more, each with the first
 METHOD = (
     "Right: the extracted answer is one of the right answers, as text or as a number. Intervals of shares: Wilson, 95 %.",
-    "Differences: on the problems that both arms have answered, with a 95 % bootstrap interval (2,000 draws) and "
+    "Differences: on the problems that both ways have answered, with a 95 % bootstrap interval (2,000 draws) and "
     "McNemar's exact test, its p corrected for the number of comparisons by Holm's rule. p of 0.05 or more is reported as "
     "no difference seen, which is not the same as no difference.",
     "Tokens: positions generated for a problem, those of all samples and beams included; thinking and answer tokens are "
     "those of the text that was judged. Seconds: from start to end of a problem; with several streams they overlap.",
 )
+Ways = dict[str, dict[int, Result]]  # way -> problem -> result
+Compared = list[tuple[str, str, Paired, float]]
 
 
 def summarize(
     header: dict[str, Any], results: Sequence[Result], pairs: Sequence[tuple[str, str]] | None = None
 ) -> Report:
-    """The report of an evaluation. pairs: which arms to compare; all, or each with the first if there are many."""
-    arms = [name for name, _ in header["arms"]]
-    by = {a: {r.problem: r for r in results if r.arm == a} for a in arms}
-    compared = compare(by, default_pairs(arms) if pairs is None else pairs)
+    """The report of an evaluation.
+
+    Args:
+        header: What `evaluate` or `read` gives.
+        results: Of the same evaluation; some may still be missing.
+        pairs: (first, second) of the ways to compare. None: all pairs, or each way with the first if there are many.
+
+    Returns:
+        The report: sentences, tables and a figure.
+    """
+    ways = [name for name, _ in header["ways"]]
+    by = {w: {r.problem: r for r in results if r.way == w} for w in ways}
+    scores = {w: accuracy(by[w]) for w in ways}
+    compared = compare(by, default_pairs(ways) if pairs is None else pairs)
     n = len({r.problem for r in results})
     info = header.get("info", {})
-    wanted = max(int(info.get("problems", n)), n)
+    total = max(int(info.get("problems", n)), n)
     model, data = header["model"]["name"], header["data"]["name"]
-    scores = Figure(
-        "accuracy", "Share of problems solved", "bars", "", "share right",
-        (
-            Series(
-                model, tuple(arms), tuple(accuracy(by[a]).value for a in arms), tuple(accuracy(by[a]).low for a in arms),
-                tuple(accuracy(by[a]).high for a in arms),
-            ),
-        ),
-        (0.0, 1.0), "Lines: 95 % intervals. They are for each bar alone; the paired comparisons below are sharper.",
-    )  # fmt: skip
-    missing = sum(len(by[a]) < n for a in arms)
-    done = [f"{n} of {wanted} problems have been asked so far."] if n < wanted or missing else []
+    missing = sum(len(by[w]) < n for w in ways)
+    progress = [f"{n} of {total} problems have been asked so far."] if n < total or missing else []
     return Report(
-        "eval", f"{model} on {data}", f"How many of {n} problems does the model solve, by way of decoding?",
-        (*done, *sentences(compared, {a: accuracy(by[a]) for a in arms})),
-        (arm_table(by), pair_table(compared), failure_table(by)), (scores,), METHOD,
-        manifest={**info.get("manifest", {}), "settings": header["settings"], "arms": header["arms"], "data": header["data"]},
+        name="eval",
+        title=f"{model} on {data}",
+        question=f"How many of {n} problems does the model solve, by way of decoding?",
+        answer=(*progress, *sentences(compared, scores)),
+        tables=(way_table(by), pair_table(compared), failure_table(by)),
+        figures=(_figure(model, scores),),
+        method=METHOD,
+        manifest={
+            **info.get("manifest", {}),
+            "settings": header["settings"],
+            "ways": header["ways"],
+            "data": header["data"],
+        },
         seconds=float(sum(r.seconds for r in results)),
-    )  # fmt: skip
+    )
 
 
-Arms = dict[str, dict[int, Result]]
-Compared = list[tuple[str, str, Paired, float]]
+def _figure(model: str, scores: dict[str, statistics.Estimate]) -> Figure:
+    return Figure(
+        name="accuracy",
+        title="Share of problems solved",
+        kind="bars",
+        x_label="",
+        y_label="share right",
+        series=(Series.of(model, tuple(scores), tuple(scores.values())),),
+        y_range=(0.0, 1.0),
+        note="Lines: 95 % intervals. They are for each bar alone; the paired comparisons below are sharper.",
+    )
 
 
-def default_pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """(second, first): the later arm comes first in a difference, so that it is the gain over the earlier."""
-    if len(arms) <= PAIRS:
-        return [(b, a) for a, b in combinations(arms, 2)]
-    return [(b, arms[0]) for b in arms[1:]]
+def default_pairs(ways: Sequence[str]) -> list[tuple[str, str]]:
+    """(second, first): the later way comes first in a difference, so that it is the gain over the earlier."""
+    if len(ways) <= PAIRS:
+        return [(b, a) for a, b in combinations(ways, 2)]
+    return [(b, ways[0]) for b in ways[1:]]
 
 
 def accuracy(results: dict[int, Result]) -> statistics.Estimate:
-    """The share of right answers."""
+    """The share of right answers, with its Wilson interval."""
     return statistics.wilson(sum(r.right for r in results.values()), len(results))
 
 
-def compare(by: Arms, pairs: Sequence[tuple[str, str]]) -> Compared:
+def compare(by: Ways, pairs: Sequence[tuple[str, str]]) -> Compared:
     """(first, second, comparison, p after Holm's correction) for each pair that has problems in common."""
-    found = []
+    rows = []
     for a, b in pairs:
         both = sorted(by[a].keys() & by[b].keys())
         if both:
-            found.append((a, b, statistics.paired([by[a][i].right for i in both], [by[b][i].right for i in both])))
-    corrected = statistics.holm([r.p for _, _, r in found])
-    return [(a, b, r, p) for (a, b, r), p in zip(found, corrected, strict=True)]
+            rows.append((a, b, statistics.paired([by[a][i].right for i in both], [by[b][i].right for i in both])))
+    corrected = statistics.holm([r.p for _, _, r in rows])
+    return [(a, b, r, p) for (a, b, r), p in zip(rows, corrected, strict=True)]
 
 
 def sentences(compared: Compared, scores: dict[str, statistics.Estimate]) -> list[str]:
-    """What the numbers say."""
+    """What the numbers say, the shortest answer first."""
     if len(scores) == 1:
         ((name, e),) = scores.items()
         return [f"{name} solves {share(e)} of {e.n} problems."]
-    best = max(scores, key=lambda a: (scores[a].value, -list(scores).index(a)))
+    best = max(scores, key=lambda w: (scores[w].value, -list(scores).index(w)))
     clear = [c for c in compared if c[3] < ALPHA]
     out = []
     if not clear:
@@ -102,27 +125,21 @@ def sentences(compared: Compared, scores: dict[str, statistics.Estimate]) -> lis
     else:
         out.append(f"{best} solves most: {share(scores[best])} of {scores[best].n} problems.")
     ranked = sorted(clear, key=lambda c: c[3])[:6]
-    out += [_sentence(versus(a, b, r, p)) for a, b, r, p in ranked]
+    out += [f"{versus(a, b, r, p)}." for a, b, r, p in ranked]
     if clear and len(clear) < len(compared):
         out.append(f"In {len(compared) - len(clear)} of {len(compared)} comparisons no difference was seen.")
     return out
 
 
-def _sentence(text: str) -> str:
-    return text + "."
-
-
-def arm_table(by: Arms) -> Table:
-    """A row for each arm."""
+def way_table(by: Ways) -> Table:
+    """A row for each way."""
+    columns = ("n_thinking", "n_answer", "tokens", "seconds")
     rows: list[tuple[Cell, ...]] = []
-    for a, found in by.items():
-        rs = list(found.values())
-        rows.append((a, accuracy(found), len(rs), *(_mean([getattr(r, k) for r in rs]) for k in _COLUMNS)))
+    for name, results in by.items():
+        rs = list(results.values())
+        rows.append((name, accuracy(results), len(rs), *(_mean([getattr(r, k) for r in rs]) for k in columns)))
     head = ("policy", "right", "n", "thinking tokens", "answer tokens", "tokens", "seconds")
     return Table("accuracy", "Share right, and what it costs", head, tuple(rows), "Means for a problem.")
-
-
-_COLUMNS = ("thinking", "said", "tokens", "seconds")
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -138,9 +155,9 @@ def pair_table(compared: Compared) -> Table:
     )
 
 
-def failure_table(by: Arms) -> Table:
-    """Why answers were not right, by arm."""
-    counts = {a: Counter(r.failure for r in found.values() if not r.right) for a, found in by.items()}
+def failure_table(by: Ways) -> Table:
+    """Why answers were not right, by way."""
+    counts = {w: Counter(r.failure for r in results.values() if not r.right) for w, results in by.items()}
     reasons = [k for k, _ in sum(counts.values(), Counter[str]()).most_common()]
-    rows: list[tuple[Cell, ...]] = [(k, *(counts[a][k] for a in by)) for k in reasons]
+    rows: list[tuple[Cell, ...]] = [(k, *(counts[w][k] for w in by)) for k in reasons]
     return Table("failures", "Why answers were not right", ("reason", *by), tuple(rows))

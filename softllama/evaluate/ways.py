@@ -1,10 +1,12 @@
-"""Ways of answering a question, in their written form: a policy, or a search over several passes.
+"""Ways of answering a question, as text: a policy, or a search over several passes.
 
 soft_thinking:n=10                                 any policy of softllama.policy
 vote:samples=8,policy=sample(temperature=0.7)      self-consistency: the answer that most samples give
 best:samples=8                                     the likeliest of several samples
 beam:beams=4,length_penalty=1                      beam search over hard tokens
 NAME=...                                           another name for the tables
+
+Knows the form of the text and the names of the searches. Does not run them, and knows no model.
 """
 
 from __future__ import annotations
@@ -26,9 +28,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {"vote": {"samples": 8}, "best": {"samples
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One way of answering. name: in tables and results. search: "" for a policy, else a key of SEARCHES. policy: in
-    written form, "" where none is given. settings: of the search.
+class Way:
+    """One way of answering.
+
+    Attributes:
+        name: What it is called in tables and results.
+        search: "" for a policy, else a key of SEARCHES.
+        policy: The policy as text; "" for a search without one.
+        settings: Names and values of the search's settings.
     """
 
     name: str
@@ -37,50 +44,68 @@ class Arm:
     settings: tuple[tuple[str, Any], ...] = ()
 
     @property
-    def written(self) -> str:
-        """All of it, as one text that tells it from any other arm."""
+    def text(self) -> str:
+        """The way as one text, without its name. Two ways that differ have different texts."""
         inner = [f"{k}={v}" for k, v in self.settings] + ([f"policy=({self.policy})"] if self.policy else [])
         return f"{self.search}:{','.join(inner)}" if self.search else self.policy
 
 
-def parse(text: str) -> Arm:
-    """The arm that a text writes. Raises UsageError, naming what is allowed."""
+def parse(text: str) -> Way:
+    """Read one way.
+
+    Args:
+        text: Such as "greedy", "mine=soft_thinking:n=10" or "vote:samples=8".
+
+    Returns:
+        The way.
+
+    Raises:
+        UsageError: The text is no way of answering. The message names what is allowed.
+    """
     name, rest = "", text.strip()
     if m := re.match(r"([\w .+-]+)=(?=[a-z_]+(?:[:(]|$))", rest):
         name, rest = m[1].strip(), rest[m.end() :]
     kind, _, body = rest.partition(":")
     if kind not in SEARCHES:
-        chosen = policy.parse(rest)
-        return Arm(name or rest, "", repr(chosen))
+        return Way(name=name or rest, search="", policy=repr(policy.parse(rest)))
     values: dict[str, Any] = dict(DEFAULTS[kind])
     inner = ""
     for item in _split(body):
-        key, equals, written = (x.strip() for x in item.partition("="))
+        key, equals, value = (x.strip() for x in item.partition("="))
         if not equals or key not in SEARCHES[kind]:
             raise UsageError(
                 f"{item.strip()!r} is no setting of {kind}",
                 f"{kind} has {', '.join(SEARCHES[kind])}: {kind}:{_example(kind)}",
             )
         if key == "policy":
-            inner = repr(policy.parse(written[1:-1] if written.startswith("(") and written.endswith(")") else written))
-            continue
-        try:
-            values[key] = SEARCHES[kind][key](written)
-        except ValueError:
-            raise UsageError(f"{key} = {written!r} is not a number, in {text!r}", f"{kind}:{_example(kind)}") from None
-        if key in ("samples", "beams") and not 1 <= values[key] <= 10_000:
-            raise UsageError(f"{key} must be between 1 and 10,000, not {values[key]}")
-    return Arm(name or rest, kind, inner, tuple(values.items()))
+            inner = repr(policy.parse(value[1:-1] if value.startswith("(") and value.endswith(")") else value))
+        else:
+            values[key] = _number(kind, key, value, text)
+    return Way(name=name or rest, search=kind, policy=inner, settings=tuple(values.items()))
 
 
-def parse_all(texts: Sequence[str]) -> list[Arm]:
-    """Several arms. Raises UsageError where two have the same name."""
-    arms = [parse(t) for t in texts]
-    names = [a.name for a in arms]
+def parse_all(texts: Sequence[str]) -> list[Way]:
+    """Read several ways.
+
+    Raises:
+        UsageError: A text is no way of answering, or two have the same name.
+    """
+    ways = [parse(t) for t in texts]
+    names = [w.name for w in ways]
     for n in names:
         if names.count(n) > 1:
             raise UsageError(f"{n!r} is given twice", 'name one of them: "other=' + n + '"')
-    return arms
+    return ways
+
+
+def _number(kind: str, key: str, value: str, text: str) -> Any:
+    try:
+        number = SEARCHES[kind][key](value)
+    except ValueError:
+        raise UsageError(f"{key} = {value!r} is not a number, in {text!r}", f"{kind}:{_example(kind)}") from None
+    if key in ("samples", "beams") and not 1 <= number <= 10_000:
+        raise UsageError(f"{key} must be between 1 and 10,000, not {number}")
+    return number
 
 
 def _example(kind: str) -> str:
@@ -88,7 +113,7 @@ def _example(kind: str) -> str:
 
 
 def _split(body: str) -> list[str]:
-    """At the commas outside parentheses."""
+    """The parts between the commas outside parentheses."""
     items, depth, start = [], 0, 0
     for i, ch in enumerate(body):
         depth += (ch == "(") - (ch == ")")

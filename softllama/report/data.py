@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -39,6 +40,12 @@ class Series:
     y: tuple[float, ...]
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, x: Sequence[Any], estimates: Sequence[Estimate]) -> Series:
+        """A series of estimates with their intervals."""
+        values, low, high = (tuple(getattr(e, k) for e in estimates) for k in ("value", "low", "high"))
+        return cls(name=name, x=tuple(x), y=values, low=low, high=high)
 
 
 @dataclass(frozen=True)

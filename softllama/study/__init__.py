@@ -1,8 +1,35 @@
 """The studies: each asks one question of a model, with controls and intervals, and answers it in a Report.
 
-measures   numbers about distributions, tested on cases with known results
-inputs     the words, frames and prompts that the studies use
-mixing     what does a model make of a mixture of two words?          (layers: in which layer?)
-feedback   what does feeding back the whole vector say that a token does not?
-thinking   does it help to think in mixtures?
+    from softllama.study import mixing
+    report = mixing.run(model, seed=0)
+    print(report.table())
+
+mixing       what does a model make of a mixture of two words?          (layers: in which layer?)
+feedback     what does feeding back the whole vector say that a token does not?    (rollout: how long does it stay readable?)
+answers      does it help to think in mixtures?                         (the bundled pairs of models)
+everything   all of them on the bundled models
+inputs       the words, frames and prompts that the studies use
+
+NAME_tables makes the tables, figures and sentences of the study NAME.
+
+Knows models, statistics and reports. Does not know the terminal, or how a report looks.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from softllama.study import answers, everything, feedback, inputs, layers, mixing, rollout
+
+__all__ = ["answers", "everything", "feedback", "inputs", "layers", "mixing", "rollout"]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in __all__:
+        raise AttributeError(f"module 'softllama.study' has no attribute {name!r}")
+    return import_module(f"softllama.study.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

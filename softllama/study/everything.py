@@ -1,4 +1,4 @@
-"""All studies on the bundled models, one after the other."""
+"""All studies on the bundled models, one after the other. Knows which study runs on which model, and nothing of a study."""
 
 from __future__ import annotations
 
@@ -14,14 +14,26 @@ MODELS = ("words", "words-mixed")  # what mixing and feedback look at; thinking 
 
 
 def run(*, seed: int = 0, limit: int | None = None, tick: Tick | None = None) -> list[Report]:
-    """Mixing and feedback on each model of the small world, then thinking. limit: problems of thinking."""
+    """Run mixing and feedback on each model of the small world, then thinking.
+
+    Args:
+        seed: Of every random choice.
+        limit: Take the first problems of thinking only.
+        tick: Called with what is being done, how many are done, and how many there are.
+
+    Returns:
+        The reports, in that order. A study on a second model has the model's name after its own.
+
+    Raises:
+        SoftLlamaError: A study fails, or the bundled pairs are not installed.
+    """
     reports = []
     for name in [n for n in MODELS if n in bundled.names()]:
         with load(f"bundled:{name}") as model:
             for study in (mixing.run, feedback.run):
                 r = study(model, seed=seed, tick=None if tick is None else _labelled(tick, name))
                 reports.append(r if name == MODELS[0] else replace(r, name=f"{r.name}-{name}"))
-    reports.append(answers.study(seed=seed, limit=limit, tick=tick))
+    reports.append(answers.run(seed=seed, limit=limit, tick=tick))
     return reports
 
 

@@ -1,4 +1,5 @@
-"""Words, frames and prompts that the studies use. Knows texts; which of them are single tokens is asked of the model.
+"""Words, frames and prompts that the studies use. Knows texts; asks the model which of them are single tokens.
+Does not know what the studies do with them.
 
 Two sets: one for the world of the bundled `words`, in which every fact is known, and ordinary English for any other model.
 A user's own cases are JSON lines: {"prompt": "The {} says", "a": "dog", "b": "cat", "kind": "pairs"}.
@@ -7,16 +8,16 @@ A user's own cases are JSON lines: {"prompt": "The {} says", "a": "dog", "b": "c
 from __future__ import annotations
 
 import json
-import re
+import logging
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from softllama.base import arguments
+from softllama.engine.engine import Engine
 from softllama.errors import MixtureError, SoftLlamaError, UsageError
 from softllama.prompts import slots as prompts
 from softllama.prompts import words as vocab
@@ -24,50 +25,66 @@ from softllama.prompts.words import Encoded
 from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 
-if TYPE_CHECKING:
-    from softllama.api import Model
+logger = logging.getLogger(__name__)
 
 PAIRS, SYNONYMS, RANDOM, NOISE = "two words", "near-synonyms", "random tokens", "word and noise"
 KINDS = (PAIRS, SYNONYMS, RANDOM, NOISE)
-ANIMALS = tuple(
-    re.findall(
-        r"\w+",
-        """dog cat mouse cow horse pig sheep goat hen duck frog bee crow lion wolf bear snake monkey cricket whale fox
-    parrot seal tiger camel penguin donkey rabbit""",
-    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _items(text: str) -> tuple[str, ...]:
+    """The texts between the bars."""
+    return tuple(" ".join(item.split()) for item in text.split("|"))
+
+
+ANIMALS = _words(
+    """dog cat mouse cow horse pig sheep goat hen duck frog bee crow lion wolf bear snake monkey cricket whale fox
+    parrot seal tiger camel penguin donkey rabbit"""
 )
 ANIMAL_FRAMES = ("The {} says", "The {} eats", "The {} lives in the")
 ANIMAL_SAME = {  # pairs of which the frame says the same: the nearest that this world has to synonyms
-    "The {} lives in the": ("dog cat", "cow pig", "horse donkey", "mouse rabbit", "duck frog", "wolf fox", "monkey parrot",
-                            "whale seal", "snake camel", "tiger monkey"),
-    "The {} eats": ("lion wolf", "cow sheep", "horse donkey", "pig crow", "hen parrot", "seal penguin", "bee bear", "cat seal"),
-}  # fmt: skip
-NOUNS = tuple(
-    re.findall(
-        r"\w+",
-        """dog cat car house tree river king doctor apple book knife bird fish train table baby snake flower phone ship
-    piano teacher mountain cake""",
-    )
+    "The {} lives in the": _items(
+        """dog cat | cow pig | horse donkey | mouse rabbit | duck frog | wolf fox | monkey parrot | whale seal
+        | snake camel | tiger monkey"""
+    ),
+    "The {} eats": _items(
+        """lion wolf | cow sheep | horse donkey | pig crow | hen parrot | seal penguin | bee bear | cat seal"""
+    ),
+}
+NOUNS = _words(
+    """dog cat car house tree river king doctor apple book knife bird fish train table baby snake flower phone ship
+    piano teacher mountain cake"""
 )
 NOUN_FRAMES = ("The {} was", "I saw a {} and", "A {} is a kind of", "She was afraid of the {} because")
-NOUN_SAME = (
-    "car automobile", "kid child", "road street", "shop store", "boat ship", "rock stone", "photo picture", "gift present",
-    "doctor physician", "forest woods", "ocean sea", "movie film",
-)  # fmt: skip
-STORIES = (
-    "The dog", "One day, the cat", "The bear lives in", "The animal that", "In the morning, the", "The whale is", "The fox",
-    "At night, every", "The animal that eats", "A hen", "This monkey", "The",
-)  # fmt: skip
-OPENINGS = (
-    "The weather today is", "Once upon a time there was", "The most important thing about", "In the city of", "She said that",
-    "The reason why", "He opened the door and", "My favourite animal is", "It is often said that", "The best way to",
-    "In the year", "They went to the",
-)  # fmt: skip
+NOUN_SAME = _items(
+    """car automobile | kid child | road street | shop store | boat ship | rock stone | photo picture | gift
+    present | doctor physician | forest woods | ocean sea | movie film"""
+)
+STORIES = _items(
+    """The dog | One day, the cat | The bear lives in | The animal that | In the morning, the | The whale is | The
+    fox | At night, every | The animal that eats | A hen | This monkey | The"""
+)
+OPENINGS = _items(
+    """The weather today is | Once upon a time there was | The most important thing about | In the city of | She
+    said that | The reason why | He opened the door and | My favourite animal is | It is often said that | The
+    best way to | In the year | They went to the"""
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """Two things that may stand in a frame. a, b: token ids, or a vector (n_embd,) in the table's scale for noise."""
+    """Two things that may stand in a frame.
+
+    Attributes:
+        kind: One of KINDS, or the user's own.
+        frame: A prompt with one slot: "The {} says".
+        label_a, label_b: Names of the two things.
+        a: The first thing's token id.
+        b: The second's, or for noise a vector (n_embd,) float32 in the table's scale.
+    """
 
     kind: str
     frame: str
@@ -77,21 +94,21 @@ class Case:
     b: int | NDArray[np.float32]
 
 
-def is_words(model: Model) -> bool:
+def is_words(model: Engine) -> bool:
     """Is this one of the bundled models of the small world?"""
     return model.name.lower().startswith("words")
 
 
-def encode(model: Model, frame: str) -> Encoded:
-    """A frame with one place. Raises UsageError for another number."""
+def encode(model: Engine, frame: str) -> Encoded:
+    """A frame with one slot, as ids. Raises UsageError for another number of slots."""
     parsed = prompts.parse(arguments.text("prompt", frame))
     if len(parsed.slots) != 1:
         raise UsageError(f"{frame!r} has {len(parsed.slots)} slots", "a frame has one: The {} says")
     return vocab.encode(parsed, model.tokenizer)
 
 
-def token(model: Model, encoded: Encoded, word: str) -> int | None:
-    """The one token that a word is in the frame's place; None if it is several."""
+def token(model: Engine, encoded: Encoded, word: str) -> int | None:
+    """The one token that a word is in the frame's slot; None if it is several."""
     spec = mix_text.MixSpec((mix_text.Part(word=word),), (1.0,))
     try:
         return vocab.resolve(spec, model.tokenizer, space=encoded.spaces[0], lead=encoded.leads[0]).mixture.argmax
@@ -99,8 +116,18 @@ def token(model: Model, encoded: Encoded, word: str) -> int | None:
         return None
 
 
-def cases(model: Model, seed: int, pairs: int, controls: int) -> list[Case]:
-    """The built-in cases: `pairs` pairs of words in every frame, and `controls` of each control in every frame."""
+def cases(model: Engine, seed: int, pairs: int, controls: int) -> list[Case]:
+    """The built-in cases for a model.
+
+    Args:
+        model: The model, which must have the words as single tokens.
+        seed: Of the pairs and of the controls.
+        pairs: Pairs of words in every frame.
+        controls: Of each control, in every frame.
+
+    Raises:
+        SoftLlamaError: None of the words is one token.
+    """
     rng = np.random.default_rng([seed, 1])
     words, frames = (ANIMALS, ANIMAL_FRAMES) if is_words(model) else (NOUNS, NOUN_FRAMES)
     chosen = [list(combinations(words, 2))[i] for i in rng.permutation(len(words) * (len(words) - 1) // 2)]
@@ -108,9 +135,9 @@ def cases(model: Model, seed: int, pairs: int, controls: int) -> list[Case]:
     out = []
     for frame in frames:
         encoded = encode(model, frame)
-        known = [(a, b, token(model, encoded, a), token(model, encoded, b)) for a, b in chosen]
-        found = [(a, b, i, j) for a, b, i, j in known if i is not None and j is not None]
-        out += [Case(PAIRS, frame, a, b, i, j) for a, b, i, j in found[:pairs]]
+        tokens = [(a, b, token(model, encoded, a), token(model, encoded, b)) for a, b in chosen]
+        usable = [(a, b, i, j) for a, b, i, j in tokens if i is not None and j is not None]
+        out += [Case(PAIRS, frame, a, b, i, j) for a, b, i, j in usable[:pairs]]
         same = ANIMAL_SAME.get(frame, ()) if is_words(model) else NOUN_SAME
         for text in same[:controls]:
             a, b = text.split()
@@ -118,13 +145,15 @@ def cases(model: Model, seed: int, pairs: int, controls: int) -> list[Case]:
             if x is not None and y is not None:
                 out.append(Case(SYNONYMS, frame, a, b, x, y))
         out += [_random(model, frame, rng) for _ in range(controls)]
-        out += [_noise(model, frame, a, i, rng) for a, _, i, _ in found[:controls]]
+        out += [_noise(model, frame, a, i, rng) for a, _, i, _ in usable[:controls]]
+    world = "the small world" if is_words(model) else "ordinary English"
+    logger.info("%s: %d cases from the words of %s", model.name, len(out), world)
     if not any(c.kind == PAIRS for c in out):
         raise SoftLlamaError("none of the built-in words is one token in this model", "give your own with --cases FILE")
     return out
 
 
-def _random(model: Model, frame: str, rng: np.random.Generator) -> Case:
+def _random(model: Engine, frame: str, rng: np.random.Generator) -> Case:
     def draw() -> int:
         while True:
             i = int(rng.integers(model.n_vocab))
@@ -138,15 +167,15 @@ def _random(model: Model, frame: str, rng: np.random.Generator) -> Case:
     return Case(RANDOM, frame, vocab.label(model.tokenizer, a), vocab.label(model.tokenizer, b), a, b)
 
 
-def _noise(model: Model, frame: str, word: str, i: int, rng: np.random.Generator) -> Case:
+def _noise(model: Engine, frame: str, word: str, i: int, rng: np.random.Generator) -> Case:
     row = model.embed(mx.Mixture.one_hot(i))
     noise = rng.standard_normal(model.n_embd)
     noise *= np.linalg.norm(row) / np.linalg.norm(noise)
     return Case(NOISE, frame, word, "noise", i, noise.astype(np.float32))
 
 
-def read_cases(model: Model, path: Path) -> list[Case]:
-    """The user's cases. Raises SoftLlamaError with the line."""
+def read_cases(model: Engine, path: Path) -> list[Case]:
+    """The user's cases, from a file of JSON lines. Raises SoftLlamaError, whose message names the line."""
     form = '{"prompt": "The {} says", "a": "dog", "b": "cat"} in each line'
     out = []
     try:
@@ -180,6 +209,6 @@ def read_cases(model: Model, path: Path) -> list[Case]:
     return out
 
 
-def beginnings(model: Model) -> tuple[str, ...]:
+def beginnings(model: Engine) -> tuple[str, ...]:
     """Prompts to go on from."""
     return STORIES if is_words(model) else OPENINGS

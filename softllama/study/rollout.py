@@ -1,13 +1,16 @@
-"""How long does a generation that feeds only vectors stay readable? Its readouts are read again by ordinary decoding."""
+"""How long does a generation that feeds only vectors stay readable? Its readouts are read again by ordinary decoding.
+
+Knows how rollouts are made, measured and reported. Does not know which prompts they begin with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from softllama.api import Model
 from softllama.generation import loop
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
@@ -16,9 +19,6 @@ from softllama.report.sentences import value
 from softllama.show.progress import Tick
 from softllama.vectors import measures, statistics
 from softllama.vectors.statistics import Estimate
-
-if TYPE_CHECKING:
-    from softllama.api import Model
 
 WINDOW = 8  # steps over which surprise is averaged
 QUANTILE = 0.95
@@ -37,8 +37,16 @@ CONTROLS = ("greedy and sampled generations from the same prompts, measured in t
 
 
 @dataclass(frozen=True)
-class Rolled:
-    """One generation. surprise: -ln p of each readout in ordinary decoding. entropy: of the step's own distribution."""
+class Rollout:
+    """One generation.
+
+    Attributes:
+        policy: What was fed: a key of POLICIES.
+        ids: The readouts.
+        surprise: -ln p of each readout in ordinary decoding, in nats.
+        entropy: Of each step's own distribution, in nats.
+        coherent: Steps before the text becomes too surprising; see `coherent`.
+    """
 
     policy: str
     ids: tuple[int, ...]
@@ -48,11 +56,11 @@ class Rolled:
 
 
 def surprise(model: Model, prompt: str, ids: Sequence[int]) -> list[float]:
-    """-ln p of each id, one after the other, as ordinary tokens after the prompt."""
-    given = model.tokenize(prompt, bos=True)
+    """-ln p in nats of each id, one after the other, as ordinary tokens after the prompt."""
+    prompt_ids = model.tokenize(prompt, bos=True)
     out = []
-    with model.session(len(given) + len(ids) + 1) as s:
-        d = s.feed(given)
+    with model.session(len(prompt_ids) + len(ids) + 1) as s:
+        d = s.feed(prompt_ids)
         for i in ids:
             out.append(-float(np.log(max(float(d.probs[i]), 1e-30))))
             d = s.feed([i])
@@ -65,33 +73,44 @@ def coherent(values: Sequence[float], limit: float) -> int:
     return int(over[0]) if len(over) else len(values)
 
 
-def study(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: Tick | None = None) -> list[Rolled]:
-    """Every prompt under every policy, AT_ONCE of them side by side."""
-    asked = [(p, "sample", _seed(seed, i, k + 1)) for i, p in enumerate(prompts) for k in range(REFERENCE)]
-    asked += [(p, policy, _seed(seed, i, 0)) for i, p in enumerate(prompts) for policy in POLICIES.values()]
-    made = [
+def measure(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: Tick | None = None) -> list[Rollout]:
+    """Generate after every prompt under every policy, AT_ONCE of them side by side, and measure.
+
+    Args:
+        model: The model.
+        prompts: Beginnings.
+        tokens: Positions of each rollout.
+        seed: Of every random choice.
+        tick: Called with "rollouts", how many prompts are done, and how many there are.
+
+    Returns:
+        For each prompt a rollout for each of POLICIES.
+    """
+    tasks = [(p, "sample", _seed(seed, i, k + 1)) for i, p in enumerate(prompts) for k in range(REFERENCE)]
+    tasks += [(p, policy, _seed(seed, i, 0)) for i, p in enumerate(prompts) for policy in POLICIES.values()]
+    generations = [
         prepare(model, p, GenerationOptions(policy=policy, where="everywhere", max_tokens=tokens, seed=n))
-        for p, policy, n in asked
+        for p, policy, n in tasks
     ]
     done = -1
-    for _ in loop.run(model, made, at_once=AT_ONCE, n_ctx=model.n_ctx_given):
-        if tick is not None and (now := sum(g.done for g in made) * len(prompts) // len(made)) != done:
+    for _ in loop.run(model, generations, at_once=AT_ONCE, n_ctx=model.n_ctx_given):
+        if tick is not None and (now := sum(g.done for g in generations) * len(prompts) // len(generations)) != done:
             done = now
             tick("rollouts", done, len(prompts))
-    read = [surprise(model, p, [s.token for s in g.steps]) for (p, _, _), g in zip(asked, made, strict=True)]
+    read = [surprise(model, p, [s.token for s in g.steps]) for (p, _, _), g in zip(tasks, generations, strict=True)]
     n = REFERENCE * len(prompts)
     usual = [x for values in read[:n] for x in measures.windows(values, WINDOW).tolist()]
     limit = float(np.quantile(usual, QUANTILE)) if usual else float("inf")
     names = [name for _ in prompts for name in POLICIES]
     return [
-        Rolled(
-            name,
-            tuple(s.token for s in g.steps),
-            tuple(values),
-            tuple(s.entropy for s in g.steps),
-            coherent(values, limit),
+        Rollout(
+            policy=name,
+            ids=tuple(s.token for s in g.steps),
+            surprise=tuple(values),
+            entropy=tuple(s.entropy for s in g.steps),
+            coherent=coherent(values, limit),
         )
-        for name, g, values in zip(names, made[n:], read[n:], strict=True)
+        for name, g, values in zip(names, generations[n:], read[n:], strict=True)
     ]
 
 
@@ -99,39 +118,40 @@ def _seed(seed: int, prompt: int, sample: int) -> int:
     return int(np.random.SeedSequence([seed, 3, prompt, sample]).generate_state(1, np.uint64)[0]) >> 11
 
 
-def _of(rolled: Sequence[Rolled], policy: str) -> list[Rolled]:
-    return [r for r in rolled if r.policy == policy]
+def _of(rollouts: Sequence[Rollout], policy: str) -> list[Rollout]:
+    return [r for r in rollouts if r.policy == policy]
 
 
-def _perplexity(rolled: Sequence[Rolled], seed: int) -> Estimate:
+def _perplexity(rollouts: Sequence[Rollout], seed: int) -> Estimate:
     """exp of the mean surprise of a rollout's readouts, averaged in the exponent."""
-    e = statistics.mean([float(np.mean(r.surprise)) for r in rolled if r.surprise], seed)
+    e = statistics.mean([float(np.mean(r.surprise)) for r in rollouts if r.surprise], seed)
     return Estimate(float(np.exp(e.value)), float(np.exp(e.low)), float(np.exp(e.high)), e.n)
 
 
-def _drift(r: Rolled) -> float:
+def _drift(r: Rollout) -> float:
     """Entropy in the last third minus that in the first."""
     n = len(r.entropy) // 3
     return float(np.mean(r.entropy[-n:]) - np.mean(r.entropy[:n])) if n else float("nan")
 
 
-def table(rolled: Sequence[Rolled], seed: int) -> Table:
+def table(rollouts: Sequence[Rollout], seed: int) -> Table:
     """A row for each policy."""
+    columns: dict[str, Callable[[list[Rollout]], Estimate]] = {
+        "steps": lambda rs: statistics.mean([len(r.ids) for r in rs], seed),
+        "coherent steps": lambda rs: statistics.mean([r.coherent for r in rs], seed),
+        "perplexity of readouts": lambda rs: _perplexity(rs, seed),
+        "repetition": lambda rs: statistics.mean([measures.repetition(r.ids) for r in rs], seed),
+        "entropy": lambda rs: statistics.mean([float(np.mean(r.entropy)) for r in rs if r.entropy], seed),
+        "entropy drift": lambda rs: statistics.mean([_drift(r) for r in rs], seed),
+    }
     rows: list[tuple[Cell, ...]] = [
-        (
-            name, statistics.mean([len(r.ids) for r in rs], seed), statistics.mean([r.coherent for r in rs], seed),
-            _perplexity(rs, seed), statistics.mean([measures.repetition(r.ids) for r in rs], seed),
-            statistics.mean([float(np.mean(r.entropy)) for r in rs if r.entropy], seed),
-            statistics.mean([_drift(r) for r in rs], seed),
-        )
-        for name in POLICIES
-        if (rs := _of(rolled, name))
-    ]  # fmt: skip
-    head = ("fed", "steps", "coherent steps", "perplexity of readouts", "repetition", "entropy", "entropy drift")
-    return Table("rollout", "Rollouts", head, tuple(rows), "Means over prompts; drift: last third minus first, nats.")
+        (name, *(cell(rs) for cell in columns.values())) for name in POLICIES if (rs := _of(rollouts, name))
+    ]
+    note = "Means over prompts; drift: last third minus first, nats."
+    return Table("rollout", "Rollouts", ("fed", *columns), tuple(rows), note)
 
 
-def figures(rolled: Sequence[Rolled], tokens: int) -> list[Figure]:
+def figures(rollouts: Sequence[Rollout], tokens: int) -> list[Figure]:
     """Surprise and entropy over the steps."""
     out = []
     for name, title, label in (
@@ -140,18 +160,27 @@ def figures(rolled: Sequence[Rolled], tokens: int) -> list[Figure]:
     ):
         series = []
         for policy in POLICIES:
-            rows = [getattr(r, name) for r in _of(rolled, policy)]
+            rows = [getattr(r, name) for r in _of(rollouts, policy)]
             x = [t for t in range(tokens) if any(len(r) > t for r in rows)]
             y = [float(np.mean([r[t] for r in rows if len(r) > t])) for t in x]
             series.append(Series(policy, tuple(x), tuple(y)))
         note = "Means over the prompts that are still going on."
-        out.append(Figure(f"rollout-{name}", title, "lines", "step", label, tuple(series), note=note))
+        figure = Figure(
+            name=f"rollout-{name}",
+            title=title,
+            kind="lines",
+            x_label="step",
+            y_label=label,
+            series=tuple(series),
+            note=note,
+        )
+        out.append(figure)
     return out
 
 
-def sentence(rolled: Sequence[Rolled], seed: int) -> str:
+def sentence(rollouts: Sequence[Rollout], seed: int) -> str:
     """How long it stays coherent, beside sampling."""
-    full, drawn = _of(rolled, FULL), _of(rolled, SAMPLE)
+    full, drawn = _of(rollouts, FULL), _of(rollouts, SAMPLE)
     d = statistics.mean(
         [float(np.mean(a.surprise) - np.mean(b.surprise)) for a, b in zip(full, drawn, strict=True)], seed
     )

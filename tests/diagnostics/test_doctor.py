@@ -18,9 +18,10 @@ import pytest
 import softllama as sl
 from softllama.api import Model
 from softllama.base import child
-from softllama.diagnostics import doctor, install, machine, measures, view
+from softllama.diagnostics import doctor, exactness, install, machine, measures, view
 from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
-from softllama.engine.table import Table
+from softllama.diagnostics.reporter import Reporter
+from softllama.engine.table import EmbeddingTable
 from softllama.errors import NotFiniteError
 from softllama.llama import devices, library
 from softllama.llama import memory as room
@@ -54,8 +55,8 @@ def only_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_in_child", skipping)
 
 
-def of(found: doctor.Diagnosis | list[Finding], name: str) -> Finding:
-    findings = found.findings if isinstance(found, doctor.Diagnosis) else found
+def of(results: doctor.Diagnosis | list[Finding], name: str) -> Finding:
+    findings = results.findings if isinstance(results, doctor.Diagnosis) else results
     (f,) = [f for f in findings if f.name == name]
     return f
 
@@ -167,12 +168,12 @@ def test_a_slow_build_and_a_gpu_that_is_not_used(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(devices, "gpus", lambda: ())
     monkeypatch.setattr(library.api, "llama_supports_gpu_offload", lambda: False)
     for maker, switch in (("NVIDIA", "GGML_CUDA"), ("AMD", "GGML_HIP"), ("Apple", "GGML_METAL")):
-        monkeypatch.setattr(machine, "gpu_without_driver_of_ours", lambda maker=maker: maker)
+        monkeypatch.setattr(machine, "gpu_maker", lambda maker=maker: maker)
         f = of(list(install._devices()), "chosen")
         assert f.state == NOTE
         assert f"there is an {maker} GPU" in f.text
         assert switch in f.advice
-    monkeypatch.setattr(machine, "gpu_without_driver_of_ours", lambda: "")
+    monkeypatch.setattr(machine, "gpu_maker", lambda: "")
     assert of(list(install._devices()), "chosen").state == OK
     monkeypatch.setattr(library.api, "llama_supports_gpu_offload", lambda: True)
     assert "finds no device" in of(list(install._devices()), "chosen").text
@@ -196,7 +197,7 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.all_memory() > 1 << 28
-    for free, state, said in ((10**10, OK, "10 GB free"), (4 * 10**8, NOTE, "400 MB free"), (None, NOTE, "not tell")):
+    for free, state, said in ((10**10, OK, "10 GB free"), (4 * 10**8, NOTE, "400 MB free"), (None, NOTE, "not report")):
         monkeypatch.setattr(room, "available", lambda free=free: free)
         (f,) = install._memory()
         assert f.state == state
@@ -348,7 +349,7 @@ def test_adapters_are_named(write: Write, tmp_path: Path) -> None:
 
 def test_facts_are_json() -> None:
     records: list[dict[str, Any]] = []
-    install.Report(records.append, "model").add("it", OK, "x", number=float("nan"), more={"a": [float("inf"), 1.0]})
+    Reporter(records.append, "model").add("it", OK, "x", number=float("nan"), more={"a": [float("inf"), 1.0]})
     assert records[0]["finding"]["facts"] == {"number": None, "more": {"a": [None, 1.0]}}
 
 
@@ -376,20 +377,20 @@ def test_rows_that_are_fed_wrongly(load: Callable[..., Model], monkeypatch: pyte
         monkeypatch.setattr(Model, "rows", rows)
 
     patched(1e-6)
-    logits, exact = measures.exactness(m)
+    logits, exact = exactness.one_hot(m)
     assert (logits.state, exact.state) == (OK, NOTE)
     assert 0 < exact.facts["difference"] < 1e-2
     patched(1.0)
-    _, exact = measures.exactness(m)
+    _, exact = exactness.one_hot(m)
     assert exact.state == PROBLEM
     assert exact.facts["other_argmax"] > 0
     assert "do not trust" in exact.advice
     monkeypatch.setattr(m._weights, "on_gpu", True)
     patched(1e-6)
-    _, exact = measures.exactness(m)
+    _, exact = exactness.one_hot(m)
     assert (exact.state, "the rounding of a GPU" in exact.text) == (OK, True)
     patched(float("nan"))
-    (logits,) = measures.exactness(m)
+    (logits,) = exactness.one_hot(m)
     assert logits.state == PROBLEM
     assert "are NaN or infinite" in logits.text
 
@@ -398,10 +399,10 @@ def test_rows_that_are_fed_wrongly(load: Callable[..., Model], monkeypatch: pyte
 def test_rows_that_go_nowhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logits that the carriers alone made would be those of the tokens, if the carriers were the tokens."""
     m = sl.load(tiny_special.write(tmp_path / "m.gguf", name), n_threads=1)
-    assert of(list(measures.exactness(m)), "exact").state == OK
+    assert of(list(exactness.one_hot(m)), "exact").state == OK
     monkeypatch.setattr(Overlay, "arm", lambda self, n: None)
     monkeypatch.setattr(Overlay, "unwritten", lambda self: "")
-    exact = of(list(measures.exactness(m)), "exact")
+    exact = of(list(exactness.one_hot(m)), "exact")
     assert exact.state == PROBLEM
     assert exact.facts["other_argmax"] > 0
 
@@ -419,14 +420,14 @@ def test_a_mixture_that_is_wrong_and_a_run_that_does_not_repeat(
 
     with monkeypatch.context() as patch:
         patch.setattr(sl.llama.context.Context, "decode", drifting)
-        repeats, _ = measures.determinism(m)
+        repeats, _ = exactness.determinism(m)
     assert repeats.state == NOTE
     assert repeats.facts["twice"] == pytest.approx(1e-3, rel=0.1)
-    assert [f.state for f in measures.determinism(m)] == [OK, OK]
+    assert [f.state for f in exactness.determinism(m)] == [OK, OK]
 
-    embed = Table.embed
-    monkeypatch.setattr(Table, "embed", lambda self, mixture: embed(self, mixture) * np.float32(1.01))
-    (f,) = measures.rows(m.table, 1)
+    embed = EmbeddingTable.embed
+    monkeypatch.setattr(EmbeddingTable, "embed", lambda self, mixture: embed(self, mixture) * np.float32(1.01))
+    (f,) = exactness.rows(m.table, 1)
     assert f.state == PROBLEM
     assert "is wrong by" in f.text
 
@@ -464,7 +465,7 @@ def test_without_a_child_it_looks_by_itself(
 
 def test_a_check_that_fails_is_a_finding() -> None:
     records: list[dict[str, Any]] = []
-    report = install.Report(records.append, "model")
+    report = Reporter(records.append, "model")
 
     def fails(e: BaseException) -> Any:
         raise e

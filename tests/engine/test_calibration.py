@@ -14,7 +14,7 @@ import pytest
 import softllama as sl
 from softllama.base import cache
 from softllama.engine import calibration
-from softllama.engine.table import Table
+from softllama.engine.table import EmbeddingTable
 from softllama.llama import devices, library
 from softllama.llama.context import Context
 from softllama.llama.overlay import Overlay
@@ -66,14 +66,14 @@ def test_logits_that_are_no_numbers_do_not_agree(name: str, tmp_path: Path, monk
     """NaN is not above a limit, either."""
     spec = tiny_special.SPECIAL.get(name) or tiny.ARCHS[name]
     file = tiny.write_model(tmp_path / "m.gguf", name, spec=spec)
-    mix = Table.mix
+    mix = EmbeddingTable.mix
 
-    def spoilt(self: Table, mixtures: Any, out: Rows, scale: float = 1.0, threads: int = 1) -> None:
+    def spoilt(self: EmbeddingTable, mixtures: Any, out: Rows, scale: float = 1.0, threads: int = 1) -> None:
         mix(self, mixtures, out, scale, threads)
         if len(mixtures) > 1:
             out[1, 0] = np.nan
 
-    monkeypatch.setattr(Table, "mix", spoilt)
+    monkeypatch.setattr(EmbeddingTable, "mix", spoilt)
     with pytest.raises(sl.ModelError, match=r"cannot take mixtures: .* nan by"):
         sl.load(file, n_threads=1)
 

@@ -141,7 +141,7 @@ def test_an_evaluation_names_the_problem_and_keeps_what_there_is(poisoned: Poiso
         if done == 2:
             poisoned.spoil("blk.1.ffn_down.weight")
 
-    settings = evaluate.Settings(max_tokens=3, chat=False)
+    settings = evaluate.EvaluateOptions(max_tokens=3, chat=False)
     with pytest.raises(sl.SoftLlamaError, match=r"after the prompt of problem 2, greedy"):
         evaluate.evaluate(poisoned.model, problems, evaluate.ways.parse_all(("greedy",)), settings, out, tick)
     assert len(out.read_text().splitlines()) == 3

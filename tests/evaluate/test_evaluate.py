@@ -17,8 +17,9 @@ from scripts.training.sums import sums_task as task
 from softllama import evaluate
 from softllama.errors import SoftLlamaError, UsageError
 from softllama.evaluate import data, results, run, summary, ways
+from softllama.evaluate.options import EvaluateOptions
 from softllama.evaluate.results import Result, ResultsFile
-from softllama.evaluate.run import Settings, problem_seed
+from softllama.evaluate.run import problem_seed
 from tests.conftest import SHARED, Cli
 
 
@@ -43,14 +44,14 @@ def lines(path: Path, *records: Any) -> Path:
 def test_a_gsm8k_answer_is_the_number_after_the_marks(tmp_path: Path) -> None:
     d = data.load(lines(tmp_path / "a.jsonl", {"question": "q", "answer": "1 + 1 = <<1+1=2>>2\n#### 1,200"}))
     assert (d.kind, d.rule, d.problems[0].answers) == ("steps", "auto", ("1200",))
-    assert d.problems[0].asked(d.prompt).startswith("q\n\nThink step by step")
+    assert d.problems[0].to_prompt(d.prompt).startswith("q\n\nThink step by step")
 
 
 @pytest.mark.parametrize("answer", ["B", 1, "Rome"])
 def test_a_choice_is_a_letter_an_index_or_its_text(tmp_path: Path, answer: Any) -> None:
     d = data.load(lines(tmp_path / "a.jsonl", {"question": "q", "choices": ["Paris", "Rome"], "answer": answer}))
     assert (d.kind, d.problems[0].answers) == ("choice", ("B",))
-    assert "A. Paris\nB. Rome" in d.problems[0].asked(d.prompt)
+    assert "A. Paris\nB. Rome" in d.problems[0].to_prompt(d.prompt)
 
 
 def test_arcs_form_is_read(tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_arcs_form_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "no problems"),
         ("{", "line 1: not JSON"),
@@ -71,9 +72,9 @@ def test_arcs_form_is_read(tmp_path: Path) -> None:
         ('["q"]', "not an object"),
     ],
 )
-def test_what_is_no_data_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_no_data_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.jsonl").write_text(text)
-    with pytest.raises(SoftLlamaError, match=said):
+    with pytest.raises(SoftLlamaError, match=message):
         data.load(tmp_path / "a.jsonl")
 
 
@@ -88,33 +89,33 @@ def test_all_of_gsm8k_is_read() -> None:
 
 
 def test_numbers_are_compared_as_numbers_and_texts_as_texts() -> None:
-    assert data.right("18.0", ("18",))
-    assert data.right("1,200", ("1200",))
-    assert not data.right("180", ("18",))
-    assert not data.right(None, ("18",))
-    assert data.right("The cat.", ("The dog.", "The cat."))
-    assert not data.right("the cat.", ("The cat.",))
-    assert not data.right("it is 18", ("18",))
+    assert data.is_right("18.0", ("18",))
+    assert data.is_right("1,200", ("1200",))
+    assert not data.is_right("180", ("18",))
+    assert not data.is_right(None, ("18",))
+    assert data.is_right("The cat.", ("The dog.", "The cat."))
+    assert not data.is_right("the cat.", ("The cat.",))
+    assert not data.is_right("it is 18", ("18",))
 
 
-# ---- arms
+# ---- ways
 
 
-def test_arms_are_policies_and_searches() -> None:
+def test_ways_are_policies_and_searches() -> None:
     a = ways.parse("vote:samples=4,policy=sample(temperature=0.7,top_k=40)")
     assert (a.search, a.policy, dict(a.settings)) == ("vote", "sample:temperature=0.7,top_k=40", {"samples": 4})
-    assert ways.parse("soft=soft_thinking:n=10") == ways.Arm("soft", "", "soft_thinking:n=10")
+    assert ways.parse("soft=soft_thinking:n=10") == ways.Way("soft", "", "soft_thinking:n=10")
     assert ways.parse("soft_thinking:n=10").name == "soft_thinking:n=10"
     assert dict(ways.parse("beam").settings) == {"beams": 4}
 
 
 @pytest.mark.parametrize("text", ["gredy", "vote:n=3", "vote:samples=x", "beam:beams=0", "vote:policy=(sample", ""])
-def test_what_is_no_arm_is_told(text: str) -> None:
+def test_what_is_no_way_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         ways.parse(text)
 
 
-def test_two_arms_of_one_name_are_refused() -> None:
+def test_two_ways_of_one_name_are_refused() -> None:
     with pytest.raises(UsageError, match="given twice"):
         ways.parse_all(["greedy", "greedy"])
 
@@ -122,13 +123,25 @@ def test_two_arms_of_one_name_are_refused() -> None:
 # ---- the file of results
 
 
-def result(problem: int, arm: str = "greedy", right: bool = True) -> Result:
+def result(problem: int, way: str = "greedy", right: bool = True) -> Result:
     return Result(
-        problem, arm, "1", right, "" if right else "wrong answer", 1, 1, 2, 9, "end of generation", 5, "1", 0.1
+        problem=problem,
+        way=way,
+        answer="1",
+        right=right,
+        failure="" if right else "wrong answer",
+        n_thinking=1,
+        n_answer=1,
+        tokens=2,
+        evaluated=9,
+        stop="end of generation",
+        seed=5,
+        text="1",
+        seconds=0.1,
     )
 
 
-HEADER = {"settings": {}, "model": {"name": "m"}, "data": {"name": "d"}, "arms": [["a", "greedy"], ["b", "full"]]}
+HEADER = {"settings": {}, "model": {"name": "m"}, "data": {"name": "d"}, "ways": [["a", "greedy"], ["b", "full"]]}
 
 
 def test_a_half_written_line_is_dropped_and_the_rest_is_kept(tmp_path: Path) -> None:
@@ -140,7 +153,7 @@ def test_a_half_written_line_is_dropped_and_the_rest_is_kept(tmp_path: Path) -> 
     for cut in range(len(whole.splitlines(keepends=True)[0]) + 1, len(whole)):
         path.write_bytes(whole[:cut])
         with ResultsFile(path, HEADER) as f:
-            kept = len(f.done)
+            kept = len(f.results)
             assert kept == whole[:cut].count(b"\n") - 1
             for i in range(2):
                 f.add(result(i))
@@ -148,14 +161,14 @@ def test_a_half_written_line_is_dropped_and_the_rest_is_kept(tmp_path: Path) -> 
     for cut in range(15):  # even the header may be half
         path.write_bytes(whole[:cut])
         with ResultsFile(path, HEADER) as f:
-            assert not f.done
+            assert not f.results
 
 
 def test_results_are_sorted_and_never_counted_twice(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with ResultsFile(path, HEADER) as f:
-        for i, arm in [(2, "b"), (0, "b"), (2, "a"), (0, "a"), (0, "a"), (1, "a")]:
-            f.add(result(i, arm))
+        for i, way in [(2, "b"), (0, "b"), (2, "a"), (0, "a"), (0, "a"), (1, "a")]:
+            f.add(result(i, way))
         f.sort(["a", "b"])
     assert [r.key for r in results.read(path)[1]] == [(0, "a"), (0, "b"), (1, "a"), (2, "a"), (2, "b")]
 
@@ -171,13 +184,35 @@ def test_results_of_something_else_are_not_continued(tmp_path: Path) -> None:
     with pytest.raises(SoftLlamaError, match="evaluation: prompt was None, and is 'x'"):
         ResultsFile(path, {**HEADER, "settings": {"prompt": "x"}})
     with pytest.raises(SoftLlamaError, match="the policies were a=greedy, b=full, and are a, mine=greedy"):
-        ResultsFile(path, {**HEADER, "arms": [["a", "a"], ["mine", "greedy"]]})
+        ResultsFile(path, {**HEADER, "ways": [["a", "a"], ["mine", "greedy"]]})
     with ResultsFile(path, {**HEADER, "info": {"problems": 2}}) as f:
-        assert len(f.done) == 1
+        assert len(f.results) == 1
     (tmp_path / "notes.txt").write_text("my notes\nand more")
     with pytest.raises(SoftLlamaError, match="no file of results"):
         ResultsFile(tmp_path / "notes.txt", {})
     assert (tmp_path / "notes.txt").read_text() == "my notes\nand more"
+
+
+def test_files_with_the_old_names_are_read_and_continued(tmp_path: Path) -> None:
+    """Before format 2, a way was an arm, and tokens were "thinking" and "said"."""
+    path = tmp_path / "r.jsonl"
+    with ResultsFile(path, HEADER) as f:
+        f.add(result(0))
+    new = path.read_text()
+    old = new.replace('"format":2', '"format":1').replace('"ways"', '"arms"').replace('"way"', '"arm"')
+    old = old.replace('"n_thinking"', '"thinking"').replace('"n_answer"', '"said"')
+    assert old != new
+    path.write_text(old)
+    assert results.read(path)[1] == [result(0)]
+    with ResultsFile(path, HEADER) as f:
+        f.add(result(2))
+        f.add(result(1))
+        f.sort(["greedy"])
+    assert [r.problem for r in results.read(path)[1]] == [0, 1, 2]
+    assert path.read_text().startswith(old)
+    path.write_text(new.replace('"format":2', '"format":3'))
+    with pytest.raises(SoftLlamaError, match="no file of results"):
+        results.read(path)
 
 
 # ---- the whole
@@ -186,23 +221,23 @@ def test_results_of_something_else_are_not_continued(tmp_path: Path) -> None:
 def test_the_bundled_pair_is_solved_as_its_cards_say(tmp_path: Path) -> None:
     problems = evaluate.load(write_sums(tmp_path / "sums.jsonl", 100))
     with sl.load("bundled:sums-soft") as model:
-        _, found = evaluate.evaluate(model, problems, ways.parse_all(["full", "greedy"]))
-    right = {a: sum(r.right for r in found if r.arm == a) for a in ("full", "greedy")}
+        _, results = evaluate.evaluate(model, problems, ways.parse_all(["full", "greedy"]))
+    right = {a: sum(r.right for r in results if r.way == a) for a in ("full", "greedy")}
     assert right["full"] >= 95
     assert right["greedy"] <= 50
-    assert all(r.thinking == 6 and r.tokens == 7 for r in found if r.arm == "full" and r.right)
+    assert all(r.n_thinking == 6 and r.tokens == 7 for r in results if r.way == "full" and r.right)
 
 
 def test_a_problem_depends_on_the_seed_and_its_number_alone(tmp_path: Path) -> None:
     problems = evaluate.load(write_sums(tmp_path / "sums.jsonl", 40))
     some = evaluate.Dataset(problems.name, problems.problems[25:30], problems.kind, problems.sha256)
-    settings = Settings(seed=3)
+    settings = EvaluateOptions(seed=3)
     with sl.load("bundled:sums") as model:
         _, all_of = evaluate.evaluate(model, problems, ways.parse_all(["sample", "gumbel"]), settings)
         _, part = evaluate.evaluate(model, some, ways.parse_all(["gumbel"]), settings)
-        other = run.evaluate(model, problems, ways.parse_all(["sample"]), Settings(seed=4))[1]
-    assert [r.text for r in part] == [r.text for r in all_of if r.arm == "gumbel" and 25 <= r.problem < 30]
-    assert [r.text for r in other] != [r.text for r in all_of if r.arm == "sample"]
+        other = run.evaluate(model, problems, ways.parse_all(["sample"]), EvaluateOptions(seed=4))[1]
+    assert [r.text for r in part] == [r.text for r in all_of if r.way == "gumbel" and 25 <= r.problem < 30]
+    assert [r.text for r in other] != [r.text for r in all_of if r.way == "sample"]
     assert len({problem_seed(3, i) for i in range(1000)}) == 1000
 
 
@@ -210,7 +245,7 @@ def test_streams_give_the_same_answers(tmp_path: Path) -> None:
     problems = evaluate.load(write_sums(tmp_path / "sums.jsonl", 60))
     with sl.load("bundled:sums") as model:
         one, eight = (
-            evaluate.evaluate(model, problems, ways.parse_all(["greedy", "sample"]), Settings(streams=n))[1]
+            evaluate.evaluate(model, problems, ways.parse_all(["greedy", "sample"]), EvaluateOptions(streams=n))[1]
             for n in (1, 8)
         )
     same = sum(a.text == b.text for a, b in zip(one, eight, strict=True))
@@ -221,8 +256,10 @@ def test_streams_give_the_same_answers(tmp_path: Path) -> None:
 def test_failures_have_reasons(tmp_path: Path) -> None:
     problems = evaluate.load(write_sums(tmp_path / "sums.jsonl", 3))
     with sl.load("bundled:sums") as model:
-        _, cut = evaluate.evaluate(model, problems, ways.parse_all(["greedy"]), Settings(max_tokens=3))
-        _, none = evaluate.evaluate(model, problems, ways.parse_all(["greedy"]), Settings(extract="answer: (.*)"))
+        _, cut = evaluate.evaluate(model, problems, ways.parse_all(["greedy"]), EvaluateOptions(max_tokens=3))
+        _, none = evaluate.evaluate(
+            model, problems, ways.parse_all(["greedy"]), EvaluateOptions(extract="answer: (.*)")
+        )
         long = evaluate.Dataset("x", (data.Problem(0, "1 " * 500, ("1",)),), "text", "")
         _, refused = evaluate.evaluate(model, long, ways.parse_all(["greedy"]))
     assert {r.failure for r in cut} == {"max tokens while thinking"}
@@ -299,10 +336,10 @@ def test_usage_errors_come_before_the_model(tmp_path: Path, cli: Cli) -> None:
 
 
 def test_a_summary_says_when_there_is_no_difference() -> None:
-    header = {"arms": [["a", "a"], ["b", "b"]], "model": {"name": "m"}, "data": {"name": "d"}, "settings": {}}
-    same = [result(i, arm, right=i % 2 == 0) for i in range(20) for arm in "ab"]
+    header = {"ways": [["a", "a"], ["b", "b"]], "model": {"name": "m"}, "data": {"name": "d"}, "settings": {}}
+    same = [result(i, way, right=i % 2 == 0) for i in range(20) for way in "ab"]
     assert "No difference seen" in summary.summarize(header, same).answer[0]
-    far = [result(i, arm, right=arm == "a") for i in range(20) for arm in "ab"]
+    far = [result(i, way, right=way == "a") for i in range(20) for way in "ab"]
     r = summary.summarize(header, far)
     assert "a solves most" in r.answer[0]
     assert "a solves more than b (+100.0 points" in r.answer[1]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import softllama as sl
 from softllama.engine import branches, calibration
 from softllama.engine.lens import Lens
+from softllama.engine.rows import Calibration
 from softllama.generation import feed, loop
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
@@ -83,13 +84,13 @@ def test_calibration_finds_the_nodes_by_itself(special: Callable[..., sl.Model],
     c = special(name).calibration
     assert c.how == f"overlay on {nodes}"
     assert (c.multiplier, c.carrier, c.difference, c.exact) == (multiplier, carrier, 0, True)
-    assert c.sentence == (c.how if carrier == "any" else f"{c.how}; by the heaviest token: {carrier}")
+    assert c.text == (c.how if carrier == "any" else f"{c.how}; by the heaviest token: {carrier}")
 
 
 @pytest.mark.parametrize("name", ["gemma4", "deepseek4-plain"])
 def test_relatives_that_embedding_batches_serve_are_left_to_them(special: Callable[..., sl.Model], name: str) -> None:
     c = special(name).calibration
-    assert (c.how, c.nodes, c.sentence, c.difference) == ("embedding batch", (), "embedding batch", 0)
+    assert (c.how, c.nodes, c.text, c.difference) == ("embedding batch", (), "embedding batch", 0)
     assert_one_hot_is_token(special(name))
 
 
@@ -402,8 +403,8 @@ def test_probe_and_its_note(path: Special, cli: Callable[..., tuple[int, str, st
 
 
 def test_calibration_keeps_its_fields_through_json() -> None:
-    c = calibration.Calibration(1.0, "1", 0.0, 3, True, how="overlay on a, b", carrier="any")
-    assert calibration.Calibration(**dataclasses.asdict(c)).nodes == ("a", "b")
+    c = Calibration(1.0, "1", 0.0, 3, True, how="overlay on a, b", carrier="any")
+    assert Calibration(**dataclasses.asdict(c)).nodes == ("a", "b")
 
 
 # ---- adapters that change the embedding table

@@ -207,12 +207,15 @@ def test_a_conversation_a_picture_and_a_page_leave_what_was_there(model: sl.Mode
 
 
 def result(n: int, text: str = "x" * 50) -> Result:
-    return Result(n, "greedy", "dog", True, "", 0, 1, 1, 1, "end of generation", 0, text, 0.0)
+    return Result(
+        problem=n, way="greedy", answer="dog", right=True, failure="", n_thinking=0, n_answer=1, tokens=1, evaluated=1,
+        stop="end of generation", seed=0, text=text, seconds=0.0,
+    )  # fmt: skip
 
 
 def test_results_on_a_full_disk_keep_every_line_and_go_on_later(tmp_path: Path) -> None:
     path, told = tmp_path / "r.jsonl", ""
-    header = {"settings": {}, "model": {"name": "m"}, "data": {"name": "d"}, "arms": [["greedy", "greedy"]]}
+    header = {"settings": {}, "model": {"name": "m"}, "data": {"name": "d"}, "ways": [["greedy", "greedy"]]}
     with small_files(2000), ResultsFile(path, header) as f:
         for n in range(100):
             try:
@@ -226,7 +229,7 @@ def test_results_on_a_full_disk_keep_every_line_and_go_on_later(tmp_path: Path) 
     assert f"the {kept} results before are there" in told
     assert "it goes on there" in told
     with ResultsFile(path, header) as f:
-        assert sorted(f.done) == [(n, "greedy") for n in range(kept)]
+        assert sorted(f.results) == [(n, "greedy") for n in range(kept)]
         f.add(result(kept))
     assert len(path.read_text().splitlines()) == kept + 2
 

@@ -422,16 +422,16 @@ def test_a_damaged_file_of_problems_is_read_or_refused(tmp_path_factory: Any, d:
     if found is not None:
         for p in found.problems:
             assert p.answers
-            assert p.asked(found.prompt)
-            data.right(p.answers[0], p.answers)
+            assert p.to_prompt(found.prompt)
+            data.is_right(p.answers[0], p.answers)
 
 
 HEADER = {
-    "kind": "eval", "format": 1, "arms": [["greedy", {}], ["full", {}]], "model": {"name": "m"}, "data": {"name": "d"},
+    "kind": "eval", "format": 2, "ways": [["greedy", {}], ["full", {}]], "model": {"name": "m"}, "data": {"name": "d"},
     "settings": {}, "info": {"problems": 2, "manifest": {}},
 }  # fmt: skip
 RESULT = {
-    "kind": "result", "problem": 0, "arm": "greedy", "answer": "5", "right": True, "failure": "", "thinking": 1, "said": 2,
+    "kind": "result", "problem": 0, "way": "greedy", "answer": "5", "right": True, "failure": "", "n_thinking": 1, "n_answer": 2,
     "tokens": 3, "evaluated": 4, "stop": "max tokens", "seed": 7, "text": "5", "seconds": 0.5,
 }  # fmt: skip
 
@@ -439,7 +439,7 @@ RESULT = {
 @FEW
 @given(st.data())
 def test_damaged_results_are_read_and_summed_up_or_refused(tmp_path_factory: Any, d: st.DataObject) -> None:
-    whole = [HEADER, RESULT, {**RESULT, "arm": "full", "right": False, "failure": "wrong"}, {**RESULT, "problem": 1}]
+    whole = [HEADER, RESULT, {**RESULT, "way": "full", "right": False, "failure": "wrong"}, {**RESULT, "problem": 1}]
     raw = lines([damaged(d, r) if d.draw(st.integers(0, 2)) == 0 else r for r in whole])
     path = tmp_path_factory.getbasetemp() / "results.jsonl"
     path.write_bytes(bytes_damaged(d, raw) if d.draw(st.integers(0, 2)) == 0 else raw)

@@ -14,7 +14,17 @@ import pytest
 import softllama as sl
 from softllama import Distribution, Mixture
 from softllama.errors import SoftLlamaError, UsageError
-from softllama.study import answers, feedback, inputs, layers, mixing, rollout
+from softllama.study import (
+    answers,
+    answers_ways,
+    feedback,
+    feedback_walk,
+    inputs,
+    layers,
+    mixing,
+    mixing_sweep,
+    rollout,
+)
 from softllama.study.inputs import Case
 from softllama.vectors import measures
 from tests.conftest import Cli
@@ -24,7 +34,7 @@ A = Distribution.from_probs([0.7, 0.2, 0.1, 0.0])
 B = Distribution.from_probs([0.0, 0.1, 0.2, 0.7])
 UNIFORM = Distribution.from_probs([0.25] * 4)
 HOT = Distribution.from_probs([0.0, 1.0, 0.0, 0.0])
-ALPHAS = np.linspace(0.0, 1.0, mixing.POINTS)
+ALPHAS = np.linspace(0.0, 1.0, mixing_sweep.POINTS)
 
 
 def blend(alpha: float, a: Distribution = A, b: Distribution = B) -> Distribution:
@@ -36,16 +46,16 @@ def blend(alpha: float, a: Distribution = A, b: Distribution = B) -> Distributio
 
 def test_an_average_of_outputs_is_a_straight_line() -> None:
     case = Case("x", "The {}", "a", "b", 0, 1)
-    m = mixing.measure(case, ALPHAS, [blend(float(x)) for x in ALPHAS])
+    m = mixing_sweep.measure(case, ALPHAS, [blend(float(x)) for x in ALPHAS])
     assert m.progress == pytest.approx(ALPHAS, abs=1e-6)
     assert (m.midpoint, m.width, m.sharpness) == pytest.approx((0.5, 0.8, 1.0), abs=1e-5)
     assert m.nearest == "their average"
     assert m.js_average == pytest.approx(0, abs=1e-7)
-    assert m.stray <= 0.05
+    assert m.mass_outside_nuclei <= 0.05
 
 
 def test_a_switch_has_no_width() -> None:
-    m = mixing.measure(Case("x", "The {}", "a", "b", 0, 1), ALPHAS, [A if x <= 0.5 else B for x in ALPHAS])
+    m = mixing_sweep.measure(Case("x", "The {}", "a", "b", 0, 1), ALPHAS, [A if x <= 0.5 else B for x in ALPHAS])
     assert m.width == pytest.approx(0.04)  # 0.8 of one step of the grid
     assert m.sharpness == pytest.approx(20)
     assert (m.nearest, m.js_nearest) == ("one of the two", 0.0)
@@ -53,19 +63,19 @@ def test_a_switch_has_no_width() -> None:
 
 
 def test_two_equal_rows_have_no_transition() -> None:
-    m = mixing.measure(Case("x", "The {}", "a", "a", 0, 0), ALPHAS, [A] * len(ALPHAS))
+    m = mixing_sweep.measure(Case("x", "The {}", "a", "a", 0, 0), ALPHAS, [A] * len(ALPHAS))
     assert m.js_ends == m.js_nearest == m.js_average == 0.0
     assert math.isnan(m.width)
-    assert not m.third
+    assert not m.is_third_token
 
 
 def test_a_third_thing_is_seen() -> None:
     third = Distribution.from_probs([0.01, 0.98, 0.01, 0.0])
     far = Distribution.from_probs([0.0, 0.0, 0.02, 0.98])
     near = Distribution.from_probs([0.98, 0.0, 0.02, 0.0])
-    m = mixing.measure(Case("x", "The {}", "a", "b", 0, 1), ALPHAS, [near] * 5 + [third] * 10 + [far] * 6)
-    assert m.third
-    assert m.stray == pytest.approx(0.99)  # tokens 1 and 2 are in neither nucleus
+    m = mixing_sweep.measure(Case("x", "The {}", "a", "b", 0, 1), ALPHAS, [near] * 5 + [third] * 10 + [far] * 6)
+    assert m.is_third_token
+    assert m.mass_outside_nuclei == pytest.approx(0.99)  # tokens 1 and 2 are in neither nucleus
 
 
 def test_uniform_and_one_hot() -> None:
@@ -134,12 +144,12 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], sl.Mod
     return make
 
 
-def sweep_of(model: sl.Model) -> mixing.Measured:
+def sweep_of(model: sl.Model) -> mixing_sweep.SweepResult:
     from softllama.engine import branches
 
     case = Case(inputs.PAIRS, "{}", "five", "six", 5, 6)
-    ends = branches.run(model, [1], [[mixing.between(model, case, float(a))] for a in ALPHAS])
-    return mixing.measure(case, ALPHAS, [e.next for e in ends])
+    ends = branches.run(model, [1], [[mixing_sweep.between(model, case, float(a))] for a in ALPHAS])
+    return mixing_sweep.measure(case, ALPHAS, [e.next for e in ends])
 
 
 @pytest.mark.parametrize("s", [0.5, 2.0, 4.0])
@@ -151,7 +161,7 @@ def test_a_linear_model_gives_the_curve_of_its_formula(linear: Callable[[float],
     assert m.midpoint == pytest.approx(0.5, abs=1e-3)
     at = [float(np.interp(x, expected, ALPHAS)) for x in (0.1, 0.9)]
     assert m.width == pytest.approx(at[1] - at[0], abs=3e-3)
-    assert m.stray <= 0.05
+    assert m.mass_outside_nuclei <= 0.05
     if s == 0.5:  # nearly straight: the output is nearly linear as well
         assert m.width == pytest.approx(0.8, abs=0.03)
         assert m.nearest == "their average"
@@ -164,22 +174,22 @@ def test_no_layer_of_a_linear_model_prefers_a_word(linear: Callable[[float], sl.
 
     model = linear(2.0)
     with Lens(model, 8) as r:
-        seen = []
+        runs = []
         for item in (Mixture([5, 6], [0.5, 0.5]), 5, 6):
             states, logits = r.states([1, item])
-            seen.append((states, np.repeat(logits[None], len(states), 0)))
-        found = layers.compare(*seen)
-        weights = feedback.recover(r, [1], [5, 6], np.array([0.3, 0.7]))
-    assert found[0, :, 0] == pytest.approx(0, abs=1e-3)  # dominance
-    assert found[0, :, 1] == pytest.approx(found[0, :, 2], abs=1e-3)  # KL to either
+            runs.append((states, np.repeat(logits[None], len(states), 0)))
+        numbers = layers.compare(*runs)
+        weights = feedback_walk.recover(r, [1], [5, 6], np.array([0.3, 0.7]))
+    assert numbers[0, :, 0] == pytest.approx(0, abs=1e-3)  # dominance
+    assert numbers[0, :, 1] == pytest.approx(numbers[0, :, 2], abs=1e-3)  # KL to either
     assert weights == pytest.approx(np.array([[0.3, 0.7]] * 2), abs=1e-2)  # and the state holds all of the weights
 
 
 def test_layers_of_a_word_with_itself_are_that_word(load: Callable[..., sl.Model]) -> None:
     model = load("llama")
-    seen = layers.study(model, [Case("x", "The {} says", "dog", "dog", 300, 300)])
-    assert seen[0, :, :, 1:3] == pytest.approx(0, abs=1e-6)
-    assert seen[0, :, :, 3:] == pytest.approx(1, abs=1e-6)
+    numbers = layers.measure(model, [Case("x", "The {} says", "dog", "dog", 300, 300)])
+    assert numbers[0, :, :, 1:3] == pytest.approx(0, abs=1e-6)
+    assert numbers[0, :, :, 3:] == pytest.approx(1, abs=1e-6)
 
 
 # ---- averages by branching
@@ -199,13 +209,13 @@ def test_the_average_by_branching_is_brute_force_on_a_vocabulary_of_100(
             for i in range(100):  # one after the other, each in a fresh sequence
                 s.truncate(0)
                 total += float(p.probs[i]) * s.feed([*prefix, i]).probs.astype(float)
-        [after], mean, heavy, weights = feedback.after_each(model, prefix, p, [[7]], most=100, mass=1.0)
+        [after], mean, heavy, weights = feedback_walk.after_each(model, prefix, p, [[7]], most=100, mass=1.0)
         assert len(heavy) > 80  # the others have no mass in float32
         assert weights.sum() == pytest.approx(1, abs=1e-6)
         assert np.abs(mean.probs - total / total.sum()).max() <= 1e-6
         with model.session() as s:
             assert np.abs(after.probs - s.feed([*prefix, 7]).probs).max() <= 1e-6
-        _, part, heavy, weights = feedback.after_each(model, prefix, p, [], most=10)
+        _, part, heavy, weights = feedback_walk.after_each(model, prefix, p, [], most=10)
         assert len(heavy) == 10
         assert weights.sum() == pytest.approx(float(np.sort(p.probs)[-10:].sum()))
         assert part.js(mean) > 0
@@ -225,13 +235,13 @@ def test_a_study_repeats_to_the_digit() -> None:
 
 
 def test_the_pair_that_was_trained_on_mixtures_thinks_in_them() -> None:
-    r = answers.study(["sums"], limit=60)
+    r = answers.run(["sums"], limit=60)
     rows = {t.name: t.rows for t in r.tables}
     square = rows["sums-square"]
     assert square[1][2].value > 0.9 > 0.6 > square[1][1].value  # type: ignore[union-attr, operator]
     assert "trained on tokens: no difference seen" in r.answer[0]
     assert "trained on mixtures: more on sums" in r.answer[0]
-    again = answers.study(["sums"], limit=60)
+    again = answers.run(["sums"], limit=60)
     assert again.to_dict()["results"] == r.to_dict()["results"]
 
 
@@ -239,7 +249,7 @@ def test_held_out_problems_are_held_out() -> None:
 
     from scripts.training.sums import sums_task as task
 
-    problems = answers.problems(answers.PAIRS["sums"])
+    problems = answers_ways.problems(answers_ways.PAIRS["sums"])
     rows = np.array([[int(x) for x in p.question.split()] for p in problems.problems])
     base = task.MAIN.high - task.MAIN.low + 1
     index = (rows - task.MAIN.low) @ base ** np.arange(task.MAIN.m - 1, -1, -1)
@@ -285,8 +295,12 @@ def test_usage_errors(given: tuple[Any, ...], cli: Cli) -> None:
     assert cli("study", *given)[0] == 2
 
 
-def test_a_model_without_the_words_is_told(load: Callable[..., sl.Model]) -> None:
+def test_a_model_without_the_words_is_refused(load: Callable[..., sl.Model]) -> None:
     with pytest.raises(SoftLlamaError, match="no tokenizer"):
         mixing.run(load("llama", tokenizer="none"))
+    with pytest.raises(UsageError, match="no cases"):
+        mixing.run(load("llama"), [])
+    with pytest.raises(UsageError, match="no prompts"):
+        feedback.run(load("llama"), [])
     with pytest.raises(UsageError, match="has 2 slots"):
         inputs.encode(load("llama"), "{} and {}")

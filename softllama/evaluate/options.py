@@ -1,0 +1,81 @@
+"""How problems are asked, and the header that records it. Knows the options and their defaults. Asks no model anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from softllama.base import arguments
+from softllama.engine import manifest
+from softllama.engine.engine import Engine
+from softllama.errors import UsageError
+from softllama.evaluate.data import Dataset
+from softllama.evaluate.ways import Way
+from softllama.generation.options import GenerationKeywords, Think
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """How problems are asked.
+
+    Attributes:
+        prompt: The template, with {question} and {choices}; "" for the data's own.
+        extract: The rule that reads answers; "" for the data's own.
+        chat: Ask in the model's chat template? None: if it has one.
+        seed: Of every random choice.
+        streams: Problems side by side in one context.
+
+    The others are those of softllama.generation.options.GenerationOptions.
+    """
+
+    prompt: str = ""
+    extract: str = ""
+    chat: bool | None = None
+    system: str | None = None
+    max_tokens: int = 512
+    think: Think = "auto"
+    think_budget: int | None = None
+    think_tags: str | None = None
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    streams: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.streams <= 256:
+            raise UsageError(f"the number of streams must be between 1 and 256, not {self.streams}")
+        arguments.seed(self.seed)
+        if self.max_tokens < 1:
+            raise UsageError(f"max_tokens must be 1 or more, not {self.max_tokens}")
+        if self.prompt and "{question}" not in self.prompt:
+            raise UsageError("the prompt has no slot for the question", 'such as "{question} Answer:"')
+
+    def with_defaults(self, model: Engine, data: Dataset) -> EvaluateOptions:
+        """The same, with the data's and the model's own in place of what was left open."""
+        chat = bool(model.metadata.get("tokenizer.chat_template")) if self.chat is None else self.chat
+        return replace(self, chat=chat, prompt=self.prompt or data.prompt, extract=self.extract or data.rule)
+
+    def generation_keywords(self) -> GenerationKeywords:
+        """The options that GenerationOptions has as well, but for the seed: each problem has its own."""
+        return {
+            "chat": bool(self.chat),
+            "system": self.system,
+            "max_tokens": self.max_tokens,
+            "think": self.think,
+            "think_budget": self.think_budget,
+            "think_tags": self.think_tags,
+            "stop": self.stop,
+        }
+
+
+def make_header(model: Engine, data: Dataset, ways: Sequence[Way], options: EvaluateOptions) -> dict[str, Any]:
+    """What the results depend on, and under "info" what they do not. Ready for JSON."""
+    record = manifest.build(model, {}, n_ctx=model.n_ctx_given, seed=options.seed)
+    settings = {k: v for k, v in asdict(options).items() if k != "streams"}
+    return {
+        "model": {k: record["model"][k] for k in ("name", "sha256", "lora")},
+        "data": {"name": data.name, "sha256": data.sha256, "kind": data.kind},
+        "ways": [[w.name, w.text] for w in ways],
+        "settings": {**settings, "stop": list(options.stop)},
+        "info": {"streams": options.streams, "problems": len(data.problems), "manifest": record},
+    }

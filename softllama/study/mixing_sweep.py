@@ -1,0 +1,126 @@
+"""The measurement of the mixing study: a sweep from one word to another, at the output. Knows how a sweep is fed and measured.
+
+Does not know which cases are swept, or what is made of the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softllama.engine import branches
+from softllama.engine.engine import Engine
+from softllama.show.progress import Tick
+from softllama.study import inputs
+from softllama.study.inputs import Case
+from softllama.vectors import measures
+from softllama.vectors.distribution import Distribution, average
+from softllama.vectors.mixture import Mixture
+from softllama.vectors.sweep import sharpness
+from softllama.vectors.vector import Vector
+
+POINTS = 21
+SAME = 0.05  # JS in nats between the two pure outputs below which there is no transition to speak of
+NEAREST = ("one of the two", "their average")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SweepResult:
+    """The numbers of one case. What is undefined is NaN.
+
+    Attributes:
+        case: What was mixed, and where.
+        progress: (POINTS,) float64, how far the output has come from the first thing's to the second's.
+        midpoint, width, sharpness: Of the progress; see softllama.vectors.measures.
+        js_ends: JS divergence between the two pure outputs, in nats.
+        js_nearest, js_average: JS of the output at α = 0.5 to the nearer pure output, and to the average of both, in nats.
+        nearest: One of NEAREST.
+        mass_outside_nuclei: Probability at α = 0.5 on tokens outside the 0.95 nuclei of both pure outputs.
+        is_third_token: Is the likeliest token at α = 0.5 that of neither pure output?
+        top: The text of that token.
+    """
+
+    case: Case
+    progress: NDArray[np.float64]  # (POINTS,)
+    midpoint: float
+    width: float
+    sharpness: float
+    js_ends: float
+    js_nearest: float
+    js_average: float
+    nearest: str
+    mass_outside_nuclei: float
+    is_third_token: bool
+    top: str
+
+
+def between(model: Engine, c: Case, alpha: float) -> Mixture | Vector:
+    """The input (1 - α) of the first thing and α of the second: a mixture, or a vector (n_embd,) float32 for noise."""
+    if isinstance(c.b, np.ndarray):
+        row = model.embed(Mixture.one_hot(c.a))
+        return Vector(np.asarray((1 - alpha) * row + alpha * c.b, dtype=np.float32))
+    if c.a == c.b or alpha in (0.0, 1.0):
+        return Mixture.one_hot(c.b if alpha == 1.0 else c.a)
+    return Mixture([c.a, c.b], [1 - alpha, alpha])
+
+
+def measure(case: Case, alphas: NDArray[np.float64], points: Sequence[Distribution]) -> SweepResult:
+    """The numbers of one sweep.
+
+    Args:
+        case: What was mixed.
+        alphas: (POINTS,) float64, from 0 to 1, with 0.5 in the middle.
+        points: The output at each of them.
+
+    Returns:
+        The numbers.
+    """
+    a, b, half = points[0], points[-1], points[len(points) // 2]
+    ends, mean = a.js(b), average([a, b], [0.5, 0.5])
+    moves = ends >= SAME
+    t = measures.progress(points, a, b)
+    to_nearer, to_mean = min(half.js(a), half.js(b)), half.js(mean)
+    nan = float("nan")
+    return SweepResult(
+        case=case,
+        progress=t if moves else np.full(len(alphas), nan),
+        midpoint=measures.midpoint(alphas, t) if moves else nan,
+        width=measures.width(alphas, t) if moves else nan,
+        sharpness=sharpness(alphas, t) if moves else nan,
+        js_ends=ends,
+        js_nearest=to_nearer,
+        js_average=to_mean,
+        nearest=NEAREST[0] if to_nearer <= to_mean else NEAREST[1],
+        mass_outside_nuclei=measures.mass_outside_nuclei(half, [a, b]),
+        is_third_token=half.argmax not in (a.argmax, b.argmax),
+        top=half.top(1)[0].text,
+    )
+
+
+def sweep(model: Engine, cases: Sequence[Case], tick: Tick | None = None) -> list[SweepResult]:
+    """Measure all cases, a frame at a time: its beginning is computed once.
+
+    Args:
+        model: The model.
+        cases: What is mixed, and where.
+        tick: Called with "mixing", how many cases are done, and how many there are.
+
+    Returns:
+        The numbers of each case, in their order.
+    """
+    alphas = np.linspace(0.0, 1.0, POINTS)
+    results: dict[int, SweepResult] = {}
+    for frame in dict.fromkeys(c.frame for c in cases):
+        encoded = inputs.encode(model, frame)
+        at = encoded.first_slot
+        mine = [(i, c) for i, c in enumerate(cases) if c.frame == frame]
+        tails = [[between(model, c, float(x)), *encoded.items[at + 1 :]] for _, c in mine for x in alphas]
+        ends = branches.run(model, encoded.items[:at], tails, n_ctx=model.n_ctx_given)
+        for k, (i, c) in enumerate(mine):
+            results[i] = measure(c, alphas, [e.next for e in ends[k * POINTS : (k + 1) * POINTS]])
+        if tick is not None:
+            tick("mixing", len(results), len(cases))
+    return [results[i] for i in range(len(cases))]
