@@ -496,10 +496,11 @@ class Terminal:
         self.fd, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         command = [sys.executable, "-m", "softllama", "chat", *map(str, arguments)]
+        outside = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}  # readline sets them in xdist
         self.process = subprocess.Popen(
             [sys.executable, "-c", LAUNCH, *command],
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-            env={**os.environ, "TERM": "xterm", "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**outside, "TERM": "xterm", "PYTHONUNBUFFERED": "1", **(env or {})},
         )  # fmt: skip
         os.close(slave)
         self.seen = ""
@@ -597,6 +598,7 @@ def test_no_color_is_respected(terminal: Callable[..., Terminal], file: Path) ->
     assert "\x1b[2m" not in t.seen
 
 
+@pytest.mark.slow
 def test_several_lines_history_and_leaving(terminal: Callable[..., Terminal], file: Path, state: Path) -> None:
     t = terminal("-m", file, *OPTIONS, "-q")
     t.prompt()
@@ -655,6 +657,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_its_text(
     assert answer["content"]
 
 
+@pytest.mark.slow
 def test_kill_9_in_an_answer_loses_at_most_that_answer(
     terminal: Callable[..., Terminal], endless: list[Any], file: Path, state: Path
 ) -> None:

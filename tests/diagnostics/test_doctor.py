@@ -80,6 +80,7 @@ def test_this_installation_is_usable(here: doctor.Diagnosis) -> None:
     assert all(f.text and f.state in (OK, NOTE, PROBLEM) for f in here.findings)
 
 
+@pytest.mark.slow
 def test_neither_numpy_nor_llama_cpp_is_loaded_by_who_asks() -> None:
     code = (
         "import sys; from softllama.diagnostics import doctor; d = doctor.examine('/no/such.gguf')\n"
@@ -493,6 +494,7 @@ def test_a_finding_wide_and_narrow() -> None:
         assert str(view.finding(f, console.console(width=width))).split("\n") == lines
 
 
+@pytest.mark.slow
 def test_the_command(cli: Cli, monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
     for width in (80, 40):
         monkeypatch.setenv("COLUMNS", str(width))

@@ -78,6 +78,7 @@ def test_one_hot_is_token_where_type_and_architecture_meet(load: Load, arch: str
     assert_one_hot_is_token(load(arch, table_type=table_type))
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("quantization", ["f32", "q8_0", "q4_0"])
 def test_one_hot_is_token_on_stories260k(quantization: str) -> None:
     with sl.load(shared_model(f"stories260K-{quantization}.gguf"), n_threads=1) as model:

@@ -366,11 +366,13 @@ def test_limits_of_each_method_on_a_tiny_model(model: sl.Model) -> None:
     _limits(model, "The dog says", 24)
 
 
+@pytest.mark.real
 def test_limits_of_each_method_on_stories260k() -> None:
     with sl.load(shared_model("stories260K-f32.gguf")) as m:
         _limits(m, "Once upon a time", 48)
 
 
+@pytest.mark.real
 def test_greedy_is_llama_cpp_pythons_greedy_on_stories260k() -> None:
     import llama_cpp
 

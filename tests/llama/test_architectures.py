@@ -49,9 +49,14 @@ NO_LAYERS = {
     **dict.fromkeys(("gemma3n", "glm5-next", "hy_v4"), "has 8 rows, not 2"),
     "kimi-k3": "not all that its output is made of",
 }  # fmt: skip
-pytestmark = pytest.mark.skipif(
-    not hasattr(library.lib, "llama_model_init_from_user"), reason="this llama.cpp does not say which tensors it needs"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("architectures"),  # what one process measured, once
+    pytest.mark.skipif(
+        not hasattr(library.lib, "llama_model_init_from_user"),
+        reason="this llama.cpp does not say which tensors it needs",
+    ),
+]
 FED = [n for n in architectures.ARCHITECTURES if n not in REFUSED]
 ORDERED = [n for n in FED if n not in DIFFUSION]
 Rows = dict[str, dict[str, Any]]

@@ -41,6 +41,7 @@ def test_damage_is_the_same_for_the_same_seed_and_does_damage(tmp_path: Path) ->
     assert len({note for _, note in many}) > 50
 
 
+@pytest.mark.slow
 def test_damaged_model_files_are_refused_with_a_sentence_or_harmless(tmp_path: Path) -> None:
     """In a process of its own, as a fork must not have threads of llama.cpp's behind it."""
     command = [sys.executable, ROOT / "scripts/dev/fuzz_gguf.py", "--n", N, "--seed", "7", "--json", tmp_path / "found"]

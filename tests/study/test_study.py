@@ -214,6 +214,7 @@ def test_the_average_by_branching_is_brute_force_on_a_vocabulary_of_100(
 # ---- the studies
 
 
+@pytest.mark.slow
 def test_a_study_repeats_to_the_digit() -> None:
     with sl.load("bundled:words") as model:
         for run, more in ((mixing.run, {"pairs": 4, "controls": 2}), (feedback.run, {"steps": 4, "tokens": 12})):
@@ -224,6 +225,7 @@ def test_a_study_repeats_to_the_digit() -> None:
             assert run(model, seed=2, **more).csv() != first.csv()  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_the_pair_that_was_trained_on_mixtures_thinks_in_them() -> None:
     r = answers.study(["sums"], limit=60)
     rows = {t.name: t.rows for t in r.tables}
