@@ -16,14 +16,13 @@ PACKAGE = ROOT / "softllama"
 REASONS: dict[str, str] = {
     # "cli.run.command": "a reason in one sentence",
 }
-TO_BE_REMOVED = frozenset(
-    """
-    chat.conversation diagnostics.install diagnostics.measures engine.engine generation.prepare hub.download llama.context
-    llama.library probe.result vectors.kernels vectors.mixture
-    cli.probe.command cli.run.command diagnostics.measures.exactness generation.loop.run llama.context.Context.__init__
-    llama.context.Context.decode llama.weights.Weights.__init__ policy.swir.swir probe.result.probe
-    """.split()
-)
+TO_BE_REMOVED = {
+    "chat.conversation", "diagnostics.install", "diagnostics.measures", "engine.engine", "generation.prepare", "hub.download",
+    "llama.context", "llama.library", "probe.result", "vectors.kernels", "vectors.mixture",
+    "cli.probe.command", "cli.run.command", "diagnostics.measures.exactness", "generation.loop.run",
+    "llama.context.Context.__init__", "llama.context.Context.decode", "llama.weights.Weights.__init__", "policy.swir.swir",
+    "probe.result.probe",
+}  # fmt: skip
 
 
 def modules() -> Iterator[tuple[str, str]]:
