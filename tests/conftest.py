@@ -54,6 +54,11 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as m:
         for name in [n for n in os.environ if n.startswith("SOFTLLAMA_") and n not in KEPT]:
             m.delenv(name)
+        for name in (
+            "COLUMNS",
+            "LINES",
+        ):  # readline, which pytest loads, sets them where there is no terminal, as in xdist
+            m.delenv(name, raising=False)
         m.setenv("SOFTLLAMA_CACHE", str(folder))
         m.setenv("SOFTLLAMA_TRIAL", "off")  # half a second for each file; engine/test_first_load.py has it on
         m.setenv("SOFTLLAMA_CONFIG", str(folder / "no-config.ini"))

@@ -281,7 +281,7 @@ def test_a_chat_that_overflows_says_so_once(chat: Callable[..., Any], write: Cal
     assert re.search(r"100 messages, 50 of them answers; [1-9][0-9]? oldest turns left out", err)
 
 
-def test_defaults_are_said_and_why(chat: Callable[..., Any], write: Callable[..., Path], monkeypatch: Any) -> None:
+def test_defaults_are_said_and_why(chat: Callable[..., Any], write: Callable[..., Path]) -> None:
     assert "policy: soft_thinking: the default for a prompt with a thinking block; seed " in chat(options=[])[2]
     plain = write("llama", chat_template=TEMPLATE, n_ctx=8192)
     err = chat(options=["--seed", 3], model=plain)[2]
@@ -289,11 +289,9 @@ def test_defaults_are_said_and_why(chat: Callable[..., Any], write: Callable[...
         "policy: sample:temperature=0.6,top_k=30,top_p=0.95: plain sampling, as this model has no thinking block" in err
     )
     assert "context: 4,096 of 8,192 positions; --n-ctx N makes room for more\n" in err
-    monkeypatch.setattr(bundled, "resolve", lambda path: plain if path is None else path)
 
 
-def test_without_a_model_it_talks_to_the_bundled_one(cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundled, "resolve", lambda path: file if path is None else path)
+def test_without_a_model_it_talks_to_the_bundled_one(cli: Cli) -> None:
     code, out, err = cli("chat", *OPTIONS, stdin="the dog\n")
     assert code == 0
     assert out
@@ -496,11 +494,10 @@ class Terminal:
         self.fd, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         command = [sys.executable, "-m", "softllama", "chat", *map(str, arguments)]
-        outside = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}  # readline sets them in xdist
         self.process = subprocess.Popen(
             [sys.executable, "-c", LAUNCH, *command],
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-            env={**outside, "TERM": "xterm", "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**os.environ, "TERM": "xterm", "PYTHONUNBUFFERED": "1", **(env or {})},
         )  # fmt: skip
         os.close(slave)
         self.seen = ""

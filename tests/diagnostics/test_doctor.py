@@ -24,11 +24,11 @@ from softllama.engine.table import Table
 from softllama.errors import NotFiniteError
 from softllama.llama import library
 from softllama.llama import memory as room
-from softllama.llama.overlay import Overlay
 from softllama.show import console
 from softllama.vectors import kernels
 from tests.conftest import ROOT, Cli
 from tests.support import tiny, tiny_special
+from tests.support.overlay import disarm
 
 Write = Callable[..., Path]
 MODEL = [
@@ -399,8 +399,7 @@ def test_rows_that_go_nowhere(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     """Logits that the carriers alone made would be those of the tokens, if the carriers were the tokens."""
     m = sl.load(tiny_special.write(tmp_path / "m.gguf", name), n_threads=1)
     assert of(list(measures.exactness(m)), "exact").state == OK
-    monkeypatch.setattr(Overlay, "arm", lambda self, n: None)
-    monkeypatch.setattr(Overlay, "unwritten", lambda self: "")
+    disarm(monkeypatch)
     exact = of(list(measures.exactness(m)), "exact")
     assert exact.state == PROBLEM
     assert exact.facts["other_argmax"] > 0

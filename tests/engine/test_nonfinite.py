@@ -16,6 +16,7 @@ import softllama as sl
 from softllama import evaluate
 from softllama.engine import nonfinite
 from softllama.generation import loop, prepare
+from softllama.llama import header
 from tests.conftest import Cli
 
 
@@ -27,7 +28,7 @@ class Poisoned:
         self.model = sl.load(path, n_threads=1)
 
     def spoil(self, tensor: str, value: float = np.nan) -> None:
-        t = self.model._weights.header.tensors[tensor]
+        t = header.read(self.path).tensors[tensor]
         before = self.path.stat()
         with self.path.open("r+b") as f:
             f.seek(t.offset)

@@ -33,14 +33,12 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], sl
 
     def make(seed: int) -> sl.Model:
         if seed not in known:
-            path = tiny.write_model(folder / f"{seed}.gguf", tokenizer="none", tied=False, seed=seed)
+            path = tiny.write_model(folder / f"{seed}.gguf", tokenizer="none", tied=False, seed=seed, n_vocab=5)
             known[seed] = sl.load(path, n_threads=1)
             known[seed].tokenizer.is_eog = lambda token: token == 3  # type: ignore[method-assign]
         return known[seed]
 
-    with pytest.MonkeyPatch.context() as m:
-        m.setattr(tiny, "N_VOCAB_NONE", 5)
-        yield make
+    return make
 
 
 @pytest.fixture

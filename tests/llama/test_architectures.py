@@ -17,10 +17,10 @@ import pytest
 import softllama as sl
 from scripts.dev import architectures
 from softllama.llama import library
-from softllama.llama.overlay import Overlay
 from softllama.vectors.mixture import Mixture
 from tests.conftest import ROOT
 from tests.support import tiny, tiny_more
+from tests.support.overlay import disarm
 
 ENCODER, DRAFT = "it is an encoder", "it is a draft head"
 DIFFUSION = ("dream", "llada", "llada-moe", "rnd1")  # probed only
@@ -192,8 +192,7 @@ def test_hidden_states_that_do_not_fit_are_refused_before_llama_cpp_aborts(
 def test_it_notices_rows_that_go_nowhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the right carriers, an overlay that writes nothing would be exact."""
     with sl.load(tiny_more.write(tmp_path, name), n_threads=1) as model:
-        monkeypatch.setattr(Overlay, "arm", lambda self, n: None)
-        monkeypatch.setattr(Overlay, "unwritten", lambda self: "")
+        disarm(monkeypatch)
         assert architectures.measure(model)["difference"] == 0
         architectures.mislead(model)
         assert architectures.measure(model)["difference"] > 1e-2

@@ -353,7 +353,7 @@ def test_a_damaged_npz_trace_is_read_or_refused(tmp_path_factory: Any, d: st.Dat
         traces.trace().save(path)
         path.write_bytes(bytes_damaged(d, path.read_bytes()))
     else:
-        parts = traces.trace()._arrays()
+        parts = traces.arrays(traces.trace())
         name = d.draw(st.sampled_from(sorted(parts)))
         if parts[name].ndim == 0:
             parts[name] = np.array(json.dumps(damaged(d, json.loads(str(parts[name])))))

@@ -186,11 +186,9 @@ def test_layers_of_a_word_with_itself_are_that_word(load: Callable[..., sl.Model
 
 
 @pytest.mark.parametrize("arch", ["llama", "lfm2"])
-def test_the_average_by_branching_is_brute_force_on_a_vocabulary_of_100(
-    arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tiny, "N_VOCAB_NONE", 100)
-    with sl.load(tiny.write_model(tmp_path / "hundred.gguf", arch, tokenizer="none"), n_threads=1) as model:
+def test_the_average_by_branching_is_brute_force_on_a_vocabulary_of_100(arch: str, tmp_path: Path) -> None:
+    path = tiny.write_model(tmp_path / "hundred.gguf", arch, tokenizer="none", n_vocab=100)
+    with sl.load(path, n_threads=1) as model:
         assert model.n_vocab == 100
         prefix = [3, 1, 4, 1, 5]
         with model.session() as s:

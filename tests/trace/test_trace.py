@@ -20,7 +20,7 @@ from softllama.trace.reader import CUT_OFF
 from softllama.trace.record import Trace
 from softllama.trace.step import SOFT
 from softllama.vectors.mixture import Mixture
-from tests.support.traces import HOSTILE, TEXTS, hostile, step, trace
+from tests.support.traces import HOSTILE, TEXTS, arrays, hostile, step, trace
 
 SUFFIXES = (".jsonl", ".npz")
 
@@ -228,7 +228,7 @@ def test_a_damaged_file_says_what_is_wrong(tmp_path: Path, name: str) -> None:
 
 
 def npz(**changes: Any) -> dict[str, Any]:
-    return {**trace()._arrays(), **changes}
+    return {**arrays(trace()), **changes}
 
 
 BAD_NPZ: dict[str, dict[str, Any]] = {
