@@ -14,7 +14,6 @@ import softllama as sl
 from softllama.generation import beams, loop, prepare, search, state
 from softllama.generation.cost import Cost
 from softllama.generation.search import Samples, beam, best_of, self_consistency, vote
-from softllama.llama.library import api
 from softllama.prompts.thinking import Tags
 from softllama.trace.record import load as load_trace
 from softllama.trace.step import FORCED, HARD
@@ -39,25 +38,6 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], sl
         return known[seed]
 
     return make
-
-
-@pytest.fixture
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Contexts whose memory holds 32-bit numbers, without flash attention.
-
-    With llama.cpp's defaults, batches of another shape round differently before a 16-bit memory, which moves ln p by 1e-4
-    on trained and 1e-3 on random weights. Without, by 1e-7: what is left is whether the memory is the right one.
-    """
-    defaults = api.llama_context_default_params
-
-    def params() -> Any:
-        p = defaults()
-        p.type_k = p.type_v = api.GGML_TYPE_F32
-        if hasattr(p, "flash_attn_type"):  # newer versions; older ones have it off
-            p.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        return p
-
-    monkeypatch.setattr(api, "llama_context_default_params", params)
 
 
 @pytest.fixture(scope="module")
