@@ -44,7 +44,7 @@ SHOWN = {
     "toml",
     "yaml",
 }  # languages that nothing runs
-SECONDS = 120  # for a command
+SECONDS = 300  # for a command, on a machine that does other things, too
 MODELS = Path(sl.__file__).parent / "models"
 DATA = Path(sl.__file__).parent / "study" / "data"
 
