@@ -72,7 +72,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as e:
         if e.name != SHIM:
             raise
-        raise ImportError(": ".join(UNBUILT)) from None
+        raise ModuleNotFoundError(": ".join(UNBUILT), name=SHIM) from None  # the command line knows it by its name
     if name in _MODULES:
         return module
     value = getattr(module, name)
