@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.engine.session import Session
-from softllama.generation import prepare
+from softllama.generation import run
+from softllama.generation.options import GenerationKeywords
+from softllama.generation.prepare import PromptInput
 from softllama.probe import result
 from softllama.probe.result import ProbeResult
 from softllama.prompts import words
@@ -79,13 +81,13 @@ class Model(Engine):
         """Ask what the model makes of a prompt that holds mixtures: see softllama.probe.result.probe for the options."""
         return result.probe(self, prompt, mix, **options)
 
-    def stream(self, prompt: Any, **options: Any) -> Iterator[Step]:
-        """Generate step by step: see softllama.generation.prepare.stream for the options."""
-        return prepare.stream(self, prompt, **options)
+    def stream(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:
+        """Generate step by step: see softllama.generation.run.stream; the options are those of GenerationOptions."""
+        return run.stream(self, prompt, **options)
 
-    def generate(self, prompt: Any, **options: Any) -> Trace:
-        """Generate, and collect the steps: see softllama.generation.prepare.stream for the options."""
-        return prepare.generate(self, prompt, **options)
+    def generate(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Trace:
+        """Generate, and collect the steps: see softllama.generation.run.generate."""
+        return run.generate(self, prompt, **options)
 
     def __enter__(self) -> Model:
         return self

@@ -52,14 +52,14 @@ def output_layer(kind: str, n_vocab: int, n_embd: int, threads: int, folder: str
     shape = shape_model.Shape("llama", 1, n_embd, n_embd // 64, n_embd // 128, 64, 256, n_vocab, 1e4)
     shape_model.SHAPES["table"] = shape
     loaded = sl.load(shape_model.write(Path(folder, f"{kind}.gguf"), "table", kind), n_threads=threads)
-    context = loaded.context(4096)
+    context = loaded.new_context(4096)
     position = [0]
 
     def run() -> float:
         seconds = []
         for want in (True, False):
             start = time.perf_counter()
-            context.decode([0], [position[0]], [want], [1])
+            context.decode([0], [position[0]], [want], tokens=[1])
             seconds.append(time.perf_counter() - start)
             position[0] += 1
         return seconds[0] - seconds[1]

@@ -2,7 +2,7 @@
 
     python scripts/dev/architectures.py                         print both tables in Markdown
     python scripts/dev/architectures.py mamba2 rwkv7 Q4_K       of these only
-    python scripts/dev/architectures.py --write docs/trust.md   put them between the file's comments <!-- architectures -->,
+    python scripts/dev/architectures.py --write docs/architectures.md   put them between its comments <!-- architectures -->,
                                                             <!-- /architectures -->, <!-- types -->, <!-- /types -->
     python scripts/dev/architectures.py --json                  a line for each, with all that was measured
 
@@ -23,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository: 
 
 import softllama as sl
 from softllama.engine import branches
-from softllama.engine.lens import Readout
+from softllama.engine.lens import Lens
 from softllama.llama import library
-from softllama.llama.context import Context
+from softllama.llama.batch import Rows
 from tests.support import tiny, tiny_more
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,14 +76,14 @@ def mislead(model: sl.Model) -> None:
     """Other tokens for carriers from here on: with the right ones, rows that go nowhere would agree as well."""
     if model.calibration.carrier != "any":
         return
-    right = model.fill_rows
+    right = model.rows
 
-    def fill_rows(context: Context, mixtures: Sequence[sl.Mixture]) -> None:
-        right(context, mixtures)
-        carriers = context.carriers[: len(mixtures)]
-        carriers[:] = (carriers + 1) % model.n_vocab
+    def rows(items: Sequence[Any]) -> Rows:
+        result = right(items)
+        assert result.carriers is not None
+        return replace(result, carriers=(result.carriers + 1) % model.n_vocab)
 
-    model.fill_rows = fill_rows  # type: ignore[method-assign]
+    model.rows = rows  # type: ignore[method-assign]
 
 
 def apart(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -106,12 +107,13 @@ def measure(model: sl.Model) -> Row:
 def _whole(model: sl.Model, ids: Sequence[int]) -> Row:
     """A diffusion model reads whole sequences only: one of 8 and eight of 1, and the probe's way through it."""
     row: Row = {"difference": 0.0, "again": 0.0, "side": 0.0, "finite": True, "no sequences": "probes only"}
-    with closing(model.context_without_order(64, n_batch=8, n_outputs=8)) as c:
+    with closing(model.new_context(64, causal=False, n_batch=8, n_outputs=8)) as c:
         for part in (ids, *([i] for i in ids)):
             n = len(part)
-            truth = c.decode([0] * n, range(n), [True] * n, part)
-            model.fill_rows(c, [sl.Mixture.one_hot(i) for i in part])
-            row["difference"] = max(row["difference"], apart(c.decode([0] * n, range(n), [True] * n), truth))
+            truth = c.decode([0] * n, range(n), [True] * n, tokens=part)
+            row["difference"] = max(
+                row["difference"], apart(c.decode([0] * n, range(n), [True] * n, rows=model.rows(part)), truth)
+            )
             row["finite"] &= bool(np.isfinite(truth).all())
     half = sl.Mixture([40, 41], [0.5, 0.5])
     ends = [b.next.logits for b in branches.run(model, ids[:3], [[m, 9] for m in (40, 41, half)])]
@@ -143,11 +145,10 @@ def _sequences(model: sl.Model, ids: Sequence[int]) -> Row:
         s.truncate(0)
         s.feed(first)
         row["again"] = max(row["again"], apart(s.feed(second).logits, straight))
-    with closing(model.context(64)) as one, closing(model.context(64)) as two:
-        model.fill_rows(one, [m if isinstance(m, sl.Mixture) else sl.Mixture.one_hot(m) for m in first])
-        one.decode([0] * 3, range(3), [False, False, True])
+    with closing(model.new_context(64)) as one, closing(model.new_context(64)) as two:
+        one.decode([0] * 3, range(3), [False, False, True], rows=model.rows(first))
         two.restore(0, one.state(0))
-        ends = [c.decode([0], [3], [True], [ids[3]])[0] for c in (one, two)]
+        ends = [c.decode([0], [3], [True], tokens=[ids[3]])[0] for c in (one, two)]
         row["again"] = max(row["again"], apart(ends[0], branched), apart(ends[1], branched))
     long = [*ids[:6], half, *ids[6:12]]
     row["chunks"] = apart(after(long[:5], long[5:]), after(long)) / max(1e-9, float(np.abs(after(long)).max()))
@@ -172,21 +173,20 @@ def _insides(model: sl.Model, ids: Sequence[int]) -> Row:
     """The last hidden state and the readout of all layers: what they give, or the sentence that refuses them."""
     row: Row = {}
     try:
-        with closing(model.context(64, 4)) as context:
-            plain = context.decode([0] * 4, range(4), [True] * 4, ids[:4])
-        context = model.context(64, embeddings=True)
-        by_id = context.decode([0] * 4, range(4), [True] * 4, ids[:4]), context.hidden(-1)
+        with closing(model.new_context(64, 4)) as context:
+            plain = context.decode([0] * 4, range(4), [True] * 4, tokens=ids[:4])
+        context = model.new_context(64, embeddings=True)
+        by_id = context.decode([0] * 4, range(4), [True] * 4, tokens=ids[:4]), context.hidden(-1)
         row["beside hidden"] = apart(by_id[0], plain)
         context.cut(0, 0)
-        model.fill_rows(context, [sl.Mixture.one_hot(i) for i in ids[:4]])
-        by_row = context.decode([0] * 4, range(4), [True] * 4), context.hidden(-1)
+        by_row = context.decode([0] * 4, range(4), [True] * 4, rows=model.rows(ids[:4])), context.hidden(-1)
         row["hidden"] = max(apart(a, b) for a, b in zip(by_id, by_row, strict=True))
         row["hidden size"] = float(np.abs(by_id[1]).max())
         context.close()
     except sl.SoftLlamaError as e:
         row["no hidden states"] = _why(e)
     try:
-        with Readout(model, 32) as r:
+        with Lens(model, 32) as r:
             states, logits = r.states([ids[0], sl.Mixture([40, 41], [0.5, 0.5]), ids[1]], at=(1, -1))
             read = r.read(states[-1])
         said = (np.abs(read) < 1e30) & (np.abs(logits) < 1e30)  # chameleon rules tokens out in a batch's first row only

@@ -52,14 +52,13 @@ def logits(model: sl.Model, sequence: list[Any], n_batch: int = 512, streams: in
     rows = [sequence, *others]
     n = len(sequence)
     out = []
-    context = model.context(n * streams, streams, n_batch=max(n_batch, streams), n_outputs=max(n_batch, streams))
+    context = model.new_context(n * streams, streams, n_batch=max(n_batch, streams), n_outputs=max(n_batch, streams))
     try:
         for start in range(0, n, n_batch):
             part = [x for row in rows for x in row[start : start + n_batch]]
             m = len(part) // streams
-            model.fill_rows(context, [x if isinstance(x, sl.Mixture) else sl.Mixture.one_hot(x) for x in part])
             seqs, positions = np.repeat(np.arange(streams), m), np.tile(np.arange(start, start + m), streams)
-            out.append(context.decode(seqs, positions, seqs == 0))
+            out.append(context.decode(seqs, positions, seqs == 0, rows=model.rows(part)))
     finally:
         context.close()
     return np.concatenate(out)

@@ -10,21 +10,22 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 from softllama import policy
 from softllama.base import arguments
 from softllama.chat import messages, storage
-from softllama.chat.messages import ASSISTANT, COUNTS, USER, Message, Mix, Rendered
-from softllama.chat.prefix_cache import Memory
-from softllama.chat.settings import Settings
+from softllama.chat import settings as chat_settings
+from softllama.chat.messages import COUNTS, Message, Mix, Rendered
+from softllama.chat.prefix_cache import PrefixCache
 from softllama.engine.engine import Engine, checked
 from softllama.errors import ContextError, UsageError
-from softllama.generation import prepare
+from softllama.generation import prepare, run
+from softllama.generation.options import GenerationOptions
 from softllama.generation.state import Generation
 from softllama.policy import Policy
-from softllama.prompts import thinking
+from softllama.prompts import build, thinking
+from softllama.prompts.build import ASSISTANT, USER
 from softllama.trace.record import Trace
 from softllama.trace.step import Step
 from softllama.vectors.distribution import Distribution
@@ -61,17 +62,13 @@ class Conversation:
         changed: Callable[[], None] | None = None,
         **settings: Any,
     ) -> None:
-        known = {f.name for f in fields(Settings)}
-        for name in settings:
-            if name not in known:
-                raise UsageError(f"a conversation has no setting {name!r}", f"there are: {', '.join(sorted(known))}")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63):
             raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed!r}")
 
-        checked(model).check_order()
+        checked(model).require_causal()
         self.model = model
         self.system = arguments.check_text(system, "system message")
-        self.settings = Settings(**settings)
+        self.settings = chat_settings.options(settings)
         self.template_source = template
         self.template = messages.template_of(model, template)
         self.mixes: dict[str, Mix] = {}
@@ -80,36 +77,40 @@ class Conversation:
         self.answers = 0  # answers made so far, those taken back included: the next one's seed is seed + answers
         self.left_out = 0
         self.changed = changed or (lambda: None)
-        self.memory = Memory(model, arguments.whole_or_none("n_ctx", n_ctx, 1) or model.n_ctx)
-        self._tags: dict[str | None, thinking.Tags | None] = {}
+        self.cache = PrefixCache(model, arguments.whole_or_none("n_ctx", n_ctx, 1) or model.n_ctx)
+        self._tags: dict[tuple[str, str | None], thinking.Tags | None] = {}
         self._answering = threading.Lock()
         if self.settings.think == "on" and self.tags is None:
-            raise prepare.no_tags(model)
+            raise build.no_tags(model.name)
 
     # ---- facts
 
     @property
     def n_ctx(self) -> int:
         """Positions that a prompt and its answer have room for."""
-        return self.memory.n_ctx
+        return self.cache.n_ctx
 
     @property
     def evaluated(self) -> int:
         """Positions that the model evaluated so far."""
-        return self.memory.evaluated
+        return self.cache.evaluated
 
     @property
     def tags(self) -> thinking.Tags | None:
         """The tags of the thinking block, if the model has one."""
-        written = self.settings.think_tags
-        if written not in self._tags:
-            self._tags[written] = messages.tags_of(self.model, self.template_source, written)
-        return self._tags[written]
+        return self._tags_for(self.settings)
+
+    def _tags_for(self, settings: GenerationOptions) -> thinking.Tags | None:
+        key = settings.think, settings.think_tags
+        if key not in self._tags:
+            self._tags[key] = thinking.tags_for(self.model.tokenizer, self.template.source, *key)
+        return self._tags[key]
 
     @property
     def policy(self) -> Policy:
         """The policy of the next answer."""
-        return self.settings.policy or policy.parse(self.default_policy()[0])
+        chosen = self.settings.policy
+        return chosen if isinstance(chosen, Policy) else policy.parse(self.default_policy()[0])
 
     def default_policy(self) -> tuple[str, str]:
         """The policy where none was chosen, in its written form, and why: what the model's file asks for, soft thinking
@@ -131,7 +132,7 @@ class Conversation:
 
     def distributions(self) -> dict[str, Distribution]:
         """Those that the last answer met: before its first "thinking" and "answer" token, and at its "end"."""
-        return dict(self.memory.seen)
+        return dict(self.cache.distributions)
 
     # ---- talking
 
@@ -173,8 +174,8 @@ class Conversation:
         seed = self.seed + self.answers if last is None else int(last.made.get("seed", self.seed))
         with self._alone():
             prompt = self._fit(self._asked())[0]
-            g = self._ready(prompt, replace(self.settings, policy=chosen), seed)
-            return prepare.collect(self.model, g, self.memory.generate(g, prompt.stable), each)
+            g = self._ready(prompt, self.settings.changed(policy=chosen), seed)
+            return run.collect(self.model, g, self.cache.generate(g, prompt.stable), each)
 
     def undo(self) -> Message:
         """Take back the last message and its answer; returns the message."""
@@ -187,7 +188,7 @@ class Conversation:
     def clear(self) -> None:
         """Forget all messages. System message, settings and mixtures stay."""
         self.messages, self.left_out = [], 0
-        self.memory.seen = {}
+        self.cache.distributions = {}
         self.changed()
 
     def to_dict(self, *, traces: bool = False) -> dict[str, Any]:
@@ -210,15 +211,15 @@ class Conversation:
 
     def close(self) -> None:
         """Free the memory; it comes back when it is needed."""
-        self.memory.clear()
+        self.cache.clear()
 
     # ---- what can be changed
 
     def set(self, **settings: Any) -> None:
         """Change settings by name. Raises UsageError, and changes nothing, for what is not allowed."""
-        values = replace(self.settings, **settings)
-        if messages.tags_of(self.model, self.template_source, values.think_tags) is None and values.think == "on":
-            raise prepare.no_tags(self.model)
+        values = chat_settings.options(settings, self.settings)
+        if self._tags_for(values) is None and values.think == "on":
+            raise build.no_tags(self.model.name)
         self.settings = values
         self.changed()
 
@@ -294,20 +295,17 @@ class Conversation:
 
     def _answer(self, g: Generation, prompt: Rendered, each: Each | None) -> Trace:
         self.answers += 1
-        trace = prepare.collect(self.model, g, self.memory.generate(g, prompt.stable), each)
+        trace = run.collect(self.model, g, self.cache.generate(g, prompt.stable), each)
         content, thought = trace.answer.strip(), trace.thinking.strip()
         made = made_of(trace)
         self.messages = [*self.messages, Message(ASSISTANT, content, thinking=thought, made=made, trace=trace)]
         self.changed()
         return trace
 
-    def _ready(self, prompt: Rendered, settings: Settings, seed: int) -> Generation:
+    def _ready(self, prompt: Rendered, settings: GenerationOptions, seed: int) -> Generation:
         """The generation of an answer. What cannot be generated is told here, before anything has changed."""
         limit = settings.max_tokens or self.n_ctx
-        options = prepare.Options(
-            settings.policy or self.policy, settings.answer, max_tokens=limit, seed=seed % 2**63, stop=settings.stop,
-            think_budget=settings.think_budget,
-        )  # fmt: skip
+        options = settings.changed(policy=settings.policy or self.policy, max_tokens=limit, seed=seed % 2**63)
         return prepare.assemble(self.model, options, prompt.items, prompt.inside, self.tags, chat=True)
 
 

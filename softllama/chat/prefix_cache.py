@@ -1,8 +1,10 @@
-"""What one sequence holds, from prompt to prompt, so that each is evaluated only from where it differs. Knows no words.
+"""What one sequence holds, from prompt to prompt, so that each prompt is evaluated only from where it differs.
 
-A position is reused only if what was fed there equals what is wanted there: an id the same id, a mixture an equal mixture.
-What a soft step read out plays no part, so nothing is ever matched by readouts. Memories that cannot go back (recurrent
-and hybrid models) are restored from a state that was kept where the prompts of two turns part.
+A position is used again only if what was fed there equals what is wanted there: an id the same id, a mixture an equal
+mixture. What a soft step read out plays no part, so nothing is ever matched by readouts. Memories that cannot go back
+(recurrent and hybrid models) are restored from a state that was kept where the prompts of two turns part.
+
+Knows contexts and generations. Knows no words.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from softllama.engine.engine import Engine
 from softllama.errors import NotFiniteError
-from softllama.generation import loop
+from softllama.generation.feed import After, after_prompt
+from softllama.generation.loop import Loop
 from softllama.generation.state import Generation
 from softllama.llama.context import Context
 from softllama.trace.step import SOFT, Step
@@ -26,19 +30,20 @@ Item: TypeAlias = "int | Mixture"
 STATES = 4  # kept states: each may be as large as the memory itself
 
 
-class Memory:
+class PrefixCache:
     """One sequence with room for n_ctx positions; the context is made when it is first needed.
 
-    held: what was fed, position by position; None where noise or a hidden state went in, which nothing equals.
-    seen: the distributions that the last generation met: before its first "thinking" token, before the first "answer"
-    token that is no space or newline, and at its "end".
+    Attributes:
+        items: what was fed, position by position; None where noise or a hidden state went in, which nothing equals.
+        distributions: those that the last generation met: before its first "thinking" token, before the first "answer"
+            token that is no space or newline, and at its "end".
     """
 
     def __init__(self, model: Engine, n_ctx: int) -> None:
         self._model = model
         self.n_ctx = n_ctx
-        self.held: list[Item | None] = []
-        self.seen: dict[str, Distribution] = {}
+        self.items: list[Item | None] = []
+        self.distributions: dict[str, Distribution] = {}
         self._context: Context | None = None
         self._gives_hidden = False
         self._states: list[tuple[tuple[Item | None, ...], bytes]] = []
@@ -50,46 +55,43 @@ class Memory:
         return self._evaluated + (self._context.evaluated if self._context else 0)
 
     def generate(self, g: Generation, stable: int = 0) -> Iterator[tuple[Generation, Step]]:
-        """Drive a generation after its prompt; yields each step before it is fed. What was fed stays held.
+        """Drive a generation after its prompt. What was fed stays in the cache.
 
-        stable: the length of the prompt's beginning that the next turn's prompt will share.
+        Args:
+            stable: the length of the prompt's beginning that the next turn's prompt will share.
+
+        Yields:
+            Each step before it is fed.
         """
         g.started = time.perf_counter()
-        self.seen = {}
+        self.distributions = {}
         if g.done:
             return
-        model, hidden = self._model, g.policy.name == "hidden"
+        hidden = g.policy.name == "hidden"
         context = self._open(hidden)
+        loop = Loop(self._model, context, limit=self.n_ctx, hidden=hidden)
+        try:
+            loop.join(g, 0, self._after_prompt(g, context, stable, hidden))
+            while len(loop):
+                self.distributions["end"] = loop.distribution(0)
+                for _, step in loop.advance():
+                    if not step.forced and (step.thinking or self._model.spell(step.token).strip()):
+                        part = "thinking" if step.thinking else "answer"
+                        self.distributions.setdefault(part, self.distributions["end"])
+                    yield g, step
+                if len(loop):
+                    loop.feed()
+                    self.items.append(_item(g.steps[-1]))
+        except NotFiniteError:
+            self.items, self._states = [], []  # states that were computed on the way are not finite, either
+            raise
+
+    def _after_prompt(self, g: Generation, context: Context, stable: int, hidden: bool) -> After:
         before = context.evaluated
-        d = self._after(g, self._feed(context, g.prompt, stable))
-        vector = context.hidden(-1) if hidden else None
+        after = after_prompt(g, context, self._feed(context, g.prompt, stable), hidden=hidden)
         g.evaluated += context.evaluated - before
         g.prompt_seconds = time.perf_counter() - g.started
-        while True:
-            self.seen["end"] = d
-            step = g.advance(d)
-            if step is None:
-                return
-            if not step.forced and (step.thinking or model.spell(step.token).strip()):
-                self.seen.setdefault("thinking" if step.thinking else "answer", d)
-            if not g.done and g.position >= self.n_ctx:
-                g.finish("context full")
-            yield g, step
-            if g.done:
-                return
-            loop.fill(model, context, [(g, step, vector)])
-            logits = context.decode([0], [step.position], [True])
-            self.held.append(_held(step))
-            g.evaluated += 1
-            d = self._after(g, logits[0])
-            vector = context.hidden(0) if hidden else None
-
-    def _after(self, g: Generation, logits: np.ndarray[tuple[int], np.dtype[np.float32]]) -> Distribution:
-        try:
-            return self._model.distribution(logits)
-        except NotFiniteError as e:
-            self.held, self._states = [], []  # states that were computed on the way are no numbers, either
-            raise loop.no_numbers(self._model, g, e) from None
+        return after
 
     def clear(self) -> None:
         """Forget everything, and free the memory."""
@@ -97,20 +99,18 @@ class Memory:
             self._evaluated += self._context.evaluated
             self._context.close()
         self._context = None
-        self.held, self._states = [], []
+        self.items, self._states = [], []
 
     def _open(self, hidden: bool) -> Context:
         if self._context is not None and hidden and not self._gives_hidden:
             self.clear()  # a context must be told beforehand that hidden states will be asked for
         if self._context is None:
-            self._context = self._model.context(self.n_ctx, 1, embeddings=hidden)
+            self._context = self._model.new_context(self.n_ctx, 1, embeddings=hidden)
             self._gives_hidden = hidden
         return self._context
 
-    def _feed(
-        self, context: Context, items: Sequence[Item], stable: int
-    ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        """Logits (n_vocab,) after `items`, of which only what is not held already is evaluated (at least the last)."""
+    def _feed(self, context: Context, items: Sequence[Item], stable: int) -> NDArray[np.float32]:
+        """Logits (1, n_vocab) after `items`, of which only what is not there already is evaluated (at least the last)."""
         n = self._rewind(context, items)
         if self._model.recurrent and n <= stable < len(items):
             if n < stable:
@@ -119,32 +119,32 @@ class Memory:
             n = stable
         return self._append(context, items[n:])
 
-    def _append(self, context: Context, part: Sequence[Item]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        logits = loop.prompt_logits(self._model, context, 0, part, len(self.held))
-        self.held.extend(part)
+    def _append(self, context: Context, part: Sequence[Item]) -> NDArray[np.float32]:
+        logits = self._model.feed(context, 0, part, len(self.items))
+        self.items.extend(part)
         return logits
 
     def _rewind(self, context: Context, items: Sequence[Item]) -> int:
         """Go back to the longest beginning of `items` that can be had, and return its length."""
-        n = min(shared(self.held, items), len(items) - 1)
+        n = min(shared(self.items, items), len(items) - 1)
         if not self._model.recurrent and context.cut(0, n):  # also what an interrupted batch left
-            del self.held[n:]
+            del self.items[n:]
             return n
-        if n == len(self.held) == context.length(0):
+        if n == len(self.items) == context.length(0):
             return n
         fits = [(h, s) for h, s in self._states if len(h) < len(items) and h == tuple(items[: len(h)])]
         context.cut(0, 0)
-        self.held = []
+        self.items = []
         if fits:
-            held, state = max(fits, key=lambda x: len(x[0]))
+            beginning, state = max(fits, key=lambda x: len(x[0]))
             context.restore(0, state)
-            self.held = list(held)
-        return len(self.held)
+            self.items = list(beginning)
+        return len(self.items)
 
     def _keep(self, context: Context) -> None:
-        held = tuple(self.held)
-        if all(h != held for h, _ in self._states):
-            self._states = [*self._states, (held, context.state(0))][-STATES:]
+        items = tuple(self.items)
+        if all(h != items for h, _ in self._states):
+            self._states = [*self._states, (items, context.state(0))][-STATES:]
 
 
 def shared(a: Sequence[Item | None], b: Sequence[Item | None]) -> int:
@@ -157,7 +157,7 @@ def shared(a: Sequence[Item | None], b: Sequence[Item | None]) -> int:
     return n
 
 
-def _held(step: Step) -> Item | None:
+def _item(step: Step) -> Item | None:
     """What a step put into the memory. A soft step is its mixture even where that is one token."""
     if step.noise or step.hidden:
         return None

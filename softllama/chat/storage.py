@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from softllama.base import arguments
 from softllama.base.files import check_place, from_json, replacing
-from softllama.chat.messages import ASSISTANT, COUNTS, USER, Message, Mix
-from softllama.chat.settings import Settings
+from softllama.chat import settings as chat_settings
+from softllama.chat.messages import COUNTS, Message, Mix
 from softllama.errors import PromptError, SoftLlamaError
+from softllama.prompts.build import ASSISTANT, USER
 from softllama.trace import reader
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def to_dict(c: Conversation, *, traces: bool = False) -> dict[str, Any]:
         said.append(record)
     return {
         "kind": "conversation", "format": FORMAT, "saved": datetime.now(UTC).isoformat(timespec="seconds"),
-        "system": c.system, "settings": c.settings.to_dict(), "template": c.template_source, "seed": c.seed,
+        "system": c.system, "settings": chat_settings.to_dict(c.settings), "template": c.template_source, "seed": c.seed,
         "answers": c.answers, "mixes": {name: mix.to_dict() for name, mix in c.mixes.items()}, "messages": said,
         "manifests": manifests,
     }  # fmt: skip
@@ -82,7 +83,7 @@ def restore(c: Conversation, data: Any) -> None:
         for n in (seed, answers):
             if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < 2**63:
                 raise ValueError(f"{n!r} is no seed or count")
-        settings = Settings(**{**data["settings"], "stop": tuple(data["settings"].get("stop", ()))})
+        settings = chat_settings.options(data["settings"])
         mixes = {_name(n): _mix(m) for n, m in data["mixes"].items()}
         said = [_message(m, data["manifests"]) for m in data["messages"]]
         for before, m in zip([None, *said], said, strict=False):

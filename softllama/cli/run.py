@@ -108,6 +108,8 @@ def command(
     prompt has none, so there it acts everywhere.
     """
     from softllama.generation import prepare
+    from softllama.generation.options import GenerationOptions
+    from softllama.generation.run import collect, record
 
     if as_json and as_jsonl:
         raise UsageError("--json and --jsonl exclude each other")
@@ -146,18 +148,18 @@ def command(
         if trace.stop_reason == "interrupted":
             raise KeyboardInterrupt
         return
-    o = prepare.Options(**options)
+    o = GenerationOptions(**options)
     g = prepare.prepare(loaded, text, o)
     if not quiet:
         why = "" if options["policy"] else ", " + prepare.default_policy(loaded, g.thinking)[1]
         note(f"policy: {g.policy!r}{why}; seed {g.seed}")
     show = _Show(loaded, as_json or as_jsonl, show_mixtures, quiet)
     if as_jsonl:
-        click.echo(json.dumps(prepare.record(loaded, g).header(), ensure_ascii=False))
+        click.echo(json.dumps(record(loaded, g).header(), ensure_ascii=False))
         show.lines = True
     from softllama.generation.loop import run
 
-    trace = prepare.collect(loaded, g, run(loaded, [g], n_ctx=n_ctx), show)
+    trace = collect(loaded, g, run(loaded, [g], n_ctx=n_ctx), show)
     show.end(trace.tail)
     if as_json:
         click.echo(json.dumps(trace.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
@@ -169,7 +171,7 @@ def command(
         note(
             f"{trace.n_thinking} thinking + {trace.n_answer} answer tokens, {trace.n_soft} soft, "
             f"mean entropy {trace.mean_entropy:.2f} nats, {trace.effective_tokens:.1f} tokens in a mixture, "
-            f"{trace.tokens_per_second:.0f} tokens/s; {trace.stop_reason}"
+            f"{trace.tokens_per_second:.0f} tokens/s; {trace.stop_text}"
         )
     if trace.stop_reason == "interrupted":
         raise KeyboardInterrupt

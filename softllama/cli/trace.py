@@ -95,7 +95,7 @@ def replay(file: str, tolerance: float, any_model: bool, model: str | None, **op
     Compared are the top probabilities that the trace holds for each step. Exit code 0 if none differs by more than the
     tolerance, 1 if one does. Without -m, the model is the file that the trace names.
     """
-    from softllama.generation import prepare
+    from softllama.generation.replay import replay
     from softllama.trace.record import load
 
     if not tolerance >= 0:
@@ -103,7 +103,7 @@ def replay(file: str, tolerance: float, any_model: bool, model: str | None, **op
     trace = load(file)
     if model is None:
         model, options["lora"] = _recorded(trace, options["lora"], options["quiet"])
-    differences = prepare.replay(load_model(model, **options), trace, any_model=any_model)
+    differences = replay(load_model(model, **options), trace, any_model=any_model)
     if not differences:
         click.echo("The trace has no steps.")
         return

@@ -24,8 +24,10 @@ import numpy as np
 
 from softllama.diagnostics import llama_loop
 from softllama.engine import manifest
-from softllama.generation import loop as decode
-from softllama.generation import prepare, state
+from softllama.generation import loop
+from softllama.generation.options import GenerationOptions
+from softllama.generation.prepare import prepare
+from softllama.generation.state import Generation
 from softllama.policy import as_policy
 from softllama.vectors import kernels
 from softllama.vectors.mixture import Mixture
@@ -47,17 +49,17 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def generation(model: Model, written: str, prompt: Sequence[int], steps: int, seed: int = 1) -> state.Generation:
+def generation(model: Model, written: str, prompt: Sequence[int], steps: int, seed: int = 1) -> Generation:
     """A generation in which the policy acts at every step and nothing ends it early."""
-    options = prepare.Options(policy=written, where="everywhere", max_tokens=steps, seed=seed)
-    g = prepare.prepare(model, list(prompt), options)
+    options = GenerationOptions(policy=written, where="everywhere", max_tokens=steps, seed=seed)
+    g = prepare(model, list(prompt), options)
     return replace(g, eog=False, tags=None)
 
 
 def soft(model: Model, written: str, prompt: Sequence[int], steps: int, streams: int, clock: Clock) -> dict[str, float]:
     """Seconds for `steps` steps of so many streams, after the prompts; and the mean size of what was fed."""
     gs = [generation(model, written, prompt, steps + 1, seed) for seed in range(1, streams + 1)]
-    run = decode.run(model, gs, at_once=streams, n_ctx=len(prompt) + steps + 1)
+    run = loop.run(model, gs, at_once=streams, n_ctx=len(prompt) + steps + 1)
     for _ in range(streams):
         next(run)
     start = clock()
@@ -85,11 +87,11 @@ def steps(
     prompt = [1, 2, 3, 4]
 
     def bare() -> float:
-        loop = llama_loop.Loop(model.context(len(prompt) + n + 1), prompt)
+        plain = llama_loop.Loop(model.new_context(len(prompt) + n + 1), prompt)
         try:
-            return loop.run(n, clock) / n
+            return plain.run(n, clock) / n
         finally:
-            loop.close()
+            plain.close()
 
     cases: dict[str, Callable[[], dict[str, float]]] = {
         p: partial(soft, model, p, prompt, n, 1, clock) for p in policies
@@ -117,36 +119,33 @@ def parts(
 ) -> dict[str, Any]:
     """Where the time of a step goes: seconds (medians over all steps) in llama.cpp, policy, mixing, and the rest."""
     prompt = [1, 2, 3, 4]
-    times: dict[str, list[float]] = {k: [] for k in ("llama.cpp", "logits", "policy", "mixing", "record", "step")}
+    names = ("llama.cpp", "logits", "policy", "mixing", "record", "step")
+    times: dict[str, list[float]] = {k: [] for k in names}
     for r in range(repeat):
         g = generation(model, written, prompt, n + 1, r + 1)
-        policy, spent = g.policy, [0.0]
+        policy, spent = g.policy, dict.fromkeys(names, 0.0)
+        last = [clock()]
 
-        def timed(d: Any, moment: Any, policy: Any = policy, spent: list[float] = spent) -> Any:
+        def timed(d: Any, moment: Any, policy: Any = policy, spent: dict[str, float] = spent) -> Any:
             start = clock()
             decision = policy(d, moment)
-            spent[0] = clock() - start
+            spent["policy"] = clock() - start
             return decision
 
+        def lap(name: str, spent: dict[str, float] = spent, last: list[float] = last) -> None:
+            now = clock()
+            spent[name], last[0] = now - last[0], now
+
         g.policy = as_policy(timed)
-        context = model.context(len(prompt) + n + 1)
-        logits = decode.prompt_logits(model, context, 0, prompt)
-        for _ in range(n):
-            t0 = clock()
-            d = model.after(logits)
-            t1 = clock()
-            step = g.advance(d)
-            t2 = clock()
-            assert step is not None
-            decode.fill(model, context, [(g, step, None)])
-            t3 = clock()
-            logits = context.decode([0], [step.position], [True])[0]
-            t4 = clock()
-            for key, value in zip(
-                times, (t4 - t3, t1 - t0, spent[0], t3 - t2, t2 - t1 - spent[0], t4 - t0), strict=True
-            ):
-                times[key].append(value)
-        context.close()
+        began = 0.0
+        for step, _ in enumerate(loop.run(model, [g], n_ctx=len(prompt) + n + 1, lap=lap)):
+            now = clock()
+            spent["record"] = now - last[0] - spent["policy"]  # since the last distribution was there
+            if step:  # what came before the first step is the prompt
+                spent["step"] = now - began
+                for name in names:
+                    times[name].append(spent[name])
+            began = last[0] = now
     return {k: spread(v) for k, v in times.items()}
 
 
@@ -165,9 +164,9 @@ def streams(
     for k in counts:
         rates: dict[str, list[float]] = {"soft": [], "hard": [], "ratio": []}
         for _ in range(repeat):
-            loop = llama_loop.Loop(model.context(k * (len(prompt) + n + 1), k), prompt)
-            hard = k * n / loop.run(n, clock)
-            loop.close()
+            plain = llama_loop.Loop(model.new_context(k * (len(prompt) + n + 1), k), prompt)
+            hard = k * n / plain.run(n, clock)
+            plain.close()
             ours = k * n / soft(model, written, prompt, n, k, clock)["seconds"]
             for key, value in zip(rates, (ours, hard, ours / hard), strict=True):
                 rates[key].append(value)
@@ -191,7 +190,7 @@ def sweep(model: Model, points: int = SWEEP, *, repeat: int = 5, clock: Clock = 
         _ = r.sweep.measures
         ours = clock() - start
         start = clock()
-        context = model.context(size * tail + 8, size)  # which a sweep makes too
+        context = model.new_context(size * tail + 8, size)  # which a sweep makes too
         made = clock() - start
         base = made + llama_loop.batches(context, 0, [size] * n_batches, tail, clock)
         for key, value in zip(times, (ours, base, ours / base), strict=True):

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Collection, Iterable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,7 @@ def exactness(m: Model) -> Iterable[Finding]:
     at = other = bad = where = deepest = 0  # where: in the context
     worst = largest = 0.0
     done: list[int] = []
-    context = partial(m.context_without_order, n, n_outputs=max(sizes))
+    context = partial(m.new_context, n, causal=False, n_outputs=max(sizes))
     with closing(context()) as one, closing(context()) as two:
         while at < len(ids) and (at < AT_LEAST or clock() - began < SECONDS):
             if where >= n or m.diffusion:
@@ -191,11 +192,11 @@ def exactness(m: Model) -> Iterable[Finding]:
             b = min(sizes[len(done) % len(sizes)], n - where, len(ids) - at)
             part = ids[at : at + b]
             batch = ([0] * b, range(where, where + b), [True] * b)
-            truth = one.decode(*batch, part)
-            m.fill_rows(two, [Mixture.one_hot(int(i)) for i in part])
+            truth = one.decode(*batch, tokens=part)
+            rows = m.rows([Mixture.one_hot(int(i)) for i in part])
             if m.calibration.carrier == "any":
-                two.carriers[:b] = (part + 1) % m.n_vocab
-            found = two.decode(*batch)
+                rows = replace(rows, carriers=((part + 1) % m.n_vocab).astype(np.int32))
+            found = two.decode(*batch, rows=rows)
             finite = np.isfinite(truth) & np.isfinite(found)
             bad += int((~finite & ~(np.isneginf(truth) & np.isneginf(found))).sum())
             if finite.any():
@@ -246,16 +247,16 @@ def determinism(m: Model) -> Iterable[Finding]:
 
     def together(context: Context) -> NDArray[np.float32]:
         context.cut(0, 0)
-        return context.decode([0] * n, range(n), [True] * n, ids)
+        return context.decode([0] * n, range(n), [True] * n, tokens=ids)
 
-    with closing(m.context_without_order(n, n_outputs=n)) as context:
+    with closing(m.new_context(n, causal=False, n_outputs=n)) as context:
         truth, again = together(context), together(context)
         single = truth
         if not m.diffusion:
             context.cut(0, 0)
-            single = np.concatenate([context.decode([0], [i], [True], ids[i : i + 1]) for i in range(n)])
+            single = np.concatenate([context.decode([0], [i], [True], tokens=ids[i : i + 1]) for i in range(n)])
     n_threads = 1 if m.n_threads > 1 else 2
-    with closing(m.context_without_order(n, n_outputs=n, n_threads=n_threads)) as context:
+    with closing(m.new_context(n, causal=False, n_outputs=n, n_threads=n_threads)) as context:
         others = together(context)
     largest = float(np.abs(truth[np.isfinite(truth)]).max())
 
@@ -314,7 +315,7 @@ def _rate(x: float) -> str:
 
 
 def _plain(m: Model, n: int) -> float:
-    loop = llama_loop.Loop(m.context(8 + n), [i % m.n_vocab for i in (1, 2, 3, 4)])
+    loop = llama_loop.Loop(m.new_context(8 + n), [i % m.n_vocab for i in (1, 2, 3, 4)])
     try:
         return loop.run(n, clock) / n
     finally:

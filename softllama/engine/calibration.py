@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from softllama.engine.table import Table
 from softllama.errors import ContextError, ModelError
 from softllama.llama import library
 from softllama.llama.architectures import by_id, no_batch, per_layer_width
+from softllama.llama.batch import Rows
 from softllama.llama.context import Context
 from softllama.llama.weights import MERGE, Weights
 from softllama.vectors.mixture import Mixture
@@ -106,20 +107,31 @@ def widths(nodes: Sequence[str], table: Table, per_layer: Table | None) -> list[
     return [(n, per_layer.n_embd if per_layer and n == PER_LAYER_NODE else table.n_embd) for n in nodes]
 
 
-def fill(
-    context: Context,
+def mixed_rows(
     mixtures: Sequence[Mixture],
     table: Table,
-    multiplier: float,
-    per_layer: tuple[Table, float] | None = None,
+    calibration: Calibration,
+    per_layer: tuple[Table, float] | None,
+    width: int,
     n_threads: int = 1,
-) -> None:
-    """Write the mixtures' rows into the context's buffers: embeddings, per-layer embeddings, carriers."""
-    table.mix(mixtures, context.rows, multiplier, n_threads)
-    if context.overlaid:
-        context.carriers[: len(mixtures)] = [m.ids[m.weights.argmax()] for m in mixtures]
-        if context.beside and per_layer is not None:
-            per_layer[0].mix(mixtures, context.beside[0], per_layer[1], n_threads)
+) -> Rows:
+    """The rows of n mixtures, as `calibration` feeds them: embeddings, per-layer embeddings, carriers.
+
+    Args:
+        per_layer: the table of per-layer embeddings and its multiplier, where the model has one.
+        width: the length of a row in llama.cpp's embedding batch, n_embd_inp.
+    """
+    nodes = calibration.nodes
+    embeddings = np.empty((len(mixtures), table.n_embd if nodes else width), dtype=np.float32)
+    table.mix(mixtures, embeddings, calibration.multiplier, n_threads)
+    if not nodes:
+        return Rows(embeddings)
+    carriers = np.array([m.ids[m.weights.argmax()] for m in mixtures], dtype=np.int32)
+    if per_layer is None or PER_LAYER_NODE not in nodes:
+        return Rows(embeddings, (), carriers)
+    beside = np.empty((len(mixtures), per_layer[0].n_embd), dtype=np.float32)
+    per_layer[0].mix(mixtures, beside, per_layer[1], n_threads)
+    return Rows(embeddings, (beside,), carriers)
 
 
 def candidates(weights: Weights) -> list[tuple[float, str]]:
@@ -216,7 +228,7 @@ class _Measurement:
     def _hands_out_the_first(self, context: Context) -> bool:
         n = len(self._ids)
         context.cut(0, 0)
-        last = context.decode([0] * n, range(n), np.arange(n) == n - 1, self._ids)[0]
+        last = context.decode([0] * n, range(n), np.arange(n) == n - 1, tokens=self._ids)[0]
         to_first, to_last = (np.abs(last - self._truth[i])[self._finite[i]].max() for i in (0, n - 1))
         return bool(to_first < to_last)
 
@@ -229,46 +241,49 @@ class _Measurement:
         shapes = widths(nodes, self._table, self._per_layer[0] if self._per_layer else None)
         return Context(self._weights, 256, 1, n_threads=self._n_threads, n_batch=8, n_outputs=n, nodes=shapes)
 
-    def _logits(self, context: Context, tokens: list[int] | None) -> Any:  # (n, n_vocab): each position's
+    def _logits(self, context: Context, tokens: list[int] | None = None, rows: Rows | None = None) -> Any:
+        """(n, n_vocab): each position's."""
         n = len(self._ids)
         context.cut(0, 0)
-        return context.decode([0] * n, range(n), [True] * n, tokens)
+        return context.decode([0] * n, range(n), [True] * n, tokens=tokens, rows=rows)
 
     def _apart(self, logits: Any) -> float:
         """The largest difference to the truth. NaN for NaN, which is neither above nor below a limit."""
         return float(np.abs(logits - self._truth)[self._finite].max())
 
-    def _difference(self, context: Context, ids: list[int], carriers: list[int] | None, multiplier: float) -> float:
+    def _difference(self, context: Context, ids: list[int], carriers: list[int] | None, way: Calibration) -> float:
         """To the truth, of these ids as rows, with the given carriers."""
-        fill(context, [Mixture.one_hot(i) for i in ids], self._table, multiplier, self._per_layer)
+        mixtures, width = [Mixture.one_hot(i) for i in ids], self._weights.n_embd_inp
+        rows = mixed_rows(mixtures, self._table, way, self._per_layer, width)
         if carriers is not None:
-            context.carriers[: len(carriers)] = carriers
-        return self._apart(self._logits(context, None))
+            rows = replace(rows, carriers=np.array(carriers, dtype=np.int32))
+        return self._apart(self._logits(context, rows=rows))
 
     def _try(self, context: Context, nodes: tuple[str, ...], carrier: str) -> Calibration | None:
         ids = self._ids
         how = OVERLAY + ", ".join(nodes) if nodes else BATCH
         carriers = None if not nodes else ids if carrier != "any" else self._others
         for multiplier, source in candidates(self._weights):
+            way = Calibration(
+                multiplier=multiplier,
+                source=source,
+                difference=np.nan,
+                positions=len(ids),
+                exact=False,
+                how=how,
+                carrier=carrier if nodes else "",
+                all_outputs=self._all_outputs,
+            )
             try:
-                difference = self._difference(context, ids, carriers, multiplier)
+                difference = self._difference(context, ids, carriers, way)
             except ContextError:  # no such node
                 return None
             self._tried.append(f"{difference:.3g} by {how} with {source}")
             if not difference <= self._tolerance:
                 continue
-            if carriers is ids and not self._difference(context, self._others, ids, multiplier) > self._tolerance:
+            if carriers is ids and not self._difference(context, self._others, ids, way) > self._tolerance:
                 continue  # the node is there, and nothing comes of it: the carriers alone made the logits
-            return Calibration(
-                multiplier,
-                source,
-                difference,
-                len(ids),
-                difference == 0,
-                how=how,
-                carrier=carrier if nodes else "",
-                all_outputs=self._all_outputs,
-            )
+            return replace(way, difference=difference, exact=difference == 0)
         return None
 
 

@@ -5,24 +5,25 @@ Knows token ids, mixtures and vectors. Does not know prompts, policies, sessions
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from softllama import hub
-from softllama.base import arguments, cache
+from softllama.base import arguments
 from softllama.engine import first_load as trials
-from softllama.engine.calibration import Calibration, calibrate, fill, per_layer_scale, widths
+from softllama.engine.calibration import Calibration, calibrate, mixed_rows, per_layer_scale, widths
+from softllama.engine.facts import Facts
 from softllama.engine.first_load import Trial
 from softllama.engine.table import LowRank, Table
 from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
-from softllama.llama.context import Context
+from softllama.llama.batch import Rows
+from softllama.llama.context import N_BATCH, Context
 from softllama.llama.library import physical_cores
 from softllama.llama.rpc import add_workers
 from softllama.llama.template import ChatTemplate
@@ -30,13 +31,14 @@ from softllama.llama.tokenizer import Tokenizer
 from softllama.llama.weights import Weights
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
+Item: TypeAlias = "int | Mixture | Vector"  # what is fed at one position
 N_CTX_DEFAULT = 4096  # positions a session has room for, unless the model's own context is smaller or n_ctx says more
-NAME = 100  # characters of a model's name: a damaged file's may have thousands
 SMALL = 16 << 20  # bytes of weights below which a second thread costs more than it brings
 
 
-class Engine:
+class Engine(Facts):
     """A loaded model; `load` makes one. A context manager; close() ends its sessions, too.
 
     Threads may use it at the same time; a process that was forked from one that had used a model may not.
@@ -66,7 +68,6 @@ class Engine:
         file = hub.resolve(path)
         if rpc:
             add_workers(rpc)
-        self._sha256: str | None = None
         adapters = _adapters(lora)
         self.trial: Trial | None = None  # of this load
 
@@ -99,95 +100,6 @@ class Engine:
         self.n_ctx_given = n_ctx
         self.n_ctx_limit = n_ctx or self._weights.n_ctx_train or N_CTX_DEFAULT
         self.n_ctx = min(self.n_ctx_limit, n_ctx or N_CTX_DEFAULT)
-
-    # ---- facts
-
-    @property
-    def path(self) -> str:
-        """The file (the first of a split)."""
-        return str(self._weights.header.path)
-
-    @property
-    def arch(self) -> str:
-        """The architecture, as the file names it."""
-        return self._weights.header.arch
-
-    @property
-    def name(self) -> str:
-        """The name in the file, as far as it is one for a line of text, or the file's."""
-        name = str(self._weights.header.get("general.name") or "")
-        return "".join(c for c in name if c.isprintable())[:NAME] or self._weights.header.path.stem
-
-    @property
-    def n_vocab(self) -> int:
-        """Size of the vocabulary."""
-        return self._weights.n_vocab
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of all tensors."""
-        return self._weights.n_bytes
-
-    @property
-    def n_embd(self) -> int:
-        """Length of an embedding."""
-        return self._weights.n_embd
-
-    @property
-    def device(self) -> str:
-        """What the model runs on."""
-        return self._weights.device
-
-    @property
-    def device_reason(self) -> str:
-        """Why it runs there."""
-        return self._weights.device_reason
-
-    @property
-    def recurrent(self) -> bool:
-        """Does the model keep a state that cannot go back (recurrent and hybrid architectures)?"""
-        return self._weights.recurrent
-
-    @property
-    def diffusion(self) -> bool:
-        """Does the model fill in masked positions, seeing what is before and behind them? Then it can only be probed."""
-        return self._weights.diffusion
-
-    @property
-    def no_hidden(self) -> str | None:
-        """Why this model's hidden states cannot be fed back, or None if they can."""
-        return self._weights.no_hidden
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The file's metadata, arrays left out."""
-        return dict(self._weights.header.metadata)
-
-    @property
-    def lora(self) -> list[tuple[str, float]]:
-        """Active adapters: path and scale."""
-        return [(str(a.path), a.scale) for a in self._weights.lora]
-
-    @property
-    def files(self) -> list[str]:
-        """All files of the model."""
-        return [str(f) for f in self._weights.header.files]
-
-    @property
-    def file_bytes(self) -> int:
-        """Size of all files together, when they were loaded."""
-        return sum(stamp[2] for stamp in self._weights.header.stamps)
-
-    @property
-    def sha256(self) -> str | None:
-        """Of the files one after the other; remembered per file, as a large model takes seconds. None where it was not
-        taken in time: the files are gone from the disk, or are others by now.
-        """
-        header = self._weights.header
-        if self._sha256 is None and header.changed(same=True) is None:
-            with contextlib.suppress(OSError):
-                self._sha256 = cache.file_hash(header.files)
-        return self._sha256
 
     # ---- text and mixtures
 
@@ -227,25 +139,23 @@ class Engine:
         """A distribution that knows this model's texts. logits: (n_vocab,)."""
         return Distribution(logits, self.spell)
 
-    def after(self, logits: NDArray[np.float32]) -> Distribution:
-        """`distribution` of a row that `Context.decode` has just made, without another copy of it."""
-        return Distribution.owning(logits, self.spell, self.n_threads)
+    def distributions(self, logits: NDArray[np.float32]) -> list[Distribution]:
+        """The distributions of rows that `Context.decode` has just made, without another copy of them.
 
-    def after_each(self, logits: NDArray[np.float32]) -> list[Distribution]:
-        """`after` of each row (n, n_vocab)."""
-        found = []
+        Args:
+            logits: (n, n_vocab) float32.
+
+        Raises:
+            NotFiniteError: a row has no finite maximum; `.index` is its number.
+        """
+        results: list[Distribution] = []
         for i, row in enumerate(logits):
             try:
-                found.append(self.after(row))
+                results.append(Distribution.owning(row, self.spell, self.n_threads))
             except NotFiniteError as e:
                 e.index = i
                 raise
-        return found
-
-    @property
-    def template_source(self) -> str:
-        """The model's own chat template as Jinja text; "" where it has none."""
-        return str(self._weights.header.get("tokenizer.chat_template") or "")
+        return results
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
@@ -257,20 +167,51 @@ class Engine:
 
     # ---- evaluation
 
-    def context(self, n_ctx: int, n_seq: int = 1, **options: Any) -> Context:
-        """A context of one's own, for work with many sequences; `session` is simpler. options: as Context's."""
-        self.check_order()
-        return self.context_without_order(n_ctx, n_seq, **options)
+    def new_context(
+        self,
+        n_ctx: int,
+        n_seq: int = 1,
+        *,
+        causal: bool = True,
+        n_threads: int | None = None,
+        n_batch: int = N_BATCH,
+        n_outputs: int | None = None,
+        embeddings: bool = False,
+        watch: Any = None,
+        branches: bool = False,
+        all_outputs: bool | None = None,
+    ) -> Context:
+        """A context of one's own, for work with many sequences; a session is simpler.
 
-    def context_without_order(self, n_ctx: int, n_seq: int = 1, **options: Any) -> Context:
-        """The same for whole sequences only, as diffusion models read them, too: each call of decode forgets the last."""
-        per_layer = self._per_layer[0] if self._per_layer else None
-        nodes = widths(self.calibration.nodes, self.table, per_layer)
-        options.setdefault("all_outputs", self.calibration.all_outputs)
-        options.setdefault("n_threads", self.n_threads)
-        return Context(self._weights, n_ctx, n_seq, nodes=nodes, **options)
+        Args:
+            causal: False for whole sequences only, as diffusion models read them, too: each call of decode forgets the last.
+            n_threads: None for this model's.
+            all_outputs: None for what calibration has found out.
 
-    def check_order(self) -> None:
+        The other arguments are those of Context.
+
+        Raises:
+            ModelError: a diffusion model does not go on from left to right.
+            ContextError: there is no memory for it.
+        """
+        if causal:
+            self.require_causal()
+        nodes = widths(self.calibration.nodes, self.table, self._per_layer[0] if self._per_layer else None)
+        return Context(
+            self._weights,
+            n_ctx,
+            n_seq,
+            n_threads=self.n_threads if n_threads is None else n_threads,
+            n_batch=n_batch,
+            n_outputs=n_outputs,
+            embeddings=embeddings,
+            watch=watch,
+            nodes=nodes,
+            all_outputs=self.calibration.all_outputs if all_outputs is None else all_outputs,
+            branches=branches,
+        )
+
+    def require_causal(self) -> None:
         """Raise ModelError for a diffusion model, which does not go on from left to right."""
         if self.diffusion:
             raise ModelError(
@@ -279,9 +220,55 @@ class Engine:
                 'softllama probe -m FILE --mix "dog:0.5,cat:0.5"',
             )
 
-    def fill_rows(self, context: Context, mixtures: Sequence[Mixture]) -> None:
-        """Write the mixtures' rows, scaled as this architecture wants them, into the context's next batch."""
-        fill(context, mixtures, self.table, self.calibration.multiplier, self._per_layer, self.n_threads)
+    def rows(self, items: Sequence[Item]) -> Rows:
+        """What to feed for ids, mixtures and vectors: one row each, scaled as this architecture wants them.
+
+        An id goes as its one-hot mixture, so that it may stand beside mixtures in one batch.
+
+        Raises:
+            MixtureError: a token id is outside the vocabulary.
+        """
+        mixtures = [_mixture(i) for i in items]
+        width, n_threads = self._weights.n_embd_inp, self.n_threads
+        rows = mixed_rows(mixtures, self.table, self.calibration, self._per_layer, width, n_threads)
+        for row, item in enumerate(items):
+            if isinstance(item, Vector):
+                values = np.float32(self.calibration.multiplier) * item.values  # (n_embd,)
+                if item.added:
+                    rows.embeddings[row, : self.n_embd] += values
+                else:
+                    rows.embeddings[row, : self.n_embd] = values
+        return rows
+
+    def feed(
+        self, context: Context, seq: int, items: Sequence[Item], start: int, *, want: bool = True
+    ) -> NDArray[np.float32]:
+        """Feed ids, mixtures and vectors to one sequence, in batches that the context takes.
+
+        As soon as one item is no id, the ids go as one-hot rows beside it: to llama.cpp it is one batch of the same shape,
+        so a one-hot mixture gives the token's logits to the bit on the CPU.
+
+        Args:
+            start: the position of the first item in the sequence.
+            want: whether logits are needed.
+
+        Returns:
+            Logits (1, n_vocab) after the last item; (0, n_vocab) without `want`.
+
+        Raises:
+            ContextError: there is no room, or llama.cpp fails.
+        """
+        n, tokens = context.n_batch, all(isinstance(i, int) for i in items)
+        for first in range(0, len(items), n):
+            part = items[first : first + n]
+            wanted = np.zeros(len(part), dtype=np.bool_)
+            wanted[-1] = want and first + n >= len(items)
+            positions = range(start + first, start + first + len(part))
+            if tokens:
+                logits = context.decode([seq] * len(part), positions, wanted, tokens=part)  # type: ignore[arg-type]
+            else:
+                logits = context.decode([seq] * len(part), positions, wanted, rows=self.rows(part))
+        return logits
 
     def close(self) -> None:
         """Free the memory, that of sessions and other contexts as well. Safe to call twice."""
@@ -310,6 +297,15 @@ def _adapters(lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] 
     if isinstance(lora, tuple) and len(lora) == 2 and isinstance(lora[1], int | float):
         return [(os.fspath(lora[0]), float(lora[1]))]
     return [pair for item in lora for pair in _adapters(item)]
+
+
+def _mixture(item: Item) -> Mixture:
+    """The mixture whose row is fed, or which stands for a vector."""
+    if isinstance(item, Mixture):
+        return item
+    if isinstance(item, Vector):
+        return item.mixture or Mixture.one_hot(0)
+    return Mixture.one_hot(item)
 
 
 def checked(model: object) -> Engine:

@@ -18,11 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.engine.engine import Engine
+from softllama.engine.engine import Engine, Item
 from softllama.errors import ContextError
-from softllama.llama.context import Context
 from softllama.llama.library import api, lib
-from softllama.vectors.mixture import Mixture
 
 _PREFIX = b"l_out-"
 
@@ -39,7 +37,7 @@ _get = _function("ggml_backend_tensor_get", None, ctypes.c_void_p, ctypes.c_void
 _set = _function("ggml_backend_tensor_set", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
 
 
-class Readout:
+class Lens:
     """A context that keeps the states of all layers. A context manager.
 
     n_ctx: positions of a sequence. n_layer: known after the first `states`.
@@ -54,7 +52,7 @@ class Readout:
         self._verified = False
         watch = api.ggml_backend_sched_eval_callback(self._watch)
         self._most = 64
-        self._context = model.context(n_ctx + self._most, 2, n_outputs=self._most, n_batch=512, watch=watch)
+        self._context = model.new_context(n_ctx + self._most, 2, n_outputs=self._most, n_batch=512, watch=watch)
 
     @property
     def n_layer(self) -> int:
@@ -85,7 +83,7 @@ class Readout:
         return True
 
     def states(
-        self, items: Sequence[int | Mixture | NDArray[np.float32]], at: Sequence[int] = (-1,)
+        self, items: Sequence[Item], at: Sequence[int] = (-1,)
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Evaluate a sequence: its layers' states at the places `at`, (n_layer, len(at), n_embd), and the model's own
         logits there, (len(at), n_vocab).
@@ -98,11 +96,10 @@ class Readout:
         places = [i % n for i in at]
         order = sorted(set(places))
         want = np.isin(np.arange(n), order)
-        fill(self._model, self._context, items)
         self._seen.clear()
         self._instead, self._error = None, ""
         self._context.cut(0, 0)
-        logits = self._context.decode([0] * n, range(n), want)
+        logits = self._context.decode([0] * n, range(n), want, rows=self._model.rows(items))
         self._check()
         if not self._seen:
             raise ContextError(f"llama.cpp does not name the layers of {self._model.arch}", "leave out --layers")
@@ -139,10 +136,10 @@ class Readout:
         for start in range(0, len(states), self._most):
             part = np.ascontiguousarray(states[start : start + self._most], dtype=np.float32)
             k = len(part)
-            fill(self._model, self._context, [0] * k)
             self._instead, self._error = part, ""
             try:
-                out.append(self._context.decode([1] * k, range(k), [True] * k))
+                rows = self._model.rows([0] * k)
+                out.append(self._context.decode([1] * k, range(k), [True] * k, rows=rows))
             finally:
                 self._instead = None
                 self._context.cut(1, 0)
@@ -157,19 +154,8 @@ class Readout:
         """Free the memory."""
         self._context.close()
 
-    def __enter__(self) -> Readout:
+    def __enter__(self) -> Lens:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def fill(model: Engine, context: Context, items: Sequence[int | Mixture | NDArray[np.float32]]) -> None:
-    """Write ids, mixtures and raw vectors (n_embd,) into the context's embedding batch, scaled as the model wants them."""
-    model.fill_rows(
-        context,
-        [i if isinstance(i, Mixture) else Mixture.one_hot(0 if isinstance(i, np.ndarray) else int(i)) for i in items],
-    )
-    for row, item in enumerate(items):
-        if isinstance(item, np.ndarray):
-            context.rows[row, : model.n_embd] = np.float32(model.calibration.multiplier) * item

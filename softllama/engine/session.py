@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TypeAlias
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from softllama.base import arguments, signals
 from softllama.engine import nonfinite
-from softllama.engine.engine import Engine
+from softllama.engine.engine import Engine, Item
 from softllama.errors import ContextError, MixtureError, NotFiniteError
 from softllama.llama.context import Context
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 
-Item: TypeAlias = "int | np.integer | Mixture"
+Feedable: TypeAlias = "Item | np.integer"
 FORKS = 16  # sequences in a session's context; forks beyond them get a context of their own
 FORKS_RECURRENT = 4  # each one has a whole state set aside
 
@@ -28,7 +28,7 @@ class Session:
     Threads may use sessions at the same time, and even the same one: a session and its forks take turns, call by call.
     """
 
-    def __init__(self, model: Engine, context: Context, seq: int, history: list[int | Mixture] | None = None) -> None:
+    def __init__(self, model: Engine, context: Context, seq: int, history: list[Item] | None = None) -> None:
         self._model = model
         self._context = context
         self._seq: int | None = seq
@@ -38,7 +38,7 @@ class Session:
     def start(cls, model: Engine, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
         n_ctx = model.n_ctx if n_ctx is None else arguments.whole("n_ctx", n_ctx)
-        context = model.context(n_ctx, FORKS_RECURRENT if model.recurrent else FORKS, branches=True)
+        context = model.new_context(n_ctx, FORKS_RECURRENT if model.recurrent else FORKS, branches=True)
         seq = context.take()
         assert seq is not None
         return cls(model, context, seq)
@@ -58,7 +58,7 @@ class Session:
         """Positions that the context has evaluated so far, forks included."""
         return self._context.evaluated
 
-    def feed(self, items: Iterable[Item] | Item) -> Distribution:
+    def feed(self, items: Iterable[Feedable] | Feedable) -> Distribution:
         """Append token ids and mixtures, and return the distribution after the last.
 
         As soon as one item is a mixture, the ids go as one-hot rows beside it: to llama.cpp it is one batch of the same
@@ -73,7 +73,7 @@ class Session:
             raise MixtureError("feed needs at least one token or mixture")
         checked = [self._check(i) for i in row]
         self._open()
-        with self._context.held():
+        with self._context.locked():
             seq = self._open()  # another thread may have closed it
             if self.position + len(checked) > self.n_ctx:
                 raise ContextError(
@@ -81,12 +81,12 @@ class Session:
                     "--n-ctx (n_ctx=...) gives it more room",
                 )
             try:
-                after = self._model.after(self._run(seq, checked))
+                after = self._model.distributions(self._model.feed(self._context, seq, checked, self.position))[0]
             except NotFiniteError as e:
                 before = list(self._history)
                 self._rewind(len(before))
                 where = f"after what was fed at position {len(before) + len(checked) - 1}"
-                raise nonfinite.explained(self._model, e, where, [*before, *checked]) from None
+                raise nonfinite.located(self._model, e, where, [*before, *checked]) from None
             except BaseException:  # an interrupted or failed batch must not leave half of the items in the memory
                 if not self._context.closed:
                     self._rewind(self.position)
@@ -97,12 +97,12 @@ class Session:
     def fork(self) -> Session:
         """A second session that goes on from here; the prefix is shared, not computed again."""
         self._open()
-        with self._context.held():
+        with self._context.locked():
             seq = self._open()
             context, target = self._context, self._context.take()
             if target is None:  # no free sequence: a context of its own, with the state copied
                 state = context.state(seq)
-                context = self._model.context(self.n_ctx, context.n_seq, branches=True)
+                context = self._model.new_context(self.n_ctx, context.n_seq, branches=True)
                 target = context.take()
                 assert target is not None
                 context.restore(target, state)
@@ -114,7 +114,7 @@ class Session:
         """Keep the first n positions. Recurrent and hybrid models, which cannot go back, read them again."""
         self._open()
         n = arguments.whole("n", n)
-        with self._context.held():
+        with self._context.locked():
             if not 0 <= n <= self.position:
                 raise ContextError(f"cannot keep {n} of {self.position} positions")
             self._rewind(n)
@@ -126,7 +126,7 @@ class Session:
                 self._context.release(self._seq)
                 self._seq = None
 
-    def _check(self, item: Item) -> int | Mixture:
+    def _check(self, item: Feedable) -> Item:
         if isinstance(item, Mixture):
             self._model.table.check(item)
             return item
@@ -141,28 +141,6 @@ class Session:
             raise ContextError("this session is closed", "make a new one with model.session()")
         return self._seq
 
-    def _run(self, seq: int, items: Sequence[int | Mixture]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        """Decode in batches of at most n_batch; logits (n_vocab,) after the last item."""
-        tokens = [i for i in items if isinstance(i, int)]
-        as_rows = len(tokens) < len(items)
-        n, at = self._context.n_batch, self.position
-        for start in range(0, len(items), n):
-            part = items[start : start + n]
-            want = np.zeros(len(part), dtype=np.bool_)
-            want[-1] = start + n >= len(items)
-            if as_rows:
-                self._model.fill_rows(
-                    self._context, [m if isinstance(m, Mixture) else Mixture.one_hot(m) for m in part]
-                )
-            logits = self._context.decode(
-                [seq] * len(part),
-                range(at + start, at + start + len(part)),
-                want,
-                None if as_rows else tokens[start : start + n],
-            )
-        result: np.ndarray[tuple[int], np.dtype[np.float32]] = logits[0]
-        return result
-
     def _rewind(self, n: int) -> None:
         seq = self._open()
         kept = self._history[:n]
@@ -170,7 +148,7 @@ class Session:
             self._context.cut(seq, 0)
             if kept:
                 self._history = []
-                self._run(seq, kept)
+                self._model.feed(self._context, seq, kept, 0)
         self._history = kept
 
     def __enter__(self) -> Session:

@@ -23,7 +23,9 @@ from softllama.errors import ContextError, PromptError, SoftLlamaError, UsageErr
 from softllama.evaluate.data import Dataset, Problem, right
 from softllama.evaluate.results import Result, ResultsFile
 from softllama.evaluate.ways import Arm
-from softllama.generation import extract, loop, prepare
+from softllama.generation import extract, loop
+from softllama.generation.options import GenerationOptions
+from softllama.generation.prepare import prepare
 from softllama.generation.state import Generation
 from softllama.trace.record import Trace
 
@@ -90,9 +92,7 @@ def evaluate(
         raise UsageError("no policy was given", "--policy greedy --policy soft_thinking")
     s = (settings or Settings()).filled(model, data)
     rule = extract.rule(s.extract)
-    prepare.prepare(
-        model, "x", prepare.Options(**{**s.options(), "policy": "greedy"}, seed=0)
-    )  # settings that cannot be
+    prepare(model, "x", GenerationOptions(**s.options(), policy="greedy", seed=0))  # settings that cannot be
     header = make_header(model, data, arms, s)
     if path is None:
         results = {r.key: r for r in _solve(model, data.problems, arms, s, rule, set(), tick)}
@@ -165,8 +165,8 @@ def _generated(
     for p, a in asked:
         seed = problem_seed(s.seed, p.index)
         try:
-            options = prepare.Options(policy=a.policy, seed=seed, **s.options())
-            g = prepare.prepare(model, p.asked(s.prompt), options, f"problem {p.index}, {a.name}")
+            options = GenerationOptions(policy=a.policy, seed=seed, **s.options())
+            g = prepare(model, p.asked(s.prompt), options, f"problem {p.index}, {a.name}")
             if len(g.prompt) >= model.n_ctx_limit:
                 raise ContextError(
                     f"the prompt has {len(g.prompt):,} tokens, the context room for {model.n_ctx_limit:,}"
@@ -189,8 +189,8 @@ def _finished(g: Generation, p: Problem, a: Arm, rule: extract.Rule) -> Result:
     held = g.flush()
     tags = (g.tags.open, g.tags.close) if g.tags else ("", "")
     trace = Trace(
-        tuple(g.steps), g.prompt, "", a.policy, g.seed, g.stop_reason, g.limits.stop, tags,
-        tail=(held, "") if g.thinking else ("", held),
+        tuple(g.steps), g.prompt, "", a.policy, g.seed, g.stop_reason, g.options.stop, tags,
+        tail=(held, "") if g.thinking else ("", held), stop_string=g.stop_string,
     )  # fmt: skip
     result = _result(
         p, a, g.seed, trace, rule(trace.answer), len(g.steps), len(g.prompt) + len(g.steps), g.thinking,

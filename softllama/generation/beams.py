@@ -5,17 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from softllama.base import arguments
 from softllama.engine.engine import Engine
-from softllama.errors import NotFiniteError, UsageError
-from softllama.generation import loop, prepare, state
+from softllama.errors import UsageError
 from softllama.generation.cost import Cost
+from softllama.generation.feed import after_prompt, positions
+from softllama.generation.loop import Loop
+from softllama.generation.options import GenerationKeywords, GenerationOptions
+from softllama.generation.prepare import PromptInput, prepare
+from softllama.generation.run import record
 from softllama.generation.state import Generation
 from softllama.llama.context import Context
 from softllama.policy import Decision, Moment, Policy
 from softllama.trace.record import Trace
+from softllama.trace.step import StopReason
 from softllama.vectors import kernels
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
@@ -85,20 +90,25 @@ class BeamResult:
 
 @dataclass
 class _Beam:
-    """A generation, where its memory is, and what comes next."""
+    """A generation, and the sequence that holds what was fed."""
 
     g: Generation
     seq: int
     logp: float = 0.0
     length: int = 0
-    next: Distribution | None = None
 
     def score(self, penalty: float) -> float:
         return float(self.logp / max(1, self.length) ** penalty)
 
 
 def beam(
-    model: Engine, prompt: Any, *, beams: int = 4, length_penalty: float = 1.0, n_ctx: int | None = None, **options: Any
+    model: Engine,
+    prompt: PromptInput,
+    *,
+    beams: int = 4,
+    length_penalty: float = 1.0,
+    n_ctx: int | None = None,
+    **options: Unpack[GenerationKeywords],
 ) -> BeamResult:
     """Beam search over hard tokens.
 
@@ -130,13 +140,13 @@ def beam(
     arguments.whole_or_none("n_ctx", n_ctx)
     settings = {"beams": beams, "length_penalty": length_penalty}
     rule = Policy(_follow, "beam", parameters=settings, given=settings)
-    first = prepare.prepare(model, prompt, prepare.options_of({**options, "policy": rule, "seed": 0}))
+    first = prepare(model, prompt, GenerationOptions.of({**options, "policy": rule, "seed": 0}))
     cost, began = Cost(), time.perf_counter()
     ended = [_Beam(first, 0)] if first.done else _search(model, first, beams, length_penalty, n_ctx, cost)
     ended.sort(key=lambda b: -b.score(length_penalty))
     hypotheses = []
     for b in ended[:beams]:
-        trace = prepare.record(model, b.g)
+        trace = record(model, b.g)
         score = b.score(length_penalty)
         hypotheses.append(Hypothesis(trace, b.logp, b.length, score, _finished(b.g)))
     cost.seconds = time.perf_counter() - began
@@ -150,43 +160,40 @@ def _follow(d: Distribution, moment: Moment) -> Decision:
 
 
 def _finished(g: Generation) -> bool:
-    return g.stop_reason == state.EOG or g.stop_reason.startswith(state.STOP_STRING)
+    return g.stop_reason in (StopReason.END_OF_GENERATION, StopReason.STOP_STRING)
 
 
 def _search(model: Engine, first: Generation, beams: int, penalty: float, n_ctx: int | None, cost: Cost) -> list[_Beam]:
     """All that ended, in no order."""
-    n_prompt, cells = len(first.prompt), loop.positions(model, [first], n_ctx or model.n_ctx_given)
-    context = model.context(n_prompt + beams * (cells - n_prompt), beams)
+    n_prompt, cells = len(first.prompt), positions(model, [first], n_ctx or model.n_ctx_given)
+    context = model.new_context(n_prompt + beams * (cells - n_prompt), beams)
+    loop = Loop(model, context, limit=cells)
     ended: list[_Beam] = []
     live = [_Beam(first, 0)]
     try:
         first.started = time.perf_counter()
-        live[0].next = _after(model, first, loop.prompt_logits(model, context, 0, first.prompt))
+        loop.join(first, 0, after_prompt(first, context, model.feed(context, 0, first.prompt, 0), hidden=False))
         first.evaluated = n_prompt
         first.prompt_seconds = time.perf_counter() - first.started
         while live:
-            children, done = _expand(live, beams, penalty)
+            children, done = _expand(live, loop, beams, penalty)
             cost.tokens += len(children) + sum(len(b.g.steps) > len(p.g.steps) for p, b in done)
             ended += [b for _, b in done]
             for _, b in children:
                 if b.g.position >= cells:
-                    b.g.finish("context full")
+                    b.g.finish(StopReason.CONTEXT_FULL)
             ended += [b for _, b in children if b.g.done]
             children = [(p, b) for p, b in children if not b.g.done]
             best = sorted((b.score(penalty) for b in ended if _finished(b.g)), reverse=True)[:beams]
             if len(best) == beams and all(b.score(penalty) <= best[-1] for _, b in children):
                 break
-            live = _place(context, live, children, beams)
+            live = _settle(context, live, children, beams)
             if live:
-                model.fill_rows(context, [b.g.steps[-1].mixture for b in live])
-                seqs = [b.seq for b in live]
-                logits = context.decode(seqs, [b.g.steps[-1].position for b in live], [True] * len(live))
-                for b, row in zip(live, logits, strict=True):
-                    b.g.evaluated += 1
-                    b.next = _after(model, b.g, row)
+                loop.replace({b.seq: (b.g, b.g.steps[-1]) for b in live})
+                loop.feed()
     except KeyboardInterrupt:
         for b in live:
-            b.g.finish("interrupted")
+            b.g.finish(StopReason.INTERRUPTED)
         ended += live
     finally:
         cost.evaluated, cost.calls = context.evaluated, context.calls
@@ -194,25 +201,18 @@ def _search(model: Engine, first: Generation, beams: int, penalty: float, n_ctx:
     return ended
 
 
-def _after(model: Engine, g: Generation, logits: Any) -> Distribution:
-    try:
-        return model.distribution(logits)
-    except NotFiniteError as e:
-        raise loop.no_numbers(model, g, e) from None
-
-
 def _expand(
-    live: Sequence[_Beam], beams: int, penalty: float
+    live: Sequence[_Beam], loop: Loop, beams: int, penalty: float
 ) -> tuple[list[tuple[_Beam, _Beam]], list[tuple[_Beam, _Beam]]]:
     """(parent, child) of the best children that go on, at most `beams`, and of those that ended, by the rule above."""
     ranked: list[tuple[float, int, int, float, int]] = []  # score, parent, its own rank of the token, logp, token
     for i, b in enumerate(live):
-        assert b.next is not None
+        d = loop.distribution(b.seq)
         if b.g.bound:
             ranked.append((b.score(penalty), i, 0, b.logp, -1))
             continue
-        for rank, token in enumerate(kernels.top(b.next.logits, 2 * beams).tolist()):
-            logp = b.logp + b.next.logp(token)
+        for rank, token in enumerate(kernels.top(d.logits, 2 * beams).tolist()):
+            logp = b.logp + d.logp(token)
             ranked.append((logp / (b.length + 1) ** penalty, i, rank, logp, token))
     ranked.sort(key=lambda r: (-r[0], r[1], r[2]))
     going: list[tuple[_Beam, _Beam]] = []
@@ -224,8 +224,7 @@ def _expand(
         parent = live[i]
         child = _Beam(parent.g.fork(), parent.seq, logp, parent.length + (token >= 0))
         child.g.moment.state[_NEXT] = token
-        assert parent.next is not None
-        step = child.g.advance(parent.next)
+        step = child.g.advance(loop.distribution(parent.seq))
         if step is not None:
             # an end of generation that closes the thinking block, and the closing tag itself, are one hypothesis
             if (i, step.token) in seen:
@@ -239,7 +238,7 @@ def _expand(
     return going, ended
 
 
-def _place(
+def _settle(
     context: Context, parents: Sequence[_Beam], children: Sequence[tuple[_Beam, _Beam]], beams: int
 ) -> list[_Beam]:
     """Give every child a sequence that holds its parent's memory: its parent's own for the first, a copy for others."""

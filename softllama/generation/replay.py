@@ -10,7 +10,8 @@ from softllama.base import arguments
 from softllama.engine.engine import Engine, checked
 from softllama.errors import ContextError, MixtureError, ModelError
 from softllama.generation import loop
-from softllama.generation.state import Generation, Limits
+from softllama.generation.options import GenerationOptions
+from softllama.generation.state import Generation
 from softllama.trace.record import Trace, ids_of
 from softllama.vectors.distribution import Distribution
 
@@ -38,7 +39,7 @@ def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[floa
         return policy.Decision(s.mixture, s.token, s.mode, noise=s.noise, hidden=s.hidden)
 
     rule = policy.as_policy(again, name="hidden" if any(s.hidden for s in trace.steps) else "replay")
-    g = Generation(model, rule, trace.prompt, Limits(len(trace.steps)), trace.seed, eog=False)
+    g = Generation(model, rule, trace.prompt, GenerationOptions(max_tokens=len(trace.steps)), trace.seed, eog=False)
     for _ in loop.run(model, [g], n_ctx=model.n_ctx_given):
         pass
     if len(differences) < len(trace.steps):

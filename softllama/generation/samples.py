@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -17,11 +17,14 @@ from softllama import policy
 from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.errors import UsageError
-from softllama.generation import loop, prepare
+from softllama.generation import loop
 from softllama.generation.cost import Cost
 from softllama.generation.extract import Rule, rule
+from softllama.generation.options import GenerationKeywords, GenerationOptions
+from softllama.generation.prepare import PromptInput, prepare
+from softllama.generation.run import record
 from softllama.trace.record import Trace
-from softllama.trace.step import Step
+from softllama.trace.step import Step, StopReason
 
 MAX_SAMPLES = 10_000
 
@@ -95,14 +98,14 @@ Each = Callable[[int, Step], None]
 
 def self_consistency(
     model: Engine,
-    prompt: Any,
+    prompt: PromptInput,
     *,
     samples: int = 16,
     extract: str | re.Pattern[str] | Rule = "auto",
     at_once: int = 8,
     n_ctx: int | None = None,
     each: Each | None = None,
-    **options: Any,
+    **options: Unpack[GenerationKeywords],
 ) -> VoteResult:
     """Self-consistency: sample several chains of thought, and take the answer that most of them end in.
 
@@ -131,13 +134,13 @@ def vote(samples: Samples, extract: str | re.Pattern[str] | Rule = "auto") -> Vo
 
 def best_of(
     model: Engine,
-    prompt: Any,
+    prompt: PromptInput,
     *,
     n: int = 8,
     at_once: int = 8,
     n_ctx: int | None = None,
     each: Each | None = None,
-    **options: Any,
+    **options: Unpack[GenerationKeywords],
 ) -> BestResult:
     """Best of n: the sample of the highest `likelihood`; the first among equals. The arguments are those of `sample`."""
     drawn = sample(model, prompt, n, at_once=at_once, n_ctx=n_ctx, each=each, **options)
@@ -146,13 +149,13 @@ def best_of(
 
 def sample(
     model: Engine,
-    prompt: Any,
+    prompt: PromptInput,
     n: int,
     *,
     at_once: int = 8,
     n_ctx: int | None = None,
     each: Each | None = None,
-    **options: Any,
+    **options: Unpack[GenerationKeywords],
 ) -> Samples:
     """n generations of one prompt, which is evaluated once, `at_once` side by side in one batch.
 
@@ -172,22 +175,20 @@ def sample(
     seed = secrets.randbits(32) if seed is None else seed
     if options.get("policy") is None:
         options["policy"] = policy.sample(temperature=0.7, top_k=40)
-    made = [
-        prepare.prepare(model, prompt, prepare.options_of({**options, "seed": s}), label=i)
-        for i, s in enumerate(seeds(seed, n))
-    ]
+    common = GenerationOptions.of(options)
+    generations = [prepare(model, prompt, common.changed(seed=s), label=i) for i, s in enumerate(seeds(seed, n))]
     cost = Cost()
     try:
-        steps = loop.run(model, made, at_once=at_once, n_ctx=n_ctx or model.n_ctx_given, cost=cost)
+        steps = loop.run(model, generations, at_once=at_once, n_ctx=n_ctx or model.n_ctx_given, cost=cost)
         with closing(steps):
             for g, step in steps:
                 if each is not None:
                     each(int(str(g.label)), step)
     except KeyboardInterrupt:
-        made[0].finish("interrupted")
-    ended = [g for g in made if g.done]
-    whole = [g for g in ended if g.stop_reason != "interrupted"]
-    traces = tuple(prepare.record(model, g) for g in whole or ended)
+        generations[0].finish(StopReason.INTERRUPTED)
+    ended = [g for g in generations if g.done]
+    whole = [g for g in ended if g.stop_reason != StopReason.INTERRUPTED]
+    traces = tuple(record(model, g) for g in whole or ended)
     return Samples(traces, tuple(map(likelihood, traces)), seed, cost)
 
 

@@ -1,4 +1,8 @@
-"""One sequence that is being generated: a state machine that takes distributions and gives steps. Knows no context."""
+"""One sequence that is being generated: a distribution comes in, what to feed next and a Step come out.
+
+Thinking blocks open, close and run out here. Knows no context, so that many generations can share one batch. Which vector a
+step feeds is the policy's business.
+"""
 
 from __future__ import annotations
 
@@ -6,43 +10,22 @@ import copy
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.errors import UsageError
+from softllama.generation.options import GenerationOptions
 from softllama.generation.text_stream import TextStream
 from softllama.policy import Decision, Moment, Policy, as_policy
 from softllama.prompts.thinking import Tags, encoded
-from softllama.trace.step import FORCED, Step
+from softllama.trace.step import FORCED, Mode, Step, StopReason
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
 
 TOP = FEW  # of each step's distribution, for the record and for replaying
-
-
-EOG, CLOSED, BUDGET, STOP_STRING = "end of generation", "closing tag", "thinking budget", "stop string"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a generation ends. stop: texts of the answer at which it ends. think_budget: None for no limit."""
-
-    max_tokens: int = 256
-    think_budget: int | None = None
-    stop: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        arguments.whole("max_tokens", self.max_tokens)
-        arguments.whole_or_none("think_budget", self.think_budget)
-        if self.max_tokens < 0:
-            raise UsageError(f"max_tokens must be 0 or more, not {self.max_tokens}")
-        if self.think_budget is not None and self.think_budget < 0:
-            raise UsageError(f"the thinking budget must be 0 or more, not {self.think_budget}")
-        if any(not isinstance(s, str) or not s for s in self.stop):
-            raise UsageError("a stop string must be some text")
+CLOSED, BUDGET = "closing tag", "thinking budget"  # why a step is forced
 
 
 @dataclass
@@ -52,13 +35,13 @@ class Generation:
     thinking: does the prompt end inside a thinking block? everywhere: a raw prompt, whose whole output the policy acts on.
     eog: does an end-of-generation token end it (not so for a replay, which ends where the record does)?
     keep: are all steps kept, for a record? A mixture may hold the whole vocabulary. Without, `steps` has the last one only.
-    stop_reason is "" while it runs.
+    stop_reason is "" while it runs; stop_string is the one that ended it.
     """
 
     model: Engine
     policy: Policy
     prompt: tuple[int | Mixture, ...]
-    limits: Limits
+    options: GenerationOptions
     seed: int
     tags: Tags | None = None
     thinking: bool = False
@@ -67,7 +50,8 @@ class Generation:
     eog: bool = True
     keep: bool = True
     steps: list[Step] = field(default_factory=list)
-    stop_reason: str = ""
+    stop_reason: StopReason | str = ""
+    stop_string: str = ""
     evaluated: int = 0  # positions that the model evaluated for it
     prompt_seconds: float = 0.0
 
@@ -81,7 +65,7 @@ class Generation:
         self.moment = Moment(
             np.random.default_rng(self.seed),
             thinking=self.thinking or self.everywhere,
-            max_steps=self.limits.max_tokens,
+            max_steps=self.options.max_tokens,
             think_open=tags.open_ids[-1] if tags and len(tags.open_ids) == 1 else None,
             think_close=close[-1] if close else None,
             newline=newline[-1] if newline else None,
@@ -92,12 +76,13 @@ class Generation:
         self.n_steps = self.n_thinking = 0
         self.began_thinking = self.thinking
         self.started = time.perf_counter()
+        self._most = self.options.max_tokens
         self._forced: deque[int] = deque()
         self._closing = False
         self._block = TextStream([tags.close] if tags else [])
-        self._answer = TextStream(self.limits.stop)
-        if self.limits.max_tokens == 0:
-            self.stop_reason = "max tokens"
+        self._answer = TextStream(self.options.stop)
+        if self.options.max_tokens == 0:
+            self.stop_reason = StopReason.MAX_TOKENS
 
     @property
     def done(self) -> bool:
@@ -117,26 +102,26 @@ class Generation:
             why = ""
         if self._forced:
             token = self._forced.popleft()
-            return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, why or CLOSED))
+            return self._forced_step(d, token, why or CLOSED)
         decision = self.policy(d, self.moment)
         if self.eog and self.model.is_eog(decision.token):
             if not (self.thinking and self.tags):
-                self.stop_reason = EOG
+                self.stop_reason = StopReason.END_OF_GENERATION
                 return None
             self._close()
             token = self._forced.popleft()
-            return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, f"{EOG} while thinking"))
+            return self._forced_step(d, token, f"{StopReason.END_OF_GENERATION} while thinking")
         if decision.end_thinking:
             if self.thinking and self.tags:
                 self._close()
                 token = self._forced.popleft()
-                return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, decision.why))
-            self.stop_reason = decision.why or "end of thinking"
+                return self._forced_step(d, token, decision.why)
+            self.stop_reason = decision.why or StopReason.END_OF_THINKING
             return None
         self._forced.extend(decision.forced)
         return self._record(d, decision)
 
-    def finish(self, reason: str) -> None:
+    def finish(self, reason: StopReason) -> None:
         """End from outside: an interrupt, or a full context."""
         self.stop_reason = self.stop_reason or reason
 
@@ -158,14 +143,14 @@ class Generation:
         """Text that was held back for a stop string or an incomplete character."""
         return (self._block if self.thinking else self._answer).flush()
 
-    def embedding_noise(self, step: Step) -> Vector:
+    def embedding_noise(self, step: Step) -> NDArray[np.float32]:
         """The noise of a step, in units of sigma: (n_embd,) float32. From the seed and the index, so replays find it."""
         rng = np.random.default_rng((self.seed, 0x50F7, step.index))
-        noise: Vector = rng.standard_normal(self.model.n_embd).astype(np.float32)
+        noise: NDArray[np.float32] = rng.standard_normal(self.model.n_embd).astype(np.float32)
         return noise
 
     def _over_budget(self) -> bool:
-        budget = self.limits.think_budget
+        budget = self.options.think_budget
         return self.tags is not None and budget is not None and self.n_thinking >= budget
 
     def _close(self) -> None:
@@ -174,9 +159,12 @@ class Generation:
         self._forced.extend(self.tags.close_ids)
         self._closing = True
 
+    def _forced_step(self, d: Distribution, token: int, why: str) -> Step:
+        return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, why))
+
     def _record(self, d: Distribution, decision: Decision) -> Step:
         inside = self.thinking
-        token, mode = decision.token, decision.mode
+        token, mode = decision.token, Mode(decision.mode)
         piece = self.model.tokenizer.piece(token)
         stream = self._block if inside else self._answer
         text = stream.push(piece)
@@ -202,11 +190,11 @@ class Generation:
             self.thinking = self.began_thinking = True
             self.moment.thinking = True
         elif self._answer.stopped:
-            self.stop_reason = f"{STOP_STRING} {self._answer.stopped!r}"
+            self.stop_reason, self.stop_string = StopReason.STOP_STRING, self._answer.stopped
         if decision.stop:
-            self.stop_reason = decision.stop
-        elif not self.done and self.n_steps >= self.limits.max_tokens:
-            self.stop_reason = "max tokens"
+            self.stop_reason, self.stop_string = StopReason.of(decision.stop), ""
+        elif not self.done and self._most is not None and self.n_steps >= self._most:
+            self.stop_reason = StopReason.MAX_TOKENS
         return step
 
     def _opens(self, token: int) -> bool:
@@ -216,9 +204,6 @@ class Generation:
         n = len(self.tags.open_ids)
         if token != self.tags.open_ids[-1]:
             return False
-        said = self.moment.readouts
-        before = self.model.detokenize(said[:-n])
-        return tuple(said[-n:]) == self.tags.open_ids and not before.strip()
-
-
-Vector: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.float32]]"
+        readouts = self.moment.readouts
+        before = self.model.detokenize(readouts[:-n])
+        return tuple(readouts[-n:]) == self.tags.open_ids and not before.strip()

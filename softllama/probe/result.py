@@ -21,9 +21,11 @@ from softllama.base import arguments as checks
 from softllama.engine import branches, manifest
 from softllama.engine.engine import Engine, checked
 from softllama.errors import MixtureError, UsageError
-from softllama.prompts import slots as prompts
-from softllama.prompts import words
-from softllama.prompts.words import Component, Encoded, Resolved
+from softllama.generation import continuation
+from softllama.prompts import build, slots, words
+from softllama.prompts.build import SlottedMessage
+from softllama.prompts.slots import PromptTemplate
+from softllama.prompts.words import Component, Encoded, MixArgument, Resolved
 from softllama.vectors import mixture as mx
 from softllama.vectors.distribution import Distribution, average
 from softllama.vectors.mixture import Mixture
@@ -178,7 +180,7 @@ class ProbeResult:
 def probe(
     model: Engine,
     prompt: str = "The {} says",
-    mix: str | Mixture | Mapping[str, str | Mixture] | Sequence[str | Mixture] = (),
+    mix: MixArgument = (),
     *,
     sweep: int | None = None,
     continue_: int = 0,
@@ -216,27 +218,15 @@ def probe(
         raise UsageError(f"n_ctx must be at least 1, not {n_ctx}")
     if system is not None and not chat:
         raise UsageError("a system message needs --chat")
-    given = _as_list(mix)
-    if not given:
+    inputs = words.read_mixes(mix, split=split, signed=signed, normalize=normalize)
+    if not inputs:
         raise MixtureError("no mixture was given", "add --mix dog:0.5,cat:0.5")
-    specs = [m if isinstance(m, Mixture) else mx.parse(m, signed=signed, normalize=normalize) for _, m in given]
-    names = [n or ("" if isinstance(s, Mixture) else s.name) for (n, _), s in zip(given, specs, strict=True)]
-    arguments.check_text(prompt)
-    parsed = prompts.parse(prompt)
-    which = prompts.assign(parsed, names)
-    encoded = _encode_chat(model, parsed, system) if chat else words.encode(parsed, model.tokenizer)
-
-    def resolve(place: int) -> Resolved:
-        spec, name = specs[which[place]], names[which[place]]
-        if isinstance(spec, Mixture):
-            return words.from_mixture(spec, model.tokenizer, name)
-        space, lead = encoded.spaces[place], encoded.leads[place]
-        return words.resolve(
-            spec, model.tokenizer, space=space, lead=lead, split=split, signed=signed, normalize=normalize
-        )
-
-    placed = [resolve(i) for i in range(len(which))]
-    mixtures = [placed[which.index(j)] for j in range(len(specs))]
+    parsed = slots.parse(arguments.check_text(prompt))
+    which = slots.assign(parsed, [m.name for m in inputs])
+    text = _chat_text(model, parsed, system) if chat else parsed
+    encoded = words.encode(text, model.tokenizer)
+    placed = build.resolved(encoded, which, inputs, model.tokenizer)
+    mixtures = [placed[which.index(j)] for j in range(len(inputs))]
     combos, covered = _combinations(mixtures)
 
     fills = [[p.mixture for p in placed]]
@@ -249,7 +239,7 @@ def probe(
             [_between(p.components, float(a), signed) if which[i] == 0 else p.mixture for i, p in enumerate(placed)]
         )
 
-    at = encoded.first_place
+    at = encoded.first_slot
     rest = Encoded(encoded.items[at:], encoded.spaces, encoded.leads)
     tails = [words.items_with(rest, fill) for fill in fills]
     n_baselines = len(combos)
@@ -260,8 +250,7 @@ def probe(
         encoded.items[:at],
         tails,
         names=names_of_tails,
-        steps=continue_,
-        continued=1 + n_baselines,
+        then=continuation.greedy(model, continue_, 1 + n_baselines) if continue_ else None,
         n_ctx=n_ctx or model.n_ctx_given,
     )
     weights = [math.prod(m.components[i].weight for m, i in zip(mixtures, c, strict=True)) for c in combos]
@@ -274,30 +263,23 @@ def probe(
         first, *others = (c.label for c in mixtures[0].components)
         swept = Sweep(first, " + ".join(others), alphas, [r.next for r in results[1 + n_baselines :]])
     settings = {
-        "prompt": prompt, "mix": [str(m) if isinstance(m, Mixture) else m for _, m in given], "sweep": sweep,
+        "prompt": prompt, "mix": _mix_texts(mix), "sweep": sweep,
         "continue": continue_, "chat": chat, "system": system, "normalize": normalize, "signed": signed, "split": split,
         "top": n_top,
     }  # fmt: skip
     return ProbeResult(
         prompt, mixtures, results[0].next, baselines, dict(zip(labels, weights, strict=True)),
         average(list(baselines.values()), weights) if min(weights) >= 0 and sum(weights) > 0 else None,
-        covered, swept, texts, n_top, [model.spell(t) if t >= 0 else f"{{{parsed.places[~t]}}}" for t in encoded.items],
+        covered, swept, texts, n_top, [model.spell(t) if t >= 0 else f"{{{parsed.slots[~t]}}}" for t in encoded.items],
         lambda: manifest.build(model, settings, n_ctx=n_ctx or model.n_ctx_given),
     )  # fmt: skip
 
 
-def _as_list(
-    mix: str | Mixture | Mapping[str, str | Mixture] | Sequence[str | Mixture],
-) -> list[tuple[str, str | Mixture]]:
+def _mix_texts(mix: MixArgument) -> list[str]:
+    """The mixtures of an argument as text, for the manifest."""
     if isinstance(mix, str | Mixture):
-        return [("", mix)]
-    if not isinstance(mix, Mapping | Sequence) and mix is not None:
-        raise MixtureError(f"a mixture is text or a Mixture, not {type(mix).__name__}")
-    out = list(mix.items()) if isinstance(mix, Mapping) else [("", m) for m in mix or ()]
-    for _, m in out:
-        if not isinstance(m, str | Mixture):
-            raise MixtureError(f"a mixture is text or a Mixture, not {type(m).__name__}")
-    return out
+        return [str(mix)]
+    return [str(m) for m in (mix.values() if isinstance(mix, Mapping) else mix)]
 
 
 def _distinct(labels: list[str]) -> list[str]:
@@ -332,20 +314,13 @@ def _between(components: Sequence[Component], a: float, signed: bool) -> Mixture
     return mx.blend([first.mixture, *(c.mixture for c in others)], [1 - a, *(a * s for s in shares)], signed=signed)
 
 
-def _encode_chat(model: Engine, parsed: prompts.Prompt, system: str | None) -> Encoded:
-    """The prompt as a user's message. Places travel through the template as private-use characters."""
-    marks = [f"\ue000{chr(0xE100 + i)}\ue001" for i in range(len(parsed.places))]
-    messages = [{"role": "system", "content": system}] if system else []
-    text = model.chat_template.render([*messages, {"role": "user", "content": parsed.filled(marks)}])
-    texts = []
-    for mark in marks:
-        before, found, text = text.partition(mark)
-        if not found or mark in text:
-            raise UsageError(
-                "the model's chat template does not keep the message as it is", "use a raw prompt, without --chat"
-            )
-        texts.append(before)
-    return words.encode(prompts.Prompt((*texts, text), parsed.places), model.tokenizer)
+def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None) -> PromptTemplate:
+    """The prompt as a user's message in the model's chat template. The thinking block stays as the template has it."""
+    messages = [SlottedMessage.plain(build.SYSTEM, system)] if system else []
+    text = build.rendered(model.chat_template, [*messages, SlottedMessage(build.USER, parsed)])
+    if text.order != tuple(range(len(parsed.slots))):
+        raise UsageError("the chat template changes the order of the slots", "use a raw prompt, without --chat")
+    return text.text
 
 
 def _text(model: Engine, ids: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Prompts with places for mixtures: "The {} says", "The {a} sees the {b} and". Knows no tokens.
+"""Prompts with slots for mixtures: "The {} says", "The {a} sees the {b} and". Knows no tokens.
 
 `{}` takes the mixture without a name, `{name}` the one of that name; `{{` and `}}` are braces.
 """
@@ -17,20 +17,20 @@ _FORM = 'such as "The {} says"; a brace itself is {{ or }}'
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """texts: n + 1 pieces of text around n places. places: their names, "" for `{}`."""
+class PromptTemplate:
+    """texts: n + 1 pieces of text around n slots. slots: their names, "" for `{}`."""
 
     texts: tuple[str, ...]
-    places: tuple[str, ...]
+    slots: tuple[str, ...]
 
     def filled(self, words: Sequence[str]) -> str:
-        """The prompt as text, with a word in each place."""
+        """The prompt as text, with a word in each slot."""
         return self.texts[0] + "".join(w + t for w, t in zip(words, self.texts[1:], strict=True))
 
 
-def parse(text: str) -> Prompt:
-    """Split a prompt at its places. Raises PromptError for braces that do not match and names that are none."""
-    texts, places, current, end = [], [], "", 0
+def parse(text: str) -> PromptTemplate:
+    """Split a prompt at its slots. Raises PromptError for braces that do not match and names that are none."""
+    texts, slots, current, end = [], [], "", 0
     for m in _TOKEN.finditer(text):
         current += text[end : m.start()]
         end = m.end()
@@ -38,55 +38,55 @@ def parse(text: str) -> Prompt:
             current += m[0][0]
         elif m[1] is None:
             raise PromptError(
-                f"a lone {m[0]!r} at character {m.start() + 1} of the prompt", f"mark a place with {{}}, {_FORM}"
+                f"a lone {m[0]!r} at character {m.start() + 1} of the prompt", f"mark a slot with {{}}, {_FORM}"
             )
         else:
             name = m[1].strip()
             if name and not _NAME.fullmatch(name):
-                raise PromptError(f"{m[0]!r} in the prompt is not a place", f"write {{}} or {{name}}, {_FORM}")
+                raise PromptError(f"{m[0]!r} in the prompt is not a slot", f"write {{}} or {{name}}, {_FORM}")
             texts.append(current)
-            places.append(name)
+            slots.append(name)
             current = ""
-    return Prompt((*texts, current + text[end:]), tuple(places))
+    return PromptTemplate((*texts, current + text[end:]), tuple(slots))
 
 
-def assign(prompt: Prompt, names: Sequence[str]) -> list[int]:
-    """Which mixture goes to which place: for each place, the index of its mixture in `names`.
+def assign(prompt: PromptTemplate, names: Sequence[str]) -> list[int]:
+    """Which mixture goes to which slot: for each slot, the index of its mixture in `names`.
 
     A mixture without a name fills every `{}`, or, when there are several of them, one `{}` each in order.
-    Raises PromptError where places and mixtures do not fit.
+    Raises PromptError where slots and mixtures do not fit.
     """
-    if not prompt.places:
-        raise PromptError("the prompt has no place for the mixture", f"mark it with {{}}, {_FORM}")
+    if not prompt.slots:
+        raise PromptError("the prompt has no slot for the mixture", f"mark it with {{}}, {_FORM}")
     named = [n for n in names if n]
     for name in named:
         if named.count(name) > 1:
             raise PromptError(f"two mixtures are called {name!r}", "give each its own name")
-        if name not in prompt.places:
-            raise PromptError(f"the prompt has no place {{{name}}} for the mixture {name!r}", _places(prompt))
+        if name not in prompt.slots:
+            raise PromptError(f"the prompt has no slot {{{name}}} for the mixture {name!r}", _slots(prompt))
     unnamed = [i for i, n in enumerate(names) if not n]
-    holes = prompt.places.count("")
-    if unnamed and not holes:
+    n_unnamed = prompt.slots.count("")
+    if unnamed and not n_unnamed:
         raise PromptError(
-            "the prompt has no {} for the mixture without a name", f"name it: --mix {prompt.places[0]}=..."
+            "the prompt has no {} for the mixture without a name", f"name it: --mix {prompt.slots[0]}=..."
         )
-    if len(unnamed) > 1 and len(unnamed) != holes:
-        raise PromptError(f"{len(unnamed)} mixtures without a name and {holes} {{}} in the prompt", "give them names")
-    result, next_hole = [], 0
-    for place in prompt.places:
-        if place:
-            if place not in names:
-                raise PromptError(
-                    f"there is no mixture for the place {{{place}}}", f"add --mix {place}=dog:0.5,cat:0.5"
-                )
-            result.append(list(names).index(place))
+    if len(unnamed) > 1 and len(unnamed) != n_unnamed:
+        raise PromptError(
+            f"{len(unnamed)} mixtures without a name and {n_unnamed} {{}} in the prompt", "give them names"
+        )
+    result, next_unnamed = [], 0
+    for slot in prompt.slots:
+        if slot:
+            if slot not in names:
+                raise PromptError(f"there is no mixture for the slot {{{slot}}}", f"add --mix {slot}=dog:0.5,cat:0.5")
+            result.append(list(names).index(slot))
         else:
             if not unnamed:
-                raise PromptError("there is no mixture for the place {}", "add --mix dog:0.5,cat:0.5")
-            result.append(unnamed[next_hole if len(unnamed) > 1 else 0])
-            next_hole += 1
+                raise PromptError("there is no mixture for the slot {}", "add --mix dog:0.5,cat:0.5")
+            result.append(unnamed[next_unnamed if len(unnamed) > 1 else 0])
+            next_unnamed += 1
     return result
 
 
-def _places(prompt: Prompt) -> str:
-    return "its places are " + ", ".join(f"{{{p}}}" for p in dict.fromkeys(prompt.places))
+def _slots(prompt: PromptTemplate) -> str:
+    return "its slots are " + ", ".join(f"{{{p}}}" for p in dict.fromkeys(prompt.slots))

@@ -1,6 +1,6 @@
 """Thinking blocks: which tags a model uses, and whether a prompt has opened one. Knows texts and ids, no contexts.
 
-A model's tags are those of a known pair that its chat template or its vocabulary holds; `written` reads others.
+A model's tags are those of a known pair that its chat template or its vocabulary holds; `from_text` reads others.
 """
 
 from __future__ import annotations
@@ -33,12 +33,24 @@ def make(tokenizer: Tokenizer, open_: str, close: str) -> Tags:
     return Tags(open_, close, *(tuple(tokenizer.tokenize(t, lead=False)) for t in (open_, close)))
 
 
-def written(tokenizer: Tokenizer, text: str) -> Tags:
+def from_text(tokenizer: Tokenizer, text: str) -> Tags:
     """Tags as a user writes them: "<think>,</think>"."""
     open_, comma, close = text.partition(",")
     if not comma or not open_.strip() or not close.strip():
         raise UsageError(f"{text!r} is no pair of tags", '--think-tags "<think>,</think>"')
     return make(tokenizer, open_.strip(), close.strip())
+
+
+def tags_for(tokenizer: Tokenizer, template: str, think: str, text: str | None) -> Tags | None:
+    """The tags of the thinking block: those of plain-text thinking for think = "prompt", else as the user wrote them, else
+    the model's own; None where it has none.
+
+    Args:
+        template: the source of the chat template in use, "" without one.
+        text: "<open>,</close>", or None.
+    """
+    own = from_text(tokenizer, text) if text else find(tokenizer, template)
+    return make(tokenizer, "", PLAIN_CLOSE) if think == "prompt" else own
 
 
 def find(tokenizer: Tokenizer, template: str) -> Tags | None:

@@ -1,23 +1,27 @@
-"""Words to mixtures, and prompts with places to what a session is fed. Knows a vocabulary, no context.
+"""Words to mixtures, and prompts with slots to what a session is fed. Knows a vocabulary, no context.
 
-A bare word means the token that its place in the prompt would give it: after a space, the space belongs to the token.
+A bare word means the token that its slot in the prompt would give it: after a space, the space belongs to the token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from softllama.errors import MixtureError
 from softllama.llama.tokenizer import Tokenizer
-from softllama.prompts.slots import Prompt
+from softllama.prompts.slots import PromptTemplate
 from softllama.vectors import mixture as mx
 from softllama.vectors.mixture import MixSpec, Mixture, Part
 
 SPLITS = ("first", "last", "mean")
+Split: TypeAlias = Literal["first", "last", "mean"]
+MixArgument: TypeAlias = "str | Mixture | Mapping[str, str | Mixture] | Sequence[str | Mixture]"
+"""Mixtures for slots: one, several, or by the slots' names; as text ("dog:0.5,cat:0.5") or as Mixture."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,69 @@ def resolve(
         parts.append(Component(str(part), weight, _tokens(part, tokenizer, space, lead, split)))
     whole = mx.blend([c.mixture for c in parts], [c.weight for c in parts], signed=signed)
     return Resolved(spec.name, whole, tuple(_distinct(parts)))
+
+
+@dataclass(frozen=True)
+class MixInput:
+    """A mixture for a slot, before its words have become ids: which tokens they are, the slot decides.
+
+    Args:
+        spec: the text, parsed, or a Mixture.
+        name: of the slot; "" for `{}`.
+        split: what a word of several tokens stands for: "first", "last", "mean"; None refuses it.
+        signed: whether weights may be any real numbers.
+        normalize: whether weights are divided by their sum.
+    """
+
+    spec: MixSpec | Mixture
+    name: str = ""
+    split: str | None = None
+    signed: bool = False
+    normalize: bool = False
+
+    def resolve(self, tokenizer: Tokenizer, *, space: bool = True, lead: bool = False) -> Resolved:
+        """Words to ids, as in a slot after a space (`space`) or at the start of the prompt (`lead`).
+
+        Raises:
+            MixtureError: a word is no single token, or an id is outside the vocabulary.
+        """
+        if isinstance(self.spec, Mixture):
+            return from_mixture(self.spec, tokenizer, self.name)
+        return resolve(
+            self.spec, tokenizer, space=space, lead=lead, split=self.split, signed=self.signed, normalize=self.normalize
+        )
+
+
+def read_mixes(
+    mix: MixArgument | None, *, split: str | None = None, signed: bool = False, normalize: bool = False
+) -> list[MixInput]:
+    """The mixtures of an argument, in its order.
+
+    Raises:
+        MixtureError: something is neither text nor a Mixture, or a text that is not understood.
+    """
+    pairs: list[tuple[str, object]]
+    if mix is None:
+        pairs = []
+    elif isinstance(mix, str | Mixture):
+        pairs = [("", mix)]
+    elif isinstance(mix, Mapping):
+        pairs = list(mix.items())
+    elif isinstance(mix, Sequence):
+        pairs = [("", m) for m in mix]
+    else:
+        raise MixtureError(f"a mixture is text or a Mixture, not {type(mix).__name__}")
+    inputs = []
+    for name, value in pairs:
+        if isinstance(value, Mixture):
+            spec: MixSpec | Mixture = value
+        elif isinstance(value, str):
+            spec = mx.parse(value, signed=signed, normalize=normalize)
+        else:
+            raise MixtureError(f"a mixture is text or a Mixture, not {type(value).__name__}")
+        label = name or (spec.name if isinstance(spec, MixSpec) else "")
+        inputs.append(MixInput(spec, label, split, signed, normalize))
+    return inputs
 
 
 def from_mixture(m: Mixture, tokenizer: Tokenizer, name: str = "") -> Resolved:
@@ -136,20 +203,20 @@ def _from_vector(spec: MixSpec, tokenizer: Tokenizer, signed: bool, normalize: b
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt as a session is fed it. items: a token id, or for a place its index in the prompt, negative: ~index."""
+    """A prompt as a session is fed it. items: a token id, or for a slot its index in the prompt, negative: ~index."""
 
     items: tuple[int, ...]
-    spaces: tuple[bool, ...]  # for each place: does a space before it join the word?
-    leads: tuple[bool, ...]  # for each place: does it start the prompt?
+    spaces: tuple[bool, ...]  # for each slot: does a space before it join the word?
+    leads: tuple[bool, ...]  # for each slot: does it start the prompt?
 
     @property
-    def first_place(self) -> int:
-        """The position of the first place; len(items) if there is none."""
+    def first_slot(self) -> int:
+        """The position of the first slot; len(items) if there is none."""
         return next((i for i, t in enumerate(self.items) if t < 0), len(self.items))
 
 
-def encode(prompt: Prompt, tokenizer: Tokenizer, *, bos: bool | None = None) -> Encoded:
-    """Tokenize the text around the places. bos: None for what the vocabulary says (once, if the text has it already)."""
+def encode(prompt: PromptTemplate, tokenizer: Tokenizer, *, bos: bool | None = None) -> Encoded:
+    """Tokenize the text around the slots. bos: None for what the vocabulary says (once, if the text has it already)."""
     items: list[int] = []
     spaces: list[bool] = []
     leads: list[bool] = []
@@ -169,5 +236,5 @@ def encode(prompt: Prompt, tokenizer: Tokenizer, *, bos: bool | None = None) -> 
 
 
 def items_with(encoded: Encoded, fill: Sequence[Mixture]) -> list[int | Mixture]:
-    """What to feed when place i holds fill[i]."""
+    """What to feed when slot i holds fill[i]."""
     return [t if t >= 0 else fill[~t] for t in encoded.items]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.engine import branches, manifest
-from softllama.engine.lens import Readout
+from softllama.engine.lens import Lens
 from softllama.errors import UsageError
 from softllama.report.data import Cell, Figure, Report, Series, Table, share, value
 from softllama.study import inputs, rollout
@@ -94,7 +94,7 @@ def _heaviest(p: Distribution, most: int, mass: float) -> tuple[list[int], NDArr
     return [int(i) for i in order[:n][keep]], weights[:n][keep]
 
 
-def walk(model: Model, prompt: str, steps: int, rng: np.random.Generator, reader: Readout | None = None) -> list[Step]:
+def walk(model: Model, prompt: str, steps: int, rng: np.random.Generator, reader: Lens | None = None) -> list[Step]:
     """Generate after a prompt by sampling, and measure at each position. reader: for the states of the layers."""
     ids = model.tokenize(prompt, bos=True)
     with model.session(len(ids) + 1) as s:
@@ -118,7 +118,7 @@ def walk(model: Model, prompt: str, steps: int, rng: np.random.Generator, reader
 
 
 def recover(
-    reader: Readout, prefix: Sequence[int], parts: Sequence[int], weights: NDArray[np.float64]
+    reader: Lens, prefix: Sequence[int], parts: Sequence[int], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The weights that each layer's state at the last place gives back, (layers, k)."""
     mix, _ = reader.states([*prefix, Mixture(list(parts), weights)])
@@ -143,7 +143,7 @@ def run(
     texts = inputs.beginnings(model) if prompts is None else tuple(prompts)
     found: list[Step] = []
     longest = max(len(model.tokenize(t, bos=True)) for t in texts) + steps + 1
-    reader = Readout(model, longest) if with_layers else None
+    reader = Lens(model, longest) if with_layers else None
     try:
         for i, text in enumerate(texts):
             found += walk(model, text, steps, np.random.default_rng([seed, 2, i]), reader)

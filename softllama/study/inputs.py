@@ -84,8 +84,8 @@ def is_words(model: Model) -> bool:
 def encode(model: Model, frame: str) -> Encoded:
     """A frame with one place. Raises UsageError for another number."""
     parsed = prompts.parse(arguments.check_text(frame))
-    if len(parsed.places) != 1:
-        raise UsageError(f"{frame!r} has {len(parsed.places)} places", "a frame has one: The {} says")
+    if len(parsed.slots) != 1:
+        raise UsageError(f"{frame!r} has {len(parsed.slots)} slots", "a frame has one: The {} says")
     return vocab.encode(parsed, model.tokenizer)
 
 

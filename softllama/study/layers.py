@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.engine.lens import Readout
+from softllama.engine.lens import Lens
 from softllama.report.data import Cell, Figure, Series, Table, value
 from softllama.study import inputs
 from softllama.study.inputs import Case
@@ -35,11 +35,11 @@ def study(model: Model, cases: Sequence[Case], tick: Tick | None = None) -> NDAr
     """(cases, places, layers, NAMES): each case at α = 0.5 beside its two words."""
     out: list[NDArray[np.float64]] = []
     longest = max(len(inputs.encode(model, c.frame).items) for c in cases)
-    with Readout(model, longest) as r:
+    with Lens(model, longest) as r:
         for n, c in enumerate(cases):
             assert not isinstance(c.b, np.ndarray)
             encoded = inputs.encode(model, c.frame)
-            at = encoded.first_place
+            at = encoded.first_slot
             found = []
             for item in (Mixture([c.a, c.b], [0.5, 0.5]), c.a, c.b):
                 states, _ = r.states(

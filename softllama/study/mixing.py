@@ -19,6 +19,7 @@ from softllama.vectors.distribution import Distribution, average
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.statistics import Estimate
 from softllama.vectors.sweep import sharpness
+from softllama.vectors.vector import Vector
 
 if TYPE_CHECKING:
     from softllama.api import Model
@@ -64,11 +65,11 @@ class Measured:
     top: str
 
 
-def between(model: Model, c: Case, alpha: float) -> Mixture | NDArray[np.float32]:
+def between(model: Model, c: Case, alpha: float) -> Mixture | Vector:
     """(1 - α) of the first thing and α of the second."""
     if isinstance(c.b, np.ndarray):
         row = model.embed(Mixture.one_hot(c.a))
-        return np.asarray((1 - alpha) * row + alpha * c.b, dtype=np.float32)
+        return Vector(np.asarray((1 - alpha) * row + alpha * c.b, dtype=np.float32))
     if c.a == c.b or alpha in (0.0, 1.0):
         return Mixture.one_hot(c.b if alpha == 1.0 else c.a)
     return Mixture([c.a, c.b], [1 - alpha, alpha])
@@ -97,7 +98,7 @@ def sweep(model: Model, cases: Sequence[Case], tick: Tick | None = None) -> list
     found: dict[int, Measured] = {}
     for frame in frames:
         encoded = inputs.encode(model, frame)
-        at = encoded.first_place
+        at = encoded.first_slot
         mine = [(i, c) for i, c in enumerate(cases) if c.frame == frame]
         tails = [[between(model, c, float(x)), *encoded.items[at + 1 :]] for _, c in mine for x in alphas]
         ends = branches.run(model, encoded.items[:at], tails, n_ctx=model.n_ctx_given)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from softllama.generation import loop, prepare
+from softllama.generation import loop
+from softllama.generation.options import GenerationOptions
+from softllama.generation.prepare import prepare
 from softllama.report.data import Cell, Figure, Series, Table, value
 from softllama.vectors import measures, statistics
 from softllama.vectors.statistics import Estimate
@@ -67,7 +69,7 @@ def study(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: Ti
     asked = [(p, "sample", _seed(seed, i, k + 1)) for i, p in enumerate(prompts) for k in range(REFERENCE)]
     asked += [(p, policy, _seed(seed, i, 0)) for i, p in enumerate(prompts) for policy in POLICIES.values()]
     made = [
-        prepare.prepare(model, p, prepare.Options(policy=policy, where="everywhere", max_tokens=tokens, seed=n))
+        prepare(model, p, GenerationOptions(policy=policy, where="everywhere", max_tokens=tokens, seed=n))
         for p, policy, n in asked
     ]
     done = -1

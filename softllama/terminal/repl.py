@@ -12,10 +12,10 @@ from softllama.chat.conversation import OVERFLOW, Conversation, made_of
 from softllama.chat.messages import Message
 from softllama.chat.storage import Autosave
 from softllama.errors import PromptError, SoftLlamaError
-from softllama.generation.state import EOG
 from softllama.terminal import commands
 from softllama.terminal.screen import Screen, Show
 from softllama.trace.record import Trace
+from softllama.trace.step import StopReason
 
 Line: TypeAlias = "tuple[str, bool] | PromptError"  # text, and was it in fences; or why there is none
 FENCE = '"""'
@@ -224,8 +224,8 @@ def numbers(made: Mapping[str, Any]) -> str:
         *([f"{made.get('effective_tokens', 1):.1f} tokens in a mixture"] if made.get("n_soft") else []),
         f"{made.get('tokens_per_second', 0):.0f} tokens/s",
     ]
-    reason = made.get("stop_reason", EOG)
-    return ", ".join(parts) + (f"; {reason}" if reason != EOG else "")
+    reason = made.get("stop_reason", StopReason.END_OF_GENERATION)
+    return ", ".join(parts) + (f"; {reason}" if reason != StopReason.END_OF_GENERATION else "")
 
 
 def began(message: Message, n: int = 40) -> str:

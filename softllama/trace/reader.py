@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -16,10 +19,10 @@ from softllama.base import arguments
 from softllama.base.files import from_json
 from softllama.errors import SoftLlamaError
 from softllama.trace.record import FORMAT, Trace
-from softllama.trace.step import FORCED, HARD, SOFT, Step
+from softllama.trace.step import Mode, Step, StopReason
 from softllama.vectors.mixture import Mixture
 
-MODES = (SOFT, HARD, FORCED)
+MODES = tuple(Mode)
 CUT_OFF = "the file ends here"  # the stop reason of a trace whose file has no footer
 WRITES = "softllama run --trace FILE writes one"
 _BAD = (
@@ -117,11 +120,12 @@ def _build(
         seed, manifest = _int(header["seed"]), header["manifest"]
         if seed < 0 or len(tail) != 2 or not isinstance(manifest, dict):
             raise ValueError("its seed, tail or manifest is none")
+        reason, stop_string = _stop_reason(_text(end.get("stop_reason", CUT_OFF)), _text(end.get("stop_string", "")))
         return Trace(
             tuple(steps), tuple(_unmix(i) if isinstance(i, list) else _id(i) for i in header["prompt"]),
-            _text(header["prompt_text"]), _text(header["policy"]), seed, _text(end.get("stop_reason", CUT_OFF)),
+            _text(header["prompt_text"]), _text(header["policy"]), seed, reason,
             tuple(map(_text, header["stop"])), (opening, closing), _int(end.get("evaluated", 0)),
-            {str(k): _real(v) for k, v in end.get("timings", {}).items()}, manifest, (tail[0], tail[1]), texts,
+            {str(k): _real(v) for k, v in end.get("timings", {}).items()}, manifest, (tail[0], tail[1]), texts, stop_string,
         )  # fmt: skip
     except _BAD as e:
         raise SoftLlamaError(
@@ -205,10 +209,19 @@ def _bool(v: Any) -> bool:
     return v
 
 
-def _mode(v: Any) -> str:
+def _mode(v: Any) -> Mode:
     if v not in MODES:
         raise ValueError(f"{v!r:.60} is none of {', '.join(MODES)}")
-    return str(v)
+    return Mode(v)
+
+
+def _stop_reason(text: str, stop_string: str) -> tuple[str, str]:
+    """The reason, and the stop string. Older files have both in one text: "stop string 'x'"."""
+    old = re.fullmatch(rf"{StopReason.STOP_STRING} (['\"].*['\"])", text, re.DOTALL)
+    if old and not stop_string:
+        with contextlib.suppress(ValueError, SyntaxError):
+            return StopReason.STOP_STRING, str(ast.literal_eval(old[1]))
+    return StopReason.of(text), stop_string
 
 
 def _top(v: Any) -> tuple[tuple[int, float], ...]:

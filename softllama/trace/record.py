@@ -21,7 +21,7 @@ import numpy as np
 from softllama.base import arguments
 from softllama.base.files import check_place, replacing
 from softllama.errors import UsageError
-from softllama.trace.step import FORCED, SOFT, Step
+from softllama.trace.step import FORCED, SOFT, Step, StopReason
 from softllama.vectors.mixture import Mixture
 
 FORMAT = 1
@@ -34,8 +34,8 @@ class Trace:
     """A finished generation.
 
     steps: one for each generated position. prompt: ids and mixtures that were fed before. prompt_text: the same for
-    people. policy: in written form. stop_reason: "end of generation", "max tokens", "stop string ...", "context full",
-    "interrupted", or a policy's own. thinking_tags: opening and closing, ("", "") where there are none. evaluated:
+    people. policy: in written form. stop_reason: a StopReason, or a policy's own text; stop_string: the
+    one that ended it. thinking_tags: opening and closing, ("", "") where there are none. evaluated:
     positions that the model evaluated, prompt included unless its memory was copied. timings: seconds, "prompt" and
     "total". tail: text that was held back at the end, of thinking and answer. texts: of every token in the steps, by id.
     """
@@ -45,7 +45,7 @@ class Trace:
     prompt_text: str
     policy: str
     seed: int
-    stop_reason: str
+    stop_reason: StopReason | str
     stop: tuple[str, ...] = ()
     thinking_tags: tuple[str, str] = ("", "")
     evaluated: int = 0
@@ -53,6 +53,7 @@ class Trace:
     manifest: dict[str, Any] = field(default_factory=dict)
     tail: tuple[str, str] = ("", "")
     texts: dict[int, str] = field(default_factory=dict)
+    stop_string: str = ""
 
     @cached_property
     def thinking(self) -> str:
@@ -72,6 +73,11 @@ class Trace:
     def text(self) -> str:
         """What was said: the answer, or what there is of the thinking if it never ended."""
         return self.answer if self.answer or not self.thinking else self.thinking
+
+    @property
+    def stop_text(self) -> str:
+        """Why it ended, in words: with the stop string, if one ended it."""
+        return f"{self.stop_reason} {self.stop_string!r}" if self.stop_string else str(self.stop_reason)
 
     @property
     def n_thinking(self) -> int:
@@ -123,7 +129,8 @@ class Trace:
     def footer(self) -> dict[str, Any]:
         """How it ended."""
         return {
-            "kind": "end", "stop_reason": self.stop_reason, "thinking": self.thinking, "answer": self.answer,
+            "kind": "end", "stop_reason": self.stop_reason, "stop_string": self.stop_string,
+            "thinking": self.thinking, "answer": self.answer,
             "n_thinking": self.n_thinking, "n_answer": self.n_answer, "n_soft": self.n_soft, "evaluated": self.evaluated,
             "mean_entropy": self.mean_entropy, "effective_tokens": self.effective_tokens, "timings": self.timings,
             "tail": list(self.tail),
@@ -167,7 +174,7 @@ class Trace:
 
     def __repr__(self) -> str:
         return (
-            f"Trace({self.policy}, {self.n_thinking} thinking + {self.n_answer} answer tokens, {self.stop_reason}, "
+            f"Trace({self.policy}, {self.n_thinking} thinking + {self.n_answer} answer tokens, {self.stop_text}, "
             f"{self.answer[:60]!r})"
         )
 

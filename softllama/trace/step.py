@@ -1,17 +1,38 @@
-"""One generated position, as data. Knows vectors only."""
+"""One generated position, as data, and why a generation ended. Knows vectors only: the loop makes steps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import StrEnum
 
 from softllama.vectors.mixture import Mixture
 
-if TYPE_CHECKING:
-    pass
+
+class Mode(StrEnum):
+    """What a step fed: a mixture, a token, or a token that was not chosen from the distribution (a tag)."""
+
+    SOFT = "soft"
+    HARD = "hard"
+    FORCED = "forced"
 
 
-SOFT, HARD, FORCED = "soft", "hard", "forced"
+class StopReason(StrEnum):
+    """Why a generation ended. A policy may give a reason of its own, which is then plain text."""
+
+    END_OF_GENERATION = "end of generation"
+    MAX_TOKENS = "max tokens"
+    STOP_STRING = "stop string"
+    CONTEXT_FULL = "context full"
+    INTERRUPTED = "interrupted"
+    END_OF_THINKING = "end of thinking"
+
+    @classmethod
+    def of(cls, text: str) -> StopReason | str:
+        """The reason that a text names, or the text where it names none."""
+        return cls._value2member_map_.get(text, text)  # type: ignore[return-value]
+
+
+SOFT, HARD, FORCED = Mode.SOFT, Mode.HARD, Mode.FORCED
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +49,7 @@ class Step:
 
     index: int
     position: int
-    mode: str
+    mode: Mode
     thinking: bool
     token: int
     text: str

@@ -44,7 +44,7 @@ def facts(t: Trace) -> list[tuple[str, str]]:
         ("model", str(model or "unknown")),
         ("policy", t.policy),
         ("seed", str(t.seed)),
-        ("stopped", t.stop_reason or "not yet"),
+        ("stopped", t.stop_text or "not yet"),
         ("steps", "; ".join(filter(None, [f"{len(t.steps):,}", where, ", ".join(counts)]))),
         ("mean entropy", f"{t.mean_entropy:.3f} nats"),
         ("effective tokens", f"{t.effective_tokens:.2f} in a mixture"),

@@ -46,8 +46,8 @@ LOADING: dict[str, Callable[[Any], Any]] = {
 }
 WITH_MODEL: dict[str, Callable[[sl.Model, Any], Any]] = {
     "session": lambda m, x: m.session(x),
-    "context": lambda m, x: m.context(x),
-    "sequences": lambda m, x: m.context(64, x),
+    "context": lambda m, x: m.new_context(x),
+    "sequences": lambda m, x: m.new_context(64, x),
     "max_tokens": lambda m, x: m.generate("The", max_tokens=x),
     "think_budget": lambda m, x: m.generate("The", think_budget=x),
     "seed": lambda m, x: m.generate("The", seed=x),
@@ -82,7 +82,7 @@ MAY_BE_NONE = {
     "probe n_ctx",
     "beam n_ctx",
 }
-MAY_BE_NONE |= {"sample seed", "chat n_ctx", "chat seed", "chat max_tokens"}
+MAY_BE_NONE |= {"max_tokens", "sample seed", "chat n_ctx", "chat seed", "chat max_tokens"}
 
 
 @pytest.mark.parametrize("name", [*LOADING, *WITH_MODEL])
@@ -107,7 +107,7 @@ def test_settings_of_policies_are_told(name: str) -> None:
     [
         lambda m: m.generate("The", nonsense=1), lambda m: m.generate("The", max_token=1), lambda m: m.generate(5),
         lambda m: m.generate(None), lambda m: m.generate("The", stop=5), lambda m: m.generate("The", mix=5),
-        lambda m: m.generate("The", think_tags=5), lambda m: m.generate("The", template="x", chat=True),
+        lambda m: m.generate("The", think_tags=5), lambda m: m.generate("The", template=5, chat=True),
         lambda m: m.generate([{"role": "user"}]), lambda m: m.generate([{"role": "user", "content": 5}]),
         lambda m: m.generate("The", policy=5), lambda m: m.generate("The", where=5), lambda m: sl.load(lora=5),
         lambda m: sl.load(rpc=5), lambda m: sl.load(rpc="host:1"), lambda m: sl.load(5), lambda m: m.embed(5),

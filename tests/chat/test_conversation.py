@@ -13,10 +13,10 @@ import pytest
 
 import softllama as sl
 from softllama import policy
-from softllama.chat import storage
+from softllama.chat import settings, storage
 from softllama.chat.conversation import Conversation
-from softllama.chat.messages import Message, Mix, places, user
-from softllama.chat.prefix_cache import Memory, shared
+from softllama.chat.messages import Message, Mix, slotted, user
+from softllama.chat.prefix_cache import PrefixCache, shared
 from softllama.trace.step import Step
 
 TEMPLATE = (
@@ -46,7 +46,7 @@ def talk(load: Callable[..., sl.Model]) -> Callable[..., Conversation]:
 
 def prompt_part(c: Conversation, trace: sl.Trace) -> int:
     """Positions of the prompt that were evaluated for an answer: all, less the steps that were fed."""
-    return trace.evaluated - (len(c.memory.held) - len(trace.prompt))
+    return trace.evaluated - (len(c.cache.items) - len(trace.prompt))
 
 
 def fresh(c: Conversation) -> Conversation:
@@ -134,12 +134,12 @@ def test_an_interrupt_within_an_evaluation_leaves_nothing_wrong_behind(
     c = talk(arch, template=TEMPLATE, think_budget=None)
     c.set(policy=parrot(c.model, soft=False))
     c.reply("the dog")
-    context = c.memory._context
+    context = c.cache._context
     assert context is not None
     decode, calls = context.decode, []
 
-    def interrupted(*arguments: Any) -> Any:
-        out = decode(*arguments)
+    def interrupted(*arguments: Any, **more: Any) -> Any:
+        out = decode(*arguments, **more)
         calls.append(1)
         if len(calls) == 5:  # llama.cpp has evaluated it, and nobody has written that down
             raise KeyboardInterrupt
@@ -148,7 +148,7 @@ def test_an_interrupt_within_an_evaluation_leaves_nothing_wrong_behind(
     monkeypatch.setattr(context, "decode", interrupted)
     a = c.reply("says")
     assert a.stop_reason == "interrupted"
-    assert len(c.memory.held) < context.length(0)
+    assert len(c.cache.items) < context.length(0)
     c.set(policy="greedy")  # one's own policy has no written form
     again = fresh(c)
     one, two = c.reply("and", stop_at(0)), again.reply("and", stop_at(0))
@@ -163,7 +163,7 @@ def test_a_mixture_matches_an_equal_mixture_and_nothing_else(model: sl.Model) ->
     assert shared([5, m, 7], [5, 1, 7]) == 1
     assert shared([5, sl.Mixture.one_hot(1), 7], [5, 1, 7]) == 1
     assert shared([5, None, 7], [5, None, 7]) == 1
-    assert Memory(model, 64).held == []
+    assert PrefixCache(model, 64).items == []
 
 
 def test_a_users_mixture_is_not_evaluated_again(talk: Callable[..., Conversation]) -> None:
@@ -182,7 +182,7 @@ def test_hidden_states_and_noise_can_be_fed_too(talk: Callable[..., Conversation
     c = talk(arch)
     c.reply("the dog says")
     assert c.compare("hidden:steps=2").n_soft == 2
-    assert None in c.memory.held
+    assert None in c.cache.items
     assert c.compare("soft_noise").n_soft > 0
     assert c.reply("and").n_thinking == 4
 
@@ -343,8 +343,8 @@ def test_50_turns_that_overflow_leave_the_oldest_out(talk: Callable[..., Convers
     ],
 )
 def test_braces_are_braces_unless_a_mixture_has_the_name(text: str, texts: tuple[str, ...]) -> None:
-    assert places(user(text, {"animal": Mix("dog,cat")})).texts == texts
-    assert places(user(text, {})).texts == (text,)
+    assert slotted(user(text, {"animal": Mix("dog,cat")})).texts == texts
+    assert slotted(user(text, {})).texts == (text,)
 
 
 def test_a_message_keeps_the_mixture_it_was_written_with(talk: Callable[..., Conversation]) -> None:
@@ -370,7 +370,7 @@ def test_a_conversation_saves_and_loads(talk: Callable[..., Conversation], tmp_p
     d.load(tmp_path / "c.json")
     assert d.messages == c.messages
     assert (d.system, d.seed, d.answers, d.mixes) == (c.system, c.seed, c.answers, c.mixes)
-    assert d.settings.to_dict() == c.settings.to_dict()
+    assert settings.to_dict(d.settings) == settings.to_dict(c.settings)
     assert d.to_dict(traces=True)["messages"] == c.to_dict(traces=True)["messages"]
     assert d.last is not None
     assert c.last is not None

@@ -169,7 +169,7 @@ BAD = [
     (["--mix", "#99999"], 2, "outside the vocabulary"),
     (["--mix", '"dog'], 2, "quote is not closed"),
     (["--mix", "@nowhere.npy"], 2, "cannot read the vector"),
-    (["--mix", "dog", "--prompt", "no place"], 2, "no place for the mixture"),
+    (["--mix", "dog", "--prompt", "no slot"], 2, "no slot for the mixture"),
     (["--mix", "dog", "--prompt", "a { b"], 2, "lone '{'"),
     (["--mix", "x=dog", "--prompt", "{y}"], 2, "{x}"),
     (["--mix", "dog", "--prompt", "{}", "--prompt-file", "-"], 2, "exclude"),

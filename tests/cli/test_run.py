@@ -133,7 +133,7 @@ BAD = [
     (["run", "a", "--prompt-file", "nowhere.txt"], 2, "given twice|cannot read"),
     (["run", "--prompt-file", "nowhere.txt"], 2, "cannot read"),
     (["run", "a {} b", "--mix", "dog:0.5"], 2, "sum to 0.5"),
-    (["run", "a b", "--mix", "dog"], 2, "no place"),
+    (["run", "a b", "--mix", "dog"], 2, "no slot"),
     (["run", "{} {x}", "--mix", "dog"], 2, "no mixture for"),
     (["run", "a" * 400], 1, "context has room"),
     (["run", "a", "--n-ctx", "0"], 2, "n_ctx"),

@@ -366,14 +366,15 @@ def test_names_and_options_that_are_wrong(write: Write) -> None:
 def test_rows_that_are_fed_wrongly(load: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison would notice a difference, small or large, and logits that are not numbers."""
     m = load("llama")
-    right = Model.fill_rows
+    right = Model.rows
 
     def patched(amount: float) -> None:
-        def fill(self: Model, context: Any, mixtures: Any) -> None:
-            right(self, context, mixtures)
-            context.rows[len(mixtures) - 1, 0] += amount
+        def rows(self: Model, items: Any) -> Any:
+            result = right(self, items)
+            result.embeddings[-1, 0] += amount
+            return result
 
-        monkeypatch.setattr(Model, "fill_rows", fill)
+        monkeypatch.setattr(Model, "rows", rows)
 
     patched(1e-6)
     logits, exact = measures.exactness(m)
@@ -412,9 +413,9 @@ def test_a_mixture_that_is_wrong_and_a_run_that_does_not_repeat(
     calls = []
     decode = sl.llama.context.Context.decode
 
-    def drifting(self: Any, *a: Any) -> Any:
+    def drifting(self: Any, *a: Any, **k: Any) -> Any:
         calls.append(1)
-        return decode(self, *a) + np.float32(1e-3 * len(calls))
+        return decode(self, *a, **k) + np.float32(1e-3 * len(calls))
 
     with monkeypatch.context() as patch:
         patch.setattr(sl.llama.context.Context, "decode", drifting)

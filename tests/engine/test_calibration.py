@@ -83,8 +83,8 @@ def test_a_device_on_which_nothing_repeats(tmp_path: Path, monkeypatch: pytest.M
     file = tiny.write_model(tmp_path / "m.gguf", "gemma3")
     decode, rng = Context.decode, np.random.default_rng(1)
 
-    def noisy(self: Context, *a: Any) -> Rows:
-        logits = decode(self, *a)
+    def noisy(self: Context, *a: Any, **k: Any) -> Rows:
+        logits = decode(self, *a, **k)
         return logits + rng.standard_normal(logits.shape).astype(np.float32)
 
     monkeypatch.setattr(Context, "decode", noisy)

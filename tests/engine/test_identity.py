@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import softllama as sl
 from softllama.engine import branches
+from softllama.generation import continuation
 from softllama.llama import header
 from softllama.llama.context import N_BATCH
 from softllama.vectors.mixture import Mixture
@@ -164,12 +165,10 @@ def test_signed_mixtures_are_sums(load: Load) -> None:
 def test_rows_are_padded_where_llama_cpp_wants_wider_ones(load: Load) -> None:
     model = load("qwen3vl")
     assert model._weights.n_embd_inp == 2 * model.n_embd
-    context = model.context(64)
-    context.rows[:] = np.nan
-    model.fill_rows(context, [Mixture.one_hot(3)])
-    assert np.array_equal(context.rows[0, : model.n_embd], model.table.rows([3])[0])
-    assert not context.rows[0, model.n_embd :].any()
-    context.close()
+    rows = model.rows([Mixture.one_hot(3)]).embeddings
+    assert rows.shape == (1, 2 * model.n_embd)
+    assert np.array_equal(rows[0, : model.n_embd], model.table.rows([3])[0])
+    assert not rows[0, model.n_embd :].any()
 
 
 # ---- sequences: chunks, forks, truncation
@@ -306,7 +305,7 @@ def test_branches_are_their_tails_alone(load: Load, arch: str) -> None:
 def test_more_branches_than_go_at_once(load: Load, arch: str) -> None:
     model = load(arch)
     tails: list[list[Item]] = [[Mixture([40, 111], [1 - a, a]), 5] for a in np.linspace(0, 1, 150)]
-    results = branches.run(model, [7, 8, 9], tails, steps=3, continued=2)
+    results = branches.run(model, [7, 8, 9], tails, then=continuation.greedy(model, 3, 2))
     assert len(results) == 150
     again = branches.run(model, [7, 8, 9], tails)
     for a, b in zip(results, again, strict=True):
@@ -321,15 +320,15 @@ def test_more_branches_than_go_at_once(load: Load, arch: str) -> None:
 @pytest.mark.parametrize("arch", ["llama", "qwen2vl", "mamba", "lfm2"])
 def test_continuations_are_greedy(load: Load, arch: str) -> None:
     model = load(arch)
-    (b,) = branches.run(model, [7, 8], [[MIX]], steps=6)
+    (b,) = branches.run(model, [7, 8], [[MIX]], then=continuation.greedy(model, 6, 1))
     with model.session(n_ctx=64) as s:
         d = s.feed([7, 8])
         d = s.feed([MIX])
         ids = []
         for _ in range(6):
-            ids.append(d.argmax)
-            if model.is_eog(ids[-1]):
+            if model.is_eog(d.argmax):
                 break
+            ids.append(d.argmax)
             d = s.feed([ids[-1]])
     assert list(b.continuation) == ids
 

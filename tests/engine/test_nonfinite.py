@@ -15,7 +15,9 @@ import pytest
 import softllama as sl
 from softllama import evaluate
 from softllama.engine import nonfinite
-from softllama.generation import loop, prepare
+from softllama.generation import loop
+from softllama.generation.options import GenerationOptions
+from softllama.generation.prepare import prepare
 from softllama.llama import header
 from tests.conftest import Cli
 
@@ -67,7 +69,7 @@ def test_other_places_are_named_too(poisoned: Poisoned, tensor: str, where: str)
 
 
 def test_a_generation_names_the_step_that_led_there(poisoned: Poisoned) -> None:
-    g = prepare.prepare(poisoned.model, "The dog", prepare.Options("full", max_tokens=20, seed=7))
+    g = prepare(poisoned.model, "The dog", GenerationOptions(policy="full", max_tokens=20, seed=7))
     steps = loop.run(poisoned.model, [g])
     for _ in range(4):
         next(steps)
@@ -91,7 +93,7 @@ def test_what_noise_was_added_to_and_what_was_not_kept_cannot_be_fed_again_so_no
 
 
 def test_a_probe_names_the_point_of_the_sweep(model: sl.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    after = sl.Model.after_each
+    after = sl.Model.distributions
 
     bad = [0]
 
@@ -99,7 +101,7 @@ def test_a_probe_names_the_point_of_the_sweep(model: sl.Model, monkeypatch: pyte
         logits[bad[0], 3] = np.nan
         return after(self, logits)
 
-    monkeypatch.setattr(sl.Model, "after_each", spoilt)
+    monkeypatch.setattr(sl.Model, "distributions", spoilt)
     for bad[0], name in ((0, "the mixture"), (2, "cat alone"), (4, "the sweep's α = 0.5"), (3, "the sweep's α = 0.25")):
         with pytest.raises(sl.SoftLlamaError, match=f"after the prompt with {name}: element 3 is nan"):
             model.probe("The {} says", mix="dog:0.3,cat:0.7", sweep=5)
@@ -161,23 +163,23 @@ def test_masked_logits_are_no_error(model: sl.Model) -> None:
     with model.session(64) as s:
         z = s.feed([5]).logits.copy()
     z[:100] = -np.inf
-    d = model.after(z)
+    (d,) = model.distributions(z[None])
     assert d[5].p == 0
     assert d.argmax >= 100
     with pytest.raises(sl.SoftLlamaError, match="all -inf"):
-        model.after(np.full_like(z, -np.inf))
+        model.distributions(np.full_like(z, -np.inf)[None])
 
 
 def test_the_command_line_stops_with_the_sentence(
     poisoned: Poisoned, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill = loop.fill
+    rows = sl.Model.rows
 
-    def spoilt(*a: Any) -> None:
+    def spoilt(*a: Any) -> Any:
         poisoned.spoil("blk.0.ffn_down.weight")
-        fill(*a)
+        return rows(*a)
 
-    monkeypatch.setattr(loop, "fill", spoilt)
+    monkeypatch.setattr(sl.Model, "rows", spoilt)
     code, _, err = cli("run", "-q", "--raw", "The dog", "-m", poisoned.path, "--policy", "full", "--seed", 3)
     assert code == 1
     assert "after step 0 of the generation (seed 3" in err

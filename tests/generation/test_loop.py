@@ -10,13 +10,17 @@ import pytest
 
 import softllama as sl
 from softllama import policy
-from softllama.generation import loop, prepare
-from softllama.generation.state import Generation, Limits
+from softllama.generation import loop
+from softllama.generation.options import GenerationOptions
+from softllama.generation.prepare import prepare
+from softllama.generation.replay import replay
+from softllama.generation.run import collect, record
+from softllama.generation.state import Generation
 from softllama.generation.text_stream import TextStream
 from softllama.prompts.thinking import Tags
 from softllama.prompts.thinking import make as make_tags
-from softllama.trace import record
-from softllama.trace.step import Step
+from softllama.trace.reader import load
+from softllama.trace.step import Step, StopReason
 from tests.conftest import shared_model
 from tests.support.tiny import CHAT_TEMPLATE
 
@@ -35,7 +39,8 @@ def generation(
 ) -> Generation:
     written = policy.parse(rule) if isinstance(rule, str) else policy.as_policy(rule)
     everywhere = tags is None
-    return Generation(model, written, (1,), Limits(**{"max_tokens": 20, **limits}), 0, tags, thinking, everywhere)
+    options = GenerationOptions(**{"max_tokens": 20, **limits})
+    return Generation(model, written, (1,), options, 0, tags, thinking, everywhere)
 
 
 def play(g: Generation, tokens: Sequence[int]) -> list[Step]:
@@ -83,7 +88,7 @@ def test_end_of_generation_while_thinking_closes_the_block(model: sl.Model, tags
     assert steps[1].mixture == sl.Mixture.one_hot(tags.close_ids[0])  # a real closing tag is fed
     assert "end of generation" in steps[1].why
     assert g.stop_reason == "end of generation"
-    t = prepare.record(model, g)
+    t = record(model, g)
     assert (t.thinking, t.answer, t.n_thinking, t.n_answer) == ("dog", "cat", 1, 1)
 
 
@@ -96,7 +101,7 @@ def test_a_budget_closes_the_block_with_the_whole_tag(model: sl.Model) -> None:
     assert [s.mode for s in steps[:3]] == ["hard", "hard", "forced"]
     assert tuple(s.token for s in steps[2 : 2 + len(long.close_ids)]) == long.close_ids
     assert not steps[2 + len(long.close_ids)].thinking
-    assert prepare.record(model, g).thinking == "dogdog"
+    assert record(model, g).thinking == "dogdog"
 
 
 def test_a_budget_of_0_closes_at_once(model: sl.Model, tags: Tags) -> None:
@@ -111,7 +116,7 @@ def test_a_closing_tag_of_several_readouts_ends_the_block(model: sl.Model) -> No
     steps = play(g, [dog, *long.close_ids, cat])
     assert [s.thinking for s in steps] == [True] * (1 + len(long.close_ids)) + [False]
     assert steps[0].mode == "soft"
-    t = prepare.record(model, g)
+    t = record(model, g)
     assert (t.thinking, t.answer) == ("dog", "cat")
 
 
@@ -156,21 +161,21 @@ def test_stop_strings_that_straddle_tokens_are_cut_and_never_shown(model: sl.Mod
     g = generation(model, stop=("gca",))
     steps = play(g, [*ids(model, "dog"), *ids(model, "cat"), *ids(model, "dog")])
     assert "".join(s.text for s in steps) == "do"
-    assert g.stop_reason == "stop string 'gca'"
-    assert prepare.record(model, g).answer == "do"
+    assert (g.stop_reason, g.stop_string) == (StopReason.STOP_STRING, "gca")
+    assert record(model, g).answer == "do"
 
 
 def test_what_was_held_for_a_stop_string_comes_back_at_the_end(model: sl.Model) -> None:
     g = generation(model, stop=("gx",), max_tokens=1)
     assert play(g, ids(model, "dog"))[0].text == "do"
-    assert prepare.record(model, g).answer == "dog"
+    assert record(model, g).answer == "dog"
 
 
 def test_stop_strings_do_not_act_while_thinking(model: sl.Model, tags: Tags) -> None:
     g = generation(model, tags=tags, thinking=True, stop=("dog",))
     play(g, [*ids(model, "dog"), tags.close_ids[0], *ids(model, "cat"), *ids(model, "dog")])
-    assert g.stop_reason == "stop string 'dog'"
-    assert prepare.record(model, g).answer == "cat"
+    assert (g.stop_reason, g.stop_string) == (StopReason.STOP_STRING, "dog")
+    assert record(model, g).answer == "cat"
 
 
 def test_characters_split_over_tokens_appear_whole(model: sl.Model) -> None:
@@ -183,7 +188,7 @@ def test_characters_split_over_tokens_appear_whole(model: sl.Model) -> None:
 def test_bytes_that_are_no_character_become_a_mark(model: sl.Model) -> None:
     g = generation(model, max_tokens=1)
     play(g, ids(model, "é")[:1])
-    assert prepare.record(model, g).answer == "\ufffd"
+    assert record(model, g).answer == "\ufffd"
 
 
 def test_max_tokens_0_gives_nothing(model: sl.Model) -> None:
@@ -202,8 +207,8 @@ def test_text_streams_hold_back_no_more_than_needed() -> None:
 
 
 def test_a_full_context_is_a_stop_reason_and_the_text_is_kept(model: sl.Model) -> None:
-    t = prepare.collect(
-        model, g := prepare.prepare(model, "dog", prepare.Options(policy=SOFT2, max_tokens=500, seed=1)),
+    t = collect(
+        model, g := prepare(model, "dog", GenerationOptions(policy=SOFT2, max_tokens=500, seed=1)),
         loop.run(model, [g], n_ctx=20),
     )  # fmt: skip
     if t.stop_reason == "end of generation":
@@ -239,16 +244,16 @@ def test_seeds_saving_loading_and_replaying(model: sl.Model, name: str, tmp_path
     assert comparable(first) == comparable(again)
     for suffix in ("jsonl", "npz"):
         first.save(tmp_path / f"t.{suffix}")
-        loaded = record.load(tmp_path / f"t.{suffix}")
+        loaded = load(tmp_path / f"t.{suffix}")
         assert loaded.to_dict() == first.to_dict()
-        assert prepare.replay(model, loaded) == [0.0] * len(first.steps)
+        assert replay(model, loaded) == [0.0] * len(first.steps)
 
 
 def test_replaying_something_else_disagrees(model: sl.Model) -> None:
     t = model.generate("The dog says", policy="full", max_tokens=6, seed=5)
     other = model.generate("The cat says", policy="full", max_tokens=6, seed=5)
-    wrong = record.Trace(**{**t.__dict__, "prompt": other.prompt})
-    assert max(prepare.replay(model, wrong)) > 1e-4
+    wrong = sl.Trace(**{**t.__dict__, "prompt": other.prompt})
+    assert max(replay(model, wrong)) > 1e-4
 
 
 def test_the_same_seed_gives_the_same_trace_whatever_runs_beside_it(model: sl.Model) -> None:
@@ -263,8 +268,8 @@ def test_the_same_seed_gives_the_same_trace_whatever_runs_beside_it(model: sl.Mo
 
 
 def test_streams_in_one_context_take_turns_and_all_finish(model: sl.Model) -> None:
-    options = [prepare.Options(policy="sample", max_tokens=n, seed=n) for n in (3, 9, 1, 0, 5)]
-    gs = [prepare.prepare(model, "The dog says", o) for o in options]
+    options = [GenerationOptions(policy="sample", max_tokens=n, seed=n) for n in (3, 9, 1, 0, 5)]
+    gs = [prepare(model, "The dog says", o) for o in options]
     for _ in loop.run(model, gs, at_once=2):
         pass
     for g, o in zip(gs, options, strict=True):
@@ -313,7 +318,7 @@ def test_think_modes(load: Callable[..., sl.Model]) -> None:
     pair = "(think),(done)"
 
     def prepared(**options: Any) -> Generation:
-        return prepare.prepare(m, "dog", prepare.Options(chat=True, think_tags=pair, **options))
+        return prepare(m, "dog", GenerationOptions(chat=True, think_tags=pair, **options))
 
     on, off = prepared(), prepared(think="off")
     assert on.thinking
@@ -321,12 +326,12 @@ def test_think_modes(load: Callable[..., sl.Model]) -> None:
     assert repr(on.policy).startswith("soft_thinking")
     assert not off.thinking
     assert off.policy.name == "greedy"
-    plain = prepare.prepare(m, "dog", prepare.Options(chat=True, think="prompt"))
+    plain = prepare(m, "dog", GenerationOptions(chat=True, think="prompt"))
     assert plain.thinking
     assert plain.tags is not None
     assert plain.tags.close == "Answer:"
     with pytest.raises(sl.UsageError, match="no thinking block"):
-        prepare.prepare(m, "dog", prepare.Options(chat=True, think="on"))
+        prepare(m, "dog", GenerationOptions(chat=True, think="on"))
 
 
 def test_where_on_a_raw_prompt(model: sl.Model) -> None:

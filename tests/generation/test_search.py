@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama.generation import beams, loop, prepare, search, state
+from softllama.generation import beams, loop, search
 from softllama.generation.cost import Cost
+from softllama.generation.options import GenerationOptions
+from softllama.generation.prepare import prepare
+from softllama.generation.run import record
 from softllama.generation.search import Samples, beam, best_of, self_consistency, vote
 from softllama.prompts.thinking import Tags
 from softllama.trace.record import load as load_trace
-from softllama.trace.step import FORCED, HARD
+from softllama.trace.step import FORCED, HARD, StopReason
 from tests.conftest import shared_model
 from tests.support import tiny
 from tests.support.traces import step, trace
@@ -64,7 +67,7 @@ def read_again(model: sl.Model, t: sl.Trace) -> float:
             if x.mode != FORCED:
                 total += log_softmax(d)[x.token]
             d = s.feed(x.token)
-        if t.stop_reason == state.EOG:
+        if t.stop_reason == StopReason.END_OF_GENERATION:
             total += max(log_softmax(d)[i] for i in range(model.n_vocab) if model.is_eog(i))
     return total
 
@@ -83,7 +86,7 @@ def test_one_beam_is_greedy(load: Callable[..., sl.Model], arch: str) -> None:
         assert found.best.text == greedy.text
         assert len(found.hypotheses) == 1
         assert found.cost.evaluated == greedy.evaluated
-        if greedy.stop_reason != state.EOG:
+        if greedy.stop_reason != StopReason.END_OF_GENERATION:
             assert found.best.logp == pytest.approx(sum(s.logp for s in greedy.steps), abs=1e-9)
 
 
@@ -95,7 +98,7 @@ def test_one_beam_is_greedy_where_generations_end(few: Callable[[int], sl.Model]
         found = beam(m, [first], beams=1, max_tokens=12)
         assert tokens(found.trace) == tokens(greedy)
         assert found.trace.stop_reason == greedy.stop_reason
-        assert found.best.finished == (greedy.stop_reason == state.EOG)
+        assert found.best.finished == (greedy.stop_reason == StopReason.END_OF_GENERATION)
 
 
 @pytest.mark.real
@@ -215,7 +218,7 @@ def test_scores_of_texts_that_end(few: Callable[[int], sl.Model]) -> None:
         m = few(seed)
         for h in beam(m, [1], beams=3, max_tokens=10).hypotheses:
             ended += h.finished
-            assert h.finished == (h.trace.stop_reason == state.EOG)
+            assert h.finished == (h.trace.stop_reason == StopReason.END_OF_GENERATION)
             assert h.length == len(h.tokens) + h.finished
             assert h.logp == pytest.approx(read_again(m, h.trace), abs=1e-4)
     assert ended > 4
@@ -239,11 +242,11 @@ def test_ending_a_thinking_block_counts_once(few: Callable[[int], sl.Model]) -> 
     """The end of generation while thinking and the closing tag itself make one hypothesis, not two."""
     m = few(3)
     tags = Tags("", "#2", (), (2,))
-    options = prepare.Options(policy="greedy", max_tokens=3)
-    g = prepare.prepare(m, [1], options)
+    options = GenerationOptions(policy="greedy", max_tokens=3)
+    g = prepare(m, [1], options)
     g.policy, g.tags, g.thinking = sl.policy.as_policy(beams._follow), tags, True
     ended = beams._search(m, g, 8, 1.0, None, Cost())
-    texts = [tokens(prepare.record(m, b.g)) for b in ended]
+    texts = [tokens(record(m, b.g)) for b in ended]
     assert len(set(texts)) == len(texts)
     assert any(2 in t for t in texts)
 
@@ -256,7 +259,7 @@ def test_stop_strings_finish_a_hypothesis(load: Callable[..., sl.Model]) -> None
     stopped = [h for h in found.hypotheses if h.finished]
     assert stopped
     for h in stopped:
-        assert h.trace.stop_reason == f"stop string {stop!r}"
+        assert (h.trace.stop_reason, h.trace.stop_string) == (StopReason.STOP_STRING, stop)
         assert stop not in h.text
 
 
@@ -329,14 +332,14 @@ def test_beams_after_a_mixture(model: sl.Model) -> None:
 
 def test_an_interrupt_keeps_the_beams(model: sl.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = itertools.count()
-    real = sl.Model.fill_rows
+    real = sl.Model.rows
 
-    def fill(*args: Any) -> None:
+    def rows(*args: Any) -> Any:
         if next(calls) == 3:
             raise KeyboardInterrupt
-        real(*args)
+        return real(*args)
 
-    monkeypatch.setattr(sl.Model, "fill_rows", fill)
+    monkeypatch.setattr(sl.Model, "rows", rows)
     found = beam(model, PROMPT, beams=2, max_tokens=10)
     assert [h.trace.stop_reason for h in found.hypotheses] == ["interrupted"] * 2
     assert len(found.best.tokens) == 4
@@ -406,7 +409,7 @@ def test_a_shared_prompt_changes_nothing(load: Callable[..., sl.Model], arch: st
     m = load(arch, tied=False)
     prompts = [PROMPT, PROMPT, PROMPT, "a", "The cat", "The cat", PROMPT]
     alone = [m.generate(p, policy=policy, max_tokens=8, seed=i) for i, p in enumerate(prompts)]
-    gs = [prepare.prepare(m, p, prepare.Options(policy=policy, max_tokens=8, seed=i)) for i, p in enumerate(prompts)]
+    gs = [prepare(m, p, GenerationOptions(policy=policy, max_tokens=8, seed=i)) for i, p in enumerate(prompts)]
     cost = Cost()
     for _ in loop.run(m, gs, cost=cost):
         pass
@@ -424,8 +427,8 @@ def test_a_shared_prompt_side_by_side(load: Callable[..., sl.Model], arch: str) 
     m = load(arch, tied=False)
     prompts = [PROMPT, PROMPT, "a", "a", PROMPT, "The cat", "The cat", "The cat", "The cat"]
     lengths = [3, 9, 1, 7, 0, 8, 2, 6, 4]
-    options = [prepare.Options(policy="sample:temperature=2", max_tokens=k, seed=i) for i, k in enumerate(lengths)]
-    gs = [prepare.prepare(m, p, o) for p, o in zip(prompts, options, strict=True)]
+    options = [GenerationOptions(policy="sample:temperature=2", max_tokens=k, seed=i) for i, k in enumerate(lengths)]
+    gs = [prepare(m, p, o) for p, o in zip(prompts, options, strict=True)]
     for _ in loop.run(m, gs, at_once=3):
         pass
     for g, p, o in zip(gs, prompts, options, strict=True):

@@ -1,7 +1,7 @@
 """Every architecture that llama.cpp knows: a one-hot mixture is its token, to the bit, or one sentence says why not.
 
 All of them are measured by scripts/dev/architectures.py, once, in child processes; the tests look at what it found. It prints
-the tables of docs/trust.md.
+the tables of docs/architectures.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import pytest
 import softllama as sl
 from scripts.dev import architectures
 from softllama.llama import library
-from softllama.vectors.mixture import Mixture
 from tests.conftest import ROOT
 from tests.support import tiny, tiny_more
 from tests.support.overlay import disarm
@@ -155,17 +154,16 @@ def test_sequences_that_llama_cpp_mixes_up_go_one_after_the_other(load_more: Cal
     seqs, positions = [2, 0, 2, 1, 0, 1, 1], [0, 0, 1, 0, 1, 1, 2]
     ids = [5, 9, 7, 30, 41, 8, 60]
     want = [True, False, True, False, True, True, True]
-    together = model.context(64, 3, embeddings=True)
-    logits = together.decode(seqs, positions, want, ids)
-    model.fill_rows(together, [Mixture.one_hot(i) for i in ids])
+    together = model.new_context(64, 3, embeddings=True)
+    logits = together.decode(seqs, positions, want, tokens=ids)
     for seq in range(3):
         together.cut(seq, 0)
-    assert np.array_equal(together.decode(seqs, positions, want), logits)
+    assert np.array_equal(together.decode(seqs, positions, want, rows=model.rows(ids)), logits)
     at = [i for i, w in enumerate(want) if w]
     for seq in range(3):
         mine = [i for i, s in enumerate(seqs) if s == seq]
-        alone = model.context(64, 1, embeddings=True)
-        truth = alone.decode([0] * len(mine), range(len(mine)), [True] * len(mine), [ids[i] for i in mine])
+        alone = model.new_context(64, 1, embeddings=True)
+        truth = alone.decode([0] * len(mine), range(len(mine)), [True] * len(mine), tokens=[ids[i] for i in mine])
         for j, i in enumerate(mine):
             assert np.array_equal(together.hidden(i), alone.hidden(j))
             if want[i]:
@@ -182,7 +180,7 @@ def test_hidden_states_that_do_not_fit_are_refused_before_llama_cpp_aborts(
         model.generate("dog", policy="hidden", max_tokens=3)
     assert e.value.hint
     with pytest.raises(sl.ContextError, match="gives no hidden states"):
-        model.context(64, embeddings=True)
+        model.new_context(64, embeddings=True)
 
 
 # ---- the script
@@ -221,11 +219,11 @@ def test_tables_are_put_between_comments(rows: Rows) -> None:
 
 
 def test_the_documents_tables_are_what_the_script_prints(rows: Rows) -> None:
-    path = Path(ROOT / "docs" / "trust.md")
+    path = Path(ROOT / "docs" / "architectures.md")
     if not path.is_file():
-        pytest.skip("docs/trust.md is not written yet")
+        pytest.skip("docs/architectures.md is not written yet")
     document = path.read_text("utf-8")
     if f"llama-cpp-python {library.VERSION} " not in document:
-        pytest.skip(f"docs/trust.md is of another llama-cpp-python than {library.VERSION}")
+        pytest.skip(f"docs/architectures.md is of another llama-cpp-python than {library.VERSION}")
     new = architectures.written(document, architectures.blocks(list(rows.values())))
-    assert document == new, "python scripts/dev/architectures.py --write docs/trust.md"
+    assert document == new, "python scripts/dev/architectures.py --write docs/architectures.md"

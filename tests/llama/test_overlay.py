@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +18,11 @@ from numpy.typing import NDArray
 
 import softllama as sl
 from softllama.engine import branches, calibration
-from softllama.engine.lens import Readout
-from softllama.generation import loop
+from softllama.engine.lens import Lens
+from softllama.generation import feed, loop
+from softllama.generation.options import GenerationOptions
+from softllama.generation.prepare import prepare
+from softllama.llama.batch import Rows
 from softllama.llama.context import Context
 from softllama.vectors.mixture import Mixture
 from tests.engine.test_identity import MIX, SEQUENCE, assert_one_hot_is_token, logits, one_hot
@@ -120,11 +124,12 @@ def test_a_node_of_which_nothing_comes_is_not_taken(
 def test_a_node_of_another_shape_is_an_error(special: Callable[..., sl.Model]) -> None:
     model = special("glm4")
     for node, words in ((("embd", 48), "another shape"), (("nothing", 64), 'no node "nothing"')):
+        rows = Rows(np.zeros((2, node[1]), np.float32), (), np.zeros(2, np.int32))
         context = Context(model._weights, 64, n_threads=1, nodes=[node])
         with pytest.raises(sl.ContextError, match=words):
-            context.decode([0, 0], [0, 1], [False, True])
+            context.decode([0, 0], [0, 1], [False, True], rows=rows)
         context.cut(0, 0)
-        assert np.isfinite(context.decode([0, 0], [0, 1], [False, True], [3, 4])).all()  # tokens pass as ever
+        assert np.isfinite(context.decode([0, 0], [0, 1], [False, True], tokens=[3, 4])).all()  # tokens pass as ever
         context.close()
 
 
@@ -164,13 +169,12 @@ def test_a_mixture_is_a_token_whose_rows_are_mixed_in_the_file(special: Callable
 @pytest.mark.parametrize("name", ANY)
 def test_carriers_change_nothing(special: Callable[..., sl.Model], name: str) -> None:
     model = special(name)
-    context = model.context(64)
+    context = model.new_context(64)
     seen = []
     for carriers in ([40, 40, 9], [0, 1, 2], [200, 3, 111]):
         context.cut(0, 0)
-        model.fill_rows(context, [Mixture.one_hot(7), MIX, Mixture.one_hot(9)])
-        context.carriers[:3] = carriers
-        seen.append(context.decode([0] * 3, range(3), [False, False, True]))
+        rows = replace(model.rows([7, MIX, 9]), carriers=np.array(carriers, dtype=np.int32))
+        seen.append(context.decode([0] * 3, range(3), [False, False, True], rows=rows))
     context.close()
     assert np.array_equal(seen[0], seen[1])
     assert np.array_equal(seen[0], seen[2])
@@ -179,12 +183,11 @@ def test_carriers_change_nothing(special: Callable[..., sl.Model], name: str) ->
 def test_per_layer_rows_are_numpys(special: Callable[..., sl.Model]) -> None:
     model = special("gemma4-e2b")
     e = table(model.path, "per_layer_token_embd.weight").astype(np.float64)
-    context = model.context(64)
-    model.fill_rows(context, [MIX, Mixture.one_hot(7), Mixture([3, 4, 5], [0.2, 0.5, 0.3])])
+    rows = model.rows([MIX, 7, Mixture([3, 4, 5], [0.2, 0.5, 0.3])])
     want = np.sqrt(16) * np.stack([0.5 * e[40] + 0.5 * e[111], e[7], 0.2 * e[3] + 0.5 * e[4] + 0.3 * e[5]])
-    np.testing.assert_allclose(context.beside[0][:3], want, rtol=2e-6, atol=1e-6)
-    assert context.carriers[:3].tolist() == [40, 7, 4]
-    context.close()
+    np.testing.assert_allclose(rows.beside[0], want, rtol=2e-6, atol=1e-6)
+    assert rows.carriers is not None
+    assert rows.carriers.tolist() == [40, 7, 4]
 
 
 @pytest.mark.parametrize("ids", [[50, 7, 9], [7, 51, 9, 4], [7, 50, 51, 4]])
@@ -215,7 +218,7 @@ def test_the_heaviest_token_switches_the_adapter(special: Callable[..., sl.Model
 def test_several_sequences_in_a_batch(special: Callable[..., sl.Model], name: str) -> None:
     """In llama.cpp's order to the bit; in another order, and of different lengths, up to rounding."""
     model = special(name)
-    context = model.context(64, 4)
+    context = model.new_context(64, 4)
     fed: dict[str, list[tuple[int, int, int]]] = {  # sequence, position, token
         "in order": [(s, p, 10 + 3 * s + p) for s in range(3) for p in range(2)],
         "interleaved": [(s, p, 10 + 3 * s + p) for p in range(2) for s in (2, 0, 3)],
@@ -225,11 +228,10 @@ def test_several_sequences_in_a_batch(special: Callable[..., sl.Model], name: st
         seqs, positions, ids = zip(*rows, strict=True)
         want = [i % 2 == 0 or i == len(rows) - 1 for i in range(len(rows))]
         want = [w and sum(want[:i]) < 4 for i, w in enumerate(want)]
-        truth = context.decode(seqs, positions, want, ids)
+        truth = context.decode(seqs, positions, want, tokens=ids)
         for s in range(4):
             context.cut(s, 0)
-        model.fill_rows(context, [Mixture.one_hot(i) for i in ids])
-        got = context.decode(seqs, positions, want)
+        got = context.decode(seqs, positions, want, rows=model.rows(ids))
         for s in range(4):
             context.cut(s, 0)
         assert got.shape == truth.shape
@@ -239,20 +241,18 @@ def test_several_sequences_in_a_batch(special: Callable[..., sl.Model], name: st
 
 def test_hidden_states_stay_with_their_rows(special: Callable[..., sl.Model]) -> None:
     model = special("glm4")
-    context = model.context(64, 3, embeddings=True)
+    context = model.new_context(64, 3, embeddings=True)
     ids = {0: 10, 1: 20, 2: 30}
     seen = {}
     for seqs in ((0, 1, 2), (2, 0, 1)):
-        model.fill_rows(context, [Mixture.one_hot(ids[s]) for s in seqs])
-        context.decode(seqs, [0] * 3, [True] * 3)
+        context.decode(seqs, [0] * 3, [True] * 3, rows=model.rows([ids[s] for s in seqs]))
         seen[seqs] = {s: context.hidden(i) for i, s in enumerate(seqs)}
         assert np.array_equal(context.hidden(-1), context.hidden(2))
         for s in seqs:
             context.cut(s, 0)
     for s in ids:
         assert np.abs(seen[0, 1, 2][s] - seen[2, 0, 1][s]).max() <= 1e-4
-    model.fill_rows(context, [Mixture.one_hot(i) for i in (1, 2, 3)])
-    context.decode([0, 0, 1], [0, 1, 0], [False, True, True])
+    context.decode([0, 0, 1], [0, 1, 0], [False, True, True], rows=model.rows([1, 2, 3]))
     with pytest.raises(sl.ContextError, match="different numbers"):
         context.hidden(0)
     context.close()
@@ -336,22 +336,20 @@ def test_rows_of_hidden_states_and_noise(name: str, tmp_path: Path) -> None:
         assert times != 1 or name == "gemma4-e2b"
         h, z = np.random.default_rng(1).standard_normal((2, model.n_embd)).astype(np.float32)
         of_token = SimpleNamespace(mixture=Mixture.one_hot(7), hidden=False, noise=0.0)
-        g = SimpleNamespace(embedding_noise=lambda step: z)
-        steps: list[Any] = [
-            (g, of_token, None),
-            (g, SimpleNamespace(mixture=Mixture.one_hot(7), hidden=True, noise=0.0), h),
-            (g, SimpleNamespace(mixture=Mixture.one_hot(7), hidden=False, noise=0.5), None),
+        g: Any = SimpleNamespace(embedding_noise=lambda step: z, model=model)
+        steps: list[tuple[Any, Any]] = [
+            (of_token, None),
+            (SimpleNamespace(mixture=Mixture.one_hot(7), hidden=True, noise=0.0), h),
+            (SimpleNamespace(mixture=Mixture.one_hot(7), hidden=False, noise=0.5), None),
         ]
-        context = model.context(64, 3)
-        loop.fill(model, context, steps)
-        row, state, noisy = context.rows[:3, : model.n_embd].astype(np.float64)
+        rows = model.rows([feed.item_of(g, step, hidden) for step, hidden in steps])
+        row, state, noisy = rows.embeddings[:, : model.n_embd].astype(np.float64)
         norm = np.linalg.norm(e, axis=1).mean()
         np.testing.assert_allclose(row, times * e[7], rtol=1e-5)
         np.testing.assert_allclose(state, times * norm * h / np.linalg.norm(h), rtol=1e-4)
         np.testing.assert_allclose(noisy, times * (e[7] + 0.5 * np.sqrt(np.square(e).mean()) * z), rtol=1e-4, atol=1e-5)
-        assert not context.overlaid or context.carriers[:3].tolist() == [7, 7, 7]
-        assert all(np.array_equal(b[0], b[1]) for b in context.beside)
-        context.close()
+        assert rows.carriers is None or rows.carriers.tolist() == [7, 7, 7]
+        assert all(np.array_equal(b[0], b[1]) for b in rows.beside)
 
 
 @pytest.mark.parametrize("name", ["deepseek4", "qwen4exp"])
@@ -364,11 +362,11 @@ def test_hidden_states_of_another_width_are_refused(special: Callable[..., sl.Mo
 
 @pytest.mark.parametrize("name", ["gemma3n", "deepseek4", "qwen4exp"])
 def test_streams_and_searches_run(special: Callable[..., sl.Model], name: str) -> None:
-    from softllama.generation import prepare, search
+    from softllama.generation import search
 
     model = special(name)
-    options = prepare.Options(policy="full", max_tokens=4, seed=1)
-    made = [prepare.prepare(model, [40, 7, i], options) for i in (9, 10, 11, 12)]
+    options = GenerationOptions(policy="full", max_tokens=4, seed=1)
+    made = [prepare(model, [40, 7, i], options) for i in (9, 10, 11, 12)]
     for _ in loop.run(model, made, at_once=2):
         pass
     for g, i in zip(made, (9, 10, 11, 12), strict=True):
@@ -389,7 +387,7 @@ def test_logits_that_llama_cpp_hands_out_in_the_wrong_place(special: Callable[..
 def test_layers_are_read_beside_the_overlay(special: Callable[..., sl.Model]) -> None:
     """Both callbacks at once: the last layer's states are the model's own output, after a mixture."""
     model = special("glm4")
-    with Readout(model, 16) as r:
+    with Lens(model, 16) as r:
         states, own = r.states([7, MIX, 9], at=(1, 2))
         assert states.shape == (2, 2, model.n_embd)
         assert np.abs(r.read(states[-1]) - own).max() <= 1e-4
@@ -499,9 +497,9 @@ def test_diffusion_models_are_probed_at_a_masked_position(
     assert model.diffusion
     tails: list[list[int | Mixture]] = [[Mixture.one_hot(40), 9], [40, 9], [MIX, 9], [111, 9]]
     got = [b.next.logits for b in branches.run(model, [3, 4], tails)]
-    context = model.context_without_order(8, n_batch=8, n_outputs=8)
+    context = model.new_context(8, causal=False, n_batch=8, n_outputs=8)
     for ids, z in (([3, 4, 40, 9, 300], got[0]), ([3, 4, 111, 9, 300], got[3])):
-        want = context.decode([0] * 5, range(5), [True] * 5, ids)[3 if shift else 4]
+        want = context.decode([0] * 5, range(5), [True] * 5, tokens=ids)[3 if shift else 4]
         assert np.abs(z - want).max() <= 1e-4 * np.abs(want).max()
     context.close()
     assert np.array_equal(got[0], got[1])
@@ -511,8 +509,8 @@ def test_diffusion_models_are_probed_at_a_masked_position(
 
 def test_diffusion_models_see_what_is_behind(special: Callable[..., sl.Model]) -> None:
     model = special("llada", extra={**MASKED, "diffusion.shift_logits": True})
-    context = model.context_without_order(8, n_batch=8, n_outputs=8)
-    a, b = (context.decode([0] * 3, range(3), [True] * 3, [3, 4, last])[0] for last in (5, 6))
+    context = model.new_context(8, causal=False, n_batch=8, n_outputs=8)
+    a, b = (context.decode([0] * 3, range(3), [True] * 3, tokens=[3, 4, last])[0] for last in (5, 6))
     context.close()
     assert np.abs(a - b).max() > 1e-3
 
@@ -534,7 +532,7 @@ def test_what_diffusion_models_refuse(
     words = "is a diffusion model, which fills masked positions in no order: it can only be probed"
     for attempt in (
         lambda: model.generate([4, 5]), lambda: model.session(), lambda: sl.Conversation(model),
-        lambda: Readout(model, 8), lambda: list(model.stream("a")),
+        lambda: Lens(model, 8), lambda: list(model.stream("a")),
     ):  # fmt: skip
         with pytest.raises(sl.ModelError, match=words) as e:
             attempt()

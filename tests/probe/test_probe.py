@@ -278,8 +278,8 @@ def test_the_second_mixture_stays_in_a_sweep(model: Model) -> None:
 def test_room_is_made_for_what_is_continued_only(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """100 points of a sweep need no room for the text that follows the mixture and its components."""
     asked: list[int] = []
-    context = sl.Model.context
-    monkeypatch.setattr(sl.Model, "context", lambda self, n, *rest: asked.append(n) or context(self, n, *rest))
+    context = sl.Model.new_context
+    monkeypatch.setattr(sl.Model, "new_context", lambda self, n, *rest: asked.append(n) or context(self, n, *rest))
     r = model.probe("The {}", "dog:0.3,cat:0.7", sweep=60, continue_=200)
     assert len(r.continuations) == 3
     assert asked == [2 + 61 + 3 * 200]
@@ -293,9 +293,9 @@ def test_the_beginning_is_computed_once(load: Load, arch: str, monkeypatch: pyte
     model, batches = load(arch), []
     decode = Context.decode
 
-    def count(self: Context, seqs: Any, *rest: Any) -> Any:
+    def count(self: Context, seqs: Any, *rest: Any, **more: Any) -> Any:
         batches.append(len(seqs))
-        return decode(self, seqs, *rest)
+        return decode(self, seqs, *rest, **more)
 
     monkeypatch.setattr(Context, "decode", count)
     prefix = "the " * 100

@@ -9,7 +9,7 @@ import pytest
 import softllama as sl
 from softllama.errors import PromptError
 from softllama.prompts import words
-from softllama.prompts.slots import Prompt, assign, parse
+from softllama.prompts.slots import PromptTemplate, assign, parse
 from softllama.vectors import mixture as mx
 
 Load = Callable[..., sl.Model]
@@ -37,7 +37,7 @@ Load = Callable[..., sl.Model]
     ],
 )
 def test_parse(text: str, texts: tuple[str, ...], places: tuple[str, ...]) -> None:
-    assert parse(text) == Prompt(texts, places)
+    assert parse(text) == PromptTemplate(texts, places)
 
 
 def test_filled() -> None:
@@ -51,10 +51,10 @@ def test_filled() -> None:
         ("a } b", "lone '}' at character 3"),
         ("}", "lone '}' at character 1"),
         ("{{}", "lone '}' at character 3"),
-        ("{a b}", "'{a b}' in the prompt is not a place"),
-        ("{1}", "'{1}' in the prompt is not a place"),
-        ("{a:0.5}", "not a place"),
-        ("{é}", "not a place"),
+        ("{a b}", "'{a b}' in the prompt is not a slot"),
+        ("{1}", "'{1}' in the prompt is not a slot"),
+        ("{a:0.5}", "not a slot"),
+        ("{é}", "not a slot"),
         ("{{a}", "lone '}'"),
     ],
 )
@@ -85,11 +85,11 @@ def test_assign(text: str, names: list[str], which: list[int]) -> None:
 @pytest.mark.parametrize(
     ("text", "names", "message", "hint"),
     [
-        ("none", [""], "no place for the mixture", "{}"),
-        ("{}", ["a"], "no place {a} for the mixture 'a'", "its places are {}"),
+        ("none", [""], "no slot for the mixture", "{}"),
+        ("{}", ["a"], "no slot {a} for the mixture 'a'", "its slots are {}"),
         ("{a}", [""], "no {} for the mixture without a name", "--mix a="),
-        ("{a} {b}", ["a"], "no mixture for the place {b}", "--mix b="),
-        ("{a} {}", ["a"], "no mixture for the place {}", "--mix"),
+        ("{a} {b}", ["a"], "no mixture for the slot {b}", "--mix b="),
+        ("{a} {}", ["a"], "no mixture for the slot {}", "--mix"),
         ("{a}", ["a", "a"], "two mixtures are called 'a'", "own name"),
         ("{}", ["", ""], "2 mixtures without a name and 1 {}", "names"),
         ("{} {} {}", ["", ""], "2 mixtures without a name and 3 {}", "names"),
@@ -130,7 +130,7 @@ def test_the_prompt_with_a_word_is_tokenized_as_that_text(load: Load, tokenizer:
     model = load("llama", tokenizer=tokenizer)
     prompt = parse(text)
     e = words.encode(prompt, model.tokenizer)
-    place = e.items[e.first_place]
+    place = e.items[e.first_slot]
     dog = words.resolve(
         mx.parse("dog"),
         model.tokenizer,

@@ -140,14 +140,14 @@ def test_good_mixes(model: Model, vectors: Path, text: str, options: dict[str, A
 
 DOG = "dog:0.5,cat:0.5"
 PROMPTS: list[tuple[str, Any, dict[str, Any], type[SoftLlamaError], str, str | None]] = [
-    ("no place", DOG, {}, PromptError, "no place for the mixture", "{}"),
-    ("", DOG, {}, PromptError, "no place for the mixture", "{}"),
+    ("no place", DOG, {}, PromptError, "no slot for the mixture", "{}"),
+    ("", DOG, {}, PromptError, "no slot for the mixture", "{}"),
     ("The {} {", DOG, {}, PromptError, "a lone '{' at character 8", "{{"),
     ("The {} }", DOG, {}, PromptError, "a lone '}'", "{{"),
-    ("The {1}", DOG, {}, PromptError, "'{1}' in the prompt is not a place", "{name}"),
+    ("The {1}", DOG, {}, PromptError, "'{1}' in the prompt is not a slot", "{name}"),
     ("The {a}", DOG, {}, PromptError, "no {} for the mixture without a name", "--mix a="),
-    ("The {}", "a=" + DOG, {}, PromptError, "no place {a}", "its places are {}"),
-    ("The {a} {b}", "a=" + DOG, {}, PromptError, "no mixture for the place {b}", "--mix b="),
+    ("The {}", "a=" + DOG, {}, PromptError, "no slot {a}", "its slots are {}"),
+    ("The {a} {b}", "a=" + DOG, {}, PromptError, "no mixture for the slot {b}", "--mix b="),
     ("The {a}", ["a=dog", "a=cat"], {}, PromptError, "two mixtures are called 'a'", "own name"),
     ("The {} {}", ["dog", "cat", "ball"], {}, PromptError, "3 mixtures without a name and 2 {}", "names"),
     ("The {}", [], {}, MixtureError, "no mixture was given", "--mix"),
@@ -158,7 +158,7 @@ PROMPTS: list[tuple[str, Any, dict[str, Any], type[SoftLlamaError], str, str | N
     ("The {}", 3, {}, MixtureError, "not int", NONE),
     ("The {}", None, {}, MixtureError, "no mixture was given", "--mix"),
     ("The {}", {"a": 3}, {}, MixtureError, "not int", NONE),
-    ("The {}", {"a": DOG}, {}, PromptError, "no place {a}", NONE),
+    ("The {}", {"a": DOG}, {}, PromptError, "no slot {a}", NONE),
     (None, DOG, {}, PromptError, "must be text, not NoneType", NONE),
     (b"The {}", DOG, {}, PromptError, "must be text, not bytes", NONE),
     ("a\ud800 {}", DOG, {}, PromptError, "not valid Unicode", "UTF-8"),

@@ -471,7 +471,7 @@ try:
     plain.high_level(model.path, [5], 1, 64, 1)
 except KeyboardInterrupt:
     print("interrupted")
-loop = plain.Loop(model.context(64), [5, 6])  # the flag that ended nothing is down again
+loop = plain.Loop(model.new_context(64), [5, 6])  # the flag that ended nothing is down again
 loop.run(2)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=ROOT)
@@ -510,10 +510,10 @@ if flagged:
     faults.flag_interrupts()
 model = sl.load(n_threads=1)
 rows = 512
-context = model.context(rows)
+context = model.new_context(rows)
 def batch():
     context.cut(0, 0)
-    context.decode([0] * rows, range(rows), [False] * (rows - 1) + [True], [5] * rows)
+    context.decode([0] * rows, range(rows), [False] * (rows - 1) + [True], tokens=[5] * rows)
 def seconds(f):
     start = time.perf_counter()
     f()

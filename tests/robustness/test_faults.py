@@ -65,7 +65,7 @@ def test_what_is_said_to_fit_does(model: sl.Model, monkeypatch: pytest.MonkeyPat
     with model.session(fits) as s:
         assert s.n_ctx == fits
     with pytest.raises(sl.ContextError, match="for 64 sequences") as e:
-        model.context(1_000_000, 64)
+        model.new_context(1_000_000, 64)
     assert "fewer samples, beams or streams" in e.value.hint
     assert int(e.value.hint.split()[1]) < fits // 32
     monkeypatch.setattr(memory, "available", lambda: 0)
@@ -83,7 +83,7 @@ from tests.support import tiny_more
 with sl.load(tiny_more.write(Path(sys.argv[1]), sys.argv[2]), n_threads=1) as model:
     most = room.address_space() + (1300 << 20)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    use = model.session if sys.argv[3] == "1" else lambda n: model.context(n, int(sys.argv[3]))
+    use = model.session if sys.argv[3] == "1" else lambda n: model.new_context(n, int(sys.argv[3]))
     try:
         use(2**29)
     except sl.ContextError as e:
@@ -156,7 +156,7 @@ def test_a_number_that_llama_cpp_would_cut_off_is_refused(load: Callable[..., sl
     with pytest.raises(
         sl.ContextError, match="at most 4,294,967,040 positions, not 4,294,967,296 for 4 sequences"
     ) as e:
-        model.context(2**32, 4)
+        model.new_context(2**32, 4)
     assert e.value.hint.startswith("--n-ctx 1073741760 ")
     with model.session(10**9) as s:
         assert s.n_ctx >= 10**9
@@ -284,11 +284,12 @@ def test_forks_that_share_a_context_do_not_mix_their_rows_up(model: sl.Model, mo
     again in one thread."""
     items = [mixtures(i, model.n_vocab) for i in range(6)]
     order: list[sl.Session] = []
-    run = sl.Session._run
+    by_number: dict[int, sl.Session] = {}
+    feed = sl.Model.feed
 
-    def recorded(s: sl.Session, *arguments: Any) -> Any:
-        order.append(s)
-        return run(s, *arguments)
+    def recorded(model: sl.Model, context: Any, seq: int, *arguments: Any) -> Any:
+        order.append(by_number[seq])
+        return feed(model, context, seq, *arguments)
 
     def forks(root: sl.Session) -> list[sl.Session]:
         root.feed([5, 6, 7])
@@ -296,7 +297,8 @@ def test_forks_that_share_a_context_do_not_mix_their_rows_up(model: sl.Model, mo
 
     with model.session(256) as root:
         many = forks(root)
-        monkeypatch.setattr(sl.Session, "_run", recorded)
+        by_number = {s._seq: s for s in many if s._seq is not None}
+        monkeypatch.setattr(sl.Model, "feed", recorded)
         found = together(*(lambda i=i: fed(many[i], items[i]) for i in range(6)))  # type: ignore[misc]
         monkeypatch.undo()
     with model.session(256) as root:
@@ -388,7 +390,7 @@ def test_nothing_works_on_a_closed_model_and_nothing_crashes(write: Callable[...
     m = sl.load(write("llama"), n_threads=1)
     s = m.session(64)
     s.feed([5])
-    fork, context = s.fork(), m.context(64)
+    fork, context = s.fork(), m.new_context(64)
     steps = m.stream("The", max_tokens=5, policy="full")
     next(steps)
     m.close()
@@ -396,9 +398,9 @@ def test_nothing_works_on_a_closed_model_and_nothing_crashes(write: Callable[...
     mixture = sl.Mixture.one_hot(3)
     for use in (
         lambda: s.feed([5]), lambda: s.feed(mixture), s.fork, lambda: s.truncate(0), lambda: fork.feed([5]),
-        lambda: m.tokenize("cat"), lambda: m.is_eog(1), lambda: m.session(64), lambda: m.context(64),
+        lambda: m.tokenize("cat"), lambda: m.is_eog(1), lambda: m.session(64), lambda: m.new_context(64),
         lambda: m.generate("The"), lambda: m.probe("{}{}", mix=mixture), lambda: next(steps), context.take,
-        lambda: context.decode([0], [0], [True], [5]), lambda: context.cut(0, 0), lambda: context.state(0),
+        lambda: context.decode([0], [0], [True], tokens=[5]), lambda: context.cut(0, 0), lambda: context.state(0),
         lambda: context.copy(0, 0), lambda: context.length(0), lambda: context.restore(0, b"x"), lambda: context.hidden(-1),
     ):  # fmt: skip
         with pytest.raises(sl.SoftLlamaError, match="is closed"):
@@ -436,7 +438,7 @@ def test_the_garbage_collector_may_take_models_and_sessions_in_any_order(write: 
         m: Any = sl.load(write("llama"), n_threads=1)
         s: Any = m.session(64)
         s.feed([5])
-        m.kept, s.kept, m.again = s, m.stream("The", max_tokens=3), [s.fork(), m.context(32)]
+        m.kept, s.kept, m.again = s, m.stream("The", max_tokens=3), [s.fork(), m.new_context(32)]
         if i % 2:
             next(s.kept)
         del m, s

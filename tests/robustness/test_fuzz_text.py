@@ -21,11 +21,12 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 import softllama as sl
+from softllama.chat import settings as chat_settings
 from softllama.chat import storage
-from softllama.chat.settings import Settings
 from softllama.errors import MixtureError, PromptError, SoftLlamaError, UsageError
 from softllama.evaluate import data, results, summary
-from softllama.generation import extract, prepare
+from softllama.generation import extract
+from softllama.generation.replay import replay
 from softllama.policy import text as written
 from softllama.prompts import slots
 from softllama.show import console
@@ -176,7 +177,7 @@ PROMPTS = TEXT | pieces("{", "}", "{}", "{{", "}}", "{a}", "{ b }", "{1}", "The 
 
 def template(p: slots.Prompt) -> str:
     texts = [t.replace("{", "{{").replace("}", "}}") for t in p.texts]
-    return texts[0] + "".join("{" + n + "}" + t for n, t in zip(p.places, texts[1:], strict=True))
+    return texts[0] + "".join("{" + n + "}" + t for n, t in zip(p.slots, texts[1:], strict=True))
 
 
 @given(PROMPTS)
@@ -185,14 +186,14 @@ def template(p: slots.Prompt) -> str:
 def test_a_prompt_is_split_at_its_places_or_refused(text: str) -> None:
     p = reads(lambda: slots.parse(text), PromptError)
     if p is not None:
-        assert len(p.texts) == len(p.places) + 1
+        assert len(p.texts) == len(p.slots) + 1
         assert slots.parse(template(p)) == p
 
 
 @given(st.lists(TEXT, min_size=1, max_size=5), st.data())
 def test_a_prompt_that_is_written_is_read_back(texts: list[str], d: st.DataObject) -> None:
     names = st.just("") | st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True)
-    p = slots.Prompt(tuple(texts), tuple(d.draw(names) for _ in texts[1:]))
+    p = slots.PromptTemplate(tuple(texts), tuple(d.draw(names) for _ in texts[1:]))
     assert slots.parse(template(p)) == p
 
 
@@ -201,9 +202,9 @@ def test_mixtures_are_given_to_places_or_refused(text: str, names: list[str]) ->
     p = reads(lambda: slots.parse(text), PromptError)
     which = reads(lambda: slots.assign(p, names), PromptError) if p is not None else None
     if which is not None:
-        assert len(which) == len(p.places)
+        assert len(which) == len(p.slots)
         assert set(which) == set(range(len(names)))
-        assert all(names[j] == place for j, place in zip(which, p.places, strict=True))
+        assert all(names[j] == place for j, place in zip(which, p.slots, strict=True))
 
 
 @FEW
@@ -374,7 +375,7 @@ def test_a_damaged_trace_is_fed_again_or_refused(model: sl.Model, d: st.DataObje
     raw = lines([damaged(d, r) if d.draw(st.integers(0, 2)) == 0 else r for r in whole])
     t = reads(lambda: reader.parse(raw.split(b"\n")[:-1], Path("x")), SoftLlamaError)
     if t is not None:
-        differences = reads(lambda: prepare.replay(model, t, any_model=True))
+        differences = reads(lambda: replay(model, t, any_model=True))
         assert differences is None or len(differences) == len(t.steps)
 
 
@@ -536,8 +537,8 @@ def test_labels_of_choices_are_a_list(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tags", [[], 3, {}])
 def test_thinking_tags_are_text(tags: Any) -> None:
-    with pytest.raises(UsageError, match="think_tags = "):
-        Settings(think_tags=tags)
+    with pytest.raises(UsageError, match="think_tags must be text"):
+        chat_settings.options({"think_tags": tags})
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "[" * 100_000])

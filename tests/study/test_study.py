@@ -160,10 +160,10 @@ def test_a_linear_model_gives_the_curve_of_its_formula(linear: Callable[[float],
 
 
 def test_no_layer_of_a_linear_model_prefers_a_word(linear: Callable[[float], sl.Model]) -> None:
-    from softllama.engine.lens import Readout
+    from softllama.engine.lens import Lens
 
     model = linear(2.0)
-    with Readout(model, 8) as r:
+    with Lens(model, 8) as r:
         seen = []
         for item in (Mixture([5, 6], [0.5, 0.5]), 5, 6):
             states, logits = r.states([1, item])
@@ -288,5 +288,5 @@ def test_usage_errors(given: tuple[Any, ...], cli: Cli) -> None:
 def test_a_model_without_the_words_is_told(load: Callable[..., sl.Model]) -> None:
     with pytest.raises(SoftLlamaError, match="no tokenizer"):
         mixing.run(load("llama", tokenizer="none"))
-    with pytest.raises(UsageError, match="has 2 places"):
+    with pytest.raises(UsageError, match="has 2 slots"):
         inputs.encode(load("llama"), "{} and {}")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from softllama.errors import ContextError, MixtureError, ModelError, SoftLlamaError
-from softllama.generation import prepare
+from softllama.generation.replay import replay
 from softllama.trace import record as traces
 from softllama.trace.reader import CUT_OFF
 from softllama.trace.record import Trace
@@ -317,7 +317,7 @@ def test_saved_loaded_and_replayed_it_agrees(model: Any, tmp_path: Path, policy:
     t.save(tmp_path / f"t{suffix}")
     u = traces.load(tmp_path / f"t{suffix}")
     assert same(t, u)
-    differences = prepare.replay(model, u)
+    differences = replay(model, u)
     assert len(differences) == len(t.steps) > 0
     assert max(differences) == 0
 
@@ -326,7 +326,7 @@ def test_a_replay_shows_what_was_changed(model: Any, told: Trace) -> None:
     """Another mixture at step 1 changes the distributions after it, and none up to it."""
     changed = list(told.steps)
     changed[1] = step(1, {9: 0.5, 11: 0.5}, SOFT, token=told.steps[1].token, top=told.steps[1].top)
-    d = prepare.replay(model, Trace(tuple(changed), told.prompt, "", told.policy, told.seed, ""))
+    d = replay(model, Trace(tuple(changed), told.prompt, "", told.policy, told.seed, ""))
     assert max(d[:2]) == 0
     assert max(d[2:]) > 0
 
@@ -334,7 +334,7 @@ def test_a_replay_shows_what_was_changed(model: Any, told: Trace) -> None:
 def test_a_replay_goes_on_after_a_readout_that_ends_generations(model: Any, told: Trace) -> None:
     eog = next(i for i in range(model.n_vocab) if model.is_eog(i))
     steps = [step(i, {eog: 1.0}, top=()) for i in range(3)]
-    assert prepare.replay(model, Trace(tuple(steps), told.prompt, "", "", 0, "")) == [0.0, 0.0, 0.0]
+    assert replay(model, Trace(tuple(steps), told.prompt, "", "", 0, "")) == [0.0, 0.0, 0.0]
     assert model.is_eog(eog)
 
 
@@ -343,15 +343,15 @@ def test_a_trace_of_another_model_is_refused(model: Any, told: Trace) -> None:
         told.steps, told.prompt, "", told.policy, 0, "", manifest={"model": {"path": "/x/y.gguf", "sha256": "ab" * 32}}
     )
     with pytest.raises(ModelError, match=r"y\.gguf \(sha256 ababab.*this is .*\.gguf \(sha256 ") as e:
-        prepare.replay(model, other)
+        replay(model, other)
     assert "--any-model" in e.value.hint
-    assert len(prepare.replay(model, other, any_model=True)) == len(told.steps)
+    assert len(replay(model, other, any_model=True)) == len(told.steps)
 
 
 def test_a_trace_with_other_adapters_is_refused(model: Any, told: Trace) -> None:
     made = {**told.manifest["model"], "lora": [["/a/b.gguf", 0.5]]}
     with pytest.raises(ModelError, match=r"b\.gguf:0\.5, not with no adapter"):
-        prepare.replay(model, Trace(told.steps, told.prompt, "", "", 0, "", manifest={"model": made}))
+        replay(model, Trace(told.steps, told.prompt, "", "", 0, "", manifest={"model": made}))
 
 
 @pytest.mark.parametrize("where", ["prompt", "a mixture of the prompt", "token", "mixture", "top"])
@@ -364,7 +364,7 @@ def test_ids_outside_the_vocabulary_are_refused(model: Any, where: str) -> None:
     }.get(where, [step(0, {1: 1.0})])
     prompt = {"prompt": (n,), "a mixture of the prompt": (Mixture([1, n], [0.5, 0.5]),)}.get(where, (1,))
     with pytest.raises(MixtureError, match=f"token id {n}, and .* vocabulary of {n}"):
-        prepare.replay(model, Trace(tuple(steps), prompt, "", "", 0, ""))
+        replay(model, Trace(tuple(steps), prompt, "", "", 0, ""))
 
 
 def test_a_replay_that_does_not_fit_says_so(write: Any, told: Trace) -> None:
@@ -374,7 +374,7 @@ def test_a_replay_that_does_not_fit_says_so(write: Any, told: Trace) -> None:
         sl.load(write("llama"), n_ctx=8, n_threads=1) as small,
         pytest.raises(ContextError, match="context"),
     ):
-        prepare.replay(small, told, any_model=True)
+        replay(small, told, any_model=True)
 
 
 def test_hostile_texts_are_known_to_be_hostile() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from softllama import policy
+from softllama.chat import settings as chat_settings
 from softllama.chat import storage
 from softllama.chat.messages import Mix
-from softllama.chat.settings import MODES
+from softllama.chat.settings import THINK as MODES
 from softllama.errors import SoftLlamaError, UsageError
 from softllama.terminal.commands.table import COMMANDS, command, whole
 from softllama.terminal.screen import VIEWS
@@ -65,7 +66,7 @@ def set_(repl: Repl, text: str) -> None:
     if text:
         name, _, value = text.partition(" ")
         change(repl, name, value.strip())
-    rows = [(k, shown(v)) for k, v in c.settings.to_dict().items()]
+    rows = [(k, shown(v)) for k, v in chat_settings.to_dict(c.settings).items()]
     rows += [("seed", f"{c.seed + c.answers} for the next answer")]
     if text:
         rows = [(k, v) for k, v in rows if k == text.partition(" ")[0]]
@@ -83,7 +84,7 @@ def shown(value: Any) -> str:
 def change(repl: Repl, name: str, value: str) -> None:
     """Change one setting, from text."""
     c = repl.conversation
-    names = [*c.settings.to_dict(), "seed"]
+    names = [*chat_settings.to_dict(c.settings), "seed"]
     if name not in names:
         raise policy.registry.unknown(f"there is no setting {name!r}", name, names)
     if not value:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from softllama import policy
 from softllama.chat.conversation import made_of
-from softllama.chat.messages import ASSISTANT
 from softllama.errors import UsageError
+from softllama.prompts.build import ASSISTANT
 from softllama.terminal.commands.table import COMMANDS, command, find, whole
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def stats(repl: Repl, text: str) -> None:
         f"{total['n_thinking']} thinking + {total['n_answer']} answer tokens, {total['n_soft']} of them soft, in "
         f"{seconds:.1f} s",
         f"{total['evaluated']} positions evaluated for these answers, {c.evaluated} in this chat",
-        f"{len(c.memory.held)} of {c.n_ctx} positions of the context in use",
+        f"{len(c.cache.items)} of {c.n_ctx} positions of the context in use",
         f"next seed {c.seed + c.answers}",
     ]
     if repl.autosave is not None:

@@ -1,0 +1,110 @@
+"""What is known of a loaded model: names, sizes, files, device. Evaluates nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from softllama.base import cache
+from softllama.llama.weights import Weights
+
+NAME = 100  # characters of a model's name: a damaged file's may have thousands
+
+
+class Facts:
+    """The facts of a model, read from its weights and its header."""
+
+    _weights: Weights
+    _sha256: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The file (the first of a split)."""
+        return str(self._weights.header.path)
+
+    @property
+    def arch(self) -> str:
+        """The architecture, as the file names it."""
+        return self._weights.header.arch
+
+    @property
+    def name(self) -> str:
+        """The name in the file, as far as it is one for a line of text, or the file's."""
+        name = str(self._weights.header.get("general.name") or "")
+        return "".join(c for c in name if c.isprintable())[:NAME] or self._weights.header.path.stem
+
+    @property
+    def n_vocab(self) -> int:
+        """Size of the vocabulary."""
+        return self._weights.n_vocab
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return self._weights.n_bytes
+
+    @property
+    def n_embd(self) -> int:
+        """Length of an embedding."""
+        return self._weights.n_embd
+
+    @property
+    def device(self) -> str:
+        """What the model runs on."""
+        return self._weights.device
+
+    @property
+    def device_reason(self) -> str:
+        """Why it runs there."""
+        return self._weights.device_reason
+
+    @property
+    def recurrent(self) -> bool:
+        """Does the model keep a state that cannot go back (recurrent and hybrid architectures)?"""
+        return self._weights.recurrent
+
+    @property
+    def diffusion(self) -> bool:
+        """Does the model fill in masked positions, seeing what is before and behind them? Then it can only be probed."""
+        return self._weights.diffusion
+
+    @property
+    def no_hidden_reason(self) -> str | None:
+        """Why this model's hidden states cannot be fed back; None if they can."""
+        return self._weights.no_hidden
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The file's metadata, arrays left out."""
+        return dict(self._weights.header.metadata)
+
+    @property
+    def lora(self) -> list[tuple[str, float]]:
+        """Active adapters: path and scale."""
+        return [(str(a.path), a.scale) for a in self._weights.lora]
+
+    @property
+    def files(self) -> list[str]:
+        """All files of the model."""
+        return [str(f) for f in self._weights.header.files]
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of all files together, when they were loaded."""
+        return sum(stamp[2] for stamp in self._weights.header.stamps)
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the files one after the other; remembered per file, as a large model takes seconds. None where it was not
+        taken in time: the files are gone from the disk, or are others by now.
+        """
+        header = self._weights.header
+        if self._sha256 is None and header.changed(same=True) is None:
+            with contextlib.suppress(OSError):
+                self._sha256 = cache.file_hash(header.files)
+        return self._sha256
+
+    @property
+    def template_source(self) -> str:
+        """The model's own chat template as Jinja text; "" where it has none."""
+        return str(self._weights.header.get("tokenizer.chat_template") or "")

@@ -1,0 +1,102 @@
+"""Stream and generate: from a prompt to steps, and from steps to a Trace.
+
+Puts preparation, loop and record together. Knows no terminal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Unpack
+
+from softllama.engine import manifest
+from softllama.engine.engine import Engine
+from softllama.generation import loop
+from softllama.generation.options import GenerationKeywords, GenerationOptions
+from softllama.generation.prepare import PromptInput, prepare
+from softllama.generation.state import Generation
+from softllama.trace.record import Trace, ids_of
+from softllama.trace.step import Step, StopReason
+from softllama.vectors.mixture import Mixture
+
+
+def stream(model: Engine, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:
+    """Generate step by step. Nothing is kept of a step that was given out.
+
+    Args:
+        prompt: text with slots for `mix`; token ids and mixtures; or messages [{"role": ..., "content": ...}].
+        options: the fields of GenerationOptions.
+
+    Yields:
+        Each step as it is decided.
+
+    Raises:
+        UsageError, PromptError, MixtureError, ModelError, ContextError, NotFiniteError.
+    """
+    g = prepare(model, prompt, GenerationOptions.of(options))
+    g.keep = False
+    for _, step in loop.run(model, [g], n_ctx=model.n_ctx_given):
+        yield step
+
+
+def generate(model: Engine, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Trace:
+    """Generate, and collect the steps into a Trace. Arguments and errors are those of `stream`.
+
+    Ctrl-C ends the generation, not the program: the trace has what there is, and StopReason.INTERRUPTED.
+    """
+    g = prepare(model, prompt, GenerationOptions.of(options))
+    return collect(model, g, loop.run(model, [g], n_ctx=model.n_ctx_given))
+
+
+def collect(
+    model: Engine, g: Generation, steps: Iterable[tuple[Generation, Step]], each: Callable[[Step], None] | None = None
+) -> Trace:
+    """Run a generation to its end. each: is called with every step as it comes."""
+    try:
+        for _, step in steps:
+            if each is not None:
+                each(step)
+    except KeyboardInterrupt:
+        g.finish(StopReason.INTERRUPTED)
+    return record(model, g)
+
+
+def record(model: Engine, g: Generation) -> Trace:
+    """The Trace of a generation that has ended."""
+    rest = g.flush()
+    arguments = {
+        "policy": repr(g.policy),
+        "max_tokens": g.options.max_tokens,
+        "think_budget": g.options.think_budget,
+        "stop": list(g.options.stop),
+    }
+    total = time.perf_counter() - g.started if not g.steps else g.steps[-1].seconds
+    return Trace(
+        steps=tuple(g.steps),
+        prompt=g.prompt,
+        prompt_text=describe(model, g.prompt),
+        policy=repr(g.policy),
+        seed=g.seed,
+        stop_reason=g.stop_reason,
+        stop=g.options.stop,
+        thinking_tags=(g.tags.open, g.tags.close) if g.tags else ("", ""),
+        evaluated=g.evaluated,
+        timings={"prompt": g.prompt_seconds, "total": total},
+        manifest=manifest.build(model, arguments, seed=g.seed),
+        tail=(rest, "") if g.thinking else ("", rest),
+        texts={i: model.spell(i) for i in dict.fromkeys(i for s in g.steps for i in ids_of(s))},
+        stop_string=g.stop_string,
+    )
+
+
+def describe(model: Engine, items: Sequence[int | Mixture]) -> str:
+    """Ids and mixtures as text, mixtures in brackets."""
+    parts: list[str] = []
+    ids: list[int] = []
+    for i in items:
+        if isinstance(i, int):
+            ids.append(i)
+            continue
+        parts += [model.detokenize(ids), "[" + " + ".join(f"{w:.3g}{model.spell(t)}" for t, w in i.top(4)) + "]"]
+        ids = []
+    return "".join(parts) + model.detokenize(ids)

@@ -1,0 +1,210 @@
+"""From texts or messages with slots to what a model is fed: the one builder of prompts.
+
+Probes, generations and conversations all come here. Knows a tokenizer and a chat template. Knows no contexts, and not what a
+conversation remembers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from softllama.errors import MixtureError, PromptError, UsageError
+from softllama.llama.template import ChatTemplate
+from softllama.llama.tokenizer import Tokenizer
+from softllama.prompts import thinking, words
+from softllama.prompts.slots import PromptTemplate
+from softllama.prompts.thinking import Tags
+from softllama.prompts.words import Encoded, MixInput
+from softllama.vectors.mixture import Mixture
+
+Item: TypeAlias = "int | Mixture"
+SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
+_MARK = re.compile("\ue000([0-9]+)\ue001")  # private-use characters: a slot's number on its way through the template
+
+
+@dataclass(frozen=True)
+class SlottedMessage:
+    """A chat message whose text may have slots. more: other fields for the template, such as reasoning_content."""
+
+    role: str
+    text: PromptTemplate
+    more: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def plain(cls, role: str, text: str) -> SlottedMessage:
+        """A message without slots: braces are just braces."""
+        return cls(role, PromptTemplate((text,), ()))
+
+
+@dataclass(frozen=True)
+class ChatText:
+    """A rendered chat. text: around its slots. order: for each slot in the text, its number among the messages' slots.
+    thinking: does it end inside a thinking block?"""
+
+    text: PromptTemplate
+    order: tuple[int, ...]
+    thinking: bool
+
+
+def chat_text(
+    template: ChatTemplate, messages: Sequence[SlottedMessage], think: str, tags: Tags | None, model_name: str
+) -> ChatText:
+    """The prompt that asks for an answer to the last message, with its thinking block opened or closed as asked.
+
+    Only what the template adds for the answer can open the block: a message may mention tags.
+
+    Args:
+        think: "auto" opens a block where there are tags, "on" insists, "off" prevents it, "prompt" asks for thinking in
+            plain text, in the last message.
+        tags: of the thinking block; None where the model has none.
+        model_name: for error messages.
+
+    Raises:
+        PromptError: the template refuses the messages.
+        UsageError: the template does not keep the messages as they are, or there is no thinking block to open.
+    """
+    if think == "prompt":
+        messages = [*messages[:-1], _instructed(messages[-1])]
+    variables = {"enable_thinking": think != "off"}
+    text = _rendered(template, messages, variables)
+    before = _before_answer(template, messages, variables, text)
+    if think == "prompt":
+        inside = True
+    else:
+        ending, inside = opened_block(text[len(before) :], think, tags, model_name)
+        text = before + ending
+    return ChatText(*_split(text, sum(len(m.text.slots) for m in messages)), inside)
+
+
+def rendered(template: ChatTemplate, messages: Sequence[SlottedMessage]) -> ChatText:
+    """The prompt that asks for an answer, as the template has it.
+
+    Raises:
+        PromptError, UsageError: as `chat_text`.
+    """
+    return ChatText(
+        *_split(_rendered(template, messages, {}), sum(len(m.text.slots) for m in messages)), thinking=False
+    )
+
+
+def history_text(template: ChatTemplate, messages: Sequence[SlottedMessage], think: str) -> str:
+    """The same messages as the beginning of a longer chat, slots still marked."""
+    return _rendered(template, messages, {"enable_thinking": think != "off"}, generation=False)
+
+
+def opened_block(text: str, think: str, tags: Tags | None, model_name: str) -> tuple[str, bool]:
+    """Open or close the thinking block at the end of a text, as `think` says. Is it open now?"""
+    inside = thinking.opened(text, tags)
+    if think == "off":
+        if inside:
+            assert tags is not None
+            return f"{text}{tags.close}\n\n", False
+    elif not inside and (think == "on" or tags is not None):
+        if tags is None:
+            raise no_tags(model_name)
+        return f"{text}{tags.open}\n", True
+    return text, inside
+
+
+def no_tags(model_name: str) -> UsageError:
+    """The error where a thinking block is asked for, and the model has none."""
+    return UsageError(
+        f"{model_name} has no thinking block that softllama knows",
+        'name its tags with --think-tags "<think>,</think>", or use --think prompt',
+    )
+
+
+def filled(
+    text: PromptTemplate, which: Sequence[int], mixes: Sequence[MixInput], tokenizer: Tokenizer
+) -> tuple[Item, ...]:
+    """Ids and mixtures of a text. which: for each slot, the index of its mixture in `mixes`."""
+    encoded = words.encode(text, tokenizer)
+    return tuple(words.items_with(encoded, [r.mixture for r in resolved(encoded, which, mixes, tokenizer)]))
+
+
+def resolved(
+    encoded: Encoded, which: Sequence[int], mixes: Sequence[MixInput], tokenizer: Tokenizer
+) -> list[words.Resolved]:
+    """The mixture of each slot, its words read as they stand there."""
+    results = []
+    for slot, (j, space, lead) in enumerate(zip(which, encoded.spaces, encoded.leads, strict=True)):
+        if not 0 <= j < len(mixes):
+            raise MixtureError(
+                f"there is no mixture for slot {slot}", "a message holds characters that stand for slots"
+            )
+        results.append(mixes[j].resolve(tokenizer, space=space, lead=lead))
+    return results
+
+
+def checked_items(items: Sequence[Any], tokenizer: Tokenizer) -> tuple[Item, ...]:
+    """Token ids and mixtures, as they are. Raises MixtureError for anything else, and for ids outside the vocabulary."""
+    return tuple(_checked(i, tokenizer.n_vocab) for i in items)
+
+
+def marked(message: SlottedMessage, first: int) -> str:
+    """A message's text with a mark in each slot; the first has the number `first`."""
+    return message.text.filled([f"\ue000{first + i}\ue001" for i in range(len(message.text.slots))])
+
+
+def unmarked(text: str) -> tuple[PromptTemplate, tuple[int, ...]]:
+    """A marked text around its slots, and their numbers."""
+    parts = _MARK.split(text)
+    return PromptTemplate(tuple(parts[::2]), ("",) * len(parts[1::2])), tuple(int(i) for i in parts[1::2])
+
+
+def _instructed(message: SlottedMessage) -> SlottedMessage:
+    *texts, last = message.text.texts
+    text = PromptTemplate((*texts, f"{last}\n\n{thinking.INSTRUCTION}"), message.text.slots)
+    return SlottedMessage(message.role, text, message.more)
+
+
+def _rendered(
+    template: ChatTemplate, messages: Sequence[SlottedMessage], variables: dict[str, Any], *, generation: bool = True
+) -> str:
+    plain, n = [], 0
+    for m in messages:
+        plain.append({"role": m.role, "content": marked(m, n), **m.more})
+        n += len(m.text.slots)
+    return template.render(plain, generation=generation, **variables)
+
+
+def _before_answer(
+    template: ChatTemplate, messages: Sequence[SlottedMessage], variables: dict[str, Any], text: str
+) -> str:
+    """The beginning of a rendered text that is not added for the answer; "" where that cannot be told apart."""
+    try:
+        before = _rendered(template, messages, variables, generation=False)
+    except PromptError:
+        return ""
+    return before if before != text and text.startswith(before) else ""
+
+
+def _split(text: str, n: int) -> tuple[PromptTemplate, tuple[int, ...]]:
+    """The text around its n slots. Raises UsageError where the template lost or doubled one."""
+    if not n:
+        return PromptTemplate((text,), ()), ()
+    template, order = unmarked(text)
+    if sorted(order) != list(range(n)):
+        raise UsageError(
+            "the chat template does not keep the message as it is, so mixtures lose their slots",
+            "use a raw prompt, without --chat, or another template",
+        )
+    return template, order
+
+
+def _checked(item: Any, n_vocab: int) -> Item:
+    if isinstance(item, Mixture):
+        if (high := int(item.ids[-1])) >= n_vocab:
+            raise MixtureError(
+                f"token id {high} is outside the vocabulary of {n_vocab}", f"ids go from 0 to {n_vocab - 1}"
+            )
+        return item
+    if isinstance(item, bool) or not hasattr(item, "__index__"):
+        raise MixtureError(f"a prompt holds token ids and mixtures, not {type(item).__name__}")
+    i = int(item.__index__())
+    if not 0 <= i < n_vocab:
+        raise MixtureError(f"token id {i} is outside the vocabulary of {n_vocab}")
+    return i
