@@ -4,8 +4,8 @@
 # setup EXTRAS   install softllama (editable) with the given extras, such as "[test]"; sets $bin
 setup() {
     python=${PYTHON:-python3}
-    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-        echo "softllama needs Python 3.10 or newer; PYTHON=/path/to/python3 names one" >&2
+    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        echo "softllama needs Python 3.11 or newer; PYTHON=/path/to/python3 names one" >&2
         exit 1
     fi
     bin=.venv/bin

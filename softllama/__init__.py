@@ -124,7 +124,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as e:
         if e.name != C_MODULE:
             raise
-        raise ImportError(": ".join(C_MODULE_MISSING)) from None
+        raise ModuleNotFoundError(": ".join(C_MODULE_MISSING), name=C_MODULE) from None  # the command line knows it by name
     if home != "errors":
         _add_null_handler()
     value = module if name in _MODULES else getattr(module, name)

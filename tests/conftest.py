@@ -54,6 +54,11 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as m:
         for name in [n for n in os.environ if n.startswith("SOFTLLAMA_") and n not in KEPT]:
             m.delenv(name)
+        for name in (
+            "COLUMNS",
+            "LINES",
+        ):  # readline, which pytest loads, sets them where there is no terminal, as in xdist
+            m.delenv(name, raising=False)
         m.setenv("SOFTLLAMA_CACHE", str(folder))
         m.setenv("SOFTLLAMA_TRIAL", "off")  # half a second for each file; engine/test_first_load.py has it on
         m.setenv("SOFTLLAMA_CONFIG", str(folder / "no-config.toml"))
@@ -99,6 +104,27 @@ def model(load: Callable[..., softllama.Model]) -> softllama.Model:
     from tests.support import tiny
 
     return load("llama", chat_template=tiny.CHAT_TEMPLATE)
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contexts whose memory holds 32-bit numbers, without flash attention.
+
+    With llama.cpp's defaults, batches of another shape round differently before a 16-bit memory, which moves ln p by 1e-4
+    on trained and 1e-3 on random weights. Without, by 1e-7: what is left is whether the memory is the right one.
+    """
+    from softllama.llama.library import api
+
+    defaults = api.llama_context_default_params
+
+    def params() -> Any:
+        p = defaults()
+        p.type_k = p.type_v = api.GGML_TYPE_F32
+        if hasattr(p, "flash_attn_type"):  # newer versions; older ones have it off
+            p.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        return p
+
+    monkeypatch.setattr(api, "llama_context_default_params", params)
 
 
 def shared_model(name: str) -> Path:

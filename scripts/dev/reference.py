@@ -71,12 +71,18 @@ def section(name: str, command: click.Command) -> str:
     usage = " ".join([name, *(_argument(a) for a in arguments), "[OPTIONS]"])
     parts = [f"## {name}", _line(first)]
     examples = [p for p in rest if p.startswith("\b")]
-    parts += ["```sh\n" + "\n".join(x.strip("\b\n") for x in examples) + "\n```"] if examples else []
+    lines = [_example(line) for x in examples for line in x.strip("\b\n").splitlines()]
+    parts += ["```sh\n" + "\n".join(lines) + "\n```"] if lines else []
     parts += [_line(p) for p in rest if not p.startswith("\b")]
     parts.append(f"`{usage}`")
     if options := [o for o in config.options(command) if not o.hidden]:
         parts.append("\n".join(_option(o) for o in options))
     return "\n\n".join(parts)
+
+
+def _example(line: str) -> str:
+    """An example can be copied into a shell: the remark that stands beside it in the help becomes a comment."""
+    return re.sub(r"^((?:echo|softllama) .*?\S)( {2,})(?=[^# ])", r"\1\2# ", line)
 
 
 def _argument(a: click.Argument) -> str:

@@ -278,7 +278,7 @@ def test_a_chat_that_overflows_says_so_once(chat: Callable[..., Any], write: Cal
     assert re.search(r"100 messages, 50 of them answers; [1-9][0-9]? oldest turns left out", err)
 
 
-def test_defaults_are_said_and_why(chat: Callable[..., Any], write: Callable[..., Path], monkeypatch: Any) -> None:
+def test_defaults_are_said_and_why(chat: Callable[..., Any], write: Callable[..., Path]) -> None:
     assert "policy: soft_thinking: the default for a prompt with a thinking block; seed " in chat(options=[])[2]
     plain = write("llama", chat_template=TEMPLATE, n_ctx=8192)
     err = chat(options=["--seed", 3], model=plain)[2]
@@ -286,11 +286,9 @@ def test_defaults_are_said_and_why(chat: Callable[..., Any], write: Callable[...
         "policy: sample:temperature=0.6,top_k=30,top_p=0.95: plain sampling, as this model has no thinking block" in err
     )
     assert "context: 4,096 of 8,192 positions; --n-ctx N makes room for more\n" in err
-    monkeypatch.setattr(bundled, "resolve", lambda path: plain if path is None else path)
 
 
-def test_without_a_model_it_talks_to_the_bundled_one(cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundled, "resolve", lambda path: file if path is None else path)
+def test_without_a_model_it_talks_to_the_bundled_one(cli: Cli) -> None:
     code, out, err = cli("chat", *OPTIONS, stdin="the dog\n")
     assert code == 0
     assert out
@@ -533,6 +531,7 @@ def test_no_color_is_respected(terminal: Callable[..., Terminal], file: Path) ->
     assert "\x1b[2m" not in t.seen
 
 
+@pytest.mark.slow
 def test_several_lines_history_and_leaving(terminal: Callable[..., Terminal], file: Path, state: Path) -> None:
     t = terminal("-m", file, *OPTIONS, "-q")
     t.prompt()
@@ -591,6 +590,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_its_text(
     assert answer["content"]
 
 
+@pytest.mark.slow
 def test_kill_9_in_an_answer_loses_at_most_that_answer(
     terminal: Callable[..., Terminal], endless: list[Any], file: Path, state: Path
 ) -> None:

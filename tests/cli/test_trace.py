@@ -393,6 +393,7 @@ def test_a_browser_runs_nothing_that_a_trace_holds(file: Path, browser: Any) -> 
     assert state(dom) == {"ready": f"steps={len(HOSTILE)} rows=10 view=token", "step": "1"}
 
 
+@pytest.mark.slow
 def test_a_browser_opens_long_and_empty_traces(file: Path, browser: Any) -> None:
     long = trace([step(i, {1 + i % 400: 0.75, 2 + i % 400: 0.25}, text=" a", thinking=i < 1500) for i in range(3000)])
     page.write(long, file.with_suffix(".html"))
@@ -404,6 +405,7 @@ def test_a_browser_opens_long_and_empty_traces(file: Path, browser: Any) -> None
     assert state(browser(file.with_suffix(".html"))) == {"ready": "steps=0 rows=0 view=token"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["1200,900", "500,900"])
 def test_light_and_dark_pictures_differ(file: Path, browser: Any, tmp_path: Path, size: str) -> None:
     """The background of each picture is that of its scheme, at desktop and phone widths."""

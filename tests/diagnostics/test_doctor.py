@@ -25,11 +25,11 @@ from softllama.engine.table import EmbeddingTable
 from softllama.errors import NotFiniteError
 from softllama.llama import devices, library
 from softllama.llama import memory as room
-from softllama.llama.overlay import Overlay
 from softllama.show import console
 from softllama.vectors import kernels, native
 from tests.conftest import ROOT, Cli
 from tests.support import tiny, tiny_special
+from tests.support.overlay import disarm
 
 Write = Callable[..., Path]
 MODEL = [
@@ -81,6 +81,7 @@ def test_this_installation_is_usable(here: doctor.Diagnosis) -> None:
     assert all(f.text and f.state in (OK, NOTE, PROBLEM) for f in here.findings)
 
 
+@pytest.mark.slow
 def test_neither_numpy_nor_llama_cpp_is_loaded_by_who_asks() -> None:
     code = (
         "import sys; from softllama.diagnostics import doctor; d = doctor.examine('/no/such.gguf')\n"
@@ -400,8 +401,7 @@ def test_rows_that_go_nowhere(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     """Logits that the carriers alone made would be those of the tokens, if the carriers were the tokens."""
     m = sl.load(tiny_special.write(tmp_path / "m.gguf", name), n_threads=1)
     assert of(list(exactness.one_hot(m)), "exact").state == OK
-    monkeypatch.setattr(Overlay, "arm", lambda self, n: None)
-    monkeypatch.setattr(Overlay, "unwritten", lambda self: "")
+    disarm(monkeypatch)
     exact = of(list(exactness.one_hot(m)), "exact")
     assert exact.state == PROBLEM
     assert exact.facts["other_argmax"] > 0
@@ -495,6 +495,7 @@ def test_a_finding_wide_and_narrow() -> None:
         assert str(view.finding(f, console.console(width=width))).split("\n") == lines
 
 
+@pytest.mark.slow
 def test_the_command(cli: Cli, monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
     for width in (80, 40):
         monkeypatch.setenv("COLUMNS", str(width))

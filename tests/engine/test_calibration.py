@@ -17,8 +17,8 @@ from softllama.engine import calibration
 from softllama.engine.table import EmbeddingTable
 from softllama.llama import devices, library
 from softllama.llama.context import Context
-from softllama.llama.overlay import Overlay
 from tests.support import tiny, tiny_special
+from tests.support.overlay import disarm
 
 N_VOCAB, N_EMBD = 325, 64
 Rows = Any
@@ -111,8 +111,7 @@ def test_ids_that_decide_something_unknown_are_noticed(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("name", ["glm4", "qwen4exp"])
 def test_rows_of_which_nothing_comes_are_not_taken(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The right carriers alone give the tokens' logits."""
-    monkeypatch.setattr(Overlay, "arm", lambda self, n: None)
-    monkeypatch.setattr(Overlay, "unwritten", lambda self: "")
+    disarm(monkeypatch)
     with pytest.raises(sl.ModelError, match="cannot take mixtures"):
         sl.load(tiny_special.write(tmp_path / "m.gguf", name), n_threads=1)
 

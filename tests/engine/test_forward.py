@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import gguf
 import numpy as np
@@ -97,22 +96,6 @@ INPUTS: list[list[int | Mixture]] = [
     [1, 2, 3, MANY, 5, 6, HALF],
     [7, Mixture([3, 4, 5], [1, -1, 1], signed=True), 9],
 ]
-
-
-@pytest.fixture
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Contexts with an F32 cache and plain attention."""
-    from softllama.llama.library import api
-
-    default = api.llama_context_default_params
-
-    def params() -> Any:
-        p = default()
-        p.type_k = p.type_v = api.GGML_TYPE_F32
-        p.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        return p
-
-    monkeypatch.setattr(api, "llama_context_default_params", params)
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import softllama as sl
 from softllama.engine import branches
 from softllama.generation import continuation
+from softllama.llama import header
 from softllama.llama.context import N_BATCH
 from softllama.vectors.mixture import Mixture
 from tests.conftest import shared_model
@@ -79,6 +80,7 @@ def test_one_hot_is_token_where_type_and_architecture_meet(load: Load, arch: str
     assert_one_hot_is_token(load(arch, table_type=table_type))
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("quantization", ["f32", "q8_0", "q4_0"])
 def test_one_hot_is_token_on_stories260k(quantization: str) -> None:
     with sl.load(shared_model(f"stories260K-{quantization}.gguf"), n_threads=1) as model:
@@ -93,7 +95,7 @@ def test_one_hot_is_token_with_several_threads(write: Callable[..., Path]) -> No
 def test_one_hot_is_token_in_a_split_file(load: Load, write: Callable[..., Path]) -> None:
     model = load("llama", shards=2, table_type="Q4_0")
     assert len(model.files) == 2
-    assert model.table._rows.data.shape[0] == model.n_vocab
+    assert len(model.table.rows(range(model.n_vocab))) == model.n_vocab
     assert_one_hot_is_token(model)
     whole = load("llama", table_type="Q4_0")
     assert np.array_equal(logits(model, SEQUENCE), logits(whole, SEQUENCE))
@@ -117,7 +119,7 @@ def dequantized(model: sl.Model, kind: str) -> NDArray[np.float32]:
     if kind not in ("Q1_0", "Q2_0"):
         tensor = next(t for t in gguf.GGUFReader(model.path).tensors if t.name == "token_embd.weight")
         return gguf.quants.dequantize(np.asarray(tensor.data), tensor.tensor_type)
-    data = model._weights.table.rows()
+    data = header.read(model.path).tensors["token_embd.weight"].rows()
     bits, block = (1, 128) if kind == "Q1_0" else (2, 64)
     blocks = data.reshape(-1, 18)  # a scale in F16, and 16 bytes
     scale = blocks[:, :2].copy().view(np.float16).astype(np.float32)

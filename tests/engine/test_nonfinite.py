@@ -18,6 +18,7 @@ from softllama.engine import nonfinite
 from softllama.generation import loop
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
+from softllama.llama import header
 from tests.conftest import Cli
 
 
@@ -29,7 +30,7 @@ class Poisoned:
         self.model = sl.load(path, n_threads=1)
 
     def spoil(self, tensor: str, value: float = np.nan) -> None:
-        t = self.model._weights.header.tensors[tensor]
+        t = header.read(self.path).tensors[tensor]
         before = self.path.stat()
         with self.path.open("r+b") as f:
             f.seek(t.offset)

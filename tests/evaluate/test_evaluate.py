@@ -274,6 +274,7 @@ def seen(path: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
 
 
+@pytest.mark.slow
 def test_killed_ten_times_it_ends_as_if_it_never_was(tmp_path: Path) -> None:
     problems = write_sums(tmp_path / "sums.jsonl", 200)
     command = [

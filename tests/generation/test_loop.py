@@ -359,7 +359,7 @@ LIMITS = [  # a method in a limit, and what it must equal token for token with t
 ]
 
 
-def _limits(model: sl.Model, prompt: str, n: int) -> None:
+def check_limits(model: sl.Model, prompt: str, n: int) -> None:
     for limit, plain in LIMITS:
         for seed in (0, 1):
             a = model.generate(prompt, policy=limit, max_tokens=n, seed=seed)
@@ -368,14 +368,16 @@ def _limits(model: sl.Model, prompt: str, n: int) -> None:
 
 
 def test_limits_of_each_method_on_a_tiny_model(model: sl.Model) -> None:
-    _limits(model, "The dog says", 24)
+    check_limits(model, "The dog says", 24)
 
 
+@pytest.mark.real
 def test_limits_of_each_method_on_stories260k() -> None:
     with sl.load(shared_model("stories260K-f32.gguf")) as m:
-        _limits(m, "Once upon a time", 48)
+        check_limits(m, "Once upon a time", 48)
 
 
+@pytest.mark.real
 def test_greedy_is_llama_cpp_pythons_greedy_on_stories260k() -> None:
     import llama_cpp
 

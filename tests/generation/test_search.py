@@ -17,7 +17,6 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.generation.run import record
 from softllama.generation.search import Samples, beam, best_of, self_consistency, vote
-from softllama.llama.library import api
 from softllama.prompts.thinking import Tags
 from softllama.trace import load as load_trace
 from softllama.trace.step import FORCED, HARD, StopReason
@@ -36,33 +35,12 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], sl
 
     def make(seed: int) -> sl.Model:
         if seed not in known:
-            path = tiny.write_model(folder / f"{seed}.gguf", tokenizer="none", tied=False, seed=seed)
+            path = tiny.write_model(folder / f"{seed}.gguf", tokenizer="none", tied=False, seed=seed, n_vocab=5)
             known[seed] = sl.load(path, n_threads=1)
             known[seed].tokenizer.is_eog = lambda token: token == 3  # type: ignore[method-assign]
         return known[seed]
 
-    with pytest.MonkeyPatch.context() as m:
-        m.setattr(tiny, "N_VOCAB_NONE", 5)
-        yield make
-
-
-@pytest.fixture
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Contexts whose memory holds 32-bit numbers, without flash attention.
-
-    With llama.cpp's defaults, batches of another shape round differently before a 16-bit memory, which moves ln p by 1e-4
-    on trained and 1e-3 on random weights. Without, by 1e-7: what is left is whether the memory is the right one.
-    """
-    defaults = api.llama_context_default_params
-
-    def params() -> Any:
-        p = defaults()
-        p.type_k = p.type_v = api.GGML_TYPE_F32
-        if hasattr(p, "flash_attn_type"):  # newer versions; older ones have it off
-            p.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        return p
-
-    monkeypatch.setattr(api, "llama_context_default_params", params)
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +101,7 @@ def test_one_beam_is_greedy_where_generations_end(few: Callable[[int], sl.Model]
         assert found.best.finished == (greedy.stop_reason == StopReason.END_OF_GENERATION)
 
 
+@pytest.mark.real
 def test_one_beam_is_greedy_for_200_tokens(stories: sl.Model) -> None:
     greedy = stories.generate("Once upon a time", policy="greedy", max_tokens=200)
     found = beam(stories, "Once upon a time", beams=1, max_tokens=200)
@@ -218,6 +197,7 @@ def test_scores_are_those_of_the_tokens_read_again(load: Callable[..., sl.Model]
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.real
 @pytest.mark.usefixtures("exact")
 def test_scores_on_a_trained_model(stories: sl.Model) -> None:
     for prompt in ("Once upon a time", "Lily had a", "The dog saw"):
@@ -225,6 +205,7 @@ def test_scores_on_a_trained_model(stories: sl.Model) -> None:
             assert h.logp == pytest.approx(read_again(stories, h.trace), abs=1e-4)
 
 
+@pytest.mark.real
 def test_scores_with_a_16_bit_memory(stories: sl.Model) -> None:
     for h in beam(stories, "Once upon a time", beams=4, max_tokens=40).hypotheses:
         assert h.score == pytest.approx(read_again(stories, h.trace) / h.length, abs=1e-3)
@@ -282,6 +263,7 @@ def test_stop_strings_finish_a_hypothesis(load: Callable[..., sl.Model]) -> None
         assert stop not in h.text
 
 
+@pytest.mark.real
 def test_the_best_beam_is_at_least_as_likely_as_greedy(stories: sl.Model, capsys: pytest.CaptureFixture[str]) -> None:
     """On 95 of 100 prompts; a beam may drop greedy's path when others look better. Prints where it did."""
     names = ["Lily", "Tom", "Ben", "Mia", "Sam", "The dog", "A cat", "Mom", "The old man", "One day, a bird"]
@@ -320,6 +302,7 @@ def test_what_beams_cost(model: sl.Model) -> None:
         assert found.trace.evaluated == len(found.trace.prompt) + 5  # one path alone
 
 
+@pytest.mark.real
 def test_beams_are_the_same_each_time(stories: sl.Model) -> None:
     a, b = (beam(stories, "Once upon a time", beams=5, max_tokens=40) for _ in range(2))
     assert [h.tokens for h in a.hypotheses] == [h.tokens for h in b.hypotheses]
@@ -394,6 +377,7 @@ def test_seeds_do_not_depend_on_their_number() -> None:
         search.seeds(-1, 2)
 
 
+@pytest.mark.real
 @pytest.mark.usefixtures("exact")
 def test_the_log_probability_of_a_step(stories: sl.Model) -> None:
     t = stories.generate("Once upon a time", policy="sample:temperature=1.5", max_tokens=30, seed=4)
@@ -471,6 +455,7 @@ def test_what_samples_cost(model: sl.Model) -> None:
     assert sum(t.evaluated for t in found.samples.traces) == found.cost.evaluated
 
 
+@pytest.mark.real
 def test_the_same_seed_gives_the_same_samples_in_one_batch_or_many(stories: sl.Model) -> None:
     """Rounding differs between batches, so a draw could fall differently; with these seeds none does."""
     options: dict[str, Any] = {"samples": 8, "max_tokens": 30, "extract": "text"}
@@ -492,6 +477,7 @@ def test_a_seed_that_is_not_given_is_told(model: sl.Model) -> None:
     assert [tokens(t) for t in a.samples.traces] == [tokens(t) for t in b.samples.traces]
 
 
+@pytest.mark.real
 def test_every_policy_can_be_sampled(stories: sl.Model) -> None:
     found = self_consistency(
         stories, "Once upon a time", samples=3, policy="gumbel", max_tokens=8, seed=0, extract="text"
@@ -549,6 +535,7 @@ def test_only_the_answer_votes_and_counts() -> None:
     assert vote(Samples((unfinished,), (-math.inf,), 0, Cost()), "number").answer is None
 
 
+@pytest.mark.real
 @pytest.mark.usefixtures("exact")
 def test_the_best_of_n_is_the_likeliest(stories: sl.Model) -> None:
     found = best_of(stories, "Once upon a time", n=6, max_tokens=20, seed=5, policy="sample:temperature=1.2")

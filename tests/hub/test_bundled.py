@@ -10,7 +10,7 @@ import softllama as sl
 from scripts.training.sums import sums_task as task
 from softllama.hub import bundled
 from tests.conftest import Cli
-from tests.generation.test_loop import _limits
+from tests.generation.test_loop import check_limits
 
 
 def test_the_wheels_models_are_small() -> None:
@@ -37,7 +37,7 @@ def test_soft_decoding_reaches_the_accuracy_in_the_card() -> None:
 
 def test_limits_of_each_method_on_words() -> None:
     with sl.load() as m:
-        _limits(m, "The dog and the cat live", 30)
+        check_limits(m, "The dog and the cat live", 30)
 
 
 def test_greedy_is_llama_cpp_pythons_greedy_on_words() -> None:

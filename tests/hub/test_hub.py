@@ -776,6 +776,7 @@ def test_a_file_system_without_links(server: Hub, home: Path, monkeypatch: pytes
 # ---- no network ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nothing_connects_unless_a_repository_is_named(home: Path, write: Write) -> None:
     """Every way to name a model but a repository, with sockets that cannot be made."""
     put(home / "Downloads/m.gguf", write("llama"))

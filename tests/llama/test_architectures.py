@@ -17,9 +17,9 @@ import pytest
 import softllama as sl
 from scripts.dev import architectures
 from softllama.llama import library
-from softllama.llama.overlay import Overlay
 from tests.conftest import ROOT
 from tests.support import tiny, tiny_more
+from tests.support.overlay import disarm
 
 ENCODER, DRAFT = "it is an encoder", "it is a draft head"
 DIFFUSION = ("dream", "llada", "llada-moe", "rnd1")  # probed only
@@ -48,9 +48,14 @@ NO_LAYERS = {
     **dict.fromkeys(("gemma3n", "glm5-next", "hy_v4"), "has 8 rows, not 2"),
     "kimi-k3": "not all that its output is made of",
 }  # fmt: skip
-pytestmark = pytest.mark.skipif(
-    not hasattr(library.lib, "llama_model_init_from_user"), reason="this llama.cpp does not say which tensors it needs"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("architectures"),  # what one process measured, once
+    pytest.mark.skipif(
+        not hasattr(library.lib, "llama_model_init_from_user"),
+        reason="this llama.cpp does not say which tensors it needs",
+    ),
+]
 FED = [n for n in architectures.ARCHITECTURES if n not in REFUSED]
 ORDERED = [n for n in FED if n not in DIFFUSION]
 Rows = dict[str, dict[str, Any]]
@@ -185,8 +190,7 @@ def test_hidden_states_that_do_not_fit_are_refused_before_llama_cpp_aborts(
 def test_it_notices_rows_that_go_nowhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the right carriers, an overlay that writes nothing would be exact."""
     with sl.load(tiny_more.write(tmp_path, name), n_threads=1) as model:
-        monkeypatch.setattr(Overlay, "arm", lambda self, n: None)
-        monkeypatch.setattr(Overlay, "unwritten", lambda self: "")
+        disarm(monkeypatch)
         assert architectures.measure(model)["difference"] == 0
         architectures.mislead(model)
         assert architectures.measure(model)["difference"] > 1e-2

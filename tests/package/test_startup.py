@@ -69,7 +69,7 @@ def test_sources_that_are_not_built_say_so(tmp_path: Path) -> None:
     paths = [str(tmp_path), *(p for p in sys.path if p.endswith("site-packages"))]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     for code in ("import softllama as sl; sl.load()", "from softllama.cli import main; main(['run', 'hi'])"):
-        p = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, env=env, check=False)
+        p = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)
         assert p.returncode == 1, p.stderr
         assert (
             "is a folder of sources, whose C module is not built" in p.stderr.splitlines()[-2 if "cli" in code else -1]

@@ -395,6 +395,7 @@ def ready(p: subprocess.Popen[str], lines: int, path: Path) -> None:
     raise AssertionError(f"{path.name} does not get {lines} lines")
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_sigterm_stops_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     data = tmp_path / "d.jsonl"
     animals = ("cat", "hen", "fox", "cow", "pig")
@@ -427,6 +428,7 @@ def test_an_evaluation_that_sigterm_stops_goes_on_and_ends_as_if_it_had_not_been
     assert lines("stopped") == lines("whole")
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_pull_leaves_what_the_next_one_goes_on_with(tmp_path: Path) -> None:
     pytest.importorskip("huggingface_hub")
     from tests.support.hub_server import serve

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama.llama import library, memory
+from softllama.llama import header, library, memory
 from tests.conftest import ROOT, Cli
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -51,9 +51,9 @@ def test_a_context_that_cannot_fit_is_refused_with_sizes_and_one_that_fits(
         model.session(2**30)
     fits = int(e.value.hint.split()[1])
     assert e.value.hint.startswith(f"--n-ctx {fits} ")
-    header = model._weights.header
-    assert memory.need(header, fits, 1, 512, 1).total < have
-    assert memory.need(header, 2 * fits, 1, 512, 1).total > 0.8 * have
+    h = header.read(model.path)
+    assert memory.need(h, fits, 1, 512, 1).total < have
+    assert memory.need(h, 2 * fits, 1, 512, 1).total > 0.8 * have
 
 
 def test_what_is_said_to_fit_does(model: sl.Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,15 +116,16 @@ def test_near_the_limit_of_the_address_space_llama_cpp_is_not_asked(
     def never(n: int) -> None:
         raise AssertionError
 
-    fits = memory.fitting(model._weights.header, never, 2**29, 512)
-    assert 4 * memory.need(model._weights.header, fits, 1, 512, 1).total < 200 << 20
+    h = header.read(model.path)
+    fits = memory.fitting(h, never, 2**29, 512)
+    assert 4 * memory.need(h, fits, 1, 512, 1).total < 200 << 20
     assert fits > 20_000
 
 
 @pytest.mark.parametrize("n_ctx", [1024, 65536])
 def test_the_estimate_of_the_cells_is_what_llama_cpp_takes(n_ctx: int) -> None:
     with sl.load() as model:
-        h = model._weights.header
+        h = header.read(model.path)
         layers, width = h.get("{arch}.block_count"), h.tensors["blk.0.attn_k.weight"].shape[1]
         need = memory.need(h, n_ctx, 1, 512, 1)
         assert need.cells == n_ctx * layers * 2 * width * 2  # keys and values in F16
@@ -135,7 +136,7 @@ def test_the_estimate_of_the_cells_is_what_llama_cpp_takes(n_ctx: int) -> None:
 
 
 def test_a_recurrent_model_needs_memory_for_sequences_and_not_for_positions(load: Callable[..., sl.Model]) -> None:
-    h = load("mamba")._weights.header
+    h = header.read(load("mamba").path)
     few, many = memory.need(h, 1024, 1, 512, 1), memory.need(h, 2**20, 1, 512, 1)
     assert few.cells == many.cells == 0 < few.states
     assert memory.need(h, 1024, 8, 512, 1).states == 8 * few.states

@@ -41,6 +41,7 @@ def test_damage_is_the_same_for_the_same_seed_and_does_damage(tmp_path: Path) ->
     assert len({note for _, note in many}) > 50
 
 
+@pytest.mark.slow
 def test_damaged_model_files_are_refused_with_a_sentence_or_harmless(tmp_path: Path) -> None:
     """In a process of its own, as a fork must not have threads of llama.cpp's behind it."""
     command = [sys.executable, ROOT / "scripts/dev/fuzz_gguf.py", "--n", N, "--seed", "7", "--json", tmp_path / "found"]
@@ -149,7 +150,6 @@ def test_a_tokenizer_that_gives_ids_it_does_not_have_is_refused(tmp_path: Path) 
         (lambda path, adapter: collections.deque(iter(int, 1), maxlen=0), "hang"),
     ],
 )
-def test_the_judge_sees_each_kind_of_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Any, kind: str) -> None:
-    monkeypatch.setattr(forked, "SECONDS", 1 if kind == "hang" else 10)
-    monkeypatch.setattr(forked, "SPARE", 64 << 20)
-    assert forked.Fuzzer(1, tmp_path, call).run(0).kind == kind
+def test_the_judge_sees_each_kind_of_end(tmp_path: Path, call: Any, kind: str) -> None:
+    fuzzer = forked.Fuzzer(1, tmp_path, call, seconds=1 if kind == "hang" else 10, spare=64 << 20)
+    assert fuzzer.run(0).kind == kind

@@ -70,6 +70,7 @@ MIXES = TEXT | pieces(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(MIXES, st.booleans(), st.booleans())
 def test_a_mixture_is_read_with_weights_that_sum_to_1_or_refused(text: str, signed: bool, normalize: bool) -> None:
     spec = reads(lambda: mix_text.parse(text, signed=signed, normalize=normalize), MixtureError)
@@ -243,6 +244,7 @@ ANSWERS = TEXT | pieces(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(ANSWERS, st.integers(1, 2000))
 @example("1,111", 20_000)
 @example("\\boxed{", 20_000)
@@ -413,6 +415,7 @@ PROBLEMS = [
 ]
 
 
+@pytest.mark.slow
 @given(st.data(), st.sampled_from(PROBLEMS))
 def test_a_damaged_file_of_problems_is_read_or_refused(tmp_path_factory: Any, d: st.DataObject, whole: Any) -> None:
     raw = lines([damaged(d, whole), whole])

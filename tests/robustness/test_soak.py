@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
+@pytest.mark.slow
 @linux
 def test_two_thousand_steps_of_a_kind_leave_no_memory_behind() -> None:
     """In a process of its own. An allocator may take half a megabyte at once; what is forgotten is so a second time, too."""

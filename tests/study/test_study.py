@@ -196,11 +196,9 @@ def test_layers_of_a_word_with_itself_are_that_word(load: Callable[..., sl.Model
 
 
 @pytest.mark.parametrize("arch", ["llama", "lfm2"])
-def test_the_average_by_branching_is_brute_force_on_a_vocabulary_of_100(
-    arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tiny, "N_VOCAB_NONE", 100)
-    with sl.load(tiny.write_model(tmp_path / "hundred.gguf", arch, tokenizer="none"), n_threads=1) as model:
+def test_the_average_by_branching_is_brute_force_on_a_vocabulary_of_100(arch: str, tmp_path: Path) -> None:
+    path = tiny.write_model(tmp_path / "hundred.gguf", arch, tokenizer="none", n_vocab=100)
+    with sl.load(path, n_threads=1) as model:
         assert model.n_vocab == 100
         prefix = [3, 1, 4, 1, 5]
         with model.session() as s:
@@ -224,6 +222,7 @@ def test_the_average_by_branching_is_brute_force_on_a_vocabulary_of_100(
 # ---- the studies
 
 
+@pytest.mark.slow
 def test_a_study_repeats_to_the_digit() -> None:
     with sl.load("bundled:words") as model:
         for run, more in ((mixing.run, {"pairs": 4, "controls": 2}), (feedback.run, {"steps": 4, "tokens": 12})):
@@ -234,6 +233,7 @@ def test_a_study_repeats_to_the_digit() -> None:
             assert run(model, seed=2, **more).csv() != first.csv()  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_the_pair_that_was_trained_on_mixtures_thinks_in_them() -> None:
     r = answers.run(["sums"], limit=60)
     rows = {t.name: t.rows for t in r.tables}

@@ -87,9 +87,16 @@ class Fuzzer:
     forked process; it gives ("loaded" or "refused" or a finding, a sentence)."""
 
     def __init__(
-        self, seed: int, folder: Path, visit: Callable[[Path, Path | None], tuple[str, str]] | None = None
+        self,
+        seed: int,
+        folder: Path,
+        visit: Callable[[Path, Path | None], tuple[str, str]] | None = None,
+        *,
+        seconds: int = SECONDS,
+        spare: int = SPARE,
     ) -> None:
         self.seed, self.folder, self.visit = seed, folder, visit or visit_once
+        self.seconds, self.spare = seconds, spare
         self._known: dict[str, Path] = {}
 
     def model(self, name: str) -> Path:
@@ -120,9 +127,9 @@ class Fuzzer:
         name, data, note = self.case(number)
         os.environ["SOFTLLAMA_TRIAL"] = TRIAL_SECONDS if tried else "off"
         path, adapter, others = self.write(number, name, data)
-        limit = SPARE + TIMES * len(data)
+        limit = self.spare + TIMES * len(data)
         try:
-            kind, what, seconds, taken = _in_child(lambda: self.visit(path, adapter), limit)
+            kind, what, seconds, taken = _in_child(lambda: self.visit(path, adapter), limit, self.seconds)
         finally:
             for other in others:
                 other.unlink()
@@ -166,14 +173,14 @@ def visit_once(path: Path, adapter: Path | None) -> tuple[str, str]:
         return stage, f"{type(e).__name__}: {e.message}"
 
 
-def _in_child(call: Callable[[], tuple[str, str]], limit: int) -> tuple[str, str, float, int]:
+def _in_child(call: Callable[[], tuple[str, str]], limit: int, at_most: int = SECONDS) -> tuple[str, str, float, int]:
     """What a call in a forked process came to: kind, reason, seconds of processor time, bytes taken."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115
     read, write = os.pipe()
     child = os.fork()
     if not child:
         os.close(read)
-        _child(call, write, errors.fileno())
+        _child(call, write, errors.fileno(), at_most)
     os.close(write)
     before, over, out, looks = _rss(child), "", b"", 0
     while True:
@@ -211,11 +218,11 @@ def _in_child(call: Callable[[], tuple[str, str]], limit: int) -> tuple[str, str
     return kind, what, seconds, taken
 
 
-def _child(call: Callable[[], tuple[str, str]], write: int, errors: int) -> None:
+def _child(call: Callable[[], tuple[str, str]], write: int, errors: int, limit: int) -> None:
     """Does not return."""
     try:
         os.dup2(errors, 2)
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 2))
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 2))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         faulthandler.enable(2)
         if hasattr(signal, "SIGXCPU"):

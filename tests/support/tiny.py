@@ -138,7 +138,7 @@ class Shape:
         return (1 + 0.1 * self.rng.standard_normal(n or self.n_embd)).astype(np.float32)
 
 
-def _attention(s: Shape, p: str, *, bias: bool = False, qk_norm: bool = False, gate: int = 1) -> Tensors:
+def attention_of(s: Shape, p: str, *, bias: bool = False, qk_norm: bool = False, gate: int = 1) -> Tensors:
     q, kv = s.n_head * s.head, s.n_head_kv * s.head
     t = {
         f"{p}attn_q.weight": s.w(q * gate, s.n_embd), f"{p}attn_k.weight": s.w(kv, s.n_embd),
@@ -151,31 +151,31 @@ def _attention(s: Shape, p: str, *, bias: bool = False, qk_norm: bool = False, g
     return t
 
 
-def _ffn(s: Shape, p: str, up: int = 1, gate: bool = True) -> Tensors:
+def ffn_of(s: Shape, p: str, up: int = 1, gate: bool = True) -> Tensors:
     t = {f"{p}ffn_up.weight": s.w(s.n_ff * up, s.n_embd), f"{p}ffn_down.weight": s.w(s.n_embd, s.n_ff)}
     return t | ({f"{p}ffn_gate.weight": s.w(s.n_ff, s.n_embd)} if gate else {})
 
 
-def _norms(s: Shape, p: str, *names: str) -> Tensors:
+def norms_of(s: Shape, p: str, *names: str) -> Tensors:
     return {f"{p}{n}.weight": s.norm() for n in names}
 
 
-def _transformer(s: Shape, *, post: bool = False, **attention: Any) -> Tensors:
+def transformer(s: Shape, *, post: bool = False, **attention: Any) -> Tensors:
     t: Tensors = {"output_norm.weight": s.norm()}
     names = ["attn_norm", "ffn_norm", *(["post_attention_norm", "post_ffw_norm"] if post else [])]
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, *names) | _attention(s, p, **attention) | _ffn(s, p)
+        t |= norms_of(s, p, *names) | attention_of(s, p, **attention) | ffn_of(s, p)
     return t
 
 
 def _gpt2(s: Shape) -> Tensors:
     s.n_head_kv = s.n_head
-    t = {"position_embd.weight": s.w(s.n_ctx, s.n_embd, scale=0.3)} | _norms(s, "", "output_norm")
+    t = {"position_embd.weight": s.w(s.n_ctx, s.n_embd, scale=0.3)} | norms_of(s, "", "output_norm")
     t["output_norm.bias"] = s.w(s.n_embd, scale=0.1)
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm", "ffn_norm") | _ffn(s, p, gate=False)
+        t |= norms_of(s, p, "attn_norm", "ffn_norm") | ffn_of(s, p, gate=False)
         t |= {f"{p}attn_qkv.weight": s.w(3 * s.n_embd, s.n_embd), f"{p}attn_output.weight": s.w(s.n_embd, s.n_embd)}
         sizes = {"attn_norm": s.n_embd, "attn_qkv": 3 * s.n_embd, "attn_output": s.n_embd, "ffn_norm": s.n_embd}
         sizes |= {"ffn_up": s.n_ff, "ffn_down": s.n_embd}
@@ -184,30 +184,30 @@ def _gpt2(s: Shape) -> Tensors:
 
 
 def _phi3(s: Shape) -> Tensors:
-    t = _norms(s, "", "output_norm")
+    t = norms_of(s, "", "output_norm")
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm", "ffn_norm") | _ffn(s, p, up=2, gate=False)
+        t |= norms_of(s, p, "attn_norm", "ffn_norm") | ffn_of(s, p, up=2, gate=False)
         t[f"{p}attn_qkv.weight"] = s.w((s.n_head + 2 * s.n_head_kv) * s.head, s.n_embd)
         t[f"{p}attn_output.weight"] = s.w(s.n_embd, s.n_embd)
     return t
 
 
-def _glm4(s: Shape) -> Tensors:
-    t = _norms(s, "", "output_norm")
+def glm4_layers(s: Shape) -> Tensors:
+    t = norms_of(s, "", "output_norm")
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm")
-        t |= _attention(s, p) | _ffn(s, p, up=2, gate=False)
+        t |= norms_of(s, p, "attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm")
+        t |= attention_of(s, p) | ffn_of(s, p, up=2, gate=False)
     return t
 
 
 def _mamba(s: Shape) -> Tensors:
     inner, state, rank, kernel = 2 * s.n_embd, 8, 4, 4
-    t = _norms(s, "", "output_norm")
+    t = norms_of(s, "", "output_norm")
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm")
+        t |= norms_of(s, p, "attn_norm")
         t |= {
             f"{p}ssm_in.weight": s.w(2 * inner, s.n_embd), f"{p}ssm_conv1d.weight": s.w(inner, kernel),
             f"{p}ssm_conv1d.bias": s.w(inner, scale=0.1), f"{p}ssm_x.weight": s.w(rank + 2 * state, inner),
@@ -220,12 +220,12 @@ def _mamba(s: Shape) -> Tensors:
 
 def _lfm2(s: Shape) -> Tensors:
     """Layer 0 is a short convolution, the others are attention."""
-    t = _norms(s, "", "token_embd_norm")
+    t = norms_of(s, "", "token_embd_norm")
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm", "ffn_norm") | _ffn(s, p)
+        t |= norms_of(s, p, "attn_norm", "ffn_norm") | ffn_of(s, p)
         if i:
-            t |= _attention(s, p, qk_norm=True)
+            t |= attention_of(s, p, qk_norm=True)
         else:
             t |= {
                 f"{p}shortconv.conv.weight": s.w(s.n_embd, 3), f"{p}shortconv.in_proj.weight": s.w(3 * s.n_embd, s.n_embd),
@@ -238,12 +238,12 @@ def _qwen35(s: Shape) -> Tensors:
     """Layer 0 is a gated delta net, layer 1 attention with an output gate; M-RoPE."""
     state, groups, rank, kernel = 16, 2, 2, 4
     key, value = state * groups, state * rank
-    t = _norms(s, "", "output_norm")
+    t = norms_of(s, "", "output_norm")
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm", "post_attention_norm") | _ffn(s, p)
+        t |= norms_of(s, p, "attn_norm", "post_attention_norm") | ffn_of(s, p)
         if i % 2:
-            t |= _attention(s, p, qk_norm=True, gate=2)
+            t |= attention_of(s, p, qk_norm=True, gate=2)
         else:
             t |= {
                 f"{p}attn_qkv.weight": s.w(2 * key + value, s.n_embd), f"{p}attn_gate.weight": s.w(value, s.n_embd),
@@ -266,12 +266,12 @@ class Arch:
     name: str = ""  # general.architecture, if it differs from the key in ARCHS
 
 
-def _sections(s: Shape) -> list[int]:
+def sections(s: Shape) -> list[int]:
     half = s.head // 2
     return [half // 4, half // 4, half - 2 * (half // 4), 0]
 
 
-def _rope(s: Shape) -> int:
+def n_rope(s: Shape) -> int:
     return s.head
 
 
@@ -279,23 +279,25 @@ SSM = {"ssm.conv_kernel": 4, "ssm.state_size": 8, "ssm.time_step_rank": 4, "ssm.
 SSM35 = {**SSM, "ssm.state_size": 16, "ssm.time_step_rank": 2, "ssm.group_count": 2, "ssm.inner_size": 32}
 SCALES = {"embedding_scale": 12.0, "residual_scale": 0.22, "logit_scale": 2.0}
 ARCHS: dict[str, Arch] = {
-    "llama": Arch(_transformer, {"rope.dimension_count": _rope}),
-    "qwen2": Arch(lambda s: _transformer(s, bias=True)),
-    "qwen3": Arch(lambda s: _transformer(s, qk_norm=True)),
+    "llama": Arch(transformer, {"rope.dimension_count": n_rope}),
+    "qwen2": Arch(lambda s: transformer(s, bias=True)),
+    "qwen3": Arch(lambda s: transformer(s, qk_norm=True)),
     "gemma2": Arch(
-        lambda s: _transformer(s, post=True), {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
+        lambda s: transformer(s, post=True), {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
     ),
     "gemma3": Arch(
-        lambda s: _transformer(s, post=True, qk_norm=True), {"attention.sliding_window": 8}, multiplier="sqrt"
+        lambda s: transformer(s, post=True, qk_norm=True), {"attention.sliding_window": 8}, multiplier="sqrt"
     ),
-    "granite": Arch(_transformer, {**SCALES, "attention.scale": 0.3, "rope.dimension_count": _rope}),
-    "minicpm": Arch(_transformer, {**SCALES, "rope.dimension_count": _rope}),
+    "granite": Arch(transformer, {**SCALES, "attention.scale": 0.3, "rope.dimension_count": n_rope}),
+    "minicpm": Arch(transformer, {**SCALES, "rope.dimension_count": n_rope}),
     "gpt2": Arch(_gpt2),
-    "phi3": Arch(_phi3, {"rope.dimension_count": _rope}),
-    "glm4-vision": Arch(_glm4, {"rope.dimension_sections": _sections, "rope.dimension_count": _rope}, name="glm4"),
-    "qwen2vl": Arch(lambda s: _transformer(s, bias=True), {"rope.dimension_sections": _sections}),
+    "phi3": Arch(_phi3, {"rope.dimension_count": n_rope}),
+    "glm4-vision": Arch(
+        glm4_layers, {"rope.dimension_sections": sections, "rope.dimension_count": n_rope}, name="glm4"
+    ),
+    "qwen2vl": Arch(lambda s: transformer(s, bias=True), {"rope.dimension_sections": sections}),
     "qwen3vl": Arch(
-        lambda s: _transformer(s, qk_norm=True), {"rope.dimension_sections": _sections, "n_deepstack_layers": 1}
+        lambda s: transformer(s, qk_norm=True), {"rope.dimension_sections": sections, "n_deepstack_layers": 1}
     ),
     "mamba": Arch(_mamba, SSM, recurrent=True),
     "lfm2": Arch(
@@ -304,7 +306,7 @@ ARCHS: dict[str, Arch] = {
         recurrent=True,
     ),
     "qwen35": Arch(
-        _qwen35, {"rope.dimension_sections": _sections, **SSM35, "full_attention_interval": 2}, recurrent=True
+        _qwen35, {"rope.dimension_sections": sections, **SSM35, "full_attention_interval": 2}, recurrent=True
     ),
 }
 
@@ -361,7 +363,7 @@ def _any_blocks(ggml_type: str, blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return blocks
 
 
-def _add_value(w: gguf.GGUFWriter, key: str, value: Any) -> None:
+def add_value(w: gguf.GGUFWriter, key: str, value: Any) -> None:
     if isinstance(value, bool):
         w.add_bool(key, value)
     elif isinstance(value, int):
@@ -376,7 +378,7 @@ def _add_value(w: gguf.GGUFWriter, key: str, value: Any) -> None:
         w.add_array(key, value)
 
 
-def _add_vocab(w: gguf.GGUFWriter, v: Vocab, given: Collection[str] = ()) -> None:
+def add_vocab(w: gguf.GGUFWriter, v: Vocab, given: Collection[str] = ()) -> None:
     w.add_tokenizer_model(v.model)
     if not v.tokens:
         return
@@ -388,7 +390,7 @@ def _add_vocab(w: gguf.GGUFWriter, v: Vocab, given: Collection[str] = ()) -> Non
         w.add_token_merges(v.merges)
     for key, value in v.kv.items():
         if f"tokenizer.ggml.{key}" not in given:
-            _add_value(w, f"tokenizer.ggml.{key}", value)
+            add_value(w, f"tokenizer.ggml.{key}", value)
 
 
 def _add_tensor(w: gguf.GGUFWriter, name: str, data: NDArray[Any], ggml_type: str = "F32") -> None:
@@ -413,17 +415,21 @@ def write_model(
     shards: int = 1,
     seed: int = 7,
     spec: Arch | None = None,
+    n_vocab: int = N_VOCAB_NONE,
 ) -> Path:
     """Write a model and return its path: the first shard's if there are several.
 
     arch: a key of ARCHS, or the name of one that is refused, which gets llama's tensors. n_embd: 64, or 256 where the
     table type needs it. extra: metadata to add or replace ({arch}. stands for the architecture; None removes).
-    drop, replace: tensors to leave out, or to write instead. spec: instead of the one in ARCHS.
+    drop, replace: tensors to leave out, or to write instead. spec: instead of the one in ARCHS. n_vocab: with the
+    tokenizer "none", which names no tokens.
     """
-    spec = spec or ARCHS.get(arch, Arch(_glm4 if arch == "glm4" else _transformer, {"rope.dimension_count": _rope}))
+    spec = spec or ARCHS.get(
+        arch, Arch(glm4_layers if arch == "glm4" else transformer, {"rope.dimension_count": n_rope})
+    )
     name = spec.name or arch
     vocab = VOCABS[tokenizer]()
-    n_vocab = len(vocab.tokens) or N_VOCAB_NONE
+    n_vocab = len(vocab.tokens) or n_vocab
     s = Shape(n_embd or (256 if table_type in (*LARGE_BLOCKS, "Q8_K") else 64), n_vocab, n_layer, seed)
     s.n_ctx = n_ctx
     table = s.w(n_vocab, s.n_embd, scale=0.5)
@@ -464,8 +470,8 @@ def write_model(
         if i == 0:
             for key, value in kv.items():
                 if value is not None:
-                    _add_value(w, key, value)
-            _add_vocab(w, vocab, kv)
+                    add_value(w, key, value)
+            add_vocab(w, vocab, kv)
         if shards > 1:
             w.add_uint16("split.no", i)
             w.add_uint16("split.count", shards)
@@ -528,6 +534,6 @@ def write_vocab_only(path: Path) -> Path:
         w.add_uint32(f"llama.{key}", value)
     w.add_uint32("llama.attention.head_count", 4)
     w.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
-    _add_vocab(w, spm())
+    add_vocab(w, spm())
     finish(w)
     return path

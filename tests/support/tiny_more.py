@@ -362,8 +362,8 @@ def _start(path: Path, arch: str, kv: Keys, vocab: tiny.Vocab) -> gguf.GGUFWrite
         if isinstance(value, tuple):
             w.add_key_value(key, list(value), gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT64)
         else:
-            tiny._add_value(w, key, value)
-    tiny._add_vocab(w, vocab, kv)
+            tiny.add_value(w, key, value)
+    tiny.add_vocab(w, vocab, kv)
     return w
 
 

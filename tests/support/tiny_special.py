@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.support import tiny
-from tests.support.tiny import Arch, Shape, Tensors, _attention, _ffn, _glm4, _norms, _rope, _transformer
+from tests.support.tiny import Arch, Shape, Tensors, attention_of, ffn_of, glm4_layers, n_rope, norms_of, transformer
 
 EXPERTS, USED = 4, 2
 STREAMS = 4  # of hyper-connections
@@ -29,7 +29,7 @@ def _shared_expert(s: Shape, p: str, n_ff: int) -> Tensors:
 
 
 def _per_layer(s: Shape, p: str, width: int) -> Tensors:
-    return {f"{p}inp_gate.weight": s.w(width, s.n_embd), f"{p}proj.weight": s.w(s.n_embd, width)} | _norms(
+    return {f"{p}inp_gate.weight": s.w(width, s.n_embd), f"{p}proj.weight": s.w(s.n_embd, width)} | norms_of(
         s, p, "post_norm"
     )
 
@@ -44,13 +44,13 @@ def _per_layer_tables(s: Shape, width: int) -> Tensors:
 def _gemma3n(s: Shape) -> Tensors:
     """llama.cpp takes 4 AltUp inputs, a LAuReL rank of 64 and 256 per-layer numbers for granted."""
     n_altup, rank, width = 4, 64, 256
-    t = _norms(s, "", "output_norm") | _per_layer_tables(s, width)
+    t = norms_of(s, "", "output_norm") | _per_layer_tables(s, width)
     t |= {f"altup_{n}.weight": s.w(n_altup - 1, s.n_embd, s.n_embd) for n in ("proj", "unembd_proj")}
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm", "altup_router_norm")
-        t |= _norms(s, p, "laurel_post_norm", "altup_correct_scale")
-        t |= _attention(s, p, qk_norm=True) | _ffn(s, p) | _per_layer(s, p, width)
+        t |= norms_of(s, p, "attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm", "altup_router_norm")
+        t |= norms_of(s, p, "laurel_post_norm", "altup_correct_scale")
+        t |= attention_of(s, p, qk_norm=True) | ffn_of(s, p) | _per_layer(s, p, width)
         t |= {
             f"{p}altup_correct_coef.weight": s.w(n_altup, n_altup), f"{p}laurel_l.weight": s.w(rank, s.n_embd),
             f"{p}altup_predict_coef.weight": s.w(n_altup * n_altup, n_altup), f"{p}laurel_r.weight": s.w(s.n_embd, rank),
@@ -61,21 +61,21 @@ def _gemma3n(s: Shape) -> Tensors:
 
 def _gemma4(s: Shape, width: int = 0) -> Tensors:
     """Layer 0 with a sliding window, layer 1 without."""
-    t = _norms(s, "", "output_norm") | (_per_layer_tables(s, width) if width else {})
+    t = norms_of(s, "", "output_norm") | (_per_layer_tables(s, width) if width else {})
     t["rope_freqs.weight"] = s.norm(s.head // 2)
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm")
-        t |= _attention(s, p, qk_norm=True) | _ffn(s, p) | (_per_layer(s, p, width) if width else {})
+        t |= norms_of(s, p, "attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm")
+        t |= attention_of(s, p, qk_norm=True) | ffn_of(s, p) | (_per_layer(s, p, width) if width else {})
     return t
 
 
 def _cogvlm(s: Shape) -> Tensors:
     s.n_head_kv = s.n_head
-    t = _norms(s, "", "output_norm")
+    t = norms_of(s, "", "output_norm")
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm", "ffn_norm") | _ffn(s, p)
+        t |= norms_of(s, p, "attn_norm", "ffn_norm") | ffn_of(s, p)
         t |= {f"{p}{v}attn_qkv.weight": s.w(3 * s.n_embd, s.n_embd) for v in ("", "vis_")}
         t |= {f"{p}{v}attn_output.weight": s.w(s.n_embd, s.n_embd) for v in ("", "vis_")}
         t |= {f"{p}vis_{n}.weight": s.w(s.n_ff, s.n_embd) for n in ("gate", "up")}
@@ -85,11 +85,11 @@ def _cogvlm(s: Shape) -> Tensors:
 
 def _glm4moe(s: Shape) -> Tensors:
     """Layer 0 is dense."""
-    t = _norms(s, "", "output_norm")
+    t = norms_of(s, "", "output_norm")
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm", "post_attention_norm") | _attention(s, p, bias=True, qk_norm=True)
-        t |= (_moe(s, p, 32) | _shared_expert(s, p, 32) | {f"{p}exp_probs_b.bias": s.w(EXPERTS)}) if i else _ffn(s, p)
+        t |= norms_of(s, p, "attn_norm", "post_attention_norm") | attention_of(s, p, bias=True, qk_norm=True)
+        t |= (_moe(s, p, 32) | _shared_expert(s, p, 32) | {f"{p}exp_probs_b.bias": s.w(EXPERTS)}) if i else ffn_of(s, p)
     return t
 
 
@@ -103,10 +103,10 @@ def _graniteswitch(s: Shape) -> Tensors:
         "attn_q": (s.n_embd, q), "attn_k": (s.n_embd, kv), "attn_v": (s.n_embd, kv), "attn_output": (q, s.n_embd),
         "ffn_gate": (s.n_embd, s.n_ff), "ffn_up": (s.n_embd, s.n_ff), "ffn_down": (s.n_ff, s.n_embd),
     }  # fmt: skip
-    t = _norms(s, "", "output_norm")
+    t = norms_of(s, "", "output_norm")
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm", "ffn_norm") | _ffn(s, p)
+        t |= norms_of(s, p, "attn_norm", "ffn_norm") | ffn_of(s, p)
         t |= {f"{p}attn_qkv.weight": s.w(q + 2 * kv, s.n_embd), f"{p}attn_output.weight": s.w(s.n_embd, q)}
         for name, (n_in, n_out) in sizes.items():
             a, b = s.w(slots, RANK, n_in), s.w(slots, n_out, RANK)
@@ -122,13 +122,13 @@ def _deepseek4(s: Shape, hashed: int = 1) -> Tensors:
     """Layer 0 has its experts chosen by token id. Layers 2 and 3 have compressed attention, of 4 and 128 positions."""
     s.n_head_kv, groups, o_rank, q_rank, n_ff = 1, 2, 16, 16, 32
     wide, mix = STREAMS * s.n_embd, (2 + STREAMS) * STREAMS
-    t = _norms(s, "", "output_norm")
+    t = norms_of(s, "", "output_norm")
     t |= {"output_hc_fn.weight": s.w(STREAMS, wide), "output_hc_base.weight": s.w(STREAMS)}
     t["output_hc_scale.weight"] = s.norm(1)
     t["output.weight"] = s.w(s.n_vocab, s.n_embd)
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm", "ffn_norm") | _moe(s, p, n_ff) | _shared_expert(s, p, n_ff)
+        t |= norms_of(s, p, "attn_norm", "ffn_norm") | _moe(s, p, n_ff) | _shared_expert(s, p, n_ff)
         t |= {
             f"{p}attn_sinks.weight": s.w(s.n_head), f"{p}attn_q_a.weight": s.w(q_rank, s.n_embd),
             f"{p}attn_q_a_norm.weight": s.norm(q_rank), f"{p}attn_q_b.weight": s.w(s.n_head * s.head, q_rank),
@@ -180,7 +180,7 @@ def _qwen4exp(s: Shape) -> Tensors:
                 f"{p}hc_{x}_up.weight": s.w(wide, low), f"{p}hc_{x}_inject.weight": s.w(STREAMS, wide),
             }  # fmt: skip
         if i % 2:
-            t |= _attention(s, p, qk_norm=True, gate=2)
+            t |= attention_of(s, p, qk_norm=True, gate=2)
             t |= {
                 f"{p}indexer.q_proj.weight": s.w(2 * s.head, s.n_embd), f"{p}indexer.k_proj.weight": s.w(s.head, s.n_embd),
                 f"{p}indexer.q_norm.weight": s.norm(s.head), f"{p}indexer.k_norm.weight": s.norm(s.head),
@@ -205,22 +205,22 @@ def _qwen4exp(s: Shape) -> Tensors:
 
 def _rnd1(s: Shape) -> Tensors:
     s.n_head_kv = s.n_head
-    t = _norms(s, "", "output_norm")
+    t = norms_of(s, "", "output_norm")
     for i in range(s.n_layer):
         p = f"blk.{i}."
-        t |= _norms(s, p, "attn_norm", "ffn_norm") | _attention(s, p, qk_norm=True) | _moe(s, p, 32)
+        t |= norms_of(s, p, "attn_norm", "ffn_norm") | attention_of(s, p, qk_norm=True) | _moe(s, p, 32)
     return t
 
 
 MOE = {"expert_count": EXPERTS, "expert_used_count": USED, "expert_feed_forward_length": 32, "expert_shared_count": 1}
 GEMMA4 = {
     "attention.sliding_window": 8, "attention.sliding_window_pattern": lambda s: [True] + [False] * (s.n_layer - 1),
-    "attention.key_length_swa": _rope, "attention.value_length_swa": _rope, "attention.key_length": _rope,
-    "attention.value_length": _rope, "rope.freq_base_swa": 10000.0, "rope.dimension_count": _rope,
-    "rope.dimension_count_swa": _rope, "final_logit_softcapping": 30.0,
+    "attention.key_length_swa": n_rope, "attention.value_length_swa": n_rope, "attention.key_length": n_rope,
+    "attention.value_length": n_rope, "rope.freq_base_swa": 10000.0, "rope.dimension_count": n_rope,
+    "rope.dimension_count_swa": n_rope, "final_logit_softcapping": 30.0,
 }  # fmt: skip
 DEEPSEEK4 = {
-    **MOE, "attention.head_count_kv": 1, "attention.key_length": _rope, "attention.value_length": _rope,
+    **MOE, "attention.head_count_kv": 1, "attention.key_length": n_rope, "attention.value_length": n_rope,
     "rope.dimension_count": lambda s: s.head // 2, "attention.q_lora_rank": 16, "attention.sliding_window": 8,
     "expert_weights_scale": 1.0, "expert_weights_norm": True, "expert_gating_func": 4, "swiglu_clamp_exp": 10.0,
     "attention.indexer.head_count": 2, "attention.indexer.key_length": INDEXER, "attention.indexer.top_k": 1024,
@@ -229,10 +229,10 @@ DEEPSEEK4 = {
     "hyper_connection.count": STREAMS, "hyper_connection.sinkhorn_iterations": 2, "hyper_connection.epsilon": 1e-6,
 }  # fmt: skip
 QWEN4EXP = {
-    **MOE, **tiny.SSM35, "full_attention_interval": 2, "rope.dimension_sections": tiny._sections,
+    **MOE, **tiny.SSM35, "full_attention_interval": 2, "rope.dimension_sections": tiny.sections,
     "expert_shared_feed_forward_length": 32, "hyper_connection.count": STREAMS, "hyper_connection.low_rank": 8,
-    "attention.indexer.head_count": 2, "attention.indexer.key_length": _rope, "attention.indexer.top_k": 1024,
-    "attention.compress_ratios": lambda s: [4] * s.n_layer, "attention.key_length": _rope, "attention.value_length": _rope,
+    "attention.indexer.head_count": 2, "attention.indexer.key_length": n_rope, "attention.indexer.top_k": 1024,
+    "attention.compress_ratios": lambda s: [4] * s.n_layer, "attention.key_length": n_rope, "attention.value_length": n_rope,
     "ple.layers": [0], "ple.ngram_size": 3, "ple.heads_per_ngram": NGRAM_HEADS // 2, "ple.conv_kernel": 4,
     "ple.eos_token_id": 0, "embedding_length_per_layer_input": NGRAM_WIDTH,
     "ple.layer_multipliers": np.array([1, 3, 5], dtype=np.uint64),
@@ -240,7 +240,7 @@ QWEN4EXP = {
     "ple.head_vocab_sizes": lambda s: np.full(NGRAM_HEADS, s.n_vocab, dtype=np.uint64),
 }  # fmt: skip
 SWITCH = {
-    **tiny.SCALES, "attention.scale": 0.3, "rope.dimension_count": _rope, "adapters.count": len(ADAPTER_TOKENS),
+    **tiny.SCALES, "attention.scale": 0.3, "rope.dimension_count": n_rope, "adapters.count": len(ADAPTER_TOKENS),
     "adapters.lora_rank": RANK, "adapters.router_gain": 20.0, "adapters.token_ids_activate": ADAPTER_TOKENS,
     "adapters.token_ids_substitute": SUBSTITUTES,
 }  # fmt: skip
@@ -249,16 +249,16 @@ SPECIAL: dict[str, Arch] = {
     "gemma3n": Arch(_gemma3n, {"attention.sliding_window": 8, "final_logit_softcapping": 30.0}),
     "gemma4": Arch(_gemma4, {**GEMMA4, "embedding_length_per_layer_input": 0}, multiplier="sqrt"),
     "gemma4-e2b": Arch(lambda s: _gemma4(s, 16), {**GEMMA4, "embedding_length_per_layer_input": 16}, name="gemma4"),
-    "cogvlm": Arch(_cogvlm, {"rope.dimension_count": _rope}),
-    "glm4": Arch(_glm4, {"rope.dimension_count": _rope}),
-    "glm4moe": Arch(_glm4moe, {**MOE, "rope.dimension_count": _rope, "leading_dense_block_count": 1}),
+    "cogvlm": Arch(_cogvlm, {"rope.dimension_count": n_rope}),
+    "glm4": Arch(glm4_layers, {"rope.dimension_count": n_rope}),
+    "glm4moe": Arch(_glm4moe, {**MOE, "rope.dimension_count": n_rope, "leading_dense_block_count": 1}),
     "graniteswitch": Arch(_graniteswitch, SWITCH, multiplier="embedding_scale"),
     "deepseek4": Arch(_deepseek4, DEEPSEEK4),
     "deepseek4-plain": Arch(lambda s: _deepseek4(s, 0), {**DEEPSEEK4, "hash_layer_count": 0}, name="deepseek4"),
     "qwen4exp": Arch(_qwen4exp, QWEN4EXP, recurrent=True),
-    "dream": Arch(lambda s: _transformer(s, bias=True)),
-    "rnd1": Arch(_rnd1, {**MOE, "rope.dimension_count": _rope}),
-    "llada": Arch(_transformer, {"rope.dimension_count": _rope}),
+    "dream": Arch(lambda s: transformer(s, bias=True)),
+    "rnd1": Arch(_rnd1, {**MOE, "rope.dimension_count": n_rope}),
+    "llada": Arch(transformer, {"rope.dimension_count": n_rope}),
 }
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from softllama.trace.record import Trace
 from softllama.trace.step import FORCED, HARD, SOFT, Step
@@ -61,3 +65,12 @@ def hostile() -> Trace:
         steps, texts=HOSTILE, prompt_text=bad, policy=bad, stop_reason=bad, tail=(bad, bad), thinking_tags=(bad, bad),
         manifest={"model": {"name": bad, "path": bad, "sha256": bad}, bad: bad},
     )  # fmt: skip
+
+
+def arrays(t: Trace) -> dict[str, Any]:
+    """The arrays of a trace's .npz file, by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.npz"
+        t.save(path)
+        with np.load(path) as f:
+            return dict(f)
