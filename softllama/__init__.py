@@ -28,7 +28,7 @@ _HOME = {
     "Step": "trace.step",
     "Trace": "trace.record",
     "UsageError": "errors",
-    "average": "vectors.distribution",
+    "average": "vectors.average",
     "blend": "vectors.mixture",
     "load": "api",
 }
@@ -58,7 +58,8 @@ if TYPE_CHECKING:
     from softllama.probe.run import ProbeResult
     from softllama.trace.record import Trace
     from softllama.trace.step import Step
-    from softllama.vectors.distribution import Distribution, average
+    from softllama.vectors.average import average
+    from softllama.vectors.distribution import Distribution
     from softllama.vectors.mixture import Mixture, blend
 
 

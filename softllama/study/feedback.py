@@ -24,7 +24,8 @@ from softllama.report.sentences import share, value
 from softllama.show.progress import Tick
 from softllama.study import inputs, rollout
 from softllama.vectors import measures, statistics
-from softllama.vectors.distribution import Distribution, average
+from softllama.vectors.average import average
+from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.statistics import Estimate
 

@@ -18,7 +18,8 @@ from softllama.show.progress import Tick
 from softllama.study import inputs, layers
 from softllama.study.inputs import Case
 from softllama.vectors import measures, statistics
-from softllama.vectors.distribution import Distribution, average
+from softllama.vectors.average import average
+from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.statistics import Estimate
 from softllama.vectors.sweep import sharpness
