@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from softllama._version import __version__
+from softllama.errors import C_MODULE, C_MODULE_MISSING
 
 _HOME = {
     "ContextError": "errors",
@@ -32,13 +33,6 @@ _HOME = {
     "blend": "vectors.mixture",
     "load": "api",
 }
-
-# the C module; the source folder has none, and Python looks there first when it is started there
-SHIM = "softllama._shim"
-UNBUILT = (
-    "this softllama is a folder of sources, whose C module is not built",
-    "work in another folder, or install it so that it can be used here: pip install --editable .",
-)
 
 _MODULES = {"extract": "generation.extract", "policy": "policy", "search": "generation.search", "trace": "trace"}
 
@@ -71,9 +65,9 @@ def __getattr__(name: str) -> Any:
     try:
         module = import_module(f"softllama.{_HOME.get(name) or _MODULES[name]}")
     except ModuleNotFoundError as e:
-        if e.name != SHIM:
+        if e.name != C_MODULE:
             raise
-        raise ImportError(": ".join(UNBUILT)) from None
+        raise ImportError(": ".join(C_MODULE_MISSING)) from None
     if name in _MODULES:
         return module
     value = getattr(module, name)

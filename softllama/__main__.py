@@ -1,10 +1,10 @@
 """python -m softllama, and the command softllama"""
 
-import _signal as signal  # type: ignore[import-not-found]  # `signal` takes milliseconds, in which Ctrl-C is a traceback
+import _signal as signal  # type: ignore[import-not-found]  # importing `signal` takes milliseconds, in which Ctrl-C would be a traceback
 
 
 def main() -> None:
-    """The command line. Ctrl-C ends it silently until that is loaded, which then says what to do with it."""
+    """Run the command line. Until it is loaded, Ctrl-C ends the process silently."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from softllama.cli import main as run
 

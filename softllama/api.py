@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.engine.session import Session
-from softllama.generation import run as generation
-from softllama.generation.options import GenerationKeywords
-from softllama.generation.prepare import PromptInput
 from softllama.probe import run as probes
 from softllama.probe.run import ProbeResult
 from softllama.prompts import words
@@ -22,6 +19,10 @@ from softllama.trace.record import Trace
 from softllama.trace.step import Step
 from softllama.vectors import mix_text
 from softllama.vectors.mixture import Mixture
+
+if TYPE_CHECKING:
+    from softllama.generation.options import GenerationKeywords
+    from softllama.generation.prepare import PromptInput
 
 
 def load(
@@ -83,10 +84,14 @@ class Model(Engine):
 
     def stream(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:
         """Generate step by step: see softllama.generation.run.stream; the options are those of GenerationOptions."""
+        from softllama.generation import run as generation  # the loop and the policies, which a probe does not need
+
         return generation.stream(self, prompt, **options)
 
     def generate(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Trace:
         """Generate, and collect the steps: see softllama.generation.run.generate."""
+        from softllama.generation import run as generation  # the loop and the policies, which a probe does not need
+
         return generation.generate(self, prompt, **options)
 
     def __enter__(self) -> Model:

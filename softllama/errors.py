@@ -1,5 +1,11 @@
 """The errors that a user can cause. Knows exit codes. Imports nothing, so that every other module can raise them."""
 
+C_MODULE = "softllama._shim"
+C_MODULE_MISSING = (  # the message and the hint. Python finds a folder of sources first when it is started beside it
+    "this softllama is a folder of sources, whose C module is not built",
+    "work in another folder, or install it so that it can be used here: pip install --editable .",
+)
+
 
 class SoftLlamaError(Exception):
     """Base of every error that a user can cause.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from softllama.base import arguments
-from softllama.errors import SoftLlamaError, UsageError
+from softllama.errors import PromptError, SoftLlamaError, UsageError
 
 
 @contextlib.contextmanager
@@ -105,6 +105,38 @@ def unwritable(path: str | os.PathLike[str], e: OSError, hint: str) -> SoftLlama
     }
     kept = " (what was there before is as it was)" if e.errno in full and Path(path).exists() else ""
     return SoftLlamaError(f"cannot write {os.fspath(path)!r}: {e.strerror or e}{kept}", full.get(e.errno or 0, hint))
+
+
+def read_text(path: str | os.PathLike[str], what: str = "", hint: str = "check the path") -> str:
+    """The text of a UTF-8 file that a user wrote, without a byte order mark and without the newline at its end.
+
+    Args:
+        path: the file; ~ is the user's folder.
+        what: what the text is, for error messages: "chat template".
+        hint: the error's hint where the file cannot be read.
+
+    Raises:
+        PromptError: the file cannot be read, or is not UTF-8.
+    """
+    label = f"the {what} in {os.fspath(path)!r}" if what else repr(os.fspath(path))
+    try:
+        data = Path(path).expanduser().read_bytes()
+    except (OSError, ValueError, RuntimeError) as e:  # a NUL in the name, a ~user who does not exist
+        raise PromptError(f"cannot read {label}: {getattr(e, 'strerror', None) or e}", hint) from None
+    return decode(data, label)
+
+
+def text_or_file(text: str, what: str) -> str:
+    """What a user typed: the text itself, or the text of a file, written @FILE. what: for error messages."""
+    return read_text(text[1:], what) if text.startswith("@") else text
+
+
+def decode(data: bytes, label: str) -> str:
+    """UTF-8 bytes as text, as `read_text` does. label: names the text in the error message."""
+    try:
+        return data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as e:
+        raise PromptError(f"{label} is not UTF-8 text: byte {e.start}", "convert it to UTF-8") from None
 
 
 def from_json(text: str | bytes) -> Any:

@@ -18,11 +18,13 @@ from softllama.chat import messages, storage
 from softllama.chat import settings as chat_settings
 from softllama.chat.messages import COUNTS, Message, Mix, Rendered
 from softllama.chat.prefix_cache import PrefixCache
+from softllama.chat.storage import Saved
 from softllama.engine.engine import Engine, checked
 from softllama.errors import ContextError, UsageError
 from softllama.generation import prepare, run
 from softllama.generation.options import GenerationOptions
 from softllama.generation.state import Generation
+from softllama.llama.template import ChatTemplate
 from softllama.policy import Policy
 from softllama.prompts import build, thinking
 from softllama.prompts.build import ASSISTANT, USER
@@ -191,14 +193,28 @@ class Conversation:
         self.cache.distributions = {}
         self.changed()
 
+    def snapshot(self) -> Saved:
+        """This conversation as a value."""
+        return Saved(
+            system=self.system,
+            template=self.template_source,
+            seed=self.seed,
+            answers=self.answers,
+            settings=self.settings,
+            mixes=self.mixes,
+            messages=tuple(self.messages),
+        )
+
     def to_dict(self, *, traces: bool = False) -> dict[str, Any]:
         """Messages, settings, seeds, manifests, ready for JSON. traces: the whole record of each answer as well."""
-        return storage.to_dict(self, traces=traces)
+        return storage.dump(self.snapshot(), traces=traces)
 
-    def restore(self, data: Any) -> None:
-        """Go on from what `to_dict` gave. Raises SoftLlamaError, and changes nothing, for what is no conversation, or
-        cannot be one with this model."""
-        storage.restore(self, data)
+    def restore(self, data: Saved | Any) -> None:
+        """Go on from a snapshot, or from what `to_dict` returned.
+
+        Raises SoftLlamaError, and changes nothing, if it is not a conversation, or cannot be one with this model.
+        """
+        self._apply(data if isinstance(data, Saved) else storage.parse(data))
         self.changed()
 
     def save(self, path: str | os.PathLike[str], *, traces: bool = False) -> None:
@@ -237,6 +253,23 @@ class Conversation:
 
     # ---- inside
 
+    def _apply(self, saved: Saved) -> None:
+        """Take over what was saved. Whatever is raised, nothing has changed."""
+        template = messages.template_of(self.model, saved.template)
+        before = self.snapshot(), self.template, self.left_out
+        self._assign(saved, template, 0)
+        try:
+            self.check()
+        except BaseException:
+            self._assign(*before)
+            raise
+
+    def _assign(self, saved: Saved, template: ChatTemplate, left_out: int) -> None:
+        self.system, self.settings, self.mixes = saved.system, saved.settings, dict(saved.mixes)
+        self.seed, self.answers, self.messages = saved.seed, saved.answers, list(saved.messages)
+        self.template_source, self.template, self.left_out = saved.template, template, left_out
+        self._tags = {}
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         if not self._answering.acquire(blocking=False):
@@ -250,10 +283,6 @@ class Conversation:
         """Raise what the next answer would, were its prompt not fit for the model."""
         if self.messages:
             self._fit(self._asked())
-
-    def forget_tags(self) -> None:
-        """After another template has come."""
-        self._tags = {}
 
     def _asked(self) -> list[Message]:
         """The messages up to the last one of the user."""

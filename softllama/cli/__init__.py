@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 
 import click
 
-from softllama import SHIM, UNBUILT, __version__
+from softllama._version import __version__
 from softllama.cli import config
-from softllama.errors import SoftLlamaError
+from softllama.errors import C_MODULE, C_MODULE_MISSING, SoftLlamaError
 
 COMMANDS = {
     "probe": "What a model makes of a prompt that holds a mixture of tokens.",
@@ -68,9 +68,9 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
-    """softllama's version, and what it stands on; a llama_cpp that cannot be loaded is told, not raised."""
-    if not asked or ctx.resilient_parsing:
+def _version(ctx: click.Context, _: click.Parameter, requested: bool) -> None:
+    """Print versions: softllama's, llama.cpp's, Python's. If llama_cpp cannot be loaded, the reason is printed."""
+    if not requested or ctx.resilient_parsing:
         return
     click.echo(f"softllama {__version__}")
     try:
@@ -85,9 +85,14 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "-V", "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version,
+    "-V",
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_version,
     help="Versions of softllama and of the llama.cpp it uses.",
-)  # fmt: skip
+)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Feed probability vectors, not tokens, to the language models you run with llama.cpp.
@@ -125,12 +130,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _streams() -> bool:
-    """Put /dev/null where a shell has closed stdin (<&-), stdout or stderr, which Python leaves None. Was stdout there?
+    """Open /dev/null where a shell has closed stdin (<&-), stdout or stderr, which Python leaves None.
 
-    Their numbers are taken, too: the next file to be opened would have one of them, and llama.cpp would write into it.
-    What stdout's encoding lacks is written as an escape; bytes of a file's name that are no UTF-8 go out as they came in.
+    Their numbers must be taken, too: the next file to be opened would get one of them, and llama.cpp would write into it.
+    A character that stdout's encoding lacks is written as an escape; bytes of a file's name that are not UTF-8 stay.
+
+    Returns:
+        Was stdout open?
     """
-    there = sys.stdout is not None
+    was_open = sys.stdout is not None
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             if (fd := os.open(os.devnull, os.O_RDWR)) != number:
@@ -140,11 +148,11 @@ def _streams() -> bool:
     if isinstance(sys.stdout, io.TextIOWrapper):
         unicode = sys.stdout.encoding.lower().replace("-", "").startswith("utf")
         sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
-    return there
+    return was_open
 
 
 def _signals(handlers: dict[int, Any]) -> dict[int, Any]:
-    """Set handlers, None to leave one as it is; returns those that there were."""
+    """Set handlers, None to leave one as it is; returns the handlers before."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     before = {s: signal.getsignal(s) for s in handlers}
@@ -165,7 +173,7 @@ def _run(arguments: list[str] | None) -> int:
     except click.exceptions.Exit as e:
         return e.exit_code
     except SystemExit as e:
-        # click and rich meet a reader that went away before we do; click puts something in its place
+        # click and rich notice a closed pipe before we do; click then replaces stdout
         if sys.stdout is not streams[0] or isinstance(e.__context__, BrokenPipeError):
             sys.stdout, sys.stderr = streams
             _drop_stdout()
@@ -176,7 +184,7 @@ def _run(arguments: list[str] | None) -> int:
         return e.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _interrupted()
-    except BrokenPipeError:  # the reader went away, as `head` does
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         _drop_stdout()
         return 0
     except OSError as e:
@@ -184,10 +192,10 @@ def _run(arguments: list[str] | None) -> int:
     except MemoryError:
         return _failed("out of memory", "use a smaller model or a smaller --n-ctx", 1)
     except ModuleNotFoundError as e:
-        if e.name != SHIM:
+        if e.name != C_MODULE:
             raise
-        return _failed(*UNBUILT, 1)
-    except Exception as e:  # what Python makes of an interrupt while it imports
+        return _failed(*C_MODULE_MISSING, 1)
+    except Exception as e:  # an interrupt during an import is raised as something else
         cause: BaseException | None = e
         while cause is not None and not isinstance(cause, KeyboardInterrupt):
             cause = cause.__cause__ or cause.__context__
@@ -200,19 +208,19 @@ def _run(arguments: list[str] | None) -> int:
 def _reason(e: OSError) -> str:
     if e.filename is not None:
         return f"{e.strerror or e}: {e.filename!r}"
-    if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):  # files have their own sentences
+    if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):  # errors of files have messages of their own
         return f"cannot write the output: {e.strerror}"
     return e.strerror or str(e)
 
 
 def _interrupted() -> int:
-    faults = sys.modules.get("softllama.base.signals")  # not loaded before a model is
+    signals = sys.modules.get("softllama.base.signals")  # not loaded before a model is
     click.echo("interrupted", err=True)
-    return int(faults.exit_code()) if faults is not None else 130
+    return int(signals.exit_code()) if signals is not None else 130
 
 
 def _drop_stdout() -> None:
-    """Let nothing more be written there, not even at the end, when Python would tell of its failure."""
+    """Send the rest of stdout to /dev/null: at its end, Python would report that it cannot write it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -223,12 +231,14 @@ def _failed(message: str, hint: str, code: int) -> int:
             sys.stdout.flush()
     except (OSError, ValueError):
         _drop_stdout()
-    click.echo(f"Error: {message}", err=True)
-    if hint:
-        click.echo(f"Hint: {hint}", err=True)
+    from softllama.terminal.screen import Screen
+
+    Screen().error(message, hint)
     return code
 
 
-def note(text: Any) -> None:
+def note(text: object) -> None:
     """A dim line on stderr: what the program chose by itself."""
-    click.secho(str(text), err=True, dim=True)
+    from softllama.terminal.screen import Screen
+
+    Screen().note(str(text))

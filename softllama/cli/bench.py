@@ -9,15 +9,35 @@ from typing import Any
 import click
 
 from softllama.cli import note
-from softllama.cli.options import load_model, model_options
+from softllama.cli.model_options import ModelOptions, model_options
+from softllama.cli.options import complete_policy
 from softllama.errors import UsageError
 
 
 @click.command()
-@click.option("--policy", "policies", multiple=True, metavar="POLICY", help="To measure; may be repeated.")
-@click.option("--steps", type=click.IntRange(1, 4096), default=32, show_default=True, help="Of each measurement.")
-@click.option("--repeat", type=click.IntRange(1, 100), default=5, show_default=True, help="How often, interleaved.")
-@click.option("--streams", default="1,2,4,8,16", show_default=True, metavar="N,N", help="Side by side; 0 for none.")
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="POLICY",
+    shell_complete=complete_policy,
+    help="A policy to measure. May be repeated.",
+)
+@click.option("--steps", type=click.IntRange(1, 4096), default=32, show_default=True, help="Steps of each measurement.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, 100),
+    default=5,
+    show_default=True,
+    help="Measurements of each policy, interleaved.",
+)
+@click.option(
+    "--streams",
+    default="1,2,4,8,16",
+    show_default=True,
+    metavar="N,N",
+    help="Numbers of sequences side by side; 0 for none.",
+)
 @click.option("--sweep", type=click.IntRange(0, 1001), default=101, show_default=True, help="Points of a sweep.")
 @click.option("--cpu-time", is_flag=True, help="Processor time in place of the clock: for a busy machine, one thread.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -30,12 +50,7 @@ def command(
     sweep: int,
     cpu_time: bool,
     as_json: bool,
-    model: str | None,
-    n_ctx: int | None,
-    n_gpu_layers: int | None,
-    n_threads: int | None,
-    lora: tuple[str, ...],
-    quiet: bool,
+    options: ModelOptions,
 ) -> None:
     """How fast a model runs here, beside llama.cpp alone.
 
@@ -55,14 +70,19 @@ def command(
     from softllama.diagnostics import bench, bench_view
     from softllama.show import console
 
-    for written in policies:  # what is wrong is told before anything is measured
-        policy.parse(written)
-    loaded = load_model(model, n_ctx, n_gpu_layers, n_threads, lora, quiet)
-
+    for text in policies:  # errors are reported before anything is measured
+        policy.parse(text)
+    model = options.load()
     result = bench.everything(
-        loaded, policies or bench.POLICIES, n=steps, repeat=repeat, counts=counts, points=sweep,
-        clock=time.process_time if cpu_time else time.perf_counter, note=_silent if quiet else _measuring,
-    )  # fmt: skip
+        model,
+        policies or bench.POLICIES,
+        n=steps,
+        repeat=repeat,
+        counts=counts,
+        points=sweep,
+        clock=time.process_time if cpu_time else time.perf_counter,
+        note=_silent if options.quiet else _measuring,
+    )
     if as_json:
         click.echo(json.dumps(result, indent=2, allow_nan=False))
     else:

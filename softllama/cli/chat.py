@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from softllama.cli.options import load_model, model_options
-from softllama.errors import UsageError
+from softllama.cli.generation_options import GenerationChoices, generation_options
+from softllama.cli.model_options import ModelOptions, model_options
+from softllama.errors import SoftLlamaError, UsageError
 
 if TYPE_CHECKING:
     from softllama.chat.conversation import Conversation
+    from softllama.chat.storage import Saved
     from softllama.terminal.screen import Screen
+    from softllama.terminal.state import ChatState
 
 
 @click.command()
-@click.option("--policy", metavar="POLICY", help='Such as "soft_thinking:n=10,tau=0.01"; see `softllama policies`.')
-@click.option("--answer-policy", "answer", metavar="POLICY", help="How answers are decoded, if not as the policy says.")
-@click.option("--system", metavar="TEXT|@FILE", help="The system message.")
-@click.option("--template", metavar="FILE", help="A chat template (Jinja) in place of the model's.")
-@click.option("--think", type=click.Choice(["auto", "on", "off"]), help="Think before answering. Default: auto.")
-@click.option("--think-budget", type=int, metavar="N", help="Close the thinking block after N steps.")
-@click.option("--think-tags", metavar="OPEN,CLOSE", help='The tags of a thinking block, such as "<think>,</think>".')
+@generation_options(without=["where"])
 @click.option(
-    "--thinking", "view", type=click.Choice(["show", "hide", "mixtures"]), default="show", show_default=True,
+    "--thinking",
+    "view",
+    type=click.Choice(["show", "hide", "mixtures"]),
+    default="show",
+    show_default=True,
     help="How thinking is shown.",
-)  # fmt: skip
+)
 @click.option(
     "--mix", "mixes", multiple=True, metavar="NAME=MIX", help="A mixture for {NAME} in messages. May be repeated."
 )
-@click.option(
-    "--max-tokens", type=int, metavar="N", help="Of an answer with its thinking. Default: what there is room for."
-)
-@click.option(
-    "--seed", type=int, metavar="N", help="Of the first answer; each takes the next. Default: drawn, and reported."
-)
-@click.option("--stop", multiple=True, metavar="TEXT", help="End an answer at this text; may be repeated.")
 @click.option("--load", "file", metavar="FILE", help="Go on with a saved conversation.")
 @click.option(
     "--continue/--new", "go_on", default=None, help="Go on with the last conversation, or do not. Default: ask."
@@ -44,23 +40,13 @@ if TYPE_CHECKING:
 @click.option("--private", is_flag=True, help="Keep nothing: no autosave, no history of lines.")
 @model_options
 def command(
-    policy: str | None,
-    answer: str | None,
-    system: str | None,
-    template: str | None,
+    generation: GenerationChoices,
     view: str,
     mixes: tuple[str, ...],
-    seed: int | None,
     file: str | None,
     go_on: bool | None,
     private: bool,
-    model: str | None,
-    n_ctx: int | None,
-    n_gpu_layers: int | None,
-    n_threads: int | None,
-    lora: tuple[str, ...],
-    quiet: bool,
-    **settings: Any,
+    options: ModelOptions,
 ) -> None:
     """Talk with a model that thinks in mixtures of tokens and answers in words.
 
@@ -71,107 +57,127 @@ def command(
     echo "Who is bigger, the dog or the cat?" | softllama chat -q
 
     /help lists the commands. Thinking is shown dim, as its readouts. In a pipe, each line is a message; only the answers
-    go to stdout. The conversation is kept, and offered again, if it is cut off.
+    go to stdout. The seed is that of the first answer; each later answer takes the next number. The conversation is kept
+    while it goes on. If it is cut off, the next chat offers to continue it.
     """
-    from softllama import policy as policies
-    from softllama.chat.storage import read_text
-    from softllama.terminal.commands import system_text
-
     if file is not None and go_on:
         raise UsageError("--load and --continue exclude each other")
     if private and go_on:
         raise UsageError("--private and --continue exclude each other")
-    for written in (policy, answer):
-        if written is not None:
-            policies.parse(written)  # a typo is told before a large model is loaded
-    given = {k: v for k, v in {**settings, "policy": policy, "answer": answer}.items() if v not in (None, ())}
-    said = system_text(system) if system else system
-    source = None if template is None else read_text(template, "chat template")
-    loaded = load_model(model, n_ctx, n_gpu_layers, n_threads, lora, quiet)
+    generation.check()
+    system, template = generation.system_text(), generation.template_text()
+    model = options.load()
 
     from softllama.chat.conversation import Conversation
-    from softllama.terminal.screen import Screen
-
-    screen = Screen(quiet=quiet)
-    c = Conversation(loaded, system=said or "", seed=seed, template=source, **given)
-    sys.exit(_talk(c, screen, given, said, seed, mixes, source, view, file, go_on, private))
-
-
-def _talk(
-    c: Conversation, screen: Screen, given: dict[str, Any], system: str | None, seed: int | None, mixes: tuple[str, ...],
-    source: str | None, view: str, file: str | None, go_on: bool | None, private: bool,
-) -> int:  # fmt: skip
-    from softllama.chat import storage
-    from softllama.chat.storage import Autosave
     from softllama.terminal import commands
-    from softllama.terminal.repl import WELCOME, Repl
+    from softllama.terminal.repl import Repl
+    from softllama.terminal.screen import Screen
+    from softllama.terminal.state import ChatState
 
-    path = None if private or file is not None or go_on is False else _earlier(c, screen, go_on, source)
-    came_back = path is not None
+    screen = Screen(quiet=options.quiet)
+    settings = generation.keywords(without=["seed"])
+    c = Conversation(model, system=system or "", seed=generation.seed, template=template, **settings)
+    path, is_earlier = None, True
     if file is not None:
-        c.restore(_with_template(storage.read(file), source))
-        came_back = True
-    if came_back:  # what the command line says counts more than what was saved
+        _restore(c, _read(Path(file)), template)
+    else:
+        path = None if private or go_on is False else _earlier(c, screen, go_on, template)
+        is_earlier = path is not None
+    if is_earlier:  # what was typed counts more than what was saved
         c.system = c.system if system is None else system
-        c.set(**given)
-        if seed is not None:
-            c.reseed(seed)
-    repl = Repl(c, screen, view=view)
+        c.set(**settings)
+        if generation.seed is not None:
+            c.reseed(generation.seed)
+    chat = ChatState(c, screen, view=view)
     if not private:
-        try:
-            repl.autosave = Autosave(path)
-        except OSError as e:
-            repl.tell(f"this conversation is not being kept: {e.strerror or e}: {e.filename}")
+        _open_autosave(chat, path)
     for mix in mixes:
-        commands.define(repl, mix)
+        commands.define(chat, mix)
+    _introduce(chat, is_earlier)
+    sys.exit(Repl(chat).run())
+
+
+def _open_autosave(chat: ChatState, path: Path | None) -> None:
+    from softllama.chat.storage import Autosave
+
+    try:
+        chat.autosave = Autosave(path)
+    except OSError as e:
+        chat.report_once(f"this conversation is not being kept: {e.strerror or e}: {e.filename}")
+
+
+def _introduce(chat: ChatState, is_earlier: bool) -> None:
+    """What the chat chose by itself, how to use it, and where an earlier conversation was left."""
+    from softllama.terminal.repl import WELCOME
+
+    c, screen = chat.conversation, chat.screen
     why = "" if c.settings.policy else f": {c.default_policy()[1]}"
     screen.note(f"policy: {c.policy!r}{why}; seed {c.seed + c.answers}")
     if c.n_ctx < c.model.n_ctx_limit:
         screen.note(f"context: {c.n_ctx:,} of {c.model.n_ctx_limit:,} positions; --n-ctx N makes room for more")
     if screen.terminal and not screen.quiet:
         screen.note(WELCOME)
-    if came_back:
-        repl.save()
+    if is_earlier:
+        chat.save()
         if screen.terminal:
-            repl.show_last()
-    return repl.run()
+            chat.show_last()
 
 
-def _earlier(c: Conversation, screen: Screen, go_on: bool | None, template: str | None) -> Any:
-    """The file of an earlier conversation that goes on here, once it is restored; None for a new one."""
+def _earlier(c: Conversation, screen: Screen, go_on: bool | None, template: str | None) -> Path | None:
+    """Restore the last conversation if it is to go on.
+
+    Args:
+        c: the conversation that becomes it.
+        screen: where to ask.
+        go_on: True: without asking. None: ask, if it was cut off and somebody is there to answer.
+        template: the chat template that was typed.
+
+    Returns:
+        Its file; None for a new conversation.
+    """
     from softllama.chat import storage
-    from softllama.errors import SoftLlamaError
-    from softllama.terminal.repl import began
+    from softllama.terminal.format import beginning
 
-    found = storage.latest()
-    if go_on:
-        if found is None:
+    latest = storage.latest()
+    if latest is None:
+        if go_on:
             raise UsageError("there is no earlier conversation to continue", "softllama chat starts one")
-        c.restore(_with_template(found[1], template))
-        return found[0]
-    if found is None or not found[1].get("open") or not screen.terminal:
         return None
-    path, data = found
-    before = vars(c).copy()
+    path, data = latest
+    if go_on:
+        _restore(c, storage.parse(data), template)
+        return path
+    if not data.get("open") or not screen.terminal:
+        return None
+    new = c.snapshot()
     try:
-        c.restore(_with_template(data, template))
+        _restore(c, storage.parse(data), template)
     except SoftLlamaError:  # it needs another model
         return None
     names = [m.made.get("manifest", {}).get("model", {}).get("name") for m in c.messages if m.role == "assistant"]
     other = f", with {names[-1]}" if names and names[-1] not in (None, c.model.name) else ""
-    question = f'The last conversation was cut off{other}, at "{began(c.messages[-1])}". Continue it? [Y/n] '
-    try:
-        yes = input(question).strip().lower() in ("", "y", "yes")
-    except (EOFError, KeyboardInterrupt):
-        yes = False
-        click.echo()
-    if yes:
+    screen.print(f'The last conversation was cut off{other}, at "{beginning(c.messages[-1])}".')
+    if _confirm("Continue it? [Y/n] "):
         return path
-    vars(c).update(before)
+    c.restore(new)
     storage.write(path, {**data, "open": False}, private=True)
     return None
 
 
-def _with_template(data: Any, source: str | None) -> Any:
-    """A saved conversation with the template of the command line, if there is one there."""
-    return data if source is None or not isinstance(data, dict) else {**data, "template": source}
+def _confirm(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("", "y", "yes")
+    except (EOFError, KeyboardInterrupt):
+        click.echo()
+        return False
+
+
+def _read(path: Path) -> Saved:
+    from softllama.chat import storage
+
+    return storage.parse(storage.read(path))
+
+
+def _restore(c: Conversation, saved: Saved, template: str | None) -> None:
+    """Go on with what was saved; a chat template that was typed takes the place of the saved one."""
+    c.restore(saved if template is None else replace(saved, template=template))

@@ -58,5 +58,7 @@ def command(ctx: click.Context, shell: str) -> None:
     """
     install()
     cls: Any = get_completion_class(shell)
-    made = cls(ctx.find_root().command, {}, "softllama", VARIABLE)
-    click.echo(made.source_template % made.source_vars())  # source() would run bash to ask for its version
+    shell_complete = cls(ctx.find_root().command, {}, "softllama", VARIABLE)
+    click.echo(
+        shell_complete.source_template % shell_complete.source_vars()
+    )  # source() would run bash to ask for its version

@@ -50,7 +50,8 @@ def options(command: click.Command) -> list[click.Option]:
 
 def long_names(option: click.Parameter) -> list[str]:
     """Return an option's spellings without dashes: ["n-gpu-layers", "gpu-layers"]. What switches a flag off is none."""
-    return [o.lstrip("-") for o in option.opts if o.startswith("--")] or [option.opts[0].lstrip("-")]
+    spellings = [*option.opts, *getattr(option, "old_names", ())]
+    return [o.lstrip("-") for o in spellings if o.startswith("--")] or [option.opts[0].lstrip("-")]
 
 
 def variables(command: str, option: click.Parameter) -> list[str]:

@@ -4,21 +4,73 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from softllama.cli import note
-from softllama.cli.options import load_model, model_options
+from softllama.cli.generation_options import GenerationChoices, generation_options
+from softllama.cli.model_options import ModelOptions, model_options
+from softllama.cli.options import as_one_object, complete_policy
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
     from softllama.report.report import Report
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportOutput:
+    """How the report is printed, and the page that is written."""
+
+    html: str | None
+    as_json: bool
+    as_csv: bool
+
+    def check(self) -> None:
+        """Raise UsageError, before any work, for options that exclude each other or a page that cannot be written."""
+        if self.as_json and self.as_csv:
+            raise UsageError("--json and --csv exclude each other")
+        if self.html is not None:
+            from softllama.report.report import check_page
+
+            check_page(Path(self.html))
+
+    def show(self, r: Report, *, quiet: bool, words: list[str]) -> None:
+        """Print the report, and write its page. words: the command that repeats it, without "softllama"."""
+        from softllama.base.files import replacing
+        from softllama.report import text
+        from softllama.show import console
+
+        r = replace(r, command=shlex.join(["softllama", *words]))
+        if self.as_json:
+            click.echo(r.json())
+        elif self.as_csv:
+            click.echo(r.csv(), nl=False)
+        else:
+            console.console().print(text.report(r))
+        if self.html is not None:
+            with replacing(Path(self.html)) as f:
+                f.write(r.page().encode("utf-8", "replace"))
+            if not quiet:
+                note(f"page: {self.html}")
+
+
+report_output = as_one_object(
+    ReportOutput,
+    "output",
+    [
+        click.option("--html", metavar="FILE", help="Write the report as one page."),
+        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+        click.option("--csv", "as_csv", is_flag=True, help="Print the report's numbers as CSV."),
+    ],
+    [f.name for f in fields(ReportOutput)],
+)
+
+
 class _Commands(click.Group):
-    """`eval DATA` is `eval run DATA`; only `report` has to be said."""
+    """`eval DATA` is `eval run DATA`; only `report` is written out."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or args[0] not in self.commands:
@@ -39,47 +91,39 @@ def command() -> None:
 @command.command("run")
 @click.argument("data")
 @click.option(
-    "--policy", "policies", multiple=True, metavar="POLICY",
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="POLICY",
+    shell_complete=complete_policy,
     help="A way of decoding; repeat it to compare. Also vote:samples=8, best:samples=8, beam:beams=4. "
     "Default: greedy and soft_thinking.",
-)  # fmt: skip
+)
 @click.option("-o", "--out", metavar="FILE", help="Results, a line each. Default: DATA.MODEL.results.jsonl.")
 @click.option("--limit", type=int, metavar="N", help="The first N problems only.")
 @click.option("--extract", metavar="RULE", help="auto, boxed, hash, number, choice, text, or a regular expression.")
 @click.option("--prompt", metavar="TEXT", help="With {question} and {choices}. Default: fitting the data.")
 @click.option("--chat/--raw", default=None, help="With or without the chat template. Default: with, if there is one.")
-@click.option("--system", metavar="TEXT", help="The system message of a chat.")
-@click.option("--max-tokens", type=int, default=512, show_default=True, metavar="N", help="Positions for a problem.")
-@click.option(
-    "--think", type=click.Choice(["auto", "on", "off", "prompt"]), default="auto", show_default=True,
-    help="Think before answering; prompt: ask for it in plain text.",
-)  # fmt: skip
-@click.option("--think-budget", type=int, metavar="N", help="Close the thinking block after N steps.")
-@click.option("--think-tags", metavar="OPEN,CLOSE", help='The tags of a thinking block, such as "<think>,</think>".')
-@click.option("--stop", multiple=True, metavar="TEXT", help="End an answer at this text; may be repeated.")
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of every random choice.")
+@generation_options(
+    max_tokens=512, seed=0, think="auto", in_plain_text=True, without=["policy", "answer", "where", "template"]
+)
 @click.option(
     "--streams", type=int, default=1, show_default=True, metavar="N", help="Problems side by side in one context."
 )
-@click.option("--html", metavar="FILE", help="Write the report as one page.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print the report's numbers as CSV.")
+@report_output
 @model_options
 def run(
     data: str,
     policies: tuple[str, ...],
     out: str | None,
     limit: int | None,
-    html: str | None,
-    as_json: bool,
-    as_csv: bool,
-    model: str | None,
-    n_ctx: int | None,
-    n_gpu_layers: int | None,
-    n_threads: int | None,
-    lora: tuple[str, ...],
-    quiet: bool,
-    **settings: Any,
+    extract: str | None,
+    prompt: str | None,
+    chat: bool | None,
+    generation: GenerationChoices,
+    streams: int,
+    output: ReportOutput,
+    options: ModelOptions,
 ) -> None:
     """How many problems a model solves, by way of decoding.
 
@@ -92,44 +136,49 @@ def run(
     DATA has a JSON object in each line: {"question": "...", "answer": "..."}, where an answer may end in "#### 18" (as
     GSM8K's do) or be a list of right answers; with "choices": ["...", ...] for multiple choice.
 
-    Every result is on the disk before the next problem begins. Started again, the command goes on where it was; what was
-    asked is not asked again. `eval report FILE` builds the tables from the results.
+    Every result is on the disk before the next problem begins. Started again, the command goes on where it stopped, and
+    repeats nothing. `eval report FILE` builds the tables from the results.
     """
     from softllama import evaluate
     from softllama.base import signals
     from softllama.evaluate import ways
     from softllama.show.progress import progress
 
-    _check(html, as_json, as_csv)
+    output.check()
     arms = ways.parse_all(policies or ("greedy", "soft_thinking"))
     problems = evaluate.load(data, limit)
-    asked = evaluate.Settings(**settings)
-    if settings["extract"] is not None:
-        from softllama.generation import extract
+    settings = evaluate.Settings(
+        prompt=prompt or "",
+        extract=extract or "",
+        chat=chat,
+        system=generation.system_text(),
+        streams=streams,
+        **generation.keywords(),
+    )
+    if extract is not None:
+        from softllama.generation import extract as rules
 
-        extract.rule(settings["extract"])
-    loaded = load_model(model, n_ctx, n_gpu_layers, n_threads, lora, quiet)
-    signals.take_sigterm()  # as Ctrl-C: what is being asked is not a result
-    path = Path(out) if out is not None else Path(f"{Path(data).stem}.{Path(loaded.path).stem}.results.jsonl")
-    if not quiet:
-        s = asked.filled(loaded, problems)
-        shape = "in the model's chat template" if s.chat else "raw"
-        note(
-            f"{len(problems.problems)} problems of {problems.name}, {shape}, answers read by {s.extract!r}, seed {s.seed}"
+        rules.rule(extract)
+    model = options.load()
+    signals.take_sigterm()  # as Ctrl-C: a problem that is being answered gives no result
+    path = Path(out or f"{Path(data).stem}.{Path(model.path).stem}.results.jsonl")
+    if not options.quiet:
+        s = settings.filled(model, problems)
+        source = f"{len(problems.problems)} problems of {problems.name}, " + (
+            "in the chat template" if s.chat else "raw"
         )
+        note(f"{source}, answers read by {s.extract!r}, seed {s.seed}")
         note(f"results: {path}")
-    with progress(quiet) as tick:
-        header, results = evaluate.evaluate(loaded, problems, arms, asked, path, tick)
-    _show(evaluate.summarize(header, results), html, as_json, as_csv, quiet, sys.argv[1:])
+    with progress(options.quiet) as tick:
+        header, results = evaluate.evaluate(model, problems, arms, settings, path, tick)
+    output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
 
 
 @command.command("report")
 @click.argument("results")
-@click.option("--html", metavar="FILE", help="Write the report as one page.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-@click.option("-q", "--quiet", is_flag=True, help="No lines on stderr.")
-def report(results: str, html: str | None, as_json: bool, as_csv: bool, quiet: bool) -> None:
+@report_output
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr.")
+def report(results: str, output: ReportOutput, quiet: bool) -> None:
     """The tables of an evaluation, from its file of results; also while it is running.
 
     \b
@@ -139,36 +188,5 @@ def report(results: str, html: str | None, as_json: bool, as_csv: bool, quiet: b
     from softllama.evaluate.results import read
     from softllama.evaluate.summary import summarize
 
-    _check(html, as_json, as_csv)
-    header, found = read(results)
-    _show(summarize(header, found), html, as_json, as_csv, quiet, ["eval", "report", results])
-
-
-def _check(html: str | None, as_json: bool, as_csv: bool) -> None:
-    if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other")
-    if html is not None:
-        from softllama.report.report import check_page
-
-        check_page(Path(html))
-
-
-def _show(r: Report, html: str | None, as_json: bool, as_csv: bool, quiet: bool, words: list[str]) -> None:
-    from dataclasses import replace
-
-    from softllama.base.files import replacing
-    from softllama.report import text
-    from softllama.show import console
-
-    r = replace(r, command=shlex.join(["softllama", *words]))
-    if as_json:
-        click.echo(r.json())
-    elif as_csv:
-        click.echo(r.csv(), nl=False)
-    else:
-        console.console().print(text.report(r))
-    if html is not None:
-        with replacing(Path(html)) as f:
-            f.write(r.page().encode("utf-8", "replace"))
-        if not quiet:
-            note(f"page: {html}")
+    output.check()
+    output.show(summarize(*read(results)), quiet=quiet, words=["eval", "report", results])

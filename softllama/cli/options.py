@@ -1,28 +1,41 @@
-"""Options that several commands share: the model and how it runs. Imports nothing heavy."""
+"""What the options of several commands are made of: shared options, options that become one object, completion, files.
+
+Knows click. Does not know a model, and imports nothing heavy.
+"""
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from softllama.errors import ModelError, PromptError, UsageError
-
-if TYPE_CHECKING:
-    from softllama.api import Model
-
 F = TypeVar("F", bound=Callable[..., Any])
-NOTICEABLE = 3  # seconds that are worth a line
+PROMPT_FILE_HINT = "--prompt-file names a text file, or - for stdin"
 
 
 class SharedOption(click.Option):
-    """An option of several commands: SOFTLLAMA_MODEL and [softllama] in the configuration set it for all of them."""
+    """An option of several commands: SOFTLLAMA_MODEL and [softllama] in the configuration set it for all of them.
+
+    Args:
+        old_names: spellings that are still read, but neither shown in help nor completed.
+    """
 
     shared = True
+
+    def __init__(self, *args: Any, old_names: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.old_names = tuple(old_names)
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Read the old spellings, too."""
+        super().add_to_parser(parser, ctx)
+        if self.old_names:
+            parser.add_option(obj=self, opts=list(self.old_names), dest=self.name, action="store", nargs=self.nargs)
 
 
 def shared_option(*names: str, **settings: Any) -> Callable[[F], F]:
@@ -30,10 +43,33 @@ def shared_option(*names: str, **settings: Any) -> Callable[[F], F]:
     return click.option(*names, cls=SharedOption, **settings)
 
 
-def _keep(ctx: click.Context, option: click.Parameter, value: Any) -> Any:
-    """Keep a value for load_model, so that commands need not hand it on."""
-    ctx.meta[f"softllama.{option.name}"] = value
-    return value
+def as_one_object(
+    kind: Callable[..., Any], parameter: str, options: Sequence[Callable[[Any], Any]], names: Collection[str]
+) -> Callable[[F], F]:
+    """A decorator that adds options to a command, and hands their values to it as one object.
+
+    Args:
+        kind: makes the object of the values, by keyword.
+        parameter: the parameter of the command that gets the object.
+        options: click's decorators, as help lists them.
+        names: names of the values.
+    """
+
+    def add(f: F) -> F:
+        @functools.wraps(f)
+        def command(*args: Any, **values: Any) -> Any:
+            own = {name: values.pop(name) for name in names if name in values}
+            return f(*args, **values, **{parameter: kind(**own)})
+
+        wrapped: Any = command
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped  # type: ignore[no-any-return]
+
+    return add
+
+
+# ---- completion --------------------------------------------------------------------------------------------------------
 
 
 def complete_model(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -52,124 +88,59 @@ def complete_policy(ctx: click.Context, option: click.Parameter, incomplete: str
     return [CompletionItem(n) for n in policy.names() if n.startswith(incomplete)]
 
 
-def model_options_with(default: str) -> Callable[[F], F]:
-    """-m and how the model runs. default: the model that is taken without -m, for the help text."""
-    options = (
-        shared_option(
-            "-m", "--model", metavar="MODEL", shell_complete=complete_model,
-            help=f"A GGUF file, user/repo[:QUANT], ollama:NAME, lmstudio:PUBLISHER/MODEL, bundled:NAME, or a part of a name "
-            f"that `softllama models` lists. Default: {default}.",
+# ---- files -------------------------------------------------------------------------------------------------------------
+
+
+def read_text(path: str, hint: str = PROMPT_FILE_HINT) -> str:
+    """The text of a file, or of stdin for "-", as softllama.base.files.read_text reads it."""
+    from softllama.base import files
+
+    if path == "-":
+        return files.decode(sys.stdin.buffer.read(), "the standard input")
+    return files.read_text(path, hint=hint)
+
+
+def read_system(text: str | None) -> str | None:
+    """The system message that --system names: the text itself, or the text of a file, written @FILE."""
+    from softllama.base import files
+
+    return None if text is None else files.text_or_file(text, "system message")
+
+
+# ---- mixtures ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureChoices:
+    """The mixtures of a prompt as typed, and how they are read."""
+
+    mix: tuple[str, ...]
+    normalize: bool
+    signed: bool
+    split: str | None
+
+    def keywords(self) -> dict[str, Any]:
+        """Arguments of Model.probe and Model.generate."""
+        return {"mix": list(self.mix), "normalize": self.normalize, "signed": self.signed, "split": self.split}
+
+
+mixture_options = as_one_object(
+    MixtureChoices,
+    "mixtures",
+    [
+        click.option(
+            "--mix",
+            multiple=True,
+            metavar="MIX",
+            help="A mixture for {} or {name} in the prompt, such as dog:0.5,cat:0.5. May be repeated.",
         ),
-        shared_option("--n-ctx", type=int, metavar="N", help="Positions to make room for. Default: what is needed."),
-        shared_option(
-            "--n-gpu-layers", "--gpu-layers", "n_gpu_layers", type=int, metavar="N",
-            help="Layers on the GPU. Default: all, if there is one.",
+        click.option("--normalize", is_flag=True, help="Divide the weights by their sum."),
+        click.option("--signed", is_flag=True, help="Allow any real weights, as in king:1,man:-1,woman:1."),
+        click.option(
+            "--split",
+            type=click.Choice(["first", "last", "mean"]),
+            help="What a word of several tokens stands for: one of them, or all in equal shares.",
         ),
-        shared_option(
-            "--n-threads", "--threads", "n_threads", type=int, metavar="N",
-            help="CPU threads. Default: the physical cores.",
-        ),
-        shared_option(
-            "--lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter; may be given more than once."
-        ),
-        shared_option(
-            "--rpc", metavar="HOST:PORT[,...]", expose_value=False, callback=_keep,
-            help="Also use the devices of llama.cpp's RPC workers, in a network that you trust.",
-        ),
-        shared_option(
-            "--offline", is_flag=True, expose_value=False, callback=_keep, help="Do not fetch a model that is not here."
-        ),
-        shared_option("-q", "--quiet", is_flag=True, help="No lines about model and device on stderr."),
-    )  # fmt: skip
-
-    def add(f: F) -> F:
-        for option in reversed(options):
-            f = option(f)
-        return f
-
-    return add
-
-
-model_options = model_options_with("the bundled model")
-
-
-def load_model(
-    model: str | None,
-    n_ctx: int | None,
-    n_gpu_layers: int | None,
-    n_threads: int | None,
-    lora: tuple[str, ...],
-    quiet: bool,
-) -> Model:
-    """Load what the options name, and say on stderr which model runs where and why."""
-    from softllama import hub
-    from softllama.api import load
-    from softllama.base import signals
-    from softllama.cli import config, note, progress
-    from softllama.hub import bundled
-    from softllama.llama import library, memory
-
-    ctx = click.get_current_context(silent=True)
-    meta = ctx.meta if ctx is not None else {}
-    rpc = _workers(meta.get("softllama.rpc"))
-    say = (lambda _: None) if quiet else note
-    where = config.value_source(ctx, "model") if ctx is not None else ""
-    try:
-        with progress.bar(quiet) as bar:
-            file = hub.resolve(model, offline=bool(meta.get("softllama.offline")), progress=bar, say=say)
-    except ModelError as e:
-        raise ModelError(f"{e.message} (so says {where})" if where else e.message, e.hint) from None
-    library.exit_on_abort()
-    signals.say_on_bus_error(
-        "Error: a file of the model, or another that was being read, was cut short on the disk while it was in use\n"
-        "Hint: fetch it again, and run the command again\n"
-    )
-    signals.flag_interrupts()
-    adapters = [adapter(a) for a in lora]
-    loaded = load(file, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc)
-    if not quiet:
-        if model is None:
-            note(f"model: {bundled.DEFAULT}, which comes with softllama; -m FILE.gguf names another")
-        elif where or str(file) != model:
-            note(f"model: {loaded.path}" + (f", as {where} says" if where else ""))
-        if (larger := memory.note(loaded.n_bytes)) is not None:
-            note(larger)
-        if loaded.calibration.nodes:
-            note(f"mixtures: by {loaded.calibration.sentence}")
-        if loaded.diffusion:
-            note("diffusion model: it is asked what it expects in a masked position behind the prompt")
-        if loaded.trial is not None and loaded.trial.seconds > NOTICEABLE:
-            note(f"first use of this file here: tried in a child process before, for {loaded.trial.seconds:.0f} s")
-        note(f"device: {loaded.device}, {loaded.n_threads} thread{'s'[: loaded.n_threads > 1]}: {loaded.device_reason}")
-    return loaded
-
-
-def _workers(text: str | None) -> list[str]:
-    if text is None:
-        return []
-    from softllama.llama import rpc
-
-    return rpc.parse(text)
-
-
-def adapter(text: str) -> tuple[str, float]:
-    """FILE or FILE:SCALE, as --lora takes it."""
-    path, colon, scale = text.rpartition(":")
-    if colon and path and not Path(text).exists():
-        try:
-            return path, float(scale)
-        except ValueError:
-            raise UsageError(f"the scale of the adapter {path!r} is {scale!r}", "--lora FILE:0.5") from None
-    return text, 1.0
-
-
-def read_text(path: str, hint: str = "--prompt-file names a text file, or - for stdin") -> str:
-    """The text of a file, or of stdin for "-", without the newline at its end and the byte order mark at its start."""
-    name = "the standard input" if path == "-" else repr(path)
-    try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).expanduser().read_bytes()
-        return data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as e:
-        raise PromptError(f"{name} is not UTF-8 text: byte {e.start}", "convert it to UTF-8") from None
-    except (OSError, ValueError, RuntimeError) as e:  # a NUL in the name, a ~user that is none
-        raise PromptError(f"cannot read {name}: {getattr(e, 'strerror', None) or e}", hint) from None
+    ],
+    [f.name for f in fields(MixtureChoices)],
+)

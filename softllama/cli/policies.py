@@ -6,7 +6,6 @@ import shutil
 
 import click
 
-from softllama import policy
 from softllama.cli import note
 from softllama.cli.options import complete_policy
 
@@ -21,6 +20,8 @@ def command(names: tuple[str, ...]) -> None:
     softllama policies soft_thinking gumbel
     softllama run "Hello" --policy "soft_thinking:n=10,tau=0.01"
     """
+    from softllama import policy
+
     if not names:
         lines = click.HelpFormatter(width=min(shutil.get_terminal_size().columns, 120))
         lines.write_dl([(name, policy.describe(name).splitlines()[0].partition(": ")[2]) for name in policy.names()])

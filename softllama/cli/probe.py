@@ -5,22 +5,21 @@ from __future__ import annotations
 import click
 
 from softllama.cli import note
-from softllama.cli.options import load_model, model_options, read_text
+from softllama.cli.model_options import ModelOptions, model_options
+from softllama.cli.options import MixtureChoices, mixture_options, read_system, read_text
 from softllama.errors import MixtureError, UsageError
 
 DEFAULT_PROMPT = "The {} says"
 
 
 @click.command()
-@click.option(
-    "--mix", "mixes", multiple=True, metavar="MIX", help="A mixture, such as dog:0.5,cat:0.5. May be repeated."
-)
+@mixture_options
 @click.option(
     "--prompt", metavar="TEXT", help=f'Text with {{}} or {{name}} for the mixtures. Default: "{DEFAULT_PROMPT}".'
 )
 @click.option("--prompt-file", metavar="FILE", help="The prompt from a file; - for stdin.")
 @click.option("--chat", is_flag=True, help="Put the prompt through the model's chat template, as the user's message.")
-@click.option("--system", metavar="TEXT", help="The system message, with --chat.")
+@click.option("--system", metavar="TEXT|@FILE", help="The system message, with --chat.")
 @click.option("--sweep", type=int, metavar="N", help="Also go from the first component to the others in N points.")
 @click.option(
     "--continue", "continue_tokens", type=int, default=0, metavar="N", help="Also continue each greedily for N tokens."
@@ -28,15 +27,12 @@ DEFAULT_PROMPT = "The {} says"
 @click.option(
     "--top", "n_top", type=int, default=5, show_default=True, metavar="N", help="How many tokens to show at most."
 )
-@click.option("--normalize", is_flag=True, help="Divide the weights by their sum.")
-@click.option("--signed", is_flag=True, help="Allow any real weights, as in king:1,man:-1,woman:1.")
-@click.option("--split", type=click.Choice(["first", "last", "mean"]), help="What a word of several tokens stands for.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--plot", metavar="FILE", help="Write a picture (.png, .svg, .pdf).")
 @model_options
 def command(
-    mixes: tuple[str, ...],
+    mixtures: MixtureChoices,
     prompt: str | None,
     prompt_file: str | None,
     chat: bool,
@@ -44,18 +40,10 @@ def command(
     sweep: int | None,
     continue_tokens: int,
     n_top: int,
-    normalize: bool,
-    signed: bool,
-    split: str | None,
     as_json: bool,
     as_csv: bool,
     plot: str | None,
-    model: str | None,
-    n_ctx: int | None,
-    n_gpu_layers: int | None,
-    n_threads: int | None,
-    lora: tuple[str, ...],
-    quiet: bool,
+    options: ModelOptions,
 ) -> None:
     """What a model makes of a prompt that holds a mixture of tokens.
 
@@ -73,7 +61,7 @@ def command(
     The mixture's next-token distribution is shown beside those of its components alone, and beside their average, which
     is what one would get by sampling the token first. JS is the Jensen-Shannon divergence in nats, between 0 and 0.6931.
     """
-    if not mixes:
+    if not mixtures.mix:
         raise MixtureError("no mixture was given", 'add --mix "dog:0.5,cat:0.5"')
     if prompt is not None and prompt_file is not None:
         raise UsageError("--prompt and --prompt-file exclude each other")
@@ -84,22 +72,20 @@ def command(
 
         plots.check_path(plot)
     text = read_text(prompt_file) if prompt_file is not None else prompt
-    loaded = load_model(model, n_ctx, n_gpu_layers, n_threads, lora, quiet)
+    system_text = read_system(system)
+    model = options.load()
     if text is None:
         text = DEFAULT_PROMPT
-        if not quiet:
+        if not options.quiet:
             note(f'prompt: "{text}"; --prompt TEXT sets another')
-    result = loaded.probe(
+    result = model.probe(
         text,
-        list(mixes),
         sweep=sweep,
         continue_tokens=continue_tokens,
         chat=chat,
-        system=system,
-        normalize=normalize,
-        signed=signed,
-        split=split,
+        system=system_text,
         n_top=n_top,
+        **mixtures.keywords(),
     )
     if as_json:
         click.echo(result.json())
@@ -109,5 +95,5 @@ def command(
         result.show()
     if plot is not None:
         result.plot(plot)
-        if not quiet:
+        if not options.quiet:
             note(f"plot: {plot}")

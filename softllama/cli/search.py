@@ -1,91 +1,137 @@
-"""What `softllama run` does with --beams, --samples and --best-of: search, print what was found and what it cost."""
+"""What `softllama run` does with --beams, --samples and --best-of: search, print the results and what they cost.
+
+Knows the options and the output. Does not know how a search works.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from softllama.cli import note
+from softllama.cli.generation_options import GenerationChoices
+from softllama.cli.options import as_one_object
 from softllama.errors import UsageError
-from softllama.generation import extract, search
-from softllama.show.printable import visible
 
 if TYPE_CHECKING:
     from softllama.api import Model
     from softllama.trace.record import Trace
 
-
-def check(
-    beams: int | None, samples: int | None, best_of: int | None, rule: str | None, options: dict[str, Any]
-) -> bool:
-    """Is one of them asked for? Raises UsageError, before a model is loaded, for what does not go together."""
-    asked = [n for n, v in (("--beams", beams), ("--samples", samples), ("--best-of", best_of)) if v is not None]
-    if len(asked) > 1:
-        raise UsageError(f"{' and '.join(asked)} exclude each other")
-    for name, value in (("--beams", beams), ("--samples", samples), ("--best-of", best_of)):
-        if value is not None and not 1 <= value <= 256:
-            raise UsageError(f"{name} takes 1 to 256, not {value}")
-    if rule is not None:
-        if samples is None:
-            raise UsageError("--extract says how to find an answer to vote on, so it needs --samples")
-        extract.rule(rule)
-    if beams is not None:
-        for name in ("policy", "answer", "where", "seed"):
-            if options.get(name) is not None:
-                raise UsageError(f"beam search has no policy or seed, so --beams excludes --{name}")
-    return bool(asked)
+SHOWN = 10  # results listed on stderr
 
 
-def run(
-    model: Model,
-    prompt: str,
-    beams: int | None,
-    samples: int | None,
-    best_of: int | None,
-    rule: str | None,
-    as_json: bool,
-    quiet: bool,
-    n_ctx: int | None,
-    options: dict[str, Any],
-) -> Trace:
-    """Search, print the answer on stdout and the rest on stderr, and return the record of the answer."""
-    result: Any
-    if beams is not None:
-        rest = {k: v for k, v in options.items() if k not in ("policy", "answer", "where", "seed")}
-        result = search.beam(model, prompt, beams=beams, n_ctx=n_ctx, **rest)
-        lines = [f"{h.score:9.4f}  {_short(h.text)}" for h in result.hypotheses]
-        about = "hypotheses by ln p a token"
-    elif samples is not None:
-        result = search.self_consistency(model, prompt, samples=samples, extract=rule or "auto", n_ctx=n_ctx, **options)
-        lines = [f"{n:4}  {_short(answer)}" for answer, n in result.votes.items()]
-        about = f"answers of {samples} samples, {sum(a is None for a in result.answers)} without one"
-    else:
-        assert best_of is not None
-        result = search.best_of(model, prompt, n=best_of, n_ctx=n_ctx, **options)
-        lines = [f"{s:9.4f}  {_short(t.text)}" for t, s in _ranked(result)]
-        about = f"{best_of} samples by mean ln p of their answers"
-    if as_json:
-        click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
-    else:
-        text = result.answer if samples is not None else result.trace.text.strip()
-        if text is not None:
-            click.echo(text)
-    if not quiet:
-        note(about)
-        for line in lines[:10]:
-            note(line)
+@dataclass(frozen=True, kw_only=True)
+class SearchChoices:
+    """Which search was chosen, if any, and its size."""
+
+    beams: int | None
+    samples: int | None
+    best_of: int | None
+    extract: str | None
+
+    @property
+    def chosen(self) -> bool:
+        """Is there a search?"""
+        return any(n is not None for n in (self.beams, self.samples, self.best_of))
+
+    def check(self, generation: GenerationChoices) -> None:
+        """Raise UsageError, before a model is loaded, for options that exclude each other or are out of range."""
+        sizes = {"--beams": self.beams, "--samples": self.samples, "--best-of": self.best_of}
+        sizes_typed = {name: n for name, n in sizes.items() if n is not None}
+        if len(sizes_typed) > 1:
+            raise UsageError(f"{' and '.join(sizes_typed)} exclude each other")
+        for name, n in sizes_typed.items():
+            if not 1 <= n <= 256:
+                raise UsageError(f"{name} takes 1 to 256, not {n}")
+        if self.extract is not None:
+            if self.samples is None:
+                raise UsageError("--extract says how to find an answer to vote on, so it needs --samples")
+            from softllama.generation import extract
+
+            extract.rule(self.extract)
+        if self.beams is not None:
+            options = {"--policy": "policy", "--answer-policy": "answer", "--where": "where", "--seed": "seed"}
+            for option, name in options.items():
+                if getattr(generation, name) is not None:
+                    raise UsageError(f"beam search has no policy or seed, so --beams excludes {option}")
+
+    def run(self, model: Model, prompt: str, keywords: dict[str, Any], *, as_json: bool, quiet: bool) -> Trace:
+        """Search; print the answer on stdout and the rest on stderr.
+
+        Args:
+            model: what to search with.
+            prompt: its prompt.
+            keywords: arguments of the search, n_ctx among them.
+            as_json: print everything as JSON on stdout.
+            quiet: print nothing on stderr.
+
+        Returns:
+            The record of the answer.
+        """
+        from softllama.terminal.live import AnswerPrinter
+        from softllama.terminal.screen import Screen
+
+        screen = Screen(quiet=quiet)
+        result, title, lines = self._results(model, prompt, keywords)
+        if as_json:
+            click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
+        else:
+            text = result.answer if self.samples is not None else result.trace.text.strip()
+            if text is not None:
+                AnswerPrinter(screen, model.spell).end(("", text))
+        screen.note(title)
+        for line in lines[:SHOWN]:
+            screen.cut(line)
         c = result.cost
-        note(f"cost: {c.tokens} tokens generated, {c.evaluated} positions in {c.calls} batches, {c.seconds:.2f} s")
-    trace: Trace = result.trace
-    return trace
+        screen.note(
+            f"cost: {c.tokens} tokens generated, {c.evaluated} positions in {c.calls} batches, {c.seconds:.2f} s"
+        )
+        trace: Trace = result.trace
+        return trace
+
+    def _results(self, model: Model, prompt: str, keywords: dict[str, Any]) -> tuple[Any, str, list[str]]:
+        """What the search returns, a title for its list, and the list."""
+        from softllama.generation import search
+
+        if self.beams is not None:
+            result: Any = search.beam(model, prompt, beams=self.beams, **keywords)
+            lines = [f"{h.score:9.4f}  {_one_line(h.text)}" for h in result.hypotheses]
+            return result, "hypotheses by ln p per token", lines
+        if self.samples is not None:
+            rule = self.extract or "auto"
+            result = search.self_consistency(model, prompt, samples=self.samples, extract=rule, **keywords)
+            n_without = sum(a is None for a in result.answers)
+            lines = [f"{n:4}  {_one_line(answer)}" for answer, n in result.votes.items()]
+            return result, f"answers of {self.samples} samples, {n_without} without one", lines
+        assert self.best_of is not None
+        result = search.best_of(model, prompt, n=self.best_of, **keywords)
+        pairs = sorted(zip(result.samples.traces, result.samples.likelihoods, strict=True), key=lambda p: -p[1])
+        lines = [f"{likelihood:9.4f}  {_one_line(t.text)}" for t, likelihood in pairs]
+        return result, f"{self.best_of} samples by mean ln p of their answers", lines
 
 
-def _short(text: str) -> str:
+def _one_line(text: str) -> str:
+    from softllama.show.printable import visible
+
     return visible(text.strip())[:100]
 
 
-def _ranked(result: Any) -> list[tuple[Any, float]]:
-    pairs = zip(result.samples.traces, result.samples.likelihoods, strict=True)
-    return sorted(pairs, key=lambda p: -p[1])
+search_options = as_one_object(
+    SearchChoices,
+    "search",
+    [
+        click.option("--beams", type=int, metavar="N", help="Beam search with N beams, in tokens; prints the best."),
+        click.option(
+            "--samples", type=int, metavar="N", help="Self-consistency: the answer that most of N samples give."
+        ),
+        click.option("--best-of", type=int, metavar="N", help="The likeliest of N samples."),
+        click.option(
+            "--extract",
+            metavar="RULE",
+            help="With --samples: boxed, hash, number, choice, text, or a regular expression.",
+        ),
+    ],
+    [f.name for f in fields(SearchChoices)],
+)

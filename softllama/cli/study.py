@@ -5,35 +5,58 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from softllama.base import arguments
 from softllama.cli import note
-from softllama.cli.options import load_model, model_options
+from softllama.cli.model_options import ModelOptions, model_options
+from softllama.cli.options import as_one_object, read_text
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
     from softllama.report.report import Report
     from softllama.show.progress import Tick
 
-F = TypeVar("F", bound=Callable[..., Any])
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOutput:
+    """The seed of a study, and where its report goes."""
+
+    seed: int
+    out: str | None
+    as_json: bool
+    as_csv: bool
+
+    def check(self) -> None:
+        """Raise UsageError, before any work, for options that exclude each other or a folder that cannot be written."""
+        if self.as_json and self.as_csv:
+            raise UsageError("--json and --csv exclude each other")
+        arguments.seed(self.seed)
+        if self.out is not None:
+            from softllama.report.report import check_folder
+
+            if not self.out:
+                raise UsageError("the folder's name is empty", "-o answers, or -o . for this folder")
+            check_folder(Path(self.out))
 
 
-def _outputs(f: F) -> F:
-    for option in reversed(
-        (
-            click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of every random choice."),
-            click.option("-o", "--out", metavar="FOLDER", help="Write NAME.html, NAME.json and NAME.csv there."),
-            click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-            click.option("--csv", "as_csv", is_flag=True, help="Print CSV."),
-        )
-    ):
-        f = option(f)
-    return f
+study_output = as_one_object(
+    StudyOutput,
+    "output",
+    [
+        click.option(
+            "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of every random choice."
+        ),
+        click.option("-o", "--out", metavar="FOLDER", help="Write NAME.html, NAME.json and NAME.csv there."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--csv", "as_csv", is_flag=True, help="Print CSV."),
+    ],
+    [f.name for f in fields(StudyOutput)],
+)
 
 
 @click.group()
@@ -42,7 +65,7 @@ def command() -> None:
 
     \b
     softllama study mixing                      what a model makes of half one word, half another
-    softllama study feedback                    what the whole vector says that a token does not
+    softllama study feedback                    what the whole vector carries that a token does not
     softllama study thinking                    does it help to think in mixtures?
     softllama study all -o answers              all of them, on the bundled models, as pages
     """
@@ -56,22 +79,18 @@ def command() -> None:
     "--pairs", type=click.IntRange(2, 300), default=24, show_default=True, metavar="N", help="Pairs in each frame."
 )
 @click.option(
-    "--controls", type=click.IntRange(0, 300), default=8, show_default=True, metavar="N", help="Of each control."
+    "--controls", type=click.IntRange(0, 300), default=8, show_default=True, metavar="N", help="Controls of each kind."
 )
 @click.option("--layers/--no-layers", default=True, show_default=True, help="Look at every layer as well.")
-@_outputs
+@study_output
 @model_options
 def mixing(
     cases: str | None,
     pairs: int,
     controls: int,
     layers: bool,
-    seed: int,
-    out: str | None,
-    as_json: bool,
-    as_csv: bool,
-    quiet: bool,
-    **given: Any,
+    output: StudyOutput,
+    options: ModelOptions,
 ) -> None:
     """What does a model make of a mixture of two words?
 
@@ -79,72 +98,70 @@ def mixing(
     softllama study mixing
     softllama study mixing -m model.gguf --cases pairs.jsonl -o answers
     """
-    _check(out, as_json, as_csv, seed)
+    output.check()
     from softllama.study import inputs, mixing
 
-    model = load_model(quiet=quiet, **given)
+    model = options.load()
     chosen = None if cases is None else inputs.read_cases(model, Path(cases))
     _run(
-        lambda tick: [mixing.run(model, chosen, seed=seed, pairs=pairs, controls=controls, with_layers=layers, tick=tick)],
-        out, as_json, as_csv, quiet,
-    )  # fmt: skip
+        lambda tick: [
+            mixing.run(model, chosen, seed=output.seed, pairs=pairs, controls=controls, with_layers=layers, tick=tick)
+        ],
+        output,
+        options.quiet,
+    )
 
 
 @command.command()
 @click.option("--prompts", metavar="FILE", help="Your own beginnings, one a line.")
 @click.option(
-    "--steps", type=int, default=16, show_default=True, metavar="N", help="Of each generation that is looked at."
+    "--steps", type=int, default=16, show_default=True, metavar="N", help="Steps of each generation that is looked at."
 )
-@click.option("--tokens", type=int, default=48, show_default=True, metavar="N", help="Of each rollout.")
+@click.option("--tokens", type=int, default=48, show_default=True, metavar="N", help="Tokens of each rollout.")
 @click.option("--layers/--no-layers", default=True, show_default=True, help="Look for the weights in every layer.")
-@_outputs
+@study_output
 @model_options
 def feedback(
     prompts: str | None,
     steps: int,
     tokens: int,
     layers: bool,
-    seed: int,
-    out: str | None,
-    as_json: bool,
-    as_csv: bool,
-    quiet: bool,
-    **given: Any,
+    output: StudyOutput,
+    options: ModelOptions,
 ) -> None:
-    """What does feeding back the whole vector say that a token does not?
+    """What does feeding back the whole vector carry that a token does not?
 
     \b
     softllama study feedback
     softllama study feedback -m model.gguf --prompts beginnings.txt -o answers
     """
-    _check(out, as_json, as_csv, seed)
-    from softllama.cli.options import read_text
+    output.check()
     from softllama.study import feedback
 
     hint = "--prompts names a text file, or - for stdin"
     lines = None if prompts is None else [x for x in read_text(prompts, hint).split("\n") if x.strip()]
     if lines is not None and not lines:
         raise UsageError(f"{prompts!r} has no prompts", "one a line")
-    model = load_model(quiet=quiet, **given)
+    model = options.load()
     _run(
-        lambda tick: [feedback.run(model, lines, seed=seed, steps=steps, tokens=tokens, with_layers=layers, tick=tick)],
-        out, as_json, as_csv, quiet,
-    )  # fmt: skip
+        lambda tick: [
+            feedback.run(model, lines, seed=output.seed, steps=steps, tokens=tokens, with_layers=layers, tick=tick)
+        ],
+        output,
+        options.quiet,
+    )
 
 
 @command.command()
 @click.option("--pair", "pairs", multiple=True, metavar="NAME", help="sums or words. Default: all that are installed.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N problems only.")
-@click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr.")
-@_outputs
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr.")
+@study_output
 def thinking(
     pairs: tuple[str, ...],
     limit: int | None,
     quiet: bool,
-    seed: int,
-    out: str | None,
-    as_json: bool,
-    as_csv: bool,
+    output: StudyOutput,
 ) -> None:
     """Does it help to think in mixtures? The bundled pairs of models, in every way; `softllama eval` does it on yours.
 
@@ -152,42 +169,30 @@ def thinking(
     softllama study thinking
     softllama study thinking --pair sums -o answers
     """
-    _check(out, as_json, as_csv, seed)
+    output.check()
     from softllama.study import answers
 
-    _run(lambda tick: [answers.study(pairs, seed=seed, limit=limit, tick=tick)], out, as_json, as_csv, quiet)
+    _run(lambda tick: [answers.study(pairs, seed=output.seed, limit=limit, tick=tick)], output, quiet)
 
 
 @command.command("all")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N problems of thinking only.")
-@click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr.")
-@_outputs
-def everything(limit: int | None, quiet: bool, seed: int, out: str | None, as_json: bool, as_csv: bool) -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr.")
+@study_output
+def everything(limit: int | None, quiet: bool, output: StudyOutput) -> None:
     """All studies on the bundled models.
 
     \b
     softllama study all -o answers          answers/index.html has all of it
     """
-    _check(out, as_json, as_csv, seed)
+    output.check()
     from softllama.study import everything as all_studies
 
-    _run(lambda tick: all_studies.run(seed=seed, limit=limit, tick=tick), out, as_json, as_csv, quiet)
+    _run(lambda tick: all_studies.run(seed=output.seed, limit=limit, tick=tick), output, quiet)
 
 
-def _check(out: str | None, as_json: bool, as_csv: bool, seed: int) -> None:
-    if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other")
-    arguments.seed(seed)
-    if out is not None:
-        from softllama.report.report import check_folder
-
-        if not out:
-            raise UsageError("the folder's name is empty", "-o answers, or -o . for this folder")
-        check_folder(Path(out))
-
-
-def _run(work: Callable[[Tick], list[Report]], out: str | None, as_json: bool, as_csv: bool, quiet: bool) -> None:
-    """Do it, with progress on stderr, and show what came out."""
+def _run(work: Callable[[Tick], list[Report]], output: StudyOutput, quiet: bool) -> None:
+    """Do the work, with progress on stderr, and print or write its reports."""
     import json
 
     from softllama.report import report, text
@@ -195,21 +200,19 @@ def _run(work: Callable[[Tick], list[Report]], out: str | None, as_json: bool, a
     from softllama.show.progress import progress
 
     with progress(quiet) as tick:
-        found = work(tick)
-    found = [replace(r, command=shlex.join(["softllama", *sys.argv[1:]])) for r in found]
-    if as_json:
-        data = [r.to_dict() for r in found]
+        reports = work(tick)
+    reports = [replace(r, command=shlex.join(["softllama", *sys.argv[1:]])) for r in reports]
+    if output.as_json:
+        data = [r.to_dict() for r in reports]
         click.echo(json.dumps(data[0] if len(data) == 1 else data, ensure_ascii=False, indent=1, allow_nan=False))
-    elif as_csv:
-        for i, r in enumerate(found):
+    elif output.as_csv:
+        for i, r in enumerate(reports):
             lines = r.csv().split("\n", 1)
             click.echo(r.csv() if i == 0 else lines[1], nl=False)
     else:
-        for i, r in enumerate(found):
+        for i, r in enumerate(reports):
             console.console().print("\n" * bool(i), text.report(r), sep="")
-    if out is not None:
-        written = report.save_all(found, Path(out))
+    if output.out is not None:
+        pages = [str(p) for p in report.save_all(reports, Path(output.out)) if p.suffix == ".html"]
         if not quiet:
-            note(
-                f"written: {', '.join(str(p) for p in written if p.suffix == '.html')}, and the same as .json and .csv"
-            )
+            note(f"written: {', '.join(pages)}, and the same as .json and .csv")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from softllama.cli import note
-from softllama.cli.options import load_model, model_options_with
+from softllama.cli.model_options import ModelOptions, model_options_with
 from softllama.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def html(file: str, output: str | None) -> None:
 )
 @click.option("--any-model", is_flag=True, help="Compare with a model other than the one that made the trace.")
 @model_options_with("the one that the trace names")
-def replay(file: str, tolerance: float, any_model: bool, model: str | None, **options: Any) -> None:
+def replay(file: str, tolerance: float, any_model: bool, options: ModelOptions) -> None:
     """Feed a trace again, and compare.
 
     \b
@@ -95,9 +96,10 @@ def replay(file: str, tolerance: float, any_model: bool, model: str | None, **op
     if not tolerance >= 0:
         raise UsageError(f"the tolerance must be 0 or more, not {tolerance:g}", "--tolerance 1e-4")
     trace = load(file)
-    if model is None:
-        model, options["lora"] = _recorded(trace, options["lora"], options["quiet"])
-    differences = replay(load_model(model, **options), trace, any_model=any_model)
+    if options.model is None:
+        path, lora = _recorded(trace, options.lora, options.quiet)
+        options = replace(options, model=path, lora=lora)
+    differences = replay(options.load(), trace, any_model=any_model)
     if not differences:
         click.echo("The trace has no steps.")
         return

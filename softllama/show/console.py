@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
@@ -12,10 +13,13 @@ from rich.text import Text
 from softllama.show.printable import number, visible
 from softllama.vectors.distribution import Token
 
+Renderable: TypeAlias = RenderableType
+
 
 def console(*, stderr: bool = False, width: int | None = None) -> Console:
     """A console on stdout or stderr; plain in a pipe and with NO_COLOR."""
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+    height = None if width is None else 25  # rich takes a width on a dumb terminal only together with a height
+    return Console(stderr=stderr, width=width, height=height, highlight=False, soft_wrap=False)
 
 
 def to_text(renderable: RenderableType, width: int = 100) -> str:

@@ -1,70 +1,68 @@
-"""The chat of a terminal or a pipe: lines in, commands or messages, answers out. Knows one conversation and one screen."""
+"""The loop of a chat: lines in, dispatch out. A line is a command or a message; what happens then, `ChatState` knows.
+
+Knows fences of several lines, the history of typed lines, Ctrl-C and Ctrl-D. Does not know what a command does.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from softllama.chat import storage
-from softllama.chat.conversation import OVERFLOW, Conversation, made_of
-from softllama.chat.messages import Message
-from softllama.chat.storage import Autosave
 from softllama.errors import PromptError, SoftLlamaError
 from softllama.terminal import commands
-from softllama.terminal.screen import Screen, Show
-from softllama.trace.record import Trace
-from softllama.trace.step import StopReason
+from softllama.terminal.state import ChatState
 
-Line: TypeAlias = "tuple[str, bool] | PromptError"  # text, and was it in fences; or why there is none
+Line: TypeAlias = "tuple[str, bool] | PromptError"  # the text, and was it in fences; or why it cannot be read
 FENCE = '"""'
 LEAVE = "Ctrl-D or /exit leaves."
 WELCOME = f"Type a message. /help lists the commands, {FENCE} begins and ends several lines. {LEAVE}"
 
 
 class Repl:
-    """view: how thinking is shown. autosave: where the conversation is kept, None for nowhere."""
+    """Reads lines until they end or a command leaves.
 
-    def __init__(
-        self, conversation: Conversation, screen: Screen, *, view: str = "show", autosave: Autosave | None = None
-    ) -> None:
-        self.conversation, self.screen, self.view, self.autosave = conversation, screen, view, autosave
-        self.leaving = False
-        self.failed = False
-        self._told: set[str] = set()
-        conversation.changed = self.save
+    Args:
+        chat: what the lines act on.
+    """
+
+    def __init__(self, chat: ChatState) -> None:
+        self._chat, self._screen = chat, chat.screen
+        self._failed = False
+        self._remember: Callable[[], None] = lambda: None  # writes the history of lines
 
     def run(self) -> int:
-        """Talk until the lines end; returns the exit code: 1 if a line of a pipe could not be done."""
+        """Talk until the lines end; returns the exit code: 1 if a line of a pipe failed."""
         try:
             with self._history():
                 self._talk()
-            self.save(open_=False)
+            self._chat.save(finished=True)
         finally:
-            if self.autosave is not None:
-                self.autosave.release()
-        return int(self.failed and not self.screen.typed)
+            if self._chat.autosave is not None:
+                self._chat.autosave.release()
+        return int(self._failed and not self._screen.typed)
 
     def _talk(self) -> None:
-        lines = self._typed() if self.screen.typed else _piped()
-        while not self.leaving:
+        lines = self._typed() if self._screen.typed else _piped()
+        while not self._chat.leaving:
             try:
                 line = next(lines, None)
                 if line is None:
                     break
-                self.handle(line)
+                self._dispatch(line)
             except SoftLlamaError as e:
-                self.failed = True
-                self.screen.error(e)
-                lines = self._typed() if self.screen.typed else lines
+                self._failed = True
+                self._screen.error(e.message, e.hint)
+                lines = self._typed() if self._screen.typed else lines
             except KeyboardInterrupt:
-                if not self.screen.typed:
+                if not self._screen.typed:
                     raise
-                self.screen.dim("\n" + LEAVE)
+                self._screen.dim("\n" + LEAVE)
                 lines = self._typed()
 
-    def handle(self, line: Line) -> None:
+    def _dispatch(self, line: Line) -> None:
         """A command, or a message; several lines are always a message."""
         if isinstance(line, PromptError):
             raise line
@@ -73,92 +71,50 @@ class Repl:
             return
         if text.startswith("/") and not fenced:
             if not text.startswith("//"):
-                commands.run(self, text)
+                commands.run(self._chat, text)
                 return
             text = text[1:]
-        self.answer(lambda show: self.conversation.reply(text, show))
-
-    def answer(self, make: Callable[[Show], Trace]) -> Trace:
-        """Have an answer made and shown, with the dim line after it."""
-        c, before = self.conversation, self.conversation.left_out
-        show = Show(self.screen, c.model, self.view)
-        trace = make(show)
-        show.end(trace.tail)
-        self.screen.note(numbers(made_of(trace)))
-        if c.left_out > before:
-            self.tell(f"The context of {c.n_ctx:,} positions is full. {OVERFLOW} Said once; /stats counts them.")
-        if self.screen.terminal:
-            self.screen.answer("\n")
-        if trace.stop_reason == "interrupted" and not self.screen.typed:
-            raise KeyboardInterrupt
-        return trace
-
-    def tell(self, text: str) -> None:
-        """Say something once."""
-        if text not in self._told:
-            self._told.add(text)
-            self.screen.note(text)
-
-    def save(self, open_: bool = True) -> None:
-        """Keep the conversation. Not being able to is said once, and is no reason to stop talking."""
-        if self.autosave is None:
-            return
-        try:
-            self.autosave.write(self.conversation, open_=open_)
-        except (SoftLlamaError, OSError) as e:
-            self.tell(f"this conversation is not being kept: {e}")
-
-    def show_last(self) -> None:
-        """The last message and its answer, for somebody who comes back to them."""
-        c = self.conversation
-        said = c.messages[-2:] if c.last else c.messages[-1:]
-        for m in said:
-            self.screen.say(f"> {m.content}" if m.role == "user" else m.content)
-        if c.waiting:
-            self.screen.note("This message has no answer yet: /regen answers it, /undo takes it back.")
-
-    # ---- lines
+        self._chat.reply(text)
 
     def _typed(self) -> Iterator[Line]:
-        """What somebody types, without the fences of several lines."""
+        """The lines that somebody types, without the fences of several lines."""
         while (line := self._input("> ")) is not None:
             if fenced := line.strip().startswith(FENCE):
-                whole = _Fenced(line.strip())
-                while not whole.closed:
+                block = _Fenced(line.strip())
+                while not block.closed:
                     more = self._input("... ")
                     if more is None:
                         return
-                    whole.add(more)
-                line = whole.text
+                    block.add(more)
+                line = block.text
             self._remember()
             yield (line if fenced else line.strip()), fenced
 
     def _input(self, prompt: str) -> str | None:
         try:
-            if self.screen.terminal:
+            if self._screen.terminal:
                 return input(prompt)
-            self.screen.status(prompt)
+            self._screen.status(prompt)
             line = sys.stdin.readline()
             return line.rstrip("\r\n") if line else None
         except EOFError:
-            self.screen.answer("\n")
+            self._screen.answer("\n")
             return None
         except UnicodeDecodeError as e:
             raise PromptError(f"the line is not UTF-8 text: byte {e.start}", "set a UTF-8 locale") from None
 
     @contextlib.contextmanager
     def _history(self) -> Iterator[None]:
-        """The lines of earlier chats, with the arrow keys; none where nobody types or nothing is to be kept."""
-        self._remember: Callable[[], None] = lambda: None
-        if not self.screen.terminal:
+        """The arrow keys bring the lines of earlier chats, unless nobody types or nothing is to be kept."""
+        if not self._screen.terminal:
             yield
             return
         try:
             import readline
-        except ImportError:  # a Python without it
+        except ImportError:  # this Python has none
             yield
             return
-        if self.autosave is not None:
+        if self._chat.autosave is not None:
             path = storage.folder() / "chat_history"
             readline.set_history_length(1000)
             with contextlib.suppress(OSError):
@@ -195,40 +151,22 @@ class _Fenced:
 
 def _piped() -> Iterator[Line]:
     """The lines of a pipe or file."""
-    whole: _Fenced | None = None
-    began = 0
+    block: _Fenced | None = None
+    first = 0  # number of the line that opened it
     for number, raw in enumerate(sys.stdin.buffer if sys.stdin is not None else (), 1):
         try:
             line = raw.decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError as e:
             yield PromptError(f"line {number} is not UTF-8 text: byte {e.start}", "convert it to UTF-8")
             continue
-        if whole is None and line.strip().startswith(FENCE):
-            whole, began = _Fenced(line.strip()), number
-        elif whole is not None:
-            whole.add(line)
+        if block is None and line.strip().startswith(FENCE):
+            block, first = _Fenced(line.strip()), number
+        elif block is not None:
+            block.add(line)
         else:
             yield line.strip(), False
-        if whole is not None and whole.closed:
-            yield whole.text, True
-            whole = None
-    if whole is not None:
-        yield PromptError(f"the {FENCE} of line {began} is not closed", "what follows it was not sent")
-
-
-def numbers(made: Mapping[str, Any]) -> str:
-    """An answer in numbers, from how it was made. Without soft steps there were no mixtures to speak of."""
-    parts = [
-        f"{made.get('n_thinking', 0)} thinking + {made.get('n_answer', 0)} answer tokens",
-        f"mean entropy {made.get('mean_entropy', 0):.2f} nats",
-        *([f"{made.get('effective_tokens', 1):.1f} tokens in a mixture"] if made.get("n_soft") else []),
-        f"{made.get('tokens_per_second', 0):.0f} tokens/s",
-    ]
-    reason = made.get("stop_reason", StopReason.END_OF_GENERATION)
-    return ", ".join(parts) + (f"; {reason}" if reason != StopReason.END_OF_GENERATION else "")
-
-
-def began(message: Message, n: int = 40) -> str:
-    """The beginning of a message, for a line."""
-    text = " ".join(message.content.split())
-    return text if len(text) <= n else text[: n - 1] + "…"
+        if block is not None and block.closed:
+            yield block.text, True
+            block = None
+    if block is not None:
+        yield PromptError(f"the {FENCE} of line {first} is not closed", "what follows it was not sent")

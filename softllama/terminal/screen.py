@@ -1,6 +1,6 @@
-"""Where the text of a chat goes: answers to stdout, all else to stderr; dim, redrawn and with a prompt only on a terminal.
+"""Where text goes: answers to stdout, all else to stderr; dim, redrawn and with a prompt only on a terminal.
 
-Knows streams and widths. Does not know what a conversation is.
+Knows streams and widths. Does not know what a conversation or a step is.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ import os
 import shutil
 import sys
 import textwrap
-import unicodedata
 from typing import TYPE_CHECKING, TextIO
 
-from softllama.errors import SoftLlamaError
 from softllama.show.printable import printable
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from softllama.show.console import Renderable
 
-    from softllama.api import Model
-    from softllama.trace.step import Step
-
-VIEWS = ("show", "hide", "mixtures")
-DIM, PLAIN, ERASE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
+DIM, NORMAL, ERASE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 
 
 class Screen:
-    """quiet: nothing but answers, errors and what a command was asked for. typed: does somebody type at a terminal?"""
+    """Prints to stdout and stderr.
+
+    Args:
+        quiet: print only answers, errors, and what a command asks for.
+
+    Attributes:
+        typed: does somebody type at a terminal?
+        terminal: does somebody type at a terminal and read the answers there, too?
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -39,36 +41,45 @@ class Screen:
         return max(20, shutil.get_terminal_size((100, 24)).columns)
 
     def answer(self, text: str) -> None:
-        """A piece of an answer, as it is; a terminal is spared the control characters."""
+        """A piece of an answer. A pipe gets it as it is; on a terminal, control characters become escapes."""
         sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
         sys.stdout.flush()
 
     def dim(self, text: str, end: str = "\n") -> None:
-        """Something beside the answers, such as the thinking; not if quiet."""
+        """Dim text on stderr, such as the thinking. Control characters become escapes. Nothing if quiet."""
         if not self.quiet:
-            plain = not styled(sys.stderr)
-            shown = printable(text) if sys.stderr.isatty() else text
-            self._err((shown if plain or not text else f"{DIM}{shown}{PLAIN}") + end)
+            text = printable(text)
+            self._err((f"{DIM}{text}{NORMAL}" if text and styled(sys.stderr) else text) + end)
 
     def note(self, text: str) -> None:
-        """A dim line, broken between words where it is too long."""
+        """A dim line on stderr, broken between words where it is too long."""
         self.dim(self._filled(text) if sys.stderr.isatty() else text)
 
+    def cut(self, line: str) -> None:
+        """A dim line on stderr. A terminal gets only as much as fits in one line."""
+        from softllama.show.width import columns
+
+        if sys.stderr.isatty() and columns(line) >= self.width:
+            while columns(line) > self.width - 2:
+                line = line[:-1]
+            line += "…"
+        self.dim(line)
+
     def status(self, text: str) -> None:
-        """A line that the next status, or what is said next, replaces; "" erases it. Only a terminal has one."""
+        """A line that the next text replaces; "" erases it. Only a terminal has one."""
         if not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self._err(ERASE)
             if text:
                 self.dim(text[: self.width - 1], "")
 
-    def say(self, text: str) -> None:
-        """What a command was asked for: beside the answers on a terminal, on stderr where they are data."""
+    def print(self, text: str) -> None:
+        """What a command asks for: beside the answers on a terminal, else on stderr, as stdout is data."""
         if self.terminal:
             self.answer("\n".join(map(self._filled, text.split("\n"))) + "\n")
         else:
-            self._err(text + "\n")
+            self._err(printable(text) + "\n")
 
-    def show(self, renderable: RenderableType) -> None:
+    def show(self, renderable: Renderable) -> None:
         """The same for tables."""
         from softllama.show import console
 
@@ -78,10 +89,9 @@ class Screen:
         else:
             console.console(stderr=to_stderr, width=self.width).print(renderable)
 
-    def error(self, e: SoftLlamaError) -> None:
-        """What went wrong, and what to do."""
-        sys.stdout.flush()
-        for line in [f"Error: {e.message}", f"Hint: {e.hint}"][: 1 + bool(e.hint)]:
+    def error(self, message: str, hint: str = "") -> None:
+        """An error message on stderr, with its hint."""
+        for line in [f"Error: {message}", f"Hint: {hint}"][: 1 + bool(hint)]:
             self._err(printable(self._filled(line) if sys.stderr.isatty() else line) + "\n")
 
     def _filled(self, line: str) -> str:
@@ -92,124 +102,6 @@ class Screen:
         sys.stderr.flush()
 
 
-class Show:
-    """Prints the steps of one answer as they come: the thinking dim, as `view` says; the answer as it is.
-
-    Spaces and newlines at the ends of both are left out.
-    """
-
-    def __init__(self, screen: Screen, model: Model, view: str) -> None:
-        self._screen, self._model, self._view = screen, model, view
-        self._thought = self._answered = 0  # characters, or lines of mixtures, that were written
-        self._held = ""
-        self._thinking = False
-        self._lines = {True: Lines(screen.width, sys.stderr), False: Lines(screen.width, sys.stdout)}
-
-    def __call__(self, step: Step) -> None:
-        if self._view == "mixtures" and (step.thinking or step.mode == "soft"):
-            self._mixture(step)
-        if step.thinking:
-            self._thinking = True
-            if self._view == "show":
-                self._thought += self._text(step.text, self._thought, dim=True)
-            elif self._view == "hide":
-                self._screen.status(f"thinking, {step.index + 1} tokens")
-        else:
-            self._end_thinking()
-            self._answered += self._text(step.text, self._answered)
-
-    def end(self, tail: tuple[str, str]) -> None:
-        """What was held back, and the newline."""
-        if tail[0] and self._view == "show":
-            self._thought += self._text(tail[0], self._thought, dim=True)
-        if tail[1]:
-            self._end_thinking()
-            self._answered += self._text(tail[1], self._answered)
-        self._end_thinking()
-        self._write(self._lines[False].end() + "\n", False)
-
-    def _text(self, text: str, written: int, dim: bool = False) -> int:
-        text = self._held + text
-        shown = text.rstrip()
-        self._held = text[len(shown) :]
-        if not written:
-            shown = shown.lstrip()
-        if shown:
-            self._write(self._lines[dim].push(shown), dim)
-        return len(shown)
-
-    def _write(self, text: str, dim: bool) -> None:
-        if text and dim:
-            self._screen.dim(text, "")
-        elif text:
-            self._screen.answer(text)
-
-    def _end_thinking(self) -> None:
-        if self._thinking:
-            self._write(self._lines[True].end(), True)
-            self._thinking, self._held = False, ""
-            if self._view == "hide":
-                self._screen.status("")
-            elif self._thought and self._view == "show":
-                self._screen.dim("")
-
-    def _mixture(self, step: Step) -> None:
-        from softllama.show.printable import number, visible
-
-        if step.mode != "soft":
-            line = visible(self._model.spell(step.token)) + (f"  ({step.why})" if step.forced and step.why else "")
-        else:
-            shown = step.mixture.top(5)
-            line = "  ".join(f"{visible(self._model.spell(i))} {number(w)}" for i, w in shown)
-            line += f"  + {len(step.mixture) - len(shown)} more" * (len(step.mixture) > len(shown))
-        line = f"{step.entropy:5.2f}  {line}"
-        width = self._screen.width
-        self._screen.dim(line if len(line) < width else line[: width - 2] + "…")
-
-
-class Lines:
-    """Text that comes in pieces, broken between words at the width of a terminal; as it is where there is none."""
-
-    def __init__(self, width: int, stream: TextIO) -> None:
-        self._width = width - 1 if stream.isatty() else 0
-        self._column = 0
-        self._spaces = self._word = ""
-
-    def push(self, text: str) -> str:
-        """What can be written now: all but the last word, which may go on."""
-        if not self._width:
-            return text
-        out = ""
-        for c in text:
-            if c.isspace():
-                out += self.end()
-                self._spaces += c
-                if c == "\n":
-                    out, self._spaces, self._column = out + self._spaces, "", 0
-            else:
-                self._word += c
-                if columns(self._word) >= self._width:
-                    out += self.end()
-        return out
-
-    def end(self) -> str:
-        """The last word, on a new line if it needs one."""
-        if not self._word:
-            return ""
-        word, spaces, n = self._word, self._spaces, columns(self._word)
-        self._word = self._spaces = ""
-        if self._column and self._column + len(spaces) + n > self._width:
-            self._column = n
-            return "\n" + word
-        self._column += len(spaces) + n
-        return spaces + word
-
-
-def columns(text: str) -> int:
-    """How wide a text is on a terminal: East Asian characters take two columns, combining ones none."""
-    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
-
-
 def styled(stream: TextIO) -> bool:
-    """May this stream be given colours?"""
+    """Does this stream take colours? A terminal does, unless NO_COLOR is set or it is dumb."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,4 +1,4 @@
-"""How a chat's tables look in a terminal: answers side by side, distributions, commands. Beside render.py, its kin."""
+"""How a chat's tables look in a terminal: answers side by side, distributions, commands. Knows rich; does not know a chat."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from softllama.vectors.distribution import Distribution
 BESIDE = 80  # columns from which two answers have room beside each other
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Side:
     """One of the answers that are compared."""
 
@@ -28,7 +28,13 @@ class Side:
 
 
 def compared(sides: Sequence[Side], width: int, *, thinking: bool) -> RenderableType:
-    """Answers beside each other, or one below the other where it is narrow."""
+    """Answers beside each other, or one below the other on a narrow terminal.
+
+    Args:
+        sides: the answers.
+        width: columns of the terminal.
+        thinking: show the thinking above the answers.
+    """
     cells = []
     for s in sides:
         parts: list[RenderableType] = [Text(printable(s.title), style="bold")]
@@ -44,16 +50,16 @@ def compared(sides: Sequence[Side], width: int, *, thinking: bool) -> Renderable
     return table
 
 
-def tops(found: Mapping[str, Distribution], n: int) -> RenderableType:
+def tops(distributions: Mapping[str, Distribution], n: int) -> RenderableType:
     """The likeliest tokens of named distributions, and their entropies."""
     parts: list[RenderableType] = []
-    for name, d in found.items():
+    for name, d in distributions.items():
         parts += [Text(f"{name}, entropy {d.entropy():.3f} nats", style="dim"), tokens(d.top(n))]
     return Group(*parts)
 
 
 def pairs(rows: Sequence[tuple[str, str]], width: int) -> RenderableType:
-    """Names and what they mean, in two columns; the one below the other where it is narrow."""
+    """Names and what they mean, in two columns, or one below the other on a narrow terminal."""
     if width < 1.7 * max(len(a) for a, _ in rows):
         return Group(*(part for a, b in rows for part in (Text(a), Padding(Text(printable(b), style="dim"), (0, 4)))))
     table = Table.grid(padding=(0, 2, 0, 0))

@@ -462,9 +462,9 @@ def test_the_autosave_is_ones_own_and_the_newest_is_found(
     assert storage.latest() is None
     c = talk()
     saves = storage.Autosave()
-    saves.write(c)
+    saves.write(c.snapshot())
     assert not saves.path.exists()  # nothing was said
-    c.changed = lambda: saves.write(c)
+    c.changed = lambda: saves.write(c.snapshot())
     c.reply("the dog")
     assert saves.path.stat().st_mode & 0o077 == 0
     assert storage.latest() is None  # it is held

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,10 +22,11 @@ from softllama.chat.conversation import Conversation
 from softllama.chat.messages import Mix
 from softllama.hub import bundled
 from softllama.terminal import commands
-from softllama.terminal.screen import Lines
+from softllama.terminal.wrap import WordWrap
 from softllama.trace import reader
 from tests.chat.test_conversation import TEMPLATE, THINKS
 from tests.conftest import Cli
+from tests.support.terminal import Terminal
 
 SETTINGS = {"policy": "top_mean:n=3", "think_budget": 4, "max_tokens": 20, "seed": 5}
 OPTIONS = [x for k, v in SETTINGS.items() for x in (f"--{k.replace('_', '-')}", v)]
@@ -174,7 +171,7 @@ def test_settings_are_shown_and_changed(chat: Callable[..., Any], load: Callable
 def test_thinking_can_be_shown_folded_and_seen_as_mixtures(chat: Callable[..., Any]) -> None:
     code, out, err = chat("the dog", "/think hide", "/regen", "/think mixtures", "/regen", "/think show", "/think on")
     assert code == 0
-    steps = re.findall(r"^ *\d+\.\d\d  .+ (?:\.\d{3}|1\.00)$", err, re.M)
+    steps = re.findall(r"^ *\d+ soft   H +\d+\.\d\d  .+ \d\.\d{3}$", err, re.M)
     assert len(steps) == 4
     assert "(thinking budget)" in err
     assert err.rstrip().endswith("thinking: on, a budget of 4, view: show")
@@ -352,7 +349,7 @@ def test_lines_are_broken_between_words(monkeypatch: pytest.MonkeyPatch) -> None
             return True
 
     def shown(pieces: list[str], width: int = 11) -> str:
-        lines = Lines(width, Tty())  # type: ignore[arg-type]
+        lines = WordWrap(width, Tty())  # type: ignore[arg-type]
         return "".join(map(lines.push, pieces)) + lines.end()
 
     assert shown(["the dog says wo", "of"]) == "the dog\nsays woof"
@@ -361,7 +358,7 @@ def test_lines_are_broken_between_words(monkeypatch: pytest.MonkeyPatch) -> None
     assert shown(["x" * 25]) == "x" * 10 + "\n" + "x" * 10 + "\n" + "x" * 5
     assert shown(["狗狗狗 猫猫猫"]) == "狗狗狗\n猫猫猫"
     assert shown(["one two  three"]).replace("\n", " ").split() == ["one", "two", "three"]
-    assert Lines(11, io.StringIO()).push("the dog says woof") == "the dog says woof"
+    assert WordWrap(11, io.StringIO()).push("the dog says woof") == "the dog says woof"
 
 
 BAD_OPTIONS: list[tuple[list[str], int, str]] = [
@@ -486,74 +483,13 @@ def test_bad_lines_after_an_answer(chat: Callable[..., Any], tmp_path: Path) -> 
 
 # ---- terminals ---------------------------------------------------------------------------------------------------------
 
-LAUNCH = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-
-
-class Terminal:
-    """A chat at a pseudo-terminal: send() keys, expect() what is to appear."""
-
-    def __init__(self, *arguments: Any, columns: int = 80, env: dict[str, str] | None = None) -> None:
-        self.fd, slave = os.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        command = [sys.executable, "-m", "softllama", "chat", *map(str, arguments)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, *command],
-            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-            env={**os.environ, "TERM": "xterm", "PYTHONUNBUFFERED": "1", **(env or {})},
-        )  # fmt: skip
-        os.close(slave)
-        self.seen = ""
-        self._new = 0
-
-    def send(self, keys: str) -> None:
-        os.write(self.fd, keys.encode())
-
-    def expect(self, text: str, seconds: float = 60) -> str:
-        """Wait for a text that was not expected before; returns all that came up to its end."""
-        end = time.monotonic() + seconds
-        while text not in self.seen[self._new :]:
-            if not self._read(end - time.monotonic()):
-                raise AssertionError(f"{text!r} did not appear; there was {self.seen[self._new :]!r}")
-        at = self.seen.index(text, self._new) + len(text)
-        before, self._new = self.seen[self._new : at], at
-        return before
-
-    def prompt(self) -> str:
-        """Wait until the next line can be typed. Python's readline misses a Ctrl-C just after it shows the prompt."""
-        before = self.expect("> ")
-        time.sleep(0.3)
-        return before
-
-    def end(self, seconds: float = 60) -> int:
-        """Wait for the end; returns the exit code."""
-        end = time.monotonic() + seconds
-        while self._read(end - time.monotonic()):
-            pass
-        return self.process.wait(max(1, end - time.monotonic()))
-
-    def _read(self, seconds: float) -> bool:
-        if seconds <= 0 or not select.select([self.fd], [], [], seconds)[0]:
-            return False
-        try:
-            data = os.read(self.fd, 65536)
-        except OSError:  # EIO is how Linux says that the other side is gone
-            return False
-        self.seen += data.decode("utf-8", "replace")
-        return bool(data)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        os.close(self.fd)
-
 
 @pytest.fixture
 def terminal() -> Iterator[Callable[..., Terminal]]:
     made: list[Terminal] = []
 
     def make(*arguments: Any, **options: Any) -> Terminal:
-        made.append(Terminal(*arguments, **options))
+        made.append(Terminal("chat", *arguments, **options))
         return made[-1]
 
     yield make
@@ -568,15 +504,15 @@ def endless(write: Callable[..., Path]) -> list[Any]:
     return ["-m", file, "--n-ctx", 90_000, "--policy", "top_mean:n=2,tau=0,where=everywhere", "--seed", 1, "-q"]
 
 
-@pytest.mark.parametrize("columns", [60, 80, 140])
-def test_a_terminal(terminal: Callable[..., Terminal], file: Path, columns: int) -> None:
-    t = terminal("-m", file, *OPTIONS, "--policy", "sample:temperature=2", columns=columns)
+@pytest.mark.parametrize(("columns", "kind"), [(60, "xterm"), (80, "xterm"), (140, "xterm"), (60, "dumb")])
+def test_a_terminal(terminal: Callable[..., Terminal], file: Path, columns: int, kind: str) -> None:
+    t = terminal("-m", file, *OPTIONS, "--policy", "sample:temperature=2", columns=columns, env={"TERM": kind})
     banner = t.prompt()
     assert "Ctrl-D or /exit leaves." in " ".join(banner.replace("\r\n", " ").split())
     t.send("the dog\r")
     shown = t.expect("tokens/s")
     t.prompt()
-    assert "\x1b[2m" in shown  # the thinking, dim
+    assert ("\x1b[2m" in shown) == (kind != "dumb")  # the thinking, dim
     t.send("/help\r")
     shown = t.expect("Ctrl-D leaves.") if columns > 60 else t.expect("leaves.")
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)

@@ -213,16 +213,16 @@ RUN = ("run", "dog", "--raw", "--max-tokens", "1")
 
 def test_a_default_model(cli: Cli, at_hand: Path, monkeypatch: pytest.MonkeyPatch, settings: Path) -> None:
     settings.write_text('[softllama]\nmodel = "ollama:o"\n')
-    assert f"as {settings} says" in cli(*RUN)[2]
+    assert f"from {settings}" in cli(*RUN)[2]
     monkeypatch.setenv("SOFTLLAMA_MODEL", "sound")
-    assert "sound.gguf, as SOFTLLAMA_MODEL says" in cli(*RUN)[2]
+    assert "sound.gguf, from SOFTLLAMA_MODEL" in cli(*RUN)[2]
     monkeypatch.setenv("SOFTLLAMA_RUN_MODEL", "user/repo")
-    assert "m-Q4_0.gguf, as SOFTLLAMA_RUN_MODEL says" in cli(*RUN)[2]
-    assert " says" not in cli(*RUN, "-m", "sound")[2]
+    assert "m-Q4_0.gguf, from SOFTLLAMA_RUN_MODEL" in cli(*RUN)[2]
+    assert ", from " not in cli(*RUN, "-m", "sound")[2]
     monkeypatch.setenv("SOFTLLAMA_RUN_MODEL", "absent")
     code, _, err = cli(*RUN)
     assert code == 1
-    assert "no model 'absent' (so says SOFTLLAMA_RUN_MODEL)" in err
+    assert "no model 'absent' (the model is named by SOFTLLAMA_RUN_MODEL)" in err
 
 
 def test_every_option_has_a_variable(cli: Cli, at_hand: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +336,7 @@ def test_a_config_ini_is_still_read_and_toml_wins(cli: Cli, at_hand: Path, monke
     code, out, err = cli("run", "dog", "--raw", "--json")
     assert (code, json.loads(out)["seed"], json.loads(out)["stop"]) == (0, 7, ["x", "y"])
     assert err.count("settings now belong in config.toml") == 1
-    assert f"sound.gguf, as {ini} says" in err
+    assert f"sound.gguf, from {ini}" in err
     put(ini, b"[run]\nsede = 7\n")
     assert "names the option 'sede'" in cli(*RUN)[2]
     put(ini, b"seed = 7\n")

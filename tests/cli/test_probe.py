@@ -13,7 +13,7 @@ import pytest
 
 import softllama as sl
 from softllama import evaluate
-from softllama.chat import storage
+from softllama.base import files
 from softllama.show import console
 from softllama.study import inputs
 from softllama.vectors.distribution import Token
@@ -79,7 +79,7 @@ def test_a_byte_order_mark_is_no_part_of_what_a_user_wrote(
     assert evaluate.load(tmp_path / "q.jsonl").problems[0].question == "1+1="
     with sl.load("bundled:words") as m:
         assert len(inputs.read_cases(m, tmp_path / "cases.jsonl")) == 1
-    assert storage.read_text(tmp_path / "system.txt", "system message") == "Be brief."
+    assert files.read_text(tmp_path / "system.txt", "system message") == "Be brief."
     monkeypatch.setenv("SOFTLLAMA_CONFIG", str(tmp_path / "c.ini"))
     assert "model: " in cli("run", "--raw", "1+1=", "--max-tokens", 1)[2]
 

@@ -11,10 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from softllama import trace
 from tests.conftest import Cli
+from tests.support import tiny
+from tests.support.terminal import Terminal
 from tests.support.tiny import CHAT_TEMPLATE
 
 
@@ -209,3 +212,59 @@ def test_a_closed_pipe_is_no_error(file: Path) -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
     assert b"Traceback" not in done.stderr
     assert b"BrokenPipe" not in done.stderr
+
+
+@pytest.fixture
+def controls(write: Callable[..., Path], tmp_path: Path) -> Path:
+    """A model whose every token is ESC or BEL."""
+    vocabulary = tiny.VOCABS["bpe"]().tokens
+    rows = np.zeros((len(vocabulary), 64), np.float32)
+    rows[vocabulary.index("\u011b")], rows[vocabulary.index("\u0107")] = (
+        -1,
+        1,
+    )  # ESC and BEL in the letters of byte-level BPE
+    return tiny.write_model(
+        tmp_path / "controls.gguf", tied=False, replace={"output.weight": rows}, chat_template=tiny.CHAT_TEMPLATE
+    )
+
+
+THINKING = ("--think-tags", "(think),(done)", "--think-budget", 4)
+
+
+def test_control_characters_reach_a_pipe_but_no_terminal(cli: Cli, controls: Path) -> None:
+    arguments = ("run", "-m", controls, "dog", "--max-tokens", 20, "--policy", "greedy", *THINKING)
+    code, out, err = cli(*arguments)
+    assert code == 0
+    assert {"\x1b", "\x07"} & set(out)  # one of them or both, as the weights have it
+    assert "\\x" in err  # the thinking, for people to read, wherever stderr goes
+    assert not {"\x1b", "\x07"} & set(err)
+    for more in ((), ("--best-of", 2), ("--show-mixtures",)):
+        t = Terminal(*arguments, *more)
+        try:
+            assert t.end() == 0
+            assert "\\x" in t.plain
+            assert not {"\x1b", "\x07"} & set(t.plain)
+        finally:
+            t.close()
+
+
+def test_old_spellings_are_read_but_not_shown(cli: Cli, file: Path) -> None:
+    rest = ("run", "-q", "-m", file, "The dog", "--raw", "--max-tokens", 3)
+    assert cli(*rest, "--threads", 1, "--gpu-layers", 0) == cli(*rest, "--n-threads", 1, "--n-gpu-layers", 0)
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv("SOFTLLAMA_THREADS", "0")
+        assert "n_threads" in cli(*rest)[2]
+    shown = cli("run", "--help")[1]
+    assert "--n-threads" in shown
+    assert "--n-gpu-layers" in shown
+    assert " --threads" not in shown
+    assert " --gpu-layers" not in shown
+
+
+def test_a_system_message_can_be_in_a_file(cli: Cli, chat: Path, tmp_path: Path) -> None:
+    (tmp_path / "rules.txt").write_text("be a dog\n")
+    rest = ("run", "-q", "-m", chat, "dog", "--max-tokens", 1, "--json", "--system")
+    text = json.loads(cli(*rest, "be a dog")[1])["prompt_text"]
+    assert "be a dog" in text
+    assert json.loads(cli(*rest, f"@{tmp_path / 'rules.txt'}")[1])["prompt_text"] == text
+    assert "cannot read the system message" in cli(*rest, "@nowhere.txt")[2]

@@ -385,7 +385,7 @@ def test_a_damaged_conversation_is_taken_up_whole_or_not_at_all(
     from softllama.chat.conversation import Conversation
 
     c = Conversation(model, system="Be kind.", max_tokens=4)
-    before = storage.to_dict(c)
+    before = c.to_dict()
     whole = {
         **before, "mixes": {"pet": {"text": "dog:0.5,cat:0.5", "signed": True}}, "manifests": [{"model": {"name": "x"}}],
         "messages": [
@@ -396,13 +396,13 @@ def test_a_damaged_conversation_is_taken_up_whole_or_not_at_all(
     }  # fmt: skip
     path = tmp_path_factory.getbasetemp() / "conversation.json"
     path.write_text(json.dumps(damaged(d, whole)))
-    if reads(lambda: storage.restore(c, storage.read(path)) or True) is None:
-        assert {**storage.to_dict(c), "saved": 0} == {**before, "saved": 0}
+    if reads(lambda: c.restore(storage.read(path)) or True) is None:
+        assert {**c.to_dict(), "saved": 0} == {**before, "saved": 0}
         return
-    kept = storage.to_dict(c, traces=True)
+    kept = c.to_dict(traces=True)
     storage.write(path, kept)
-    storage.restore(c, storage.read(path))
-    assert {**storage.to_dict(c, traces=True), "saved": 0} == {**kept, "saved": 0}
+    c.restore(storage.read(path))
+    assert {**c.to_dict(traces=True), "saved": 0} == {**kept, "saved": 0}
 
 
 PROBLEMS = [

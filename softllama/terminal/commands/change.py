@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from softllama import policy
 from softllama.base import arguments
+from softllama.base.files import text_or_file
 from softllama.base.text import unknown
 from softllama.chat import settings as chat_settings
-from softllama.chat import storage
 from softllama.chat.messages import Mix
 from softllama.chat.settings import THINK as MODES
 from softllama.errors import SoftLlamaError, UsageError
-from softllama.terminal.commands.table import COMMANDS, command, whole
-from softllama.terminal.screen import VIEWS
-
-if TYPE_CHECKING:
-    from softllama.terminal.repl import Repl
+from softllama.terminal.commands.table import COMMANDS, command, integer
+from softllama.terminal.live import VIEWS
+from softllama.terminal.state import ChatState
 
 NOTHING = ("none", "default", "")
 NUMBERS = ("think_budget", "max_tokens")
 
 
 @command("[TEXT|@FILE|none]", "show or change the system message", "It counts from the next answer on.")
-def system(repl: Repl, text: str) -> None:
-    c = repl.conversation
+def system(chat: ChatState, text: str) -> None:
+    c = chat.conversation
     if not text:
-        repl.screen.say(c.system or "there is no system message")
+        chat.screen.print(c.system or "there is no system message")
         return
     before = c.system
-    c.system = "" if text == "none" else system_text(text)
+    c.system = "" if text == "none" else text_or_file(text, "system message")
     try:
         c.check()
     except SoftLlamaError:
@@ -38,42 +36,39 @@ def system(repl: Repl, text: str) -> None:
     c.changed()
 
 
-def system_text(text: str) -> str:
-    """A system message as typed: itself, or @FILE for what is in a file."""
-    return storage.read_text(text[1:], "system message") if text.startswith("@") else text
-
-
 @command(
-    "[POLICY|default]", "show or change how the model thinks and answers",
+    "[POLICY|default]",
+    "show or change how the model thinks and answers",
     'Such as /policy soft_thinking:n=10,tau=0.01. "softllama policies" lists them all.',
-)  # fmt: skip
-def policy_(repl: Repl, text: str) -> None:
-    c = repl.conversation
+)
+def policy_(chat: ChatState, text: str) -> None:
+    c = chat.conversation
     if text:
         c.set(policy=None if text in NOTHING else text)
     why = "" if c.settings.policy else ": " + c.default_policy()[1]
-    repl.screen.say(f"{c.policy!r}{why}")
+    chat.screen.print(f"{c.policy!r}{why}")
     if not text:
-        repl.screen.note(f"there are: {', '.join(policy.names())}")
+        chat.screen.note(f"there are: {', '.join(policy.names())}")
 
 
 @command(
-    "[NAME VALUE]", "show the settings, or change one",
+    "[NAME VALUE]",
+    "show the settings, or change one",
     "max_tokens N|none (of an answer with its thinking), think_budget N|none, stop TEXT|none (\\n is a newline), "
     "seed N (of the next answer; each takes the next number), policy, answer (the policy after the thinking), think, "
     "think_tags OPEN,CLOSE.",
-)  # fmt: skip
-def set_(repl: Repl, text: str) -> None:
-    c = repl.conversation
+)
+def set_(chat: ChatState, text: str) -> None:
+    c = chat.conversation
     if text:
         name, _, value = text.partition(" ")
-        change(repl, name, value.strip())
+        change(chat, name, value.strip())
     rows = [(k, shown(v)) for k, v in chat_settings.to_dict(c.settings).items()]
     rows += [("seed", f"{c.seed + c.answers} for the next answer")]
     if text:
         rows = [(k, v) for k, v in rows if k == text.partition(" ")[0]]
     for k, v in rows:
-        repl.screen.say(f"{k} = {v}")
+        chat.screen.print(f"{k} = {v}")
 
 
 def shown(value: Any) -> str:
@@ -83,73 +78,76 @@ def shown(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def change(repl: Repl, name: str, value: str) -> None:
+def change(chat: ChatState, name: str, value: str) -> None:
     """Change one setting, from text."""
-    c = repl.conversation
+    c = chat.conversation
     names = [*chat_settings.to_dict(c.settings), "seed"]
     if name not in names:
         raise unknown(f"there is no setting {name!r}", name, names)
     if not value:
         raise UsageError(f"/set {name} needs a value", f"/set {name} none" if name != "seed" else "/set seed 7")
     if name == "seed":
-        c.reseed(arguments.seed(whole(name, value)))
+        c.reseed(arguments.seed(integer(name, value)))
     elif value in NOTHING:
         c.set(**{name: () if name == "stop" else "auto" if name == "think" else None})
     elif name == "stop":
         c.set(stop=(value.replace("\\n", "\n"),))
     else:
-        c.set(**{name: whole(name, value) if name in NUMBERS else value})
+        c.set(**{name: integer(name, value) if name in NUMBERS else value})
 
 
 @command(
-    "[show|hide|mixtures|on|off|auto|budget N]", "how thinking is shown, and whether and how long the model thinks",
+    "[show|hide|mixtures|on|off|auto|budget N]",
+    "how thinking is shown, and whether and how long the model thinks",
     "show: its readouts; hide: only that it thinks; mixtures: every step's tokens with their weights, after its entropy "
-    "in nats. show after hide shows the last thinking again. on insists on a thinking block, off prevents it, auto opens "
-    "one where the model has one. budget N closes it after N steps, budget none does not.",
-)  # fmt: skip
-def think(repl: Repl, text: str) -> None:
-    c, (word, _, rest) = repl.conversation, text.partition(" ")
+    "in nats. show after hide shows the last thinking again. on: think; a model without a thinking block refuses. off: do "
+    "not think. auto: think if the model has a thinking block. budget N closes the block after N steps, budget none does "
+    "not.",
+)
+def think(chat: ChatState, text: str) -> None:
+    c, (word, _, rest) = chat.conversation, text.partition(" ")
     if word in VIEWS and not rest:
-        unfold = word == "show" and repl.view == "hide" and c.last is not None
-        repl.view = word
+        unfold = word == "show" and chat.view == "hide" and c.last is not None
+        chat.view = word
         if unfold and c.last is not None and c.last.thinking:
-            repl.screen.dim(c.last.thinking)
+            chat.screen.dim(c.last.thinking)
     elif word in MODES and not rest:
         c.set(think=word)
     elif word == "budget" and rest:
-        c.set(think_budget=None if rest in NOTHING else whole("think_budget", rest))
+        c.set(think_budget=None if rest in NOTHING else integer("think_budget", rest))
     elif text:
         raise UsageError(f"/think {text}: there is no such way to think", f"/think {COMMANDS['think'].form}")
     budget = c.settings.think_budget
-    repl.screen.note(
-        f"thinking: {c.settings.think}, {'no budget' if budget is None else f'a budget of {budget}'}, view: {repl.view}"
+    chat.screen.note(
+        f"thinking: {c.settings.think}, {'no budget' if budget is None else f'a budget of {budget}'}, view: {chat.view}"
     )
 
 
 @command(
-    "[NAME=MIXTURE]", "give {NAME} a meaning in later messages, or list the mixtures",
+    "[NAME=MIXTURE]",
+    "give {NAME} a meaning in later messages, or list the mixtures",
     "/mix animal=dog:0.5,cat:0.5 makes a mixture that messages use as {animal}; {{animal}} is the text {animal}, and "
     "braces without such a name are just braces. /mix animal= forgets it. --split first|last|mean before the name says "
     "what a word of several tokens stands for; --normalize divides the weights by their sum; --signed allows any.",
-)  # fmt: skip
-def mix(repl: Repl, text: str) -> None:
-    c = repl.conversation
+)
+def mix(chat: ChatState, text: str) -> None:
+    c = chat.conversation
     if not text:
         for name in c.mixes:
-            _tell_mix(repl, name)
+            _print_mix(chat, name)
         if not c.mixes:
-            repl.screen.say("there are no mixtures; /mix animal=dog:0.5,cat:0.5 makes one")
+            chat.screen.print("there are no mixtures; /mix animal=dog:0.5,cat:0.5 makes one")
         return
-    name = define(repl, text)
+    name = define(chat, text)
     if name in c.mixes:
-        _tell_mix(repl, name)
+        _print_mix(chat, name)
     else:
-        repl.screen.note(f"{{{name}}} is forgotten")
+        chat.screen.note(f"{{{name}}} is forgotten")
 
 
-def define(repl: Repl, text: str) -> str:
+def define(chat: ChatState, text: str) -> str:
     """What /mix and --mix do: NAME=MIXTURE, perhaps after options; NAME= forgets it. Returns the name."""
-    c = repl.conversation
+    c = chat.conversation
     read, text = mix_options(text)
     name, equals, body = text.partition("=")
     name = name.strip()
@@ -182,8 +180,8 @@ def mix_options(text: str) -> tuple[dict[str, Any], str]:
     return read, text
 
 
-def _tell_mix(repl: Repl, name: str) -> None:
-    c = repl.conversation
+def _print_mix(chat: ChatState, name: str) -> None:
+    c = chat.conversation
     parts = c.mixes[name].resolve(c.model).components
-    shown_ = " + ".join(f"{p.weight:.3g} {p.label}" for p in parts[:8]) + " + …" * (len(parts) > 8)
-    repl.screen.say(f"{{{name}}} = {shown_}")
+    text = " + ".join(f"{p.weight:.3g} {p.label}" for p in parts[:8]) + " + …" * (len(parts) > 8)
+    chat.screen.print(f"{{{name}}} = {text}")

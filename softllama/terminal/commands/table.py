@@ -1,4 +1,4 @@
-"""The table of a chat's commands, and the decorator that puts one there. Knows none of them."""
+"""The table of a chat's commands, and the decorator that puts one there. Knows none of the commands."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import difflib
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from softllama.errors import UsageError
-
-if TYPE_CHECKING:
-    from softllama.terminal.repl import Repl
+from softllama.terminal.state import ChatState
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Command:
-    """form: what follows the name. about: the line of /help; details: what /help NAME adds."""
+    """One command.
 
-    run: Callable[[Repl, str], None]
+    run: what it does, with the chat and the text after its name. form: that text, as help shows it. about: the line of
+    /help. details: what /help NAME adds.
+    """
+
+    run: Callable[[ChatState, str], None]
     form: str
     about: str
     details: str = ""
@@ -28,15 +29,14 @@ class Command:
 COMMANDS: dict[str, Command] = {}
 
 
-def command(form: str, about: str, details: str = "") -> Callable[[Callable[[Repl, str], None]], Command]:
-    """List a function in COMMANDS by its name, without the underscore that keeps it off Python's own names."""
+def command(form: str, about: str, details: str = "") -> Callable[[Callable[[ChatState, str], None]], Command]:
+    """Put a function into COMMANDS, under its name without the underscore that keeps it apart from Python's names."""
 
-    def listed(f: Callable[[Repl, str], None]) -> Command:
-        made = Command(f, form, about, details)
-        COMMANDS[f.__name__.strip("_")] = made
-        return made
+    def add(f: Callable[[ChatState, str], None]) -> Command:
+        COMMANDS[f.__name__.strip("_")] = entry = Command(run=f, form=form, about=about, details=details)
+        return entry
 
-    return listed
+    return add
 
 
 def find(name: str) -> Command:
@@ -51,8 +51,8 @@ def find(name: str) -> Command:
     return COMMANDS[name]
 
 
-def whole(name: str, text: str) -> int:
-    """A whole number, as typed."""
+def integer(name: str, text: str) -> int:
+    """A whole number, as typed. name: what the error message calls it."""
     try:
         return int(text)
     except ValueError:
@@ -60,7 +60,7 @@ def whole(name: str, text: str) -> int:
 
 
 def unquoted(text: str, example: str) -> str:
-    """A file's name, perhaps in quotes."""
+    """The name of a file, which may be in quotes. example: the hint where there is none."""
     if not text:
         raise UsageError("which file?", example)
     if text[0] in "\"'":

@@ -1,0 +1,49 @@
+"""One line of text for a step, for an answer's numbers, for a message. Knows records; does not know where lines go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from softllama.chat.messages import Message
+from softllama.show.printable import visible
+from softllama.trace.step import SOFT, Step, StopReason
+
+
+def step_line(step: Step, spell: Callable[[int], str], n: int = 5) -> str:
+    """What was fed at a step: its number, its mode, the entropy H in nats, and the heaviest tokens with their weights.
+
+    Args:
+        step: a step of a generation.
+        spell: the text of a token id.
+        n: tokens of a mixture to show at most.
+    """
+    if step.mode == SOFT:
+        top = [f"{visible(spell(i))} {w:.3f}" for i, w in step.mixture.top(n)]
+        tokens = "  ".join(top) + f"  + {len(step.mixture) - len(top)} more" * (len(step.mixture) > len(top))
+    else:
+        tokens = visible(spell(step.token)) + f"  ({step.why})" * bool(step.forced and step.why)
+    return f"{step.index:5} {step.mode:6} H {step.entropy:5.2f}  {tokens}"
+
+
+def answer_numbers(record: Mapping[str, Any]) -> str:
+    """An answer in numbers.
+
+    Args:
+        record: how the answer was made, as `Message.made`; a saved one may lack entries. The tokens in a mixture are
+            left out where no step was soft, and the stop reason where the answer came to its end.
+    """
+    parts = [
+        f"{record.get('n_thinking', 0)} thinking + {record.get('n_answer', 0)} answer tokens",
+        f"mean entropy {record.get('mean_entropy', 0):.2f} nats",
+        *([f"{record.get('effective_tokens', 1):.1f} tokens in a mixture"] if record.get("n_soft") else []),
+        f"{record.get('tokens_per_second', 0):.0f} tokens/s",
+    ]
+    reason = record.get("stop_reason", StopReason.END_OF_GENERATION)
+    return ", ".join(parts) + (f"; {reason}" if reason != StopReason.END_OF_GENERATION else "")
+
+
+def beginning(message: Message, n: int = 40) -> str:
+    """The beginning of a message in one line of at most n characters."""
+    text = " ".join(message.content.split())
+    return text if len(text) <= n else text[: n - 1] + "…"
