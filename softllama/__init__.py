@@ -40,7 +40,7 @@ _HOME = {
     "Step": "trace.step",
     "Trace": "trace.record",
     "UsageError": "errors",
-    "average": "vectors.distribution",
+    "average": "vectors.average",
     "blend": "vectors.mixture",
     "generate": "generation.run",
     "load": "api",
@@ -109,7 +109,8 @@ if TYPE_CHECKING:
     from softllama.probe.run import ProbeResult
     from softllama.trace.record import Trace
     from softllama.trace.step import Step
-    from softllama.vectors.distribution import Distribution, average
+    from softllama.vectors.average import average
+    from softllama.vectors.distribution import Distribution
     from softllama.vectors.mixture import Mixture, blend
 
 
@@ -124,7 +125,9 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as e:
         if e.name != C_MODULE:
             raise
-        raise ModuleNotFoundError(": ".join(C_MODULE_MISSING), name=C_MODULE) from None  # the command line knows it by name
+        raise ModuleNotFoundError(
+            ": ".join(C_MODULE_MISSING), name=C_MODULE
+        ) from None  # the command line knows it by name
     if home != "errors":
         _add_null_handler()
     value = module if name in _MODULES else getattr(module, name)

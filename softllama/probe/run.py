@@ -24,7 +24,8 @@ from softllama.probe.data import COLUMNS, MIXTURE, ProbeData
 from softllama.probe.inputs import Filling, combinations, distinct, mix_texts
 from softllama.prompts import words
 from softllama.prompts.words import Encoded, MixArgument, Resolved
-from softllama.vectors.distribution import Distribution, average
+from softllama.vectors.average import average
+from softllama.vectors.distribution import Distribution
 from softllama.vectors.sweep import Sweep
 
 MAX_SWEEP, MAX_CONTINUE = 10_001, 100_000

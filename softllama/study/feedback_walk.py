@@ -15,7 +15,8 @@ from softllama.api import Model
 from softllama.engine import branches
 from softllama.engine.lens import Lens
 from softllama.vectors import measures
-from softllama.vectors.distribution import Distribution, average
+from softllama.vectors.average import average
+from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 
 MASS, MOST = 0.999, 64  # of the tokens that the exact average runs over

@@ -17,7 +17,8 @@ from softllama.show.progress import Tick
 from softllama.study import inputs
 from softllama.study.inputs import Case
 from softllama.vectors import measures
-from softllama.vectors.distribution import Distribution, average
+from softllama.vectors.average import average
+from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.sweep import sharpness
 from softllama.vectors.vector import Vector

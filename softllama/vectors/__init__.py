@@ -3,7 +3,8 @@
 Knows arrays. Does not know models: everything here can be tested with arrays alone.
 
     mixture       Mixture, blend                  mix_text      mixtures as people write them
-    distribution  Distribution, average           sweep         distributions along a line
+    distribution  Distribution                    average       of several distributions
+    sweep         distributions along a line
     measures      numbers about distributions     statistics    intervals and paired tests
     native        the C module                    kernels       mixed rows of a table
     passes        passes over logits              divergence    Kullback-Leibler and Jensen-Shannon

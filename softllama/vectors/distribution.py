@@ -11,7 +11,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -292,36 +292,3 @@ def _logits(d: Distribution) -> NDArray[np.float32]:
     if not isinstance(d, Distribution):
         raise UsageError(f"a Distribution can be compared with another, not with {type(d).__name__}")
     return d.logits
-
-
-def average(distributions: list[Distribution], weights: ArrayLike) -> Distribution:
-    """Σ wᵢ pᵢ: the distribution of first choosing i with probability wᵢ, then drawing from pᵢ. Computed in double.
-
-    Args:
-        distributions: k of them, over one vocabulary.
-        weights: (k,), non-negative, not all 0; taken as ratios.
-
-    Raises:
-        UsageError: an argument is of another type.
-        SoftLlamaError: the sizes do not fit, or the weights are not allowed.
-    """
-    if not isinstance(distributions, Sequence) or not all(isinstance(d, Distribution) for d in distributions):
-        raise UsageError(f"average takes a list of Distributions, not {type(distributions).__name__}")
-    try:
-        w = np.asarray(weights, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise UsageError(f"weights must be numbers, not {weights!r}") from None
-    if w.shape != (len(distributions),) or not len(w) or not np.isfinite(w).all() or w.min() < 0 or not w.sum() > 0:
-        raise SoftLlamaError(f"{len(distributions)} distributions cannot be averaged with the weights {w.tolist()}")
-    if len(sizes := {len(d) for d in distributions}) > 1:
-        raise SoftLlamaError(f"distributions over {' and '.join(map(str, sorted(sizes)))} tokens cannot be averaged")
-    total: Any = sum(x * d.probs.astype(np.float64) for x, d in zip(w / w.sum(), distributions, strict=True))
-    return Distribution.from_probs(total / total.sum(), distributions[0].spell)
-
-
-def js_two(distributions: Sequence[Distribution], first: Distribution, last: Distribution) -> NDArray[np.float64]:
-    """The Jensen-Shannon divergence of each of n distributions to each of two others: (n, 2) nats."""
-    two = (first, last)
-    known = [[d._ln_total for d in some] for some in (distributions, two)]
-    logits = [[d.logits for d in some] for some in (distributions, two)]
-    return divergence.js_two(logits[0], known[0], logits[1], known[1], first._n_threads)

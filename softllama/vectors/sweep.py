@@ -7,6 +7,7 @@ The interpolation e(α) = (1-α) E[A] + α E[B] and the sharpness of its curves 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.vectors.distribution import Distribution, js_two
+from softllama.vectors import divergence
+from softllama.vectors.distribution import Distribution
 
 N_CURVES = 6
 
@@ -59,7 +61,7 @@ class Sweep:
 
     @cached_property
     def _js(self) -> NDArray[np.float64]:
-        return js_two(self.distributions, self.distributions[0], self.distributions[-1])
+        return _js_two(self.distributions, self.distributions[0], self.distributions[-1])
 
     @property
     def js_start(self) -> NDArray[np.float64]:
@@ -151,3 +153,11 @@ def crossing(alphas: NDArray[Any], values: NDArray[Any], level: float) -> float 
             t = v[i - 1] / (v[i - 1] - v[i])
             return float(alphas[i - 1] + t * (alphas[i] - alphas[i - 1]))
     return None
+
+
+def _js_two(distributions: Sequence[Distribution], first: Distribution, last: Distribution) -> NDArray[np.float64]:
+    """The Jensen-Shannon divergence of each of n distributions to each of two others: (n, 2) nats."""
+    two = (first, last)
+    known = [[d._ln_total for d in some] for some in (distributions, two)]
+    logits = [[d.logits for d in some] for some in (distributions, two)]
+    return divergence.js_two(logits[0], known[0], logits[1], known[1], first._n_threads)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from softllama.errors import SoftLlamaError
-from softllama.vectors.distribution import Distribution, Token, average
+from softllama.vectors.average import average
+from softllama.vectors.distribution import Distribution, Token
 from softllama.vectors.mixture import Mixture
 
 INF, NAN = float("inf"), float("nan")
