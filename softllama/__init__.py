@@ -125,9 +125,8 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as e:
         if e.name != C_MODULE:
             raise
-        raise ModuleNotFoundError(
-            ": ".join(C_MODULE_MISSING), name=C_MODULE
-        ) from None  # the command line knows it by name
+        # the command line knows it by its name
+        raise ModuleNotFoundError(": ".join(C_MODULE_MISSING), name=C_MODULE) from None
     if home != "errors":
         _add_null_handler()
     value = module if name in _MODULES else getattr(module, name)
