@@ -81,20 +81,8 @@ class Dataset:
 
 
 def is_right(answer: str | None, answers: tuple[str, ...]) -> bool:
-    """Is an extracted answer one of the right ones: the same text, or the same number? None is never right."""
-    if answer is None:
-        return False
-    if answer in answers:
-        return True
-    number = _as_number(answer)
-    return number is not None and any(number == _as_number(a) for a in answers)
-
-
-def _as_number(text: str) -> str | None:
-    """A text that is one number, in the one way in which numbers are written; else None."""
-    if extract.number(text) is None or any(c.isalpha() or c in "{}\\/" for c in text):
-        return None
-    return extract.boxed("\\boxed{" + text + "}")
+    """Is an extracted answer one of the right ones, as extract.equal compares them? None is never right."""
+    return answer is not None and any(answer == a or extract.equal(answer, a) for a in answers)
 
 
 def load(path: str | Path, limit: int | None = None) -> Dataset:
