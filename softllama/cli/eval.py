@@ -134,7 +134,8 @@ def run(
     softllama eval report problems.model.results.jsonl --html report.html
 
     DATA has a JSON object in each line: {"question": "...", "answer": "..."}, where an answer may end in "#### 18" (as
-    GSM8K's do) or be a list of right answers; with "choices": ["...", ...] for multiple choice.
+    GSM8K's do) or be a list of right answers; with "choices": ["...", ...] for multiple choice. Rows of MATH, MMLU-Pro,
+    ARC and C-Eval are read as they are: the names of their fields are found and reported.
 
     Every result is on the disk before the next problem begins. Started again, the command goes on where it stopped, and
     repeats nothing. `eval report FILE` builds the tables from the results.
@@ -168,6 +169,8 @@ def run(
             "in the chat template" if s.chat else "raw"
         )
         note(f"{source}, answers read by {s.extract!r}, seed {s.seed}")
+        if any(what != name for what, name in problems.fields):
+            note("fields: " + ", ".join(f"{what} from {name!r}" for what, name in problems.fields))
         note(f"results: {path}")
     with progress(options.quiet) as tick:
         header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick)

@@ -54,6 +54,41 @@ def test_a_choice_is_a_letter_an_index_or_its_text(tmp_path: Path, answer: Any) 
     assert "A. Paris\nB. Rome" in d.problems[0].to_prompt(d.prompt)
 
 
+@pytest.mark.parametrize(
+    ("record", "kind", "right", "fields"),
+    [
+        ({"question_id": 70, "question": "q", "options": list("0123456789"), "answer": "I", "answer_index": 8, "src": "x"},
+         "choice", "I", "question choices=options answer"),  # MMLU-Pro
+        ({"question": "q", "subject": "s", "choices": list("0123"), "answer": 2}, "choice", "C", "question choices answer"),
+        ({"question": "q", "A": "1", "B": "2", "C": "3", "D": "4", "answer": "(B)"}, "choice", "B", "question answer choices=A-D"),
+        ({"question": "q", "options": {"A": "x", "B": "y"}, "answer": "b"}, "choice", "B", "question choices=options answer"),
+        ({"Question": "q", "options": ["x", "y"], "answer_index": 1}, "choice", "B",
+         "question=Question choices=options answer=answer_index"),
+        ({"problem": "q", "level": "5", "solution": r"so $\boxed{\frac{1}{2}}$"}, "boxed", "0.5",
+         "question=problem answer=solution"),
+        ({"problem": "q", "solution": r"so $\boxed{x^2}$", "answer": "x^2"}, "boxed", "x^2", "question=problem answer"),
+        ({"prompt": "q", "target": "yes"}, "text", "yes", "question=prompt answer=target"),
+    ],
+)  # fmt: skip
+def test_fields_of_usual_names_are_found_and_reported(
+    tmp_path: Path, record: dict[str, Any], kind: str, right: str, fields: str
+) -> None:
+    d = data.load(lines(tmp_path / "a.jsonl", record))
+    assert (d.kind, d.problems[0].answers, d.problems[0].question) == (kind, (right,), "q")
+    assert " ".join(what if what == name else f"{what}={name}" for what, name in d.fields) == fields
+
+
+def test_a_right_choice_that_is_given_twice_must_agree(tmp_path: Path) -> None:
+    record = {"question": "q", "options": ["x", "y"], "answer": "A", "answer_index": 1}
+    with pytest.raises(SoftLlamaError, match="its answer is A, and its answer_index is 1, which is B"):
+        data.load(lines(tmp_path / "a.jsonl", record))
+
+
+def test_right_answers_lose_their_wrapping_as_the_models_do() -> None:
+    for answer, right in (("10", r"10\%"), ("Evelyn", r"\text{Evelyn}"), ("32348", r"\$32,\!348"), ("C", "(C)")):
+        assert data.is_right(answer, (right,))
+
+
 def test_arcs_form_is_read(tmp_path: Path) -> None:
     record = {"question": "q", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"}
     assert data.load(lines(tmp_path / "a.jsonl", record)).problems[0].answers == ("B",)
