@@ -20,6 +20,8 @@ from softllama.evaluate import data, results, run, summary, ways
 from softllama.evaluate.options import EvaluateOptions
 from softllama.evaluate.results import Result, ResultsFile
 from softllama.evaluate.run import problem_seed
+from softllama.study import answers_tables
+from softllama.vectors.statistics import Estimate
 from tests.conftest import SHARED, Cli
 
 
@@ -381,3 +383,49 @@ def test_a_summary_says_when_there_is_no_difference() -> None:
     assert "a solves more than b (+100.0 points" in r.answer[1]
     half = summary.summarize({**header, "info": {"problems": 40}}, far)
     assert "20 of 40 problems have been asked so far" in half.answer[0]
+
+
+TWO_WAYS = {"ways": [["a", "a"], ["b", "b"]], "model": {"name": "m"}, "data": {"name": "d"}, "settings": {}}
+
+
+def answers(n: int, a: int, b: int) -> list[Result]:
+    """n problems, of which the way a solves the first ones, and b the first ones."""
+    return [result(i, way, right=i < k) for i in range(n) for way, k in (("a", a), ("b", b))]
+
+
+def test_few_problems_give_no_verdict() -> None:
+    for a, b in ((8, 0), (0, 0), (3, 2)):
+        text = " ".join(summary.summarize(TWO_WAYS, answers(8, a, b)).answer)
+        assert "8 problems are too few for a verdict (fewer than 10)" in text
+        assert "difference" not in text
+        assert "more than" not in text
+
+
+def test_what_was_not_seen_has_its_power_beside_it() -> None:
+    text = summary.summarize(TWO_WAYS, answers(40, 21, 20)).answer[0]
+    assert "No difference seen" in text
+    assert "40 problems would show a difference of about" in text
+    r = summary.summarize(TWO_WAYS, answers(8, 0, 0))
+    ((_, difference, *_, detectable),) = next(t for t in r.tables if t.name == "paired").rows
+    assert isinstance(difference, Estimate)
+    assert (difference.low, difference.high) == pytest.approx((-0.369, 0.369), abs=1e-3)
+    assert 0.7 < detectable < 0.9  # type: ignore[operator]
+
+
+def test_the_highest_share_is_not_said_of_what_is_equal() -> None:
+    assert "All have the same share, 0.0 %" in summary.summarize(TWO_WAYS, answers(20, 0, 0)).answer[0]
+    three = {**TWO_WAYS, "ways": [["a", "a"], ["b", "b"], ["c", "c"]]}
+    rows = [result(i, way, right=i < k) for i in range(20) for way, k in (("a", 15), ("b", 15), ("c", 0))]
+    assert summary.summarize(three, rows).answer[0] == "a and b have the highest share, 75.0 % [53.1, 88.8]."
+    rows = [result(i, way, right=i < k) for i in range(20) for way, k in (("a", 16), ("b", 15), ("c", 0))]
+    assert summary.summarize(three, rows).answer[0].startswith("a has the highest share, 80.0 %")
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [("greedy", 1), ("sample:temperature=0.6,top_k=30", 1), ("soft_thinking:answer=greedy", 1), ("vote:samples=4", 4),
+     ("best:samples=3,policy=sample(temperature=0.7)", 3), ("beam:beams=5", 5), ("beam", 4)],
+)  # fmt: skip
+def test_passes_are_counted_from_what_runs(text: str, passes: int) -> None:
+    assert ways.parse(text).passes == passes
+    assert answers_tables.cost(text) == ("one pass" if passes == 1 else f"{passes} passes")
