@@ -23,7 +23,7 @@ _VULGAR = {c: f"{int(n)}{SLASH}{int(d)}" for c, n, d in (
 )}  # fmt: skip
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _SCALES = {
-    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12, "万": 10**4,
+    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "万": 10**4,
     "萬": 10**4, "亿": 10**8, "億": 10**8,
 }  # fmt: skip
 
@@ -41,7 +41,7 @@ _NUMBER = re.compile(
     (?P<exponent>[eE][-+\u2212]?[0-9]+(?![0-9A-Za-z]))?
     (?:\s*(?:\\times|\\cdot|[×x*·⋅])\s*10\s*(?:\^|\*\*)\s*\{{?\s*(?P<ten>[-+\u2212]?[0-9]+)\s*\}}?)?
     (?:\s?[/{SLASH}]\s?(?P<below>{_RUN})(?![A-Za-z0-9_]))?
-    (?:(?:\s*\\text\{{|\s)?\s*(?P<scale>(?i:(?:hundred|thousand|million|billion|trillion|dozen)(?:s|en)?)\b|[万萬亿億]))?
+    (?:(?:\s*\\text\{{|\s)?\s*(?P<scale>(?i:(?:hundred|thousand|million|billion|trillion)(?:s|en)?)\b|[万萬亿億]))?
     (?P<power>\s?\^\s?\{{?[-+]?[0-9]+\}}?)?
     (?P<unclear>
         \s?[/:]\s?[0-9] | (?<![0-9]{{4}})(?:[ ][0-9]{{3}}(?![0-9]))+ | \s?[\u2012\u2013]\s?[0-9] | -[0-9]+-[0-9]
@@ -90,6 +90,9 @@ def plain(text: str) -> str:
             text,
         )
         text = re.sub("√[0-9]*|π", NO_VALUE, text)
+    text = re.sub(  # with a currency before them, groups with plain spaces are one number
+        r"([$€£¥]\s?[1-9][0-9]{0,2})((?: [0-9]{3})+)(?![0-9])", lambda m: m[1] + m[2].replace(" ", SPACES[1]), text
+    )
     if "\\" not in text and "{,}" not in text:
         return text
     text = re.sub(r"\{,\}|,\\!|\\[,;: ](?=[0-9]{3}(?![0-9]))|~(?=[0-9]{3}(?![0-9]))", ",", text)
