@@ -49,12 +49,12 @@ def versus(first: str, second: str, r: Paired, p: float | None = None) -> str:
         return f"too few problems to compare {first} with {second} (n = {d.n}, fewer than {FEWEST}; {_points(d, 1)})"
     if p >= ALPHA:
         return (
-            f"no difference seen between {first} and {second} ({first} minus {second}: {_points(d, 1)}, {_p(p)}, n = {d.n}, "
+            f"no difference seen between {first} and {second} ({first} minus {second}: {_points(d, 1)}, {p_text(p)}, n = {d.n}, "
             f"{power(r)})"
         )
     if d.value < 0:
         first, second = second, first
-    return f"{first} solves more than {second} ({_points(d, 1 if d.value > 0 else -1)}, {_p(p)}, n = {d.n})"
+    return f"{first} solves more than {second} ({_points(d, 1 if d.value > 0 else -1)}, {p_text(p)}, n = {d.n})"
 
 
 def power(r: Paired) -> str:
@@ -69,7 +69,8 @@ def _points(d: Estimate, sign: int) -> str:
     return f"{100 * sign * d.value:+.1f} points{_ends(low, high, 1)}"
 
 
-def _p(p: float) -> str:
+def p_text(p: float) -> str:
+    """ "p = 0.03", or "p < 0.0001"."""
     return f"p {significant(p)}" if p < 1e-4 else f"p = {significant(p)}"
 
 

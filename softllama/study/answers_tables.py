@@ -7,7 +7,7 @@ import numpy as np
 from softllama.evaluate import summary, ways
 from softllama.evaluate.results import Result
 from softllama.report.data import Cell, Figure, Series, Table
-from softllama.report.sentences import share, significant, verdict, versus
+from softllama.report.sentences import p_text, share, verdict, versus
 from softllama.study.answers_ways import DISCRETE, SAMPLES, SOFT, WAYS, Pair
 from softllama.vectors import statistics
 from softllama.vectors.statistics import Estimate, Paired
@@ -73,11 +73,11 @@ def every_way(pair: Pair, by: dict[str, ByWay]) -> Table:
 def differences(pair: Pair, compared: dict[str, summary.Compared]) -> Table:
     """A row for each comparison at equal cost."""
     rows: list[tuple[Cell, ...]] = [
-        (f"{a} − {b}", kind, r.difference, r.only_first, r.only_second, p)
+        (f"{a} − {b}", kind, r.difference, r.only_first, r.only_second, p, r.detectable)
         for kind, comparisons in compared.items()
         for a, b, r, p in comparisons
     ]
-    head = ("comparison", "trained on", "difference", "only first", "only second", "p (Holm)")
+    head = ("comparison", "trained on", "difference", "only first", "only second", "p (Holm)", "detectable")
     return Table(f"{pair.name}-paired", f"{pair.title}: paired differences at equal cost", head, tuple(rows))
 
 
@@ -128,5 +128,5 @@ def _each_as_trained(pair: Pair, best: dict[str, Estimate], r: Paired) -> str:
     d = r.difference
     return (
         f"{pair.name}, each model decoded as it was trained: {share(best['mixtures'])} with mixtures, {share(best['tokens'])} "
-        f"with tokens: {verdict(r)} ({100 * d.value:+.1f} points [{100 * d.low:.1f}, {100 * d.high:.1f}], p {significant(r.p)})."
+        f"with tokens: {verdict(r)} ({100 * d.value:+.1f} points [{100 * d.low:.1f}, {100 * d.high:.1f}], {p_text(r.p)})."
     )
