@@ -10,7 +10,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from softllama import policy
 from softllama.base import arguments
@@ -18,6 +18,7 @@ from softllama.chat import messages, overflow, storage
 from softllama.chat import settings as chat_settings
 from softllama.chat.messages import Message, Mix, Rendered, made_of
 from softllama.chat.prefix_cache import PrefixCache
+from softllama.chat.settings import ChatKeywords
 from softllama.chat.storage import Saved
 from softllama.engine.engine import Engine, checked
 from softllama.errors import UsageError
@@ -57,7 +58,7 @@ class Conversation:
         template: str | None = None,
         n_ctx: int | None = None,
         changed: Callable[[], None] | None = None,
-        **settings: Any,
+        **settings: Unpack[ChatKeywords],
     ) -> None:
         if seed is not None:
             seed = arguments.seed(seed)
@@ -223,7 +224,7 @@ class Conversation:
 
     # ---- what can be changed
 
-    def set(self, **settings: Any) -> None:
+    def set(self, **settings: Unpack[ChatKeywords]) -> None:
         """Change settings by name. Raises UsageError, and changes nothing, for what is not allowed."""
         values = chat_settings.options(settings, self.settings)
         if self._tags_for(values) is None and values.think == "on":

@@ -66,13 +66,9 @@ class Engine(Facts):
         self.trial: Trial | None = None  # of this load
 
         def before(weights: Weights) -> None:
-            settings: dict[str, Any] = {
-                "n_gpu_layers": n_gpu_layers,
-                "n_threads": n_threads,
-                "lora": adapters,
-                "rpc": rpc,
-            }
-            self.trial = trials.of(weights, **settings, asked=trial)
+            self.trial = trials.of(
+                weights, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, asked=trial
+            )
 
         try:
             self._weights = w = Weights(file, n_gpu_layers=n_gpu_layers, lora=adapters, before=before)

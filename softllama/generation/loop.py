@@ -192,10 +192,8 @@ def run(
         for g in loop.live.values():
             g.finish(StopReason.INTERRUPTED)
         if cost is not None:
-            cost.tokens += sum(g.n_steps for g in generations)
-            cost.evaluated += context.evaluated
-            cost.calls += context.calls
-            cost.seconds += time.perf_counter() - began
+            tokens, seconds = sum(g.n_steps for g in generations), time.perf_counter() - began
+            cost.add(tokens=tokens, evaluated=context.evaluated, calls=context.calls, seconds=seconds)
         context.close()
 
 
