@@ -20,7 +20,7 @@ class Cost:
     calls: int = 0
     seconds: float = 0.0
 
-    def add(self, *, tokens: int, evaluated: int, calls: int, seconds: float) -> None:
+    def add(self, tokens: int, evaluated: int, calls: int, seconds: float) -> None:
         """Add what more work took."""
         self.tokens += tokens
         self.evaluated += evaluated

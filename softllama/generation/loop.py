@@ -144,9 +144,8 @@ def run(
 ) -> Generator[tuple[Generation, Step], None, None]:
     """Drive generations through one context, `at_once` side by side; one that ends makes room for the next.
 
-    Generations in a row that have the same prompt share it: it is evaluated for the first, whose `evaluated` counts it,
-    and its memory is copied to the others. With at_once = 1 a generation depends on nothing but itself; side by side,
-    logits may differ in their last bits, as those of any batch do.
+    Generations in a row that have the same prompt share it: it is evaluated once, and its memory is copied. With
+    at_once = 1 a generation depends on nothing but itself; side by side, logits may differ in their last bits.
 
     Args:
         n_ctx: positions that each sequence may use; where it runs out, the generation ends and keeps its text.
@@ -165,8 +164,7 @@ def run(
     if not waiting:
         return
     at_once = max(1, min(at_once, len(waiting)))
-    cells = positions(model, waiting, n_ctx)
-    hidden = any(g.policy.needs_hidden for g in waiting)
+    cells, hidden = positions(model, waiting, n_ctx), any(g.policy.needs_hidden for g in waiting)
     context, home = _context_for(model, waiting, at_once, cells, hidden)
     prompts = PromptFeeder(model, context, home, hidden=hidden)
     loop = Loop(model, context, limit=cells, hidden=hidden, lap=lap)
@@ -192,8 +190,8 @@ def run(
         for g in loop.live.values():
             g.finish(StopReason.INTERRUPTED)
         if cost is not None:
-            tokens, seconds = sum(g.n_steps for g in generations), time.perf_counter() - began
-            cost.add(tokens=tokens, evaluated=context.evaluated, calls=context.calls, seconds=seconds)
+            tokens = sum(g.n_steps for g in generations)
+            cost.add(tokens, context.evaluated, context.calls, time.perf_counter() - began)
         context.close()
 
 
