@@ -67,7 +67,7 @@ class Engine(Facts):
 
         def before(weights: Weights) -> None:
             self.trial = trials.of(
-                weights, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, asked=trial
+                weights, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, try_it=trial
             )
 
         try:
@@ -176,7 +176,7 @@ class Engine(Facts):
         Args:
             causal: False for whole sequences only, as diffusion models read them, too: each call of decode forgets the last.
             n_threads: None for this model's.
-            all_outputs: None for what calibration has found out.
+            all_outputs: None for the result of the calibration.
 
         The other arguments are those of Context.
 

@@ -198,7 +198,7 @@ class Generation:
         return step
 
     def _opens(self, token: int) -> bool:
-        """Did the model itself open a thinking block, before it said anything else?"""
+        """Did the model itself open a thinking block, before anything else?"""
         if self.tags is None or self.began_thinking or self.everywhere or not self.tags.open_ids:
             return False
         n = len(self.tags.open_ids)
