@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy  # noqa: F401, ICN001  # before llama_cpp, as in most programs: a trial then meets the libstdc++ that they meet
+import numpy  # noqa: F401  # before llama_cpp, as in most programs: a trial then meets the libstdc++ that they meet
 
 # isort: split
 import llama_cpp
