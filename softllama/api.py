@@ -16,14 +16,14 @@ from softllama.engine.session import Session
 from softllama.probe import run as probes
 from softllama.probe.run import ProbeResult
 from softllama.prompts.words import MixArgument, MixInput, Split
-from softllama.trace.record import Trace
-from softllama.trace.step import Step
 from softllama.vectors import mix_text
 from softllama.vectors.mixture import Mixture
 
 if TYPE_CHECKING:
     from softllama.generation.options import GenerationKeywords
     from softllama.generation.prepare import PromptInput
+    from softllama.trace.record import Trace
+    from softllama.trace.step import Step
 
 
 def load(
