@@ -111,7 +111,7 @@ def _introduce(chat: ChatState, is_earlier: bool) -> None:
     from softllama.terminal.repl import WELCOME
 
     c, screen = chat.conversation, chat.screen
-    why = "" if c.settings.policy else f": {c.default_policy()[1]}"
+    why = "" if c.settings.policy else f", {c.default_policy()[1]}"
     screen.note(f"policy: {c.policy!r}{why}; seed {c.seed + c.answers}")
     if c.n_ctx < c.model.n_ctx_limit:
         screen.note(f"context: {c.n_ctx:,} of {c.model.n_ctx_limit:,} positions; --n-ctx N makes room for more")
