@@ -58,7 +58,7 @@ _CALLED = re.compile(  # "B is correct"
 _DECIDED = re.compile(
     r"(?:(?i:\b(?:choose|pick|select|vote\s+for|go(?:es|ing)?\s+with|conclude(?:\s+(?:that\s+it\s+is|with))?|"
     r"(?:it|this|that)(?:\s+is|'s|\s+must\s+be|\s+should\s+be|\s+has\s+to\s+be)|must\s+be|so|therefore|thus|hence|"
-    r"leaves(?:\s+us\s+with)?|leaving|only)(?![^\W_]),?)|(?:故选|故選|应选|應選|选择|選擇|所以选|选|選)[:：]?)"
+    r"leaves(?:\s+us\s+with)?|leaving|only|(?:best|correct|right)(?:\s+one)?\s+is)(?![^\W_]),?)|(?:故选|故選|应选|應選|选择|選擇|所以选|选|選)[:：]?)"
     rf"(?:\s+(?i:option|choice|answer|letter|only))?{_LETTER}"
 )
 _BEGINS = re.compile(

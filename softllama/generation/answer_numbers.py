@@ -42,7 +42,7 @@ _NUMBER = re.compile(
     (?:\s*(?:\\times|\\cdot|[×x*·⋅])\s*10\s*(?:\^|\*\*)\s*\{{?\s*(?P<ten>[-+\u2212]?[0-9]+)\s*\}}?)?
     (?:\s?[/{SLASH}]\s?(?P<below>{_RUN})(?![A-Za-z0-9_]))?
     (?:(?:\s*\\text\{{|\s)?\s*(?P<scale>(?i:(?:hundred|thousand|million|billion|trillion)(?:s|en)?)\b|[万萬亿億]))?
-    (?P<power>\s?\^\s?\{{?[-+]?[0-9]+\}}?)?
+    (?P<power>(?:\s?\^\s?|\*\*)\{{?[-+]?[0-9]+\}}?)?
     (?P<unclear>
         \s?[/:]\s?[0-9] | (?<![0-9]{{4}})(?:[ ][0-9]{{3}}(?![0-9]))+ | \s?[\u2012\u2013]\s?[0-9] | -[0-9]+-[0-9]
         | [kKMB](?![A-Za-z]) | (?:bn|mn)\b | [xyzni](?![A-Za-z]) | \s*{NO_VALUE} | _[0-9] | [eE][-+]?[0-9] | \\overline | \\dot
@@ -152,7 +152,7 @@ def _value(text: str, m: re.Match[str]) -> Fraction | None:
                 return None
             value *= Fraction(10) ** n
     if m["power"]:
-        n = int(re.sub(r"[\s^{}]", "", m["power"])[:6])
+        n = int(re.sub(r"[\s^*{}]", "", m["power"])[:6])
         if m["ten"] or m["exponent"] or abs(n) > 99:
             return None
         value = Fraction(10) ** n
