@@ -90,7 +90,7 @@ output_options = as_one_object(
             "--trace",
             "trace_file",
             metavar="FILE",
-            help="Save the record (.jsonl or .npz); `softllama trace` shows it.",
+            help="Save the record (.npz or .jsonl); `softllama trace` shows it.",
         ),
     ],
     [f.name for f in fields(OutputChoices)],
@@ -117,7 +117,7 @@ def command(
     \b
     softllama run "Who is bigger, the dog or the cat?"
     softllama run -m model.gguf "What is 17 * 23?" --policy "soft_thinking:n=10,tau=0.01" --show-mixtures
-    softllama run -m model.gguf --raw "Once upon a time" --policy full --max-tokens 100 --trace story.jsonl
+    softllama run -m model.gguf --raw "Once upon a time" --policy full --max-tokens 100 --trace story.npz
     softllama run "What does the {} eat?" --mix "dog:0.5,cat:0.5"
     softllama run "Which is bigger, the cow or the hen?" --samples 16 --policy gumbel
     echo "What is the capital of France?" | softllama run -m model.gguf --think-budget 200 --json
@@ -199,6 +199,7 @@ def _printers(
     from softllama.terminal.live import AnswerPrinter
     from softllama.terminal.screen import Screen
     from softllama.trace.data import stepper
+    from softllama.trace.step import heavy
 
     is_data = output.as_json or output.as_jsonl
     printer = AnswerPrinter(
@@ -213,7 +214,7 @@ def _printers(
 
     def each(step: Step) -> None:
         if output.as_jsonl:
-            _print_json(to_record(step))
+            _print_json(to_record(heavy(step)))
         printer(step)
 
     return each, printer.end

@@ -168,7 +168,7 @@ class _Solver:
     def _finished(self, g: Generation, p: Problem, w: Way) -> Result:
         tail = g.flush()
         trace = Trace(
-            steps=tuple(g.steps),
+            steps=g.recorded(),
             prompt=g.prompt,
             prompt_text="",
             policy=w.policy,

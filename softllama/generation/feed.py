@@ -56,7 +56,7 @@ def item_of(g: Generation, step: Step, hidden: NDArray[np.float32] | None) -> It
 def not_finite(g: Generation, error: NotFiniteError) -> NotFiniteError:
     """The error for a generation whose last step led to logits that are not finite."""
     left = [None] * (g.n_steps - len(g.steps))  # steps that were not kept
-    fed = [None if s.noise or s.hidden else s.mixture for s in g.steps]
+    fed = [None if s.noise or s.hidden or s.rest else s.mixture for s in g.steps]
     what = f"step {g.steps[-1].index} of the generation" if g.steps else "the prompt"
     name = "" if g.label is None else f" of {g.label}" if isinstance(g.label, str) else f" of sample {g.label}"
     where = f"after {what}{name} (seed {g.seed}, position {g.position - 1})"

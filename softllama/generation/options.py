@@ -22,6 +22,7 @@ from softllama.prompts.words import MixArgument, Split
 PolicyArgument: TypeAlias = "Policy | Callable[..., Any] | str"
 Think: TypeAlias = Literal["auto", "on", "off", "prompt"]
 Where: TypeAlias = Literal["thinking", "everywhere"]
+Keep: TypeAlias = Literal["heavy", "all"]
 WHERE = ("thinking", "everywhere")
 
 
@@ -44,6 +45,7 @@ class GenerationKeywords(TypedDict, total=False):
     split: Split | None
     signed: bool
     normalize: bool
+    keep: Keep
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +68,9 @@ class GenerationOptions:
             it, "prompt" asks for thinking in plain text.
         think_budget: steps after which the thinking block is closed.
         think_tags: "<open>,</close>", if not the model's own.
+        keep: what the trace holds of a mixture that is the whole distribution (policies `full`, `soft_noise`, `swir`).
+            "heavy": the 100 heaviest entries; a replay computes the others again. "all": every entry, up to 8 bytes for
+            each token of the vocabulary and step.
 
     Raises:
         UsageError: a value is not allowed.
@@ -87,6 +92,7 @@ class GenerationOptions:
     split: Split | None = None
     signed: bool = False
     normalize: bool = False
+    keep: Keep = "heavy"
 
     def __post_init__(self) -> None:
         for name in ("policy", "answer"):
@@ -100,6 +106,7 @@ class GenerationOptions:
                 "model.chat_template",
             )
         _one_of("where", self.where, WHERE)
+        _one_of("keep", self.keep, ("heavy", "all"), none=False)
         _one_of("think", self.think, thinking.MODES, none=False)
         arguments.integer_or_none("max_tokens", self.max_tokens, 0)
         if arguments.integer_or_none("think_budget", self.think_budget) is not None and self.think_budget < 0:  # type: ignore[operator]

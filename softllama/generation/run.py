@@ -71,9 +71,10 @@ def record(model: Engine, g: Generation) -> Trace:
         "think_budget": g.options.think_budget,
         "stop": list(g.options.stop),
     }
+    steps = g.recorded()
     total = time.perf_counter() - g.started if not g.steps else g.steps[-1].seconds
     return Trace(
-        steps=tuple(g.steps),
+        steps=steps,
         prompt=g.prompt,
         prompt_text=describe(model, g.prompt),
         policy=repr(g.policy),
@@ -85,7 +86,7 @@ def record(model: Engine, g: Generation) -> Trace:
         timings={"prompt": g.prompt_seconds, "total": total},
         manifest=manifest.build(model, arguments, seed=g.seed),
         tail=(rest, "") if g.thinking else ("", rest),
-        texts={i: model.spell(i) for i in dict.fromkeys(i for s in g.steps for i in ids_of(s))},
+        texts={i: model.spell(i) for i in dict.fromkeys(i for s in steps for i in ids_of(s))},
         stop_string=g.stop_string,
     )
 

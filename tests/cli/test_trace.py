@@ -16,7 +16,7 @@ import pytest
 from rich.cells import cell_len
 
 from softllama.cli import main
-from softllama.trace import page
+from softllama.trace import load, page
 from softllama.trace.record import Trace
 from softllama.vectors.mixture import Mixture
 from tests.support.traces import HOSTILE, hostile, step, trace
@@ -171,6 +171,11 @@ def test_in_a_pipe_there_are_no_colours(file: Path) -> None:
         (["replay", "FILE", "--tolerance", "-1"], 2, "the tolerance must be"),
         (["replay", "FILE", "--tolerance", "nan"], 2, "the tolerance must be"),
         (["replay", "FILE", "-m", "no.gguf"], 1, "no.gguf"),
+        (["export", "FILE", "t.txt"], 2, "end the name in .jsonl, .npz, .csv or .html"),
+        (["export", "FILE", "no/t.npz"], 2, "there is no folder"),
+        (["export", "FILE", "mine.html"], 2, "is not a page of softllama"),
+        (["export", "FILE"], 2, "Missing argument"),
+        (["export", "no.npz", "t.jsonl"], 1, "cannot read the trace"),
         (["shw", "FILE"], 2, "No such command"),
     ],
 )
@@ -189,6 +194,31 @@ def test_errors(
     assert words in err
     assert not out
     assert Path("mine.html").read_text() == "<!doctype html><p>my own page"
+
+
+# ---- export
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".jsonl"])
+def test_export_to_a_form_that_is_read_again(file: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    target = file.with_name("other" + suffix)
+    for _ in range(2):  # an earlier trace is replaced
+        assert call("trace", "export", file, target) == 0
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", f"trace: {target}\n")
+        assert list(load(target).jsonl()) == list(load(file).jsonl())
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".html"])
+def test_export_to_a_form_for_others(file: Path, suffix: str) -> None:
+    target = file.with_name("other" + suffix)
+    for _ in range(2):
+        assert call("trace", "export", file, target) == 0
+        text = target.read_text()
+        assert "softllama trace html" in text if suffix == ".html" else len(text.splitlines()) == 5
+    target.write_text("mine")
+    assert call("trace", "export", file, target) == 2
+    assert target.read_text() == "mine"
 
 
 # ---- replay
