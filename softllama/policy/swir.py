@@ -124,10 +124,8 @@ def swir(
         share, token = (0.9, moment.newline) if first else (1.0, None)
         if entered:
             share, token = shares.now(moment)[0], moment.think_open
-        whole = WholeVector(1.0, epsilon, share, token)
-        mixture, left_out = whole.mixture(distribution)
         why = "switch to soft" if entered else "soft block"
-        return Decision(mixture, y, "soft", why, left_out=left_out, whole=whole)
+        return _soft(WholeVector(1.0, epsilon, share, token), distribution, y, why)
 
     return rule
 
@@ -159,11 +157,15 @@ def _enter_hard(
     if moment.think_close is None:
         return replace(hard(y, why), forced=forced)
     whole = WholeVector(1.0, epsilon, shares.now(moment)[1], moment.think_close)
-    mixture, left_out = whole.mixture(distribution)
-    return Decision(mixture, y, "soft", why, forced=forced, left_out=left_out, whole=whole)
+    return replace(_soft(whole, distribution, y, why), forced=forced)
 
 
 _STOP = "the answer tokens after the last switch are used up"
+
+
+def _soft(whole: WholeVector, distribution: Distribution, y: int, why: str) -> Decision:
+    mixture, left_out = whole.mixture(distribution)
+    return Decision(mixture, y, "soft", why, left_out=left_out, whole=whole)
 
 
 def _forced(state: State, moment: Moment, m: int, answer_tokens: int) -> tuple[int, ...]:
