@@ -41,7 +41,7 @@ _BAD = (
 
 
 def load(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace from a .jsonl or .npz file that `Trace.save` or `softllama run --trace` wrote.
+    """Read a trace from a .npz or .jsonl file that `Trace.save` or `softllama run --trace` wrote.
 
     Args:
         path: the file. One that was cut off is read as far as it goes; its stop reason says so.
