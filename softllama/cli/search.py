@@ -85,6 +85,8 @@ class SearchChoices:
         for line in lines[:SHOWN]:
             screen.cut(line)
         c = result.cost
+        if self.beams is None:
+            screen.note(f"seed {result.samples.seed}: --seed {result.samples.seed} draws the same samples again")
         screen.note(
             f"cost: {c.tokens} tokens generated, {c.evaluated} positions in {c.calls} batches, {c.seconds:.2f} s"
         )
