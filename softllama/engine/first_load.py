@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # raised when more is tried, so that files are tried again
 VARIABLE = "SOFTLLAMA_TRIAL"
+OFF = ("off", "0", "no", "false")  # of the variable, unless a trial is asked for
 SECONDS = 120.0  # that llama.cpp may be silent, and one more for each SLOWEST bytes of the file
 SLOWEST = 5e6
 SPARE = 4 << 30  # bytes of its own that the child may have beside twice the weights
@@ -53,7 +54,7 @@ def of(
     Raises ModelError if llama.cpp ends the child, and whatever loading raises there.
     """
     said = os.environ.get(VARIABLE, "").strip().lower()
-    if asked is False or (asked is None and said in ("off", "0", "no", "false")):
+    if asked is False or (asked is None and said in OFF):
         return None
     path, files = weights.header.path, list(weights.header.files)
     if not child.possible() or bundled.FOLDER in path.resolve().parents:
@@ -76,7 +77,7 @@ def of(
     }
     calibration: dict[str, Any] | None = None
     start = time.monotonic()
-    limit, memory = _seconds(said, n_bytes), 2 * n_bytes + SPARE
+    limit, memory = _seconds("" if said in OFF else said, n_bytes), 2 * n_bytes + SPARE
     found = child.messages("softllama.engine.attempt:attempt", arguments, seconds=limit, memory=memory)
     try:
         with contextlib.closing(found):
