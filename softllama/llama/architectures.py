@@ -45,7 +45,7 @@ _SIZES_OF_SOME = {
     "attention.key_length_swa": {"cohere2", "gpt-oss", "laguna", "smallthinker"},
     "attention.value_length_swa": {"deepseek4", "exaone-moe", "gpt-oss", "laguna", "maple", "smallthinker"},
     "ssm.group_count": {"plamo2"},
-    "ssm.inner_size": {"granitehybrid", "jamba", "qwen35", "qwen35moe", "qwen3next"},
+    "ssm.inner_size": {"granitehybrid", "jamba", "qwen35", "qwen35moe", "qwen3next", "qwen4exp"},
     "wkv.head_size": {"arwkv7", "rwkv6", "rwkv6qwen2", "rwkv7"},
 }
 # Rotation is not read, or not by these: any number is harmless
@@ -56,7 +56,7 @@ _NO_ROTATION = {
 _MAY_NOT_TURN = {*_NO_ROTATION, "deepseek4", "glm5-next"}  # 0 is harmless
 _LAYER_NORM = {  # and no RMS norm
     "bloom", "codeshell", "cohere2", "command-r", "dbrx", "falcon", "gpt2", "gptneox", "jais", "jais2", "mpt",
-    "nemotron", "olmo", "orion", "phi2", "rwkv6", "rwkv7",
+    "nemotron", "olmo", "orion", "phi2", "rwkv6", "rwkv7", "stablelm", "starcoder", "starcoder2",
 }  # fmt: skip
 _BOTH_NORMS = {"glm5-next"}
 _NO_FLOATS = "ffn_gate_tid2eid"  # a table of expert numbers; every other tensor is multiplied with
