@@ -100,7 +100,9 @@ class ModelOptions:
 
 
 def _note_trial() -> None:
-    note("first use of this file here: it is loaded in a child process first, so that a damaged one is an error message")
+    note(
+        "first use of this file here: it is loaded in a child process first, so that a damaged one is an error message"
+    )
 
 
 def adapter(text: str) -> tuple[str, float]:
@@ -126,8 +128,8 @@ def model_options_with(default: str) -> Callable[[F], F]:
             "--model",
             metavar="MODEL",
             shell_complete=complete_model,
-            help="A GGUF file, user/repo[:QUANT], ollama:NAME, lmstudio:PUBLISHER/MODEL, bundled:NAME, or a part of a name "
-            f"that `softllama models` lists. Default: {default}.",
+            help="A GGUF file, user/repo[:QUANT], ollama:NAME, lmstudio:PUBLISHER/MODEL, package:NAME, bundled:NAME, "
+            f"or a part of a name that `softllama models` lists. Default: {default}.",
         ),
         shared_option("--n-ctx", type=int, metavar="N", help="Positions of the context. Default: what is needed."),
         shared_option(

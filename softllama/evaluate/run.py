@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,12 +195,10 @@ class _Solver:
         """The result of one search."""
         seed, start = problem_seed(self._options.seed, p.index), time.perf_counter()
         try:
-            trace, answer, cost, traces = self._search(p, w, seed)
+            trace, answer, cost = self._search(p, w, seed)
         except SoftLlamaError as e:
             yield _refused(p, w, seed, e)
             return
-        if any(t.stop_reason == StopReason.INTERRUPTED for t in traces):
-            raise KeyboardInterrupt  # searches keep what they have at Ctrl-C; half a search is no result
         outcome = _Outcome(
             trace=trace,
             answer=answer,
@@ -211,22 +209,22 @@ class _Solver:
         )
         yield _judge(p, w, seed, outcome)
 
-    def _search(self, p: Problem, w: Way, seed: int) -> tuple[Trace, str | None, Cost, Iterable[Trace]]:
-        """What a search chose, the answer in it, its cost, and all that it looked at."""
+    def _search(self, p: Problem, w: Way, seed: int) -> tuple[Trace, str | None, Cost]:
+        """What a search chose, the answer in it, and its cost."""
         from softllama.generation import search  # only where one is asked for
 
         model, prompt, settings = self._model, p.to_prompt(self._options.prompt), dict(w.settings)
         options = self._options.generation_keywords()
         if w.search == "beam":
             beams = search.beam(model, prompt, **settings, **options)
-            return beams.trace, self._rule(beams.trace.answer), beams.cost, [h.trace for h in beams.hypotheses]
+            return beams.trace, self._rule(beams.trace.answer), beams.cost
         options = {**options, "policy": w.policy or None, "seed": seed}
         n = settings["samples"]
         if w.search == "vote":
             vote = search.self_consistency(model, prompt, samples=n, extract=self._rule, at_once=AT_ONCE, **options)
-            return vote.trace, vote.answer, vote.cost, vote.samples.traces
+            return vote.trace, vote.answer, vote.cost
         best = search.best_of(model, prompt, n=n, at_once=AT_ONCE, **options)
-        return best.trace, self._rule(best.trace.answer), best.cost, best.samples.traces
+        return best.trace, self._rule(best.trace.answer), best.cost
 
 
 def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
