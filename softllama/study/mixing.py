@@ -13,7 +13,7 @@ from softllama.engine import manifest
 from softllama.errors import UsageError
 from softllama.report.report import Report
 from softllama.show.progress import Tick
-from softllama.study import inputs, layers, mixing_tables
+from softllama.study import inputs, layers, mixing_tables, sizes
 from softllama.study.inputs import Case
 from softllama.study.mixing_sweep import SAME, sweep
 
@@ -41,9 +41,10 @@ def run(
     cases: Sequence[Case] | None = None,
     *,
     seed: int = 0,
-    pairs: int = 24,
-    controls: int = 8,
+    pairs: int | None = None,
+    controls: int | None = None,
     with_layers: bool = True,
+    quick: bool = False,
     tick: Tick | None = None,
 ) -> Report:
     """Run the study.
@@ -52,9 +53,10 @@ def run(
         model: The model that is asked.
         cases: What is mixed, and where. None: the built-in cases for this model.
         seed: Of every random choice.
-        pairs: How many of the built-in pairs of words in each frame.
-        controls: How many of each built-in control in each frame.
+        pairs: How many of the built-in pairs of words in each frame. None: what fits the model, see softllama.study.sizes.
+        controls: How many of each built-in control in each frame. None: what fits the model.
         with_layers: Look at every layer as well.
+        quick: Look at few cases only, for a first impression.
         tick: Called with what is being done, how many are done, and how many there are.
 
     Returns:
@@ -65,6 +67,8 @@ def run(
         SoftLlamaError: The model has none of the words as one token, or a sweep fails.
     """
     start = time.perf_counter()
+    size = sizes.of(model, quick=quick)
+    pairs, controls = size.pairs if pairs is None else pairs, size.controls if controls is None else controls
     chosen = inputs.cases(model, seed, pairs, controls) if cases is None else list(cases)
     if not chosen:
         raise UsageError("there are no cases to mix", "cases=None takes the built-in ones")
@@ -72,22 +76,25 @@ def run(
     all_kinds = dict.fromkeys([*inputs.KINDS, *(r.case.kind for r in results)])
     by = {k: rs for k in all_kinds if (rs := [r for r in results if r.case.kind == k])}
     main = next(iter(by))
+    general = cases is None and not inputs.is_words(model)
     tables = [mixing_tables.transition(by, seed), mixing_tables.half(by, seed)]
     figures, answer = [mixing_tables.curves(by, seed)], mixing_tables.answer(by[main], seed)
     if with_layers:
-        numbers = layers.measure(model, [r.case for r in by[main]], tick)
+        seen = sizes.spread([r.case for r in by[main]], size.layer_cases)
+        numbers = layers.measure(model, seen, tick)
         tables.append(layers.table(numbers, seed))
         figures.append(layers.figure(numbers, seed))
         answer.append(layers.sentence(numbers, seed))
     answer += mixing_tables.control_sentences(by, main, seed)
-    tables.append(mixing_tables.examples(by[main][:12]))
+    tables.append(mixing_tables.examples(sizes.spread(by[main], 12) if general else by[main][:12]))
     arguments = {"pairs": pairs, "controls": controls, "layers": with_layers}
     arguments |= {"cases": len(chosen), "built_in": cases is None}
+    arguments |= {"quick": True} if quick else {}
     return Report(
         name="mixing",
-        title=f"Mixing two words: {model.name}",
+        title=f"Mixing two words: {inputs.model_label(model)}",
         question="What happens when the input holds half of one word and half of another, where a model has only ever seen one?",
-        answer=tuple(answer),
+        answer=(*answer, *sizes.quick_sentence(quick, f"{len(chosen)} mixtures")),
         tables=tuple(tables),
         figures=tuple(figures),
         method=METHOD + (layers.METHOD if with_layers else ()),
