@@ -38,12 +38,12 @@ class ReportOutput:
             check_page(Path(self.html))
 
     def show(self, r: Report, *, quiet: bool, words: list[str]) -> None:
-        """Print the report, and write its page. words: the command that repeats it, without "softllama"."""
+        """Print the report, and write its page. words: the command, without "softllama"; for results that name none."""
         from softllama.base.files import replacing
         from softllama.report import text
         from softllama.show import console
 
-        r = replace(r, command=shlex.join(["softllama", *words]))
+        r = r if r.command else replace(r, command=shlex.join(["softllama", *words]))
         if self.as_json:
             click.echo(r.json())
         elif self.as_csv:
@@ -137,7 +137,7 @@ def run(
     GSM8K's do) or be a list of right answers; with "choices": ["...", ...] for multiple choice.
 
     Every result is on the disk before the next problem begins. Started again, the command goes on where it stopped, and
-    repeats nothing. `eval report FILE` builds the tables from the results.
+    repeats nothing; with one more --policy it adds that one. `eval report FILE` builds the tables from the results.
     """
     from softllama import evaluate
     from softllama.base import signals
@@ -170,7 +170,8 @@ def run(
         note(f"{source}, answers read by {s.extract!r}, seed {s.seed}")
         note(f"results: {path}")
     with progress(options.quiet) as tick:
-        header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick)
+        command = shlex.join(["softllama", *sys.argv[1:]])
+        header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick, command)
     output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
 
 

@@ -20,7 +20,7 @@ GAP = 2  # characters between columns
 def report(r: ReportData, *, brief: bool = False) -> RenderableType:
     """Question, tables, controls, and last, where a terminal is read first, the answer. brief: no tables and controls."""
     parts: list[RenderableType] = [_text(r.title, "bold"), _text(r.question, "dim")]
-    for t in () if brief else filter(lambda t: t.rows, r.tables):
+    for t in () if brief else filter(lambda t: t.rows and t.in_terminal, r.tables):
         parts += [Text(), _text(t.title, "bold")]
         if t.note:
             parts.append(_text(t.note, "dim"))
