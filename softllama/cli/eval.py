@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from softllama.report.report import Report
 
 
+def _command(words: list[str]) -> str:
+    return shlex.join(["softllama", *words])
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportOutput:
     """How the report is printed, and the page that is written."""
@@ -43,7 +47,7 @@ class ReportOutput:
         from softllama.report import text
         from softllama.show import console
 
-        r = r if r.command else replace(r, command=shlex.join(["softllama", *words]))
+        r = r if r.command else replace(r, command=_command(words))
         if self.as_json:
             click.echo(r.json())
         elif self.as_csv:
@@ -164,14 +168,13 @@ def run(
     path = Path(out or f"{Path(data).stem}.{Path(model.path).stem}.results.jsonl")
     if not options.quiet:
         s = settings.with_defaults(model, problems)
-        source = f"{len(problems.problems)} problems of {problems.name}, " + (
-            "in the chat template" if s.chat else "raw"
+        how = "in the chat template" if s.chat else "raw"
+        note(
+            f"{len(problems.problems)} problems of {problems.name}, {how}, answers read by {s.extract!r}, seed {s.seed}"
         )
-        note(f"{source}, answers read by {s.extract!r}, seed {s.seed}")
         note(f"results: {path}")
     with progress(options.quiet) as tick:
-        command = shlex.join(["softllama", *sys.argv[1:]])
-        header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick, command)
+        header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick, _command(sys.argv[1:]))
     output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
 
 

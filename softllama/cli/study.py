@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -253,21 +252,6 @@ def everything(limit: int | None, output: StudyOutput, options: ModelOptions) ->
     )
 
 
-class _Stopwatch:
-    """A Tick that keeps how long each kind of work took. seconds: by what is being done."""
-
-    def __init__(self, tick: Tick) -> None:
-        self._tick = tick
-        self._last = time.monotonic()
-        self.seconds: dict[str, float] = {}
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        self.seconds[what] = self.seconds.get(what, 0.0) + now - self._last
-        self._last = now
-        self._tick(what, done, total)
-
-
 def _run(work: Callable[[Tick], list[Report]], output: StudyOutput, quiet: bool, model: Model | None = None) -> None:
     """Do the work, with progress on stderr, and print or write its reports. model: None for the bundled ones."""
     import json
@@ -275,9 +259,10 @@ def _run(work: Callable[[Tick], list[Report]], output: StudyOutput, quiet: bool,
     from softllama.report import report, text
     from softllama.show import console
     from softllama.show.progress import progress
+    from softllama.study import sizes
 
     with progress(quiet) as tick:
-        watch = _Stopwatch(tick)
+        watch = sizes.Stopwatch(tick)
         reports = work(watch)
     reports = [replace(r, command=shlex.join(["softllama", *sys.argv[1:]])) for r in reports]
     if output.as_json:

@@ -61,7 +61,7 @@ def summarize(
         question=f"How many of {n} problems does the model solve, by way of decoding?",
         answer=(*progress, *sentences(compared, scores)),
         tables=(way_table(by), pair_table(compared), failure_table(by), problem_table(by, info.get("questions", ()))),
-        figures=(_figure(model, scores),),
+        figures=(figure(model, scores),),
         method=METHOD,
         manifest={
             **info.get("manifest", {}),
@@ -74,7 +74,8 @@ def summarize(
     )
 
 
-def _figure(model: str, scores: dict[str, statistics.Estimate]) -> Figure:
+def figure(model: str, scores: dict[str, statistics.Estimate]) -> Figure:
+    """Shares right: a bar for each way."""
     return Figure(
         name="accuracy",
         title="Share of problems solved",

@@ -76,37 +76,33 @@ def run(
         SoftLlamaError: A prompt is too long, or the model's layers cannot be read.
     """
     start = time.perf_counter()
-    size = sizes.of(model, quick=quick)
-    steps, tokens = size.steps if steps is None else steps, size.tokens if tokens is None else tokens
-    if not 1 <= steps <= 1000 or not 8 <= tokens <= 10_000:
+    size = sizes.of(model, quick=quick, steps=steps, tokens=tokens)
+    if not 1 <= size.steps <= 1000 or not 8 <= size.tokens <= 10_000:
         raise UsageError("a feedback study takes 1 to 1000 steps, and rollouts of 8 to 10,000 tokens")
     texts = inputs.beginnings(model)[: size.prompts] if prompts is None else tuple(prompts)
-    walked = _walks(model, texts, steps, seed, with_layers, tick)
-    rollouts = rollout.measure(model, texts, tokens, seed, tick)
+    walked = _walks(model, texts, size.steps, seed, with_layers, tick)
+    rollouts = rollout.measure(model, texts, size.tokens, seed, tick)
     unsure = [s for s in walked if s.undecided]
     tables = [feedback_tables.next_table(walked, unsure, seed), feedback_tables.entropies(unsure or walked, seed)]
     figures = [feedback_tables.next_figure(unsure or walked, seed)]
     answer = feedback_tables.answer(unsure or walked, len(walked), seed)
-    fits = [s for s in walked if s.fits is not None]
-    if fits:
+    if fits := [s for s in walked if s.fits is not None]:
         tables.append(feedback_tables.recovery(fits, seed))
         figures.append(feedback_tables.recovery_figure(fits, seed))
         answer.append(feedback_tables.recovery_sentence(fits, seed))
     answer.append(rollout.sentence(rollouts, seed))
-    tables.append(rollout.table(rollouts, seed))
-    figures += rollout.figures(rollouts, tokens)
-    arguments = {"prompts": list(texts), "steps": steps, "tokens": tokens, "layers": with_layers}
-    arguments |= {"quick": True} if quick else {}
+    tables, figures = [*tables, rollout.table(rollouts, seed)], [*figures, *rollout.figures(rollouts, size.tokens)]
+    arguments = {"prompts": list(texts), "steps": size.steps, "tokens": size.tokens, "layers": with_layers}
     return Report(
         name="feedback",
         title=f"Feeding the whole vector back: {inputs.model_label(model)}",
         question="What does the whole probability vector, fed back in place of a sampled token, tell the model?",
-        answer=(*answer, *sizes.quick_sentence(quick, f"{len(texts)} prompts, {steps} steps each")),
+        answer=(*answer, *sizes.quick_sentence(quick, f"{len(texts)} prompts, {size.steps} steps each")),
         tables=tuple(tables),
         figures=tuple(figures),
         method=METHOD,
         controls=CONTROLS,
-        manifest=manifest.build(model, arguments, seed=seed),
+        manifest=manifest.build(model, arguments | sizes.quick_argument(quick), seed=seed),
         seconds=time.perf_counter() - start,
     )
 

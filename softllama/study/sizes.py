@@ -5,11 +5,13 @@ Knows numbers only. Does not know what a study does with them, nor how fast a mo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from softllama.engine.engine import Engine
+from softllama.show.progress import Tick
 from softllama.study import inputs
 
 T = TypeVar("T")
@@ -44,11 +46,16 @@ PROBLEMS = {"sums": 300, "words": 200}  # that the bundled pairs have
 QUICK = Sizes(pairs=3, controls=1, layer_cases=3, prompts=3, steps=3, tokens=16, problems=4)
 
 
-def of(model: Engine, *, quick: bool = False) -> Sizes:
-    """The sizes for a model: those of the small world take minutes there, and hours on a model of a billion parameters."""
-    if quick:
-        return QUICK
-    return SMALL_WORLD if inputs.is_words(model) else FULL
+def of(model: Engine, *, quick: bool = False, **chosen: int | None) -> Sizes:
+    """The sizes for a model: those of the small world take minutes there, and hours on a model of a billion parameters.
+
+    Args:
+        model: The model.
+        quick: Those of a first look.
+        chosen: Sizes that somebody chose, by name; None for what fits.
+    """
+    fitting = QUICK if quick else SMALL_WORLD if inputs.is_words(model) else FULL
+    return replace(fitting, **{k: v for k, v in chosen.items() if v is not None})
 
 
 def full_seconds(seconds: Mapping[str, float], full: Sizes) -> float:
@@ -92,3 +99,23 @@ def spread(items: Sequence[T], n: int | None) -> list[T]:
 def quick_sentence(quick: bool, what: str) -> tuple[str, ...]:
     """What the last sentence of a quick study says; nothing of a full one."""
     return (f"This is a quick look: {what}. Without --quick the intervals are narrower.",) if quick else ()
+
+
+def quick_argument(quick: bool) -> dict[str, bool]:
+    """What a quick study has in its manifest beside the others; nothing for a full one."""
+    return {"quick": True} if quick else {}
+
+
+class Stopwatch:
+    """A Tick that keeps how long each kind of work took. seconds: by what is being done."""
+
+    def __init__(self, tick: Tick) -> None:
+        self._tick = tick
+        self._last = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        self.seconds[what] = self.seconds.get(what, 0.0) + now - self._last
+        self._last = now
+        self._tick(what, done, total)

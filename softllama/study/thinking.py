@@ -18,7 +18,6 @@ from softllama.evaluate import Dataset, EvaluateOptions, evaluate, load, summary
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.hub import bundled
-from softllama.report.data import Figure, Series
 from softllama.report.report import Report
 from softllama.show.progress import Tick
 from softllama.study import inputs, sizes
@@ -102,18 +101,7 @@ def run(
             *sizes.quick_sentence(quick, f"{len(data.problems)} problems in {len(names)} ways"),
         ),
         tables=(summary.way_table(by), summary.pair_table(compared), summary.failure_table(by)),
-        figures=(
-            Figure(
-                name="accuracy",
-                title="Share of problems solved",
-                kind="bars",
-                x_label="",
-                y_label="share right",
-                series=(Series.of(label, tuple(scores), tuple(scores.values())),),
-                y_range=(0.0, 1.0),
-                note="Lines: 95 % intervals.",
-            ),
-        ),
+        figures=(summary.figure(label, scores),),
         method=METHOD,
         controls=CONTROLS,
         manifest={
