@@ -7,7 +7,7 @@
 mixing       what does a model make of a mixture of two words?          (layers: in which layer?)
 feedback     what does feeding back the whole vector say that a token does not?    (rollout: how long does it stay readable?)
 answers      does it help to think in mixtures?                         (the bundled pairs of models)
-thinking     the same on any other model, with small arithmetic problems
+thinking     the same on any other model, with small questions
 everything   all of them, on the bundled models or on one
 sizes        how much of each there is, in full and for a quick look
 inputs       the words, frames and prompts that the studies use

@@ -1,4 +1,4 @@
-"""Does it help a model to think in mixtures? One model, small arithmetic problems, several ways of decoding at equal cost.
+"""Does it help a model to think in mixtures? One model, small questions with a number as answer, several ways of decoding at equal cost.
 
 The bundled pairs, trained on tokens and on mixtures, have a study of their own: answers. Problems of one's own are asked
 by `softllama eval`.
