@@ -1,4 +1,4 @@
-"""Does it help a model to think in mixtures? One model, small questions with a number as answer, several ways of decoding at equal cost.
+"""Does it help a model to think in mixtures? One model, small questions with a number as answer, several ways of decoding.
 
 The bundled pairs, trained on tokens and on mixtures, have a study of their own: answers. Problems of one's own are asked
 by `softllama eval`.
@@ -103,7 +103,7 @@ def run(
         tables=(summary.way_table(by), summary.pair_table(compared), summary.failure_table(by)),
         figures=(summary.figure(label, scores),),
         method=METHOD,
-        controls=CONTROLS,
+        controls=tuple(c for c in CONTROLS if c.partition(":")[0] in names),
         manifest={
             **header["info"]["manifest"],
             "arguments": {"limit": n, "seed": seed, "streams": STREAMS, "policies": {k: WAYS[k] for k in names}},

@@ -28,6 +28,10 @@ def test_all_studies_run_on_a_model_of_ones_own(file: Path, cli: Cli) -> None:
     assert all(r["title"].endswith(": My-Model-Q8_0") for r in reports)
     assert all("This is a quick look" in r["results"]["answer"][-1] for r in reports)
     assert "without --quick it takes about" in err
+    controls = reports[2]["controls"]  # those that were run
+    assert [c.partition(":")[0] for c in controls] == [
+        c for c in ("sampling", "random mixture") if c in thinking.QUICK_WAYS
+    ]
 
 
 def test_brief_prints_the_sentences_only(file: Path, cli: Cli) -> None:
