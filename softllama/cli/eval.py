@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from softllama.report.report import Report
 
 
+def _command(words: list[str]) -> str:
+    return shlex.join(["softllama", *words])
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportOutput:
     """How the report is printed, and the page that is written."""
@@ -40,12 +44,12 @@ class ReportOutput:
             check_page(Path(self.html))
 
     def show(self, r: Report, *, quiet: bool, words: list[str]) -> None:
-        """Print the report, and write its page. words: the command that repeats it, without "softllama"."""
+        """Print the report, and write its page. words: the command, without "softllama"; for results that name none."""
         from softllama.base.files import replacing
         from softllama.report import text
         from softllama.show import console
 
-        r = replace(r, command=shlex.join(["softllama", *words]))
+        r = r if r.command else replace(r, command=_command(words))
         if self.as_json:
             click.echo(r.json())
         elif self.as_csv:
@@ -140,7 +144,7 @@ def run(
     ARC and C-Eval are read as they are: the names of their fields are found and reported.
 
     Every result is on the disk before the next problem begins. Started again, the command goes on where it stopped, and
-    repeats nothing. `eval report FILE` builds the tables from the results.
+    repeats nothing; with one more --policy it adds that one. `eval report FILE` builds the tables from the results.
     """
     from softllama import evaluate
     from softllama.base import signals
@@ -168,7 +172,7 @@ def run(
     if not options.quiet:
         _notes(settings.with_defaults(model, problems), problems, path)
     with progress(options.quiet) as tick:
-        header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick)
+        header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick, _command(sys.argv[1:]))
     output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
 
 

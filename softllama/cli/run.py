@@ -169,7 +169,7 @@ def _generate(
 ) -> Trace:
     """Generate, and print steps as they are made; returns the record."""
     from softllama.chat.messages import details_of
-    from softllama.generation import loop, prepare
+    from softllama.generation import advice, loop, prepare
     from softllama.generation.options import GenerationOptions
     from softllama.generation.run import collect, record
     from softllama.terminal.format import answer_numbers
@@ -178,6 +178,8 @@ def _generate(
     if not options.quiet:
         why = "" if "policy" in keywords else ", " + prepare.default_policy(model, g.thinking)[1]
         note(f"policy: {g.policy!r}{why}; seed {g.seed}")
+        if line := advice.small_model(model, g.policy, "softllama study thinking -m MODEL compares them"):
+            note(line)
     if output.as_jsonl:
         _print_json(record(model, g).header())
     each, end = _printers(model, output, options.quiet)

@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def evaluate(
     options: EvaluateOptions | None = None,
     path: Path | None = None,
     tick: Tick | None = None,
+    command: str = "",
 ) -> tuple[dict[str, Any], list[Result]]:
     """Ask every problem in every way.
 
@@ -55,8 +56,10 @@ def evaluate(
         data: The problems.
         ways: The ways of answering, such as parse_all(["greedy", "vote:samples=8"]).
         options: How problems are asked.
-        path: Where results are written as they come. A problem whose result is there already is not asked again.
+        path: Where results are written as they come. A problem whose result is there already is not asked again. Policies
+            that are there already stay in the header and in the results; the others are added.
         tick: Called with "answers", how many results there are, and how many there will be.
+        command: The command line that asks for it, for the record.
 
     Returns:
         The header (what the results depend on), and the results in the order of problems and ways.
@@ -78,7 +81,7 @@ def evaluate(
     rule = extract.rule(opts.extract)
     # options that cannot be are refused before any problem is asked
     prepare(model, "x", GenerationOptions.of({**opts.generation_keywords(), "policy": "greedy", "seed": 0}))
-    header = make_header(model, data, ways, opts)
+    header = make_header(model, data, ways, opts, command)
     solver = _Solver(model, opts, rule)
     if path is None:
         results = {r.key: r for r in solver.solve(data.problems, ways, set(), tick)}
@@ -86,9 +89,10 @@ def evaluate(
         with ResultsFile(path, header) as file:
             for r in solver.solve(data.problems, ways, set(file.results), tick):
                 file.add(r)
-            file.sort([w.name for w in ways])
-            results = dict(file.results)
-    return header, [results[p.index, w.name] for p in data.problems for w in ways]
+            file.sort()
+            header, results = file.header, dict(file.results)
+    keys = [(p.index, name) for p in data.problems for name, _ in header["ways"]]
+    return header, [results[k] for k in keys if k in results]
 
 
 def problem_seed(seed: int, index: int) -> int:
@@ -123,8 +127,11 @@ class _Solver:
         count = total - len(tasks)
         if tick is not None:
             tick("answers", count, total)
+        last = time.perf_counter()
         for result in self._results(tasks):
-            yield result
+            now = time.perf_counter()
+            yield replace(result, wall=round(now - last, 4))
+            last = now
             count += 1
             if tick is not None:
                 tick("answers", count, total)

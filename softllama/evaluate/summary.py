@@ -62,8 +62,8 @@ def summarize(
         title=f"{model} on {data}",
         question=f"How many of {n} problems does the model solve, by way of decoding?",
         answer=(*progress, *sentences(compared, scores)),
-        tables=(way_table(by), pair_table(compared), failure_table(by)),
-        figures=(_figure(model, scores),),
+        tables=(way_table(by), pair_table(compared), failure_table(by), problem_table(by, info.get("questions", ()))),
+        figures=(figure(model, scores),),
         method=METHOD,
         manifest={
             **info.get("manifest", {}),
@@ -71,11 +71,13 @@ def summarize(
             "ways": header["ways"],
             "data": header["data"],
         },
-        seconds=float(sum(r.seconds for r in results)),
+        command="\n".join(info.get("commands", ())),
+        seconds=float(sum(r.wall for r in results) or sum(r.seconds for r in results)),
     )
 
 
-def _figure(model: str, scores: dict[str, statistics.Estimate]) -> Figure:
+def figure(model: str, scores: dict[str, statistics.Estimate]) -> Figure:
+    """Shares right: a bar for each way."""
     return Figure(
         name="accuracy",
         title="Share of problems solved",
@@ -186,3 +188,21 @@ def failure_table(by: Ways) -> Table:
     reasons = [k for k, _ in sum(counts.values(), Counter[str]()).most_common()]
     rows: list[tuple[Cell, ...]] = [(k, *(counts[w][k] for w in by)) for k in reasons]
     return Table("failures", "Why answers were not right", ("reason", *by), tuple(rows))
+
+
+def problem_table(by: Ways, questions: Sequence[Any]) -> Table:
+    """A row for each problem, with its answers in every way. questions: [index, question, right answers] of each."""
+    texts = {q[0]: (str(q[1]), " or ".join(map(str, q[2]))) for q in questions}
+    rows: list[tuple[Cell, ...]] = []
+    for i in sorted({i for results in by.values() for i in results}):
+        answers = [_marked(results.get(i)) for results in by.values()]
+        rows.append((str(i + 1), *texts.get(i, ("", "")), *answers))
+    head = ("problem", "question", "right answer", *by)
+    note = "✓ right, ✗ not; in parentheses why there is no answer."
+    return Table("problems", "Every problem", head, tuple(rows), note, in_terminal=False)
+
+
+def _marked(r: Result | None) -> str:
+    if r is None:
+        return ""
+    return f"{'✓' if r.right else '✗'} {f'({r.failure})' if r.answer is None else r.answer}"
