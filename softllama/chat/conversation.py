@@ -112,7 +112,12 @@ class Conversation:
     def default_policy(self) -> tuple[str, str]:
         """The policy where none was chosen, in its written form, and why: what the model's file asks for, soft thinking
         for a model with a thinking block, plain sampling for one without."""
-        return chat_settings.default_policy(self.model, self.tags)
+        tags = self.tags
+        return chat_settings.default_policy(self.model, tags if tags and self._thinks(tags) else None)
+
+    def _thinks(self, tags: thinking.Tags) -> bool:
+        """Will the next answer have a thinking block, as far as the settings tell?"""
+        return tags.expected or self.settings.think in ("on", "prompt")
 
     @property
     def last(self) -> Message | None:

@@ -123,7 +123,7 @@ def render(
     items = build.filled(chat.text, chat.order, mixes, model.tokenizer)
     if not items:
         raise PromptError("the chat template makes an empty prompt of these messages", "use --template FILE")
-    stable = _stable(model, template, plain, think, chat, items, mixes) if model.recurrent else 0
+    stable = _stable(model, template, plain, think, tags, chat, items, mixes) if model.recurrent else 0
     return Rendered(items, chat.thinking, stable)
 
 
@@ -132,6 +132,7 @@ def _stable(
     template: ChatTemplate,
     messages: Sequence[SlottedMessage],
     think: str,
+    tags: Tags | None,
     chat: ChatText,
     items: Sequence[Item],
     mixes: Sequence[MixInput],
@@ -140,7 +141,7 @@ def _stable(
     something is. Models that can go back to anywhere need no such number."""
     later = [*messages, SlottedMessage.plain(ASSISTANT, "x"), SlottedMessage.plain(USER, "x")]
     now = chat.text.filled([f"\ue000{i}\ue001" for i in chat.order])
-    text, order = build.unmarked(_common(now, build.history_text(template, later, think)))
+    text, order = build.unmarked(_common(now, build.history_text(template, later, think, tags)))
     return min(shared(items, build.filled(text, order, mixes, model.tokenizer)), len(items) - 1)
 
 

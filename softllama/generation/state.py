@@ -60,7 +60,7 @@ class Generation:
         if not self.prompt:
             raise UsageError("an empty prompt gives the model nothing to go on", "write a prompt")
         tags, m = self.tags, self.model
-        close = tags.close_ids if tags else ()
+        close = (tags.end_ids or tags.close_ids) if tags else ()
         newline = encoded(m.tokenizer, "\n")
         self.moment = Moment(
             np.random.default_rng(self.seed),
@@ -79,8 +79,9 @@ class Generation:
         self._most = self.options.max_tokens
         self._forced: deque[int] = deque()
         self._closing = False
-        self._block = TextStream([tags.close] if tags else [])
-        self._answer = TextStream(self.options.stop)
+        self._block = TextStream([tags.family.end or tags.close] if tags else [])
+        self._answer_end = tags.family.answer_end if tags else ""
+        self._answer = TextStream((*self.options.stop, *([self._answer_end] if self._answer_end else [])))
         if self.options.max_tokens == 0:
             self.stop_reason = StopReason.MAX_TOKENS
 
@@ -181,6 +182,9 @@ class Generation:
         self.moment.advance(token)
         if inside:
             # a readout that completes the closing tag ends the block, however it was split into tokens
+            if self._block.stopped and not self._closing and self.tags is not None and self.tags.bridge_ids:
+                self._forced.extendleft(reversed(self.tags.bridge_ids))
+                self._closing = True
             if (self._block.stopped or self._closing) and not self._forced:
                 self.thinking = self._closing = False
                 self.moment.thinking = self.everywhere
@@ -189,6 +193,8 @@ class Generation:
         elif self._opens(token):
             self.thinking = self.began_thinking = True
             self.moment.thinking = True
+        elif self._answer.stopped and self._answer.stopped == self._answer_end:
+            self.stop_reason = StopReason.END_OF_GENERATION
         elif self._answer.stopped:
             self.stop_reason, self.stop_string = StopReason.STOP_STRING, self._answer.stopped
         if decision.stop:
