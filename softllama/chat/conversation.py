@@ -115,6 +115,17 @@ class Conversation:
         tags = self.tags
         return chat_settings.default_policy(self.model, tags if tags and self._thinks(tags) else None)
 
+    def acts(self, policy: Policy | None = None) -> bool:
+        """Would a policy decide steps of the next answer? One that acts in thinking blocks needs one.
+
+        Args:
+            policy: None for the policy of the next answer.
+        """
+        tags = self.tags
+        return (policy or self.policy).where != "thinking" or (
+            self.settings.think != "off" and tags is not None and self._thinks(tags)
+        )
+
     def _thinks(self, tags: thinking.Tags) -> bool:
         """Will the next answer have a thinking block, as far as the settings tell?"""
         return tags.expected or self.settings.think in ("on", "prompt")

@@ -110,6 +110,9 @@ def command() -> None:
 @click.option(
     "--streams", type=int, default=1, show_default=True, metavar="N", help="Problems side by side in one context."
 )
+@click.option(
+    "--allow-inactive", is_flag=True, help="Go on where a policy would never act, for want of a thinking block."
+)
 @report_output
 @model_options
 def run(
@@ -122,6 +125,7 @@ def run(
     chat: bool | None,
     generation: GenerationChoices,
     streams: int,
+    allow_inactive: bool,
     output: ReportOutput,
     options: ModelOptions,
 ) -> None:
@@ -153,6 +157,7 @@ def run(
         chat=chat,
         system=generation.system_text(),
         streams=streams,
+        allow_inactive=allow_inactive,
         **generation.keywords(),
     )
     if extract is not None:

@@ -140,6 +140,7 @@ def command(
         "system": generation.system_text(),
         **_chat_keywords(model, source.chat, template, options.quiet),
     }
+    keywords = _with_thinking(model, prompt, keywords, options.quiet)
     if search.chosen:
         keywords["n_ctx"] = options.n_ctx
         trace = search.run(model, prompt, keywords, as_json=output.as_json, quiet=options.quiet)
@@ -162,6 +163,26 @@ def _chat_keywords(model: Model, chat: bool | None, template: str | None, quiet:
                 else "prompt: raw, as the model has no chat template"
             )
     return {"chat": chat, "template": template}
+
+
+def _with_thinking(model: Model, prompt: str, keywords: dict[str, Any], quiet: bool) -> dict[str, Any]:
+    """The keywords, with thinking in plain text where the policy that was typed would have no block to act in."""
+    if "policy" not in keywords:
+        return keywords
+    from softllama.generation import prepare
+    from softllama.generation.options import GenerationOptions
+
+    options = GenerationOptions(**keywords)
+    g = prepare.prepare(model, prompt, options)
+    if not prepare.never_acts(g):
+        return keywords
+    why = prepare.no_block(model, g.policy, options.think)
+    if options.think == "auto":
+        keywords = {**keywords, "think": "prompt"}
+        why += ": the model is asked to think in plain text (--think prompt)"
+    if not quiet:
+        note(f"{why}; --where everywhere mixes the whole answer")
+    return keywords
 
 
 def _generate(

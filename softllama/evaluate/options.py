@@ -25,6 +25,7 @@ class EvaluateOptions:
         chat: Ask in the model's chat template? None: if it has one.
         seed: Of every random choice.
         streams: Problems side by side in one context.
+        allow_inactive: Go on where a policy would never act, as it acts in thinking blocks and the prompts open none.
 
     The others are those of softllama.generation.options.GenerationOptions.
     """
@@ -40,6 +41,7 @@ class EvaluateOptions:
     stop: tuple[str, ...] = ()
     seed: int = 0
     streams: int = 1
+    allow_inactive: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.streams <= 256:
@@ -71,7 +73,7 @@ class EvaluateOptions:
 def make_header(model: Engine, data: Dataset, ways: Sequence[Way], options: EvaluateOptions) -> dict[str, Any]:
     """What the results depend on, and under "info" what they do not. Ready for JSON."""
     record = manifest.build(model, {}, n_ctx=model.n_ctx_given, seed=options.seed)
-    settings = {k: v for k, v in asdict(options).items() if k != "streams"}
+    settings = {k: v for k, v in asdict(options).items() if k not in ("streams", "allow_inactive")}
     return {
         "model": {k: record["model"][k] for k in ("name", "sha256", "lora")},
         "data": {"name": data.name, "sha256": data.sha256, "kind": data.kind},

@@ -48,6 +48,7 @@ class Result:
         seed: The problem's own seed.
         text: The text that was judged, or the error message.
         seconds: From start to end. With several streams these times overlap.
+        n_soft: Steps of the text that was judged that fed a mixture; None in older files.
     """
 
     problem: int
@@ -63,6 +64,7 @@ class Result:
     seed: int
     text: str
     seconds: float
+    n_soft: int | None = None
 
     @property
     def key(self) -> tuple[int, str]:
@@ -247,6 +249,7 @@ def _header(record: Any) -> dict[str, Any]:
 def _result(record: Any) -> Result:
     """A result. Raises one of a few errors where something is missing or of another type."""
     record = _renamed(record, OLD_RESULT)
+    record.setdefault("n_soft", None)
     values = {f.name: record[f.name] for f in fields(Result)}
     for f in fields(Result):
         if not _has_type(values[f.name], str(f.type)):
@@ -261,6 +264,8 @@ def _has_type(value: Any, name: str) -> bool:
         return type(value) in (int, float) and 0 <= value < 1e18
     if name == "bool":
         return isinstance(value, bool)
+    if name == "int | None":
+        return value is None or _has_type(value, "int")
     return isinstance(value, str) or (value is None and name == "str | None")
 
 

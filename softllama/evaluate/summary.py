@@ -114,6 +114,9 @@ def sentences(compared: Compared, scores: dict[str, statistics.Estimate]) -> lis
     if len(scores) == 1:
         ((name, e),) = scores.items()
         return [f"{name} solves {share(e)} of {e.n} problems."]
+    if not any(e.value for e in scores.values()):
+        n = max(e.n for e in scores.values())
+        return [f"None of the ways of decoding solves any of the {n} problems, so nothing tells them apart."]
     best = max(scores, key=lambda w: (scores[w].value, -list(scores).index(w)))
     clear = [c for c in compared if c[3] < ALPHA]
     out = []
@@ -137,9 +140,25 @@ def way_table(by: Ways) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, results in by.items():
         rs = list(results.values())
-        rows.append((name, accuracy(results), len(rs), *(_mean([getattr(r, k) for r in rs]) for k in columns)))
-    head = ("policy", "right", "n", "thinking tokens", "answer tokens", "tokens", "seconds")
-    return Table("accuracy", "Share right, and what it costs", head, tuple(rows), "Means for a problem.")
+        means = [_mean([getattr(r, k) for r in rs]) for k in columns]
+        rows.append((name, accuracy(results), len(rs), soft_share(rs), *means))
+    head = ("policy", "right", "n", "share soft", "thinking tokens", "answer tokens", "tokens", "seconds")
+    return Table(
+        "accuracy",
+        "Share right, and what it costs",
+        head,
+        tuple(rows),
+        "Means for a problem. Share soft: of its steps, those that fed a mixture.",
+    )
+
+
+def soft_share(results: Sequence[Result]) -> float:
+    """The share of steps that fed a mixture, of the texts that were judged; NaN where older files do not tell."""
+    counts = [(r.n_soft, r.n_thinking + r.n_answer) for r in results if r.n_soft is not None]
+    if not counts:
+        return float("nan")
+    soft, steps = (sum(x) for x in zip(*counts, strict=True))
+    return soft / steps if steps else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -104,6 +104,17 @@ def _policy(value: object) -> Policy | None:
     return value
 
 
+def never_acts(g: Generation) -> bool:
+    """Would the policy of a prepared generation never decide a step, as it acts in a thinking block and there is none?"""
+    return g.policy.where == "thinking" and not (g.thinking or g.everywhere)
+
+
+def no_block(model: Engine, policy: Policy, think: str) -> str:
+    """Why a policy would never act, in words. think: of the options."""
+    why = "thinking is switched off" if think == "off" else f"{model.name} has no thinking block"
+    return f"{why}, so {policy.name} would never act"
+
+
 def default_policy(model: Engine, inside: bool) -> tuple[str, str]:
     """The policy for a prompt that names none, as text, and why: what the model's file asks for (softllama.policy), soft
     thinking inside a thinking block, greedy decoding without one."""

@@ -73,7 +73,8 @@ def test_a_whole_transcript(chat: Callable[..., Any], load: Callable[..., sl.Mod
         "policy: top_mean:n=3; seed 5\n",
         *(
             (f"{t.thinking.strip()}\n" if t.thinking.strip() else "")
-            + f"4 thinking + {t.n_answer} answer tokens, mean entropy {t.mean_entropy:.2f} nats, "
+            + f"4 thinking + {t.n_answer} answer tokens, {t.n_soft / (4 + t.n_answer):.0%} soft, "
+            f"mean entropy {t.mean_entropy:.2f} nats, "
             f"{t.effective_tokens:.1f} tokens in a mixture, N tokens/s"
             + (f"; {t.stop_reason}\n" if t.stop_reason != "end of generation" else "\n")
             for t in (a, b)

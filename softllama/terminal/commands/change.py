@@ -12,6 +12,7 @@ from softllama.chat import settings as chat_settings
 from softllama.chat.messages import Mix
 from softllama.chat.settings import THINK as MODES
 from softllama.errors import SoftLlamaError, UsageError
+from softllama.generation import prepare
 from softllama.terminal.commands.table import COMMANDS, command, integer
 from softllama.terminal.live import VIEWS
 from softllama.terminal.state import ChatState
@@ -45,10 +46,23 @@ def policy_(chat: ChatState, text: str) -> None:
     c = chat.conversation
     if text:
         c.set(policy=None if text in NOTHING else text)
+        give_room_to_act(chat)
     why = "" if c.settings.policy else ": " + c.default_policy()[1]
     chat.screen.print(f"{c.policy!r}{why}")
     if not text:
         chat.screen.note(f"there are: {', '.join(policy.names())}")
+
+
+def give_room_to_act(chat: ChatState) -> None:
+    """Ask for thinking in plain text where the policy would never act, and say so."""
+    c = chat.conversation
+    if c.settings.policy is None or c.acts():
+        return
+    why = prepare.no_block(c.model, c.policy, c.settings.think)
+    if c.settings.think == "auto":
+        c.set(think="prompt")
+        why += ": the model is asked to think in plain text (/think prompt)"
+    chat.screen.note(f"{why}; /policy {c.policy.name}:where=everywhere mixes the whole answer")
 
 
 @command(
@@ -63,6 +77,8 @@ def set_(chat: ChatState, text: str) -> None:
     if text:
         name, _, value = text.partition(" ")
         change(chat, name, value.strip())
+        if name == "policy":
+            give_room_to_act(chat)
     rows = [(k, shown(v)) for k, v in chat_settings.to_dict(c.settings).items()]
     rows += [("seed", f"{c.seed + c.answers} for the next answer")]
     if text:
@@ -97,12 +113,12 @@ def change(chat: ChatState, name: str, value: str) -> None:
 
 
 @command(
-    "[show|hide|mixtures|on|off|auto|budget N]",
+    "[show|hide|mixtures|on|off|auto|prompt|budget N]",
     "how thinking is shown, and whether and how long the model thinks",
     "show: its readouts; hide: only that it thinks; mixtures: every step's tokens with their weights, after its entropy "
     "in nats. show after hide shows the last thinking again. on: think; a model without a thinking block refuses. off: do "
-    "not think. auto: think if the model has a thinking block. budget N closes the block after N steps, budget none does "
-    "not.",
+    "not think. auto: think if the model has a thinking block. prompt: the message asks for thinking in plain text. "
+    "budget N closes the block after N steps, budget none does not.",
 )
 def think(chat: ChatState, text: str) -> None:
     c, (word, _, rest) = chat.conversation, text.partition(" ")
