@@ -146,6 +146,7 @@ def run(
     from softllama import evaluate
     from softllama.base import signals
     from softllama.evaluate import ways
+    from softllama.generation import extract as rules
     from softllama.show.progress import progress
 
     output.check()
@@ -161,18 +162,16 @@ def run(
         **generation.keywords(),
     )
     if extract is not None:
-        from softllama.generation import extract as rules
-
         rules.rule(extract)
     model = options.load()
     signals.take_sigterm()  # as Ctrl-C: a problem that is being answered gives no result
     path = Path(out or f"{Path(data).stem}.{Path(model.path).stem}.results.jsonl")
     if not options.quiet:
         s = settings.with_defaults(model, problems)
-        source = f"{len(problems.problems)} problems of {problems.name}, " + (
-            "in the chat template" if s.chat else "raw"
+        form = "in the chat template" if s.chat else "raw"
+        note(
+            f"{len(problems.problems)} problems of {problems.name}, {form}, answers read by {s.extract!r}, seed {s.seed}"
         )
-        note(f"{source}, answers read by {s.extract!r}, seed {s.seed}")
         note(f"results: {path}")
     with progress(options.quiet) as tick:
         header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick)

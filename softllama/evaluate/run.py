@@ -22,6 +22,7 @@ import numpy as np
 
 from softllama.engine.engine import Engine
 from softllama.errors import ContextError, PromptError, SoftLlamaError, UsageError
+from softllama.evaluate.active import require_active
 from softllama.evaluate.data import Dataset, Problem, is_right
 from softllama.evaluate.options import EvaluateOptions, make_header
 from softllama.evaluate.results import Result, ResultsFile
@@ -29,7 +30,7 @@ from softllama.evaluate.ways import Way
 from softllama.generation import extract, loop
 from softllama.generation.cost import Cost
 from softllama.generation.options import GenerationOptions
-from softllama.generation.prepare import never_acts, no_block, prepare
+from softllama.generation.prepare import prepare
 from softllama.generation.state import Generation
 from softllama.show.progress import Tick
 from softllama.trace.record import Trace
@@ -79,7 +80,7 @@ def evaluate(
     # options that cannot be are refused before any problem is asked
     prepare(model, "x", GenerationOptions.of({**opts.generation_keywords(), "policy": "greedy", "seed": 0}))
     if not opts.allow_inactive:
-        _require_active(model, data, ways, opts)
+        require_active(model, data, ways, opts)
     header = make_header(model, data, ways, opts)
     solver = _Solver(model, opts, rule)
     if path is None:
@@ -91,25 +92,6 @@ def evaluate(
             file.sort([w.name for w in ways])
             results = dict(file.results)
     return header, [results[p.index, w.name] for p in data.problems for w in ways]
-
-
-def _require_active(model: Engine, data: Dataset, ways: Sequence[Way], options: EvaluateOptions) -> None:
-    """Raise UsageError for a way whose policy would never decide a step: it would be compared with itself."""
-    for w in ways:
-        if not w.policy or not data.problems:
-            continue
-        text = data.problems[0].to_prompt(options.prompt)
-        g = prepare(model, text, GenerationOptions.of({**options.generation_keywords(), "policy": w.policy, "seed": 0}))
-        if never_acts(g):
-            raise UsageError(
-                f"{no_block(model, g.policy, options.think)}, and {w.name} would be no way of its own",
-                f'--think prompt asks it to think in plain text; "{_everywhere(w.policy)}" mixes the whole answer; '
-                "--allow-inactive goes on as it is",
-            )
-
-
-def _everywhere(text: str) -> str:
-    return f"{text}{',' if ':' in text else ':'}where=everywhere"
 
 
 def problem_seed(seed: int, index: int) -> int:
