@@ -22,7 +22,7 @@ from softllama.chat.storage import Saved
 from softllama.engine.engine import Engine, checked
 from softllama.errors import UsageError
 from softllama.generation import prepare, run
-from softllama.generation.options import GenerationOptions
+from softllama.generation.options import GenerationOptions, day
 from softllama.generation.state import Generation
 from softllama.llama.template import ChatTemplate
 from softllama.policy import Policy
@@ -68,6 +68,10 @@ class Conversation:
         self.settings = chat_settings.options(settings)
         self.template_source = template
         self.template = messages.template_of(model, template)
+        if (
+            self.settings.date is None and self.template.asks_for_date
+        ):  # it stays the same, however long the conversation
+            self.settings = self.settings.changed(date=self.template.day.isoformat())
         self.mixes: dict[str, Mix] = {}
         self.messages: list[Message] = []
         self.seed = secrets.randbits(32) if seed is None else seed
@@ -305,7 +309,9 @@ class Conversation:
         """The prompt for these messages, and how many of the oldest turns are left out of it: see OVERFLOW."""
 
         def render(kept: list[Message]) -> Rendered:
-            return messages.render(self.model, self.template, self.system, kept, self.settings.think, self.tags)
+            s = self.settings
+            template = self.template.on(day(s.date)) if s.date else self.template
+            return messages.render(self.model, template, self.system, kept, s.think, self.tags, s.parse_special)
 
         return overflow.fit(render, said, self.left_out, self.n_ctx, self.settings.max_tokens, bool(self.system))
 

@@ -99,11 +99,18 @@ def slotted(message: Message) -> PromptTemplate:
 
 
 def render(
-    model: Engine, template: ChatTemplate, system: str, messages: Sequence[Message], think: str, tags: Tags | None
+    model: Engine,
+    template: ChatTemplate,
+    system: str,
+    messages: Sequence[Message],
+    think: str,
+    tags: Tags | None,
+    parse_special: bool = False,
 ) -> Rendered:
     """The prompt that asks for an answer to the last message.
 
     Thinking of earlier answers is left to the template, which gets it as `reasoning_content` if it looks for that.
+    parse_special: as in GenerationOptions.
 
     Raises:
         PromptError: the template refuses the messages.
@@ -115,7 +122,8 @@ def render(
         text = slotted(m)
         mixes += [m.mixes[name].input() for name in text.slots]
         reasoning = m.thinking and "reasoning_content" in template.source
-        plain.append(SlottedMessage(m.role, text, {"reasoning_content": m.thinking} if reasoning else {}))
+        said = SlottedMessage(m.role, text, {"reasoning_content": m.thinking} if reasoning else {})
+        plain.append(said if parse_special else build.without_control_tokens(said, model.tokenizer))
     try:
         chat = build.chat_text(template, plain, think, tags, model.name)
     except PromptError as e:

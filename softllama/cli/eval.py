@@ -105,7 +105,11 @@ def command() -> None:
 @click.option("--prompt", metavar="TEXT", help="With {question} and {choices}. Default: fitting the data.")
 @click.option("--chat/--raw", default=None, help="With or without the chat template. Default: with, if there is one.")
 @generation_options(
-    max_tokens=512, seed=0, think="auto", in_plain_text=True, without=["policy", "answer", "where", "template"]
+    max_tokens=512,
+    seed=0,
+    think="auto",
+    in_plain_text=True,
+    without=["policy", "answer", "where", "template", "parse_special"],
 )
 @click.option(
     "--streams", type=int, default=1, show_default=True, metavar="N", help="Problems side by side in one context."
@@ -167,11 +171,9 @@ def run(
     signals.take_sigterm()  # as Ctrl-C: a problem that is being answered gives no result
     path = Path(out or f"{Path(data).stem}.{Path(model.path).stem}.results.jsonl")
     if not options.quiet:
-        s = settings.with_defaults(model, problems)
+        n, s = len(problems.problems), settings.with_defaults(model, problems)
         form = "in the chat template" if s.chat else "raw"
-        note(
-            f"{len(problems.problems)} problems of {problems.name}, {form}, answers read by {s.extract!r}, seed {s.seed}"
-        )
+        note(f"{n} problems of {problems.name}, {form}, answers read by {s.extract!r}, seed {s.seed}")
         note(f"results: {path}")
     with progress(options.quiet) as tick:
         header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick)

@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from softllama.errors import ContextError, PromptError, SoftLlamaError, UsageErr
 from softllama.evaluate.active import require_active
 from softllama.evaluate.data import Dataset, Problem, is_right
 from softllama.evaluate.options import EvaluateOptions, make_header
-from softllama.evaluate.results import Result, ResultsFile
+from softllama.evaluate.results import Result, ResultsFile, first_date
 from softllama.evaluate.ways import Way
 from softllama.generation import extract, loop
 from softllama.generation.cost import Cost
@@ -68,7 +68,10 @@ def evaluate(
     """
     if not ways:
         raise UsageError("no policy was given", "--policy greedy --policy soft_thinking")
-    opts = (options or EvaluateOptions()).with_defaults(model, data)
+    options = options or EvaluateOptions()
+    if options.date is None and path is not None and (first := first_date(path)):
+        options = replace(options, date=first)
+    opts = options.with_defaults(model, data)
     logger.info(
         "%d problems of %s, %s, answers read by %r",
         len(data.problems),

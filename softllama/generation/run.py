@@ -70,6 +70,7 @@ def record(model: Engine, g: Generation) -> Trace:
         "max_tokens": g.options.max_tokens,
         "think_budget": g.options.think_budget,
         "stop": list(g.options.stop),
+        **({"date": g.options.date} if g.options.date else {}),
     }
     total = time.perf_counter() - g.started if not g.steps else g.steps[-1].seconds
     return Trace(

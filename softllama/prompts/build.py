@@ -41,6 +41,20 @@ class SlottedMessage:
         return cls(role, PromptTemplate((text,), ()))
 
 
+def without_control_tokens(message: SlottedMessage, tokenizer: Tokenizer) -> SlottedMessage:
+    """A message of the user in which the text of a control token, such as "<|im_end|>", is text like any other."""
+    if message.role != USER:
+        return message
+    texts = tuple(_cut(t, tokenizer) for t in message.text.texts)
+    return SlottedMessage(message.role, PromptTemplate(texts, message.text.slots), message.more)
+
+
+def _cut(text: str, tokenizer: Tokenizer) -> str:
+    for control in tokenizer.control_tokens_in(text):
+        text = text.replace(control, words.CUT.join((control[:1], control[1:])))
+    return text
+
+
 @dataclass(frozen=True)
 class ChatText:
     """A rendered chat. text: around its slots. order: for each slot in the text, its number among the messages' slots.

@@ -70,7 +70,7 @@ def give_room_to_act(chat: ChatState) -> None:
     "show the settings, or change one",
     "max_tokens N|none (of an answer with its thinking), think_budget N|none, stop TEXT|none (\\n is a newline), "
     "seed N (of the next answer; each takes the next number), policy, answer (the policy after the thinking), think, "
-    "think_tags OPEN,CLOSE.",
+    "think_tags OPEN,CLOSE, parse_special on|off (control tokens in messages).",
 )
 def set_(chat: ChatState, text: str) -> None:
     c = chat.conversation
@@ -91,6 +91,8 @@ def shown(value: Any) -> str:
     """A setting's value as it is typed."""
     if isinstance(value, list):
         return ", ".join(repr(v) for v in value) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return "none" if value is None else str(value)
 
 
@@ -104,6 +106,10 @@ def change(chat: ChatState, name: str, value: str) -> None:
         raise UsageError(f"/set {name} needs a value", f"/set {name} none" if name != "seed" else "/set seed 7")
     if name == "seed":
         c.reseed(arguments.seed(integer(name, value)))
+    elif name == "parse_special":
+        if value not in ("on", "off"):
+            raise UsageError(f"/set {name} {value}: it is on or off", f"/set {name} on")
+        c.set(parse_special=value == "on")
     elif value in NOTHING:
         c.set(**{name: () if name == "stop" else "auto" if name == "think" else None})
     elif name == "stop":
