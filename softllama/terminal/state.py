@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from softllama.chat.conversation import Conversation
-from softllama.chat.messages import made_of
+from softllama.chat.messages import details_of
 from softllama.chat.overflow import OVERFLOW
 from softllama.chat.storage import Autosave
 from softllama.errors import SoftLlamaError
@@ -58,7 +58,7 @@ class ChatState:
         printer = AnswerPrinter(self.screen, c.model.spell, view=self.view)
         trace = make(printer)
         printer.end(trace.tail)
-        self.screen.note(answer_numbers(made_of(trace)))
+        self.screen.note(answer_numbers(details_of(trace)))
         if why := no_answer(trace):
             self.had_empty_answer = True
             hint = "/think off, /think budget N" if trace.n_thinking else "/regen draws another"
