@@ -152,8 +152,8 @@ class Engine(Facts):
         """The model's own chat template. Raises ModelError where it has none."""
         if not self.template_source:
             raise ModelError(f"{self.name} has no chat template", "use a raw prompt, without --chat")
-        ids = {"bos": self.tokenizer.bos, "eos": self.tokenizer.eos}
-        return ChatTemplate(self.template_source, **{k: "" if i is None else self.spell(i) for k, i in ids.items()})
+        bos, eos = ("" if i is None else self.spell(i) for i in (self.tokenizer.bos, self.tokenizer.eos))
+        return ChatTemplate(self.template_source, bos=bos, eos=eos)
 
     # ---- evaluation
 

@@ -114,7 +114,8 @@ def _between(components: Sequence[Component], a: float, signed: bool) -> Mixture
 def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None) -> PromptTemplate:
     """The prompt as a user's message in the model's chat template. The thinking block stays as the template has it."""
     messages = [SlottedMessage.plain(build.SYSTEM, system)] if system else []
-    text = build.rendered(model.chat_template, [*messages, SlottedMessage(build.USER, parsed)])
+    asked = build.without_control_tokens(SlottedMessage(build.USER, parsed), model.tokenizer)
+    text = build.rendered(model.chat_template, [*messages, asked])
     if text.order != tuple(range(len(parsed.slots))):
         raise UsageError("the chat template changes the order of the slots", "use a raw prompt, without --chat")
     return text.text

@@ -20,6 +20,7 @@ from softllama.vectors import mixture as mx
 from softllama.vectors.mix_text import MixSpec, Part
 from softllama.vectors.mixture import Mixture
 
+CUT = "\ue003\ue004"  # in a text: no token goes across
 SPLITS = ("first", "last", "mean")
 Split: TypeAlias = Literal["first", "last", "mean"]
 MixArgument: TypeAlias = "str | Mixture | Mapping[str, str | Mixture] | Sequence[str | Mixture]"
@@ -225,7 +226,8 @@ def encode(prompt: PromptTemplate, tokenizer: Tokenizer, *, bos: bool | None = N
     last = len(prompt.texts) - 1
     for i, text in enumerate(prompt.texts):
         space = i < last and text.endswith(" ")
-        items += tokenizer.tokenize(text[:-1] if space else text, lead=i == 0)
+        for j, part in enumerate((text[:-1] if space else text).split(CUT)):
+            items += tokenizer.tokenize(part, lead=i == j == 0)
         if i < last:
             spaces.append(space)
             leads.append(i == 0 and not text)
