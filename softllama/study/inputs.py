@@ -96,7 +96,7 @@ class Case:
 
 def is_words(model: Engine) -> bool:
     """Is this one of the bundled models of the small world?"""
-    return model.name.lower().startswith("words")
+    return model.title.lower().startswith("words")
 
 
 def encode(model: Engine, frame: str) -> Encoded:
