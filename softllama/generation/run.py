@@ -98,6 +98,9 @@ def describe(model: Engine, items: Sequence[int | Mixture]) -> str:
         if isinstance(i, int):
             ids.append(i)
             continue
-        parts += [model.detokenize(ids), "[" + " + ".join(f"{w:.3g}{model.spell(t)}" for t, w in i.top(4)) + "]"]
+        parts += [
+            model.detokenize(ids),
+            "[" + " + ".join(f"{w:.3g} {model.spell(t).removeprefix(' ')}" for t, w in i.top(4)) + "]",
+        ]
         ids = []
     return "".join(parts) + model.detokenize(ids)

@@ -15,9 +15,10 @@ from softllama.errors import MixtureError, PromptError, UsageError
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
 from softllama.prompts import thinking, words
+from softllama.prompts.encoded import Encoded, encode, items_with, with_shared
 from softllama.prompts.slots import PromptTemplate
 from softllama.prompts.thinking import Tags
-from softllama.prompts.words import Encoded, MixInput
+from softllama.prompts.words import MixInput
 from softllama.vectors.mixture import Mixture
 
 Item: TypeAlias = "int | Mixture"
@@ -121,8 +122,9 @@ def filled(
     text: PromptTemplate, which: Sequence[int], mixes: Sequence[MixInput], tokenizer: Tokenizer
 ) -> tuple[Item, ...]:
     """Ids and mixtures of a text. which: for each slot, the index of its mixture in `mixes`."""
-    encoded = words.encode(text, tokenizer)
-    return tuple(words.items_with(encoded, [r.mixture for r in resolved(encoded, which, mixes, tokenizer)]))
+    encoded = encode(text, tokenizer)
+    results = resolved(encoded, which, mixes, tokenizer)
+    return tuple(items_with(with_shared(encoded, [r.before for r in results]), [r.mixture for r in results]))
 
 
 def resolved(
