@@ -105,7 +105,11 @@ def command() -> None:
 @click.option("--prompt", metavar="TEXT", help="With {question} and {choices}. Default: fitting the data.")
 @click.option("--chat/--raw", default=None, help="With or without the chat template. Default: with, if there is one.")
 @generation_options(
-    max_tokens=512, seed=0, think="auto", in_plain_text=True, without=["policy", "answer", "where", "template"]
+    max_tokens=512,
+    seed=0,
+    think="auto",
+    in_plain_text=True,
+    without=["policy", "answer", "where", "template", "on_loop"],
 )
 @click.option(
     "--streams", type=int, default=1, show_default=True, metavar="N", help="Problems side by side in one context."

@@ -34,6 +34,7 @@ class GenerationChoices:
     max_tokens: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    on_loop: str | None = None
 
     def check(self) -> None:
         """Raise UsageError for a policy that does not exist, before a large model is loaded."""
@@ -170,5 +171,11 @@ def _limit_options(max_tokens: int | None, seed: int | None) -> dict[str, Any]:
         ),
         "stop": click.option(
             "--stop", multiple=True, metavar="TEXT", help="End the answer at this text. May be repeated."
+        ),
+        "on_loop": click.option(
+            "--on-loop",
+            type=click.Choice(["warn", "stop", "hard"]),
+            help="What to do where the text loops or becomes garbage: say so, end it, or feed single tokens from there on. "
+            "Default: warn.",
         ),
     }

@@ -188,7 +188,7 @@ def _generate(
     from softllama.generation import loop, prepare
     from softllama.generation.options import GenerationOptions
     from softllama.generation.run import collect, record
-    from softllama.terminal.format import answer_numbers
+    from softllama.terminal.format import answer_numbers, warnings
 
     g = prepare.prepare(model, prompt, GenerationOptions(**keywords))
     if not options.quiet:
@@ -205,6 +205,8 @@ def _generate(
         _print_json(trace.footer())
     if not options.quiet:
         note(answer_numbers({**made_of(trace), "stop_reason": trace.stop_text}))
+        for warning in warnings(trace.degenerations, g.options.on_loop):
+            note(warning)
     return trace
 
 

@@ -70,6 +70,7 @@ def record(model: Engine, g: Generation) -> Trace:
         "max_tokens": g.options.max_tokens,
         "think_budget": g.options.think_budget,
         "stop": list(g.options.stop),
+        "on_loop": g.options.on_loop,
     }
     total = time.perf_counter() - g.started if not g.steps else g.steps[-1].seconds
     return Trace(
@@ -87,6 +88,7 @@ def record(model: Engine, g: Generation) -> Trace:
         tail=(rest, "") if g.thinking else ("", rest),
         texts={i: model.spell(i) for i in dict.fromkeys(i for s in g.steps for i in ids_of(s))},
         stop_string=g.stop_string,
+        degenerations=tuple(d.to_dict() for d in g.degenerations),
     )
 
 

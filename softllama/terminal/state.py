@@ -12,7 +12,7 @@ from softllama.chat.messages import made_of
 from softllama.chat.overflow import OVERFLOW
 from softllama.chat.storage import Autosave
 from softllama.errors import SoftLlamaError
-from softllama.terminal.format import answer_numbers
+from softllama.terminal.format import answer_numbers, warnings
 from softllama.terminal.live import AnswerPrinter
 from softllama.terminal.screen import Screen
 from softllama.trace.record import Trace
@@ -57,6 +57,8 @@ class ChatState:
         trace = make(printer)
         printer.end(trace.tail)
         self.screen.note(answer_numbers(made_of(trace)))
+        for warning in warnings(trace.degenerations, c.settings.on_loop):
+            self.screen.note(warning)
         if c.left_out > n_left_out:
             self.report_once(
                 f"The context of {c.n_ctx:,} positions is full. {OVERFLOW} This is reported once; /stats counts them."
