@@ -6,7 +6,7 @@ Knows no formula: each method hands its arguments to the package that does the w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from softllama.base import arguments
@@ -15,6 +15,7 @@ from softllama.engine.session import Session
 from softllama.probe import run as probes
 from softllama.probe.run import ProbeResult
 from softllama.prompts import words
+from softllama.prompts.words import MixArgument
 from softllama.trace.record import Trace
 from softllama.trace.step import Step
 from softllama.vectors import mix_text
@@ -58,16 +59,25 @@ class Model(Engine):
     """
 
     def mix(
-        self, text: str, *, space: bool = True, split: str | None = None, signed: bool = False, normalize: bool = False
+        self,
+        text: str | Mapping[str, float],
+        *,
+        space: bool = True,
+        split: str | None = None,
+        signed: bool = False,
+        normalize: bool = False,
     ) -> Mixture:
-        """The mixture that a text such as "dog:0.5,cat:0.5" writes (softllama.mixture has the form).
+        """The mixture of a text such as "dog:0.5,cat:0.5" (vectors/mix_text.py has the form), or of {"dog": 0.5, "cat": 0.5}.
 
-        space: a bare word is the token that follows a space, as in the middle of a sentence.
+        It shows its words. space: a bare word is the token that follows a space, as in the middle of a sentence.
         Raises MixtureError with the reason and a remedy.
         """
-        spec = mix_text.parse(arguments.text("mixture", text), signed=signed, normalize=normalize)
+        if isinstance(text, Mapping):
+            spec = mix_text.from_weights(text, signed=signed, normalize=normalize)
+        else:
+            spec = mix_text.parse(arguments.text("mixture", text), signed=signed, normalize=normalize)
         options = {"space": space, "lead": not space, "split": split, "signed": signed, "normalize": normalize}
-        return words.resolve(spec, self.tokenizer, **options).mixture  # type: ignore[arg-type]
+        return words.resolve(spec, self.tokenizer, **options).mixture.with_words(self.spell)  # type: ignore[arg-type]
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
@@ -76,7 +86,7 @@ class Model(Engine):
     def probe(
         self,
         prompt: str = "The {} says",
-        mix: str | Mixture | Sequence[str | Mixture] = (),
+        mix: MixArgument = (),
         **options: Any,
     ) -> ProbeResult:
         """Ask what the model makes of a prompt that holds mixtures: see softllama.probe.run.probe for the options."""

@@ -126,4 +126,10 @@ def mix_texts(mix: MixArgument) -> list[str]:
     """The mixtures of an argument as text, for the manifest."""
     if isinstance(mix, str | Mixture):
         return [str(mix)]
-    return [str(m) for m in (mix.values() if isinstance(mix, Mapping) else mix)]
+    if isinstance(mix, Mapping):
+        return (
+            [str(mix)]
+            if not all(isinstance(m, str | Mixture) for m in mix.values())
+            else [str(m) for m in mix.values()]
+        )
+    return [str(m) for m in mix]

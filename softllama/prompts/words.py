@@ -8,10 +8,11 @@ mixture is of the tokens after them: " 3" and " 7" are a space and a digit in ma
 from __future__ import annotations
 
 import itertools
+import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -24,8 +25,10 @@ from softllama.vectors.mixture import Mixture
 
 SPLITS = ("first", "last", "mean")
 Split: TypeAlias = Literal["first", "last", "mean"]
-MixArgument: TypeAlias = "str | Mixture | Mapping[str, str | Mixture] | Sequence[str | Mixture]"
-"""Mixtures for slots: one, several, or by the slots' names; as text ("dog:0.5,cat:0.5") or as Mixture."""
+OneMix: TypeAlias = "str | Mixture | Mapping[str, float]"
+"""A mixture: as text ("dog:0.5,cat:0.5"), by words ({"dog": 0.5, "cat": 0.5}), or as Mixture."""
+MixArgument: TypeAlias = "OneMix | Mapping[str, OneMix] | Sequence[OneMix]"
+"""Mixtures for slots: one, several, or by the slots' names."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def read_mixes(
     pairs: list[tuple[str, object]]
     if mix is None:
         pairs = []
-    elif isinstance(mix, str | Mixture):
+    elif isinstance(mix, str | Mixture) or _is_weights(mix):
         pairs = [("", mix)]
     elif isinstance(mix, Mapping):
         pairs = list(mix.items())
@@ -149,6 +152,8 @@ def read_mixes(
     for name, value in pairs:
         if isinstance(value, Mixture):
             spec: MixSpec | Mixture = value
+        elif _is_weights(value):
+            spec = mix_text.from_weights(value, signed=signed, normalize=normalize)
         elif isinstance(value, str):
             spec = mix_text.parse(value, signed=signed, normalize=normalize)
         else:
@@ -156,6 +161,11 @@ def read_mixes(
         label = name or (spec.name if isinstance(spec, MixSpec) else "")
         inputs.append(MixInput(spec, label, split, signed, normalize))
     return inputs
+
+
+def _is_weights(value: object) -> TypeGuard[Mapping[str, float]]:
+    """Is this {"dog": 0.5, "cat": 0.5}, and not mixtures by the names of slots?"""
+    return isinstance(value, Mapping) and any(isinstance(w, numbers.Real) for w in value.values())
 
 
 def from_mixture(m: Mixture, tokenizer: Tokenizer, name: str = "") -> Resolved:

@@ -16,7 +16,9 @@ Knows the grammar. Does not know a vocabulary: prompts/words.py turns the words 
 from __future__ import annotations
 
 import math
+import numbers
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -116,6 +118,24 @@ def parse(text: str, *, signed: bool = False, normalize: bool = False) -> MixSpe
         values = [w / total for w in values]
     check_weights(np.array(values), signed)
     return MixSpec(tuple(parts), tuple(values), name, text=text)
+
+
+def from_weights(weights: Mapping[str, float], *, signed: bool = False, normalize: bool = False) -> MixSpec:
+    """A mixture of {"dog": 0.5, "cat": 0.5}: keys are words as they are.
+
+    Args:
+        weights: of the words; the arguments are those of `parse`.
+
+    Raises:
+        MixtureError: a word is empty, or the weights are not allowed.
+    """
+    items: list[str] = []
+    for word, w in weights.items():
+        if not isinstance(word, str) or not word or isinstance(w, bool) or not isinstance(w, numbers.Real):
+            raise MixtureError(f"{word!r}: {w!r} is no word with a number", 'write {"dog": 0.5, "cat": 0.5}')
+        text = word.replace("\\", r"\\").replace('"', r"\"")
+        items.append(f'"{text}":{float(w)!r}')
+    return parse(",".join(items), signed=signed, normalize=normalize)
 
 
 def _as_sum(body: str) -> list[str] | None:

@@ -84,3 +84,18 @@ def test_in_a_chat(load: Load) -> None:
     c.define("n", Mix("3,7"))
     trace = c.reply("What is 2 + {n}?")
     assert any(isinstance(i, sl.Mixture) and len(i) == 2 for i in trace.prompt)
+
+
+def test_a_mixture_by_words(model: sl.Model) -> None:
+    weights = {"dog": 0.25, "cat": 0.75}
+    text = "dog:0.25,cat:0.75"
+    assert model.mix(weights) == model.mix(text)
+    assert repr(model.mix(weights)) == "Mixture(2 tokens; ' cat': 0.75, ' dog': 0.25)"
+    want = model.probe("The {} says", text).next.logits
+    for mix in (weights, [weights], [text]):
+        assert np.array_equal(model.probe("The {} says", mix).next.logits, want)
+    assert np.array_equal(model.probe("The {x} says", {"x": weights}).next.logits, want)
+    assert (
+        model.generate("The {} says", mix=weights, max_tokens=2).prompt
+        == model.generate("The {} says", mix=text, max_tokens=2).prompt
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from softllama.errors import MixtureError
-from softllama.vectors.mix_text import MixSpec, Part, parse
+from softllama.vectors.mix_text import MixSpec, Part, from_weights, parse
 from softllama.vectors.mixture import TOLERANCE, Mixture, blend
 
 INF, NAN = float("inf"), float("nan")
@@ -356,3 +357,22 @@ def test_bad_forms(text: str, message: str, hint: str) -> None:
 def test_bad_options(text: str, options: dict[str, bool], message: str) -> None:
     with pytest.raises(MixtureError, match=message):
         parse(text, **options)
+
+
+def test_words_and_weights() -> None:
+    assert words(from_weights({"dog": 0.5, 'a "b", c:d\\n': 0.5})) == [("dog", 0.5), ('a "b", c:d\\n', 0.5)]
+    assert words(from_weights({"dog": 1, "cat": 3}, normalize=True)) == [("dog", 0.25), ("cat", 0.75)]
+    wrongs: list[dict[Any, Any]] = [{}, {"": 1.0}, {"a": True}, {1: 1.0}, {"a": 0.5}, {"a": float("nan")}]
+    for wrong in wrongs:
+        with pytest.raises(MixtureError):
+            from_weights(wrong)
+
+
+def test_a_mixture_with_words_shows_them() -> None:
+    m = Mixture([1, 2], [0.25, 0.75])
+    shown = m.with_words({1: " dog", 2: " <cat>"}.__getitem__)
+    assert shown == m
+    assert repr(shown) == "Mixture(2 tokens; ' <cat>': 0.75, ' dog': 0.25)"
+    assert "&lt;cat&gt;" in shown._repr_html_()
+    assert repr(pickle.loads(pickle.dumps(shown))) == repr(m)
+    assert repr(m) == "Mixture(2 tokens; #2: 0.75, #1: 0.25)"
