@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from softllama.base import arguments
 from softllama.engine.engine import Engine
+from softllama.engine.load_arguments import Lora
 from softllama.engine.session import Session
 from softllama.probe import run as probes
 from softllama.probe.run import ProbeResult
 from softllama.prompts import words
-from softllama.prompts.words import MixArgument
-from softllama.trace.record import Trace
-from softllama.trace.step import Step
+from softllama.prompts.words import MixArgument, Split
 from softllama.vectors import mix_text
 from softllama.vectors.mixture import Mixture
 
 if TYPE_CHECKING:
     from softllama.generation.options import GenerationKeywords
     from softllama.generation.prepare import PromptInput
+    from softllama.trace.record import Trace
+    from softllama.trace.step import Step
 
 
 def load(
@@ -32,7 +33,7 @@ def load(
     n_ctx: int | None = None,
     n_gpu_layers: int | None = None,
     n_threads: int | None = None,
-    lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None = None,
+    lora: Lora | None = None,
     rpc: Sequence[str] = (),
     trial: bool | None = None,
 ) -> Model:
@@ -40,14 +41,17 @@ def load(
 
     The network is used only for a repository that is not on this machine, and not with HF_HUB_OFFLINE.
 
-    n_ctx: positions a session has room for; None for the model's own context, at most 4096. n_gpu_layers: None for all
-    where llama.cpp was built with a GPU back end, else none. threads: None for the physical cores (one for a
-    model under 16 MB, which more would slow down). lora: path of an adapter, (path, scale), or several. rpc: workers
-    ("host:port") whose devices are used as well; they stay known to llama.cpp until the process ends. trial: a file that
-    this build of llama.cpp has not had before is first loaded in a child process, as llama.cpp ends the process on some
-    that are damaged; False leaves that out (SOFTLLAMA_TRIAL=off, too), True does it again.
+    Args:
+        n_ctx: positions a session has room for; None for the model's own context, at most 4096.
+        n_gpu_layers: None for all where llama.cpp was built with a GPU back end, else none.
+        n_threads: None for the physical cores, or one for a model under 16 MB, which more would slow down.
+        lora: the path of an adapter, (path, scale), or several.
+        rpc: workers ("host:port") whose devices are used as well; llama.cpp knows them until the process ends.
+        trial: a file that this build of llama.cpp has not had before is first loaded in a child process, as llama.cpp
+            ends the process on some that are damaged. False leaves that out (SOFTLLAMA_TRIAL=off, too), True does it again.
 
-    Raises ModelError, with the reason, for a file that cannot be loaded or a model that cannot take mixtures.
+    Raises:
+        ModelError: the file cannot be loaded, or the model cannot take mixtures; the message has the reason.
     """
     return Model(path, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=lora, rpc=rpc, trial=trial)
 
@@ -63,21 +67,30 @@ class Model(Engine):
         text: str | Mapping[str, float],
         *,
         space: bool = True,
-        split: str | None = None,
+        split: Split | None = None,
         signed: bool = False,
         normalize: bool = False,
     ) -> Mixture:
-        """The mixture of a text such as "dog:0.5,cat:0.5" (vectors/mix_text.py has the form), or of {"dog": 0.5, "cat": 0.5}.
+        """The mixture that a text such as "dog:0.5,cat:0.5" stands for, or {"dog": 0.5, "cat": 0.5}. It shows its words.
 
-        It shows its words. space: a bare word is the token that follows a space, as in the middle of a sentence.
-        Raises MixtureError with the reason and a remedy.
+        Args:
+            text: as softllama.vectors.mix_text has the form, or words with their weights.
+            space: a bare word is the token that follows a space, as in the middle of a sentence.
+            split: what a word of several tokens stands for: "first", "last" or "mean"; None refuses it.
+            signed: whether weights may be any real numbers.
+            normalize: whether weights are divided by their sum.
+
+        Raises:
+            MixtureError: the text is not understood, or a word is no single token; the hint has a remedy.
         """
         if isinstance(text, Mapping):
             spec = mix_text.from_weights(text, signed=signed, normalize=normalize)
         else:
             spec = mix_text.parse(arguments.text("mixture", text), signed=signed, normalize=normalize)
-        options = {"space": space, "lead": not space, "split": split, "signed": signed, "normalize": normalize}
-        return words.resolve(spec, self.tokenizer, **options).mixture.with_words(self.spell)  # type: ignore[arg-type]
+        resolved = words.resolve(
+            spec, self.tokenizer, space=space, lead=not space, split=split, signed=signed, normalize=normalize
+        )
+        return resolved.mixture.with_words(self.spell)
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
@@ -87,10 +100,32 @@ class Model(Engine):
         self,
         prompt: str = "The {} says",
         mix: MixArgument = (),
-        **options: Any,
+        *,
+        sweep: int | None = None,
+        continue_tokens: int = 0,
+        chat: bool = False,
+        system: str | None = None,
+        normalize: bool = False,
+        signed: bool = False,
+        split: Split | None = None,
+        n_top: int = 5,
+        n_ctx: int | None = None,
     ) -> ProbeResult:
-        """Ask what the model makes of a prompt that holds mixtures: see softllama.probe.run.probe for the options."""
-        return probes.probe(self, prompt, mix, **options)
+        """Ask what the model makes of a prompt that holds mixtures. Arguments and errors are those of softllama.probe.run.probe."""
+        return probes.probe(
+            self,
+            prompt,
+            mix,
+            sweep=sweep,
+            continue_tokens=continue_tokens,
+            chat=chat,
+            system=system,
+            normalize=normalize,
+            signed=signed,
+            split=split,
+            n_top=n_top,
+            n_ctx=n_ctx,
+        )
 
     def stream(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:
         """Generate step by step: see softllama.generation.run.stream; the options are those of GenerationOptions."""

@@ -21,7 +21,7 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.text_stream import TextStream
 from softllama.policy import Decision, Moment, Policy, as_policy
 from softllama.prompts.thinking import Tags, encoded
-from softllama.trace.step import FORCED, Mode, Step, StopReason
+from softllama.trace.step import FORCED, HARD, MODES, Step, StopReason
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
 
@@ -124,7 +124,7 @@ class Generation:
             self.stop_reason = decision.why or StopReason.END_OF_THINKING
             return None
         self._forced.extend(decision.forced)
-        if self._hard and decision.mode != Mode.HARD:
+        if self._hard and decision.mode != HARD:
             hard = Mixture.one_hot(decision.token)
             decision = replace(decision, mixture=hard, mode="hard", why=ON_LOOP, left_out=0.0, noise=0.0, hidden=False)
         return self._record(d, decision)
@@ -174,7 +174,7 @@ class Generation:
 
     def _record(self, d: Distribution, decision: Decision) -> Step:
         inside = self.thinking
-        token, mode = decision.token, Mode(decision.mode)
+        token, mode = decision.token, MODES[decision.mode]
         piece = self.model.tokenizer.piece(token)
         stream = self._block if inside else self._answer
         text = stream.push(piece)
@@ -223,7 +223,7 @@ class Generation:
                 self.stop_reason = StopReason(found.sign)
 
     def _opens(self, token: int) -> bool:
-        """Did the model itself open a thinking block, before it said anything else?"""
+        """Did the model itself open a thinking block, before anything else?"""
         if self.tags is None or self.began_thinking or self.everywhere or not self.tags.open_ids:
             return False
         n = len(self.tags.open_ids)
