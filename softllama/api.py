@@ -6,7 +6,7 @@ Knows no formula: each method hands its arguments to the package that does the w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from softllama.base import arguments
@@ -36,6 +36,7 @@ def load(
     lora: Lora | None = None,
     rpc: Sequence[str] = (),
     trial: bool | None = None,
+    on_trial: Callable[[], None] | None = None,
 ) -> Model:
     """Load a GGUF model: a path, or a name as for -m ("user/repo:Q4_K_M", "ollama:name"). None: the bundled one.
 
@@ -49,11 +50,21 @@ def load(
         rpc: workers ("host:port") whose devices are used as well; llama.cpp knows them until the process ends.
         trial: a file that this build of llama.cpp has not had before is first loaded in a child process, as llama.cpp
             ends the process on some that are damaged. False leaves that out (SOFTLLAMA_TRIAL=off, too), True does it again.
+        on_trial: is called before that, as it takes as long as a load.
 
     Raises:
         ModelError: the file cannot be loaded, or the model cannot take mixtures; the message has the reason.
     """
-    return Model(path, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=lora, rpc=rpc, trial=trial)
+    return Model(
+        path,
+        n_ctx=n_ctx,
+        n_gpu_layers=n_gpu_layers,
+        n_threads=n_threads,
+        lora=lora,
+        rpc=rpc,
+        trial=trial,
+        on_trial=on_trial,
+    )
 
 
 class Model(Engine):

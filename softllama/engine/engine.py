@@ -6,7 +6,7 @@ Knows token ids, mixtures and vectors. Does not know prompts, policies, sessions
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -56,6 +56,7 @@ class Engine(Facts):
         lora: Lora | None = None,
         rpc: Sequence[str] = (),
         trial: bool | None = None,
+        on_trial: Callable[[], None] | None = None,
     ) -> None:
         check_load(n_ctx, n_gpu_layers, n_threads, rpc)
         self.arguments: dict[str, Any] = {"n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads}
@@ -66,9 +67,8 @@ class Engine(Facts):
         self.trial: Trial | None = None  # of this load
 
         def before(weights: Weights) -> None:
-            self.trial = trials.of(
-                weights, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, try_it=trial
-            )
+            how: dict[str, Any] = {"n_gpu_layers": n_gpu_layers, "n_threads": n_threads, "lora": adapters, "rpc": rpc}
+            self.trial = trials.of(weights, **how, try_it=trial, on_trial=on_trial)
 
         try:
             self._weights = w = Weights(file, n_gpu_layers=n_gpu_layers, lora=adapters, before=before)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,11 +46,12 @@ def of(
     lora: Sequence[tuple[str, float]],
     rpc: Sequence[str],
     try_it: bool | None,
+    on_trial: Callable[[], None] | None = None,
 ) -> Trial | None:
     """Try a model whose header has been checked, if that is due. None if it is not, or no child can be started.
 
     try_it: False for never, True for a file that passed before, too; None for what SOFTLLAMA_TRIAL says: "off", or
-    seconds in place of the usual limit. Models that come with softllama are not tried.
+    seconds in place of the usual limit. Models that come with softllama are not tried. on_trial: is called before a trial.
     Raises ModelError if llama.cpp ends the child, and whatever loading raises there.
     """
     setting = os.environ.get(VARIABLE, "").strip().lower()
@@ -75,6 +76,8 @@ def of(
         "lora": list(lora),
         "rpc": list(rpc),
     }
+    if on_trial is not None:
+        on_trial()
     calibration: dict[str, Any] | None = None
     start = time.monotonic()
     limit, memory = _seconds(setting, n_bytes), 2 * n_bytes + SPARE
