@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from softllama.cli.generation_options import GenerationChoices, generation_options
-from softllama.cli.model_options import ModelOptions, model_options
+from softllama.cli.model_options import ModelOptions, model_options_with
 from softllama.errors import SoftLlamaError, UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     "--continue/--new", "go_on", default=None, help="Go on with the last conversation, or do not. Default: ask."
 )
 @click.option("--private", is_flag=True, help="Keep nothing: no autosave, no history of lines.")
-@model_options
+@model_options_with("the bundled model", argument=True)
 def command(
     generation: GenerationChoices,
     view: str,

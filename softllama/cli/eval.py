@@ -115,7 +115,7 @@ def command() -> None:
     seed=0,
     think="auto",
     in_plain_text=True,
-    without=["policy", "answer", "where", "template", "parse_special"],
+    without=["policy", "answer", "where", "template", "parse_special", "on_loop"],
 )
 @click.option(
     "--streams", type=int, default=1, show_default=True, metavar="N", help="Problems side by side in one context."

@@ -29,8 +29,25 @@ def command(ctx: click.Context, as_json: bool) -> None:
     "mixtures" says whether a model can take them; "thinks" whether its chat template or vocabulary has the tags of a
     thinking block.
     """
-    if ctx.invoked_subcommand is not None:
-        return
+    if ctx.invoked_subcommand is None:
+        _list(as_json)
+
+
+@command.command("list", hidden=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_models(as_json: bool) -> None:
+    """The same as `softllama models`, for those who know it from other tools.
+
+    \b
+    softllama models list
+    """
+    _list(as_json)
+
+
+command.add_command(list_models, "ls")
+
+
+def _list(as_json: bool) -> None:
     from softllama.hub import facts
 
     models = facts.listing()
@@ -58,7 +75,7 @@ def show(name: str, as_json: bool) -> None:
     from softllama.hub import caches, facts
     from softllama.hub.local_model import LocalModel
 
-    file = Path(hub.resolve(name, offline=True))
+    file = Path(hub.resolve(name, offline="`softllama models show` fetches nothing"))
     known = {f.path: f for f in caches.all_models()}
     model = known.get(file) or LocalModel(file.stem, file, "file")
     f = facts.describe(model, strict=True)

@@ -257,7 +257,8 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
                 if texts.get(name, text) != text:
                     return f"the policy {name} was {texts[name]}, and is {text}"
         elif isinstance(a, dict) and isinstance(b, dict):
-            for k in {**b, **a}:
+            hashed = key == "model" and a.get("sha256") and b.get("sha256")  # which says more than the name
+            for k in [k for k in {**b, **a} if not (hashed and k == "name")]:
                 if a.get(k) != b.get(k):
                     return f"{k if key == 'settings' else f'the {key}, {k},'} was {a.get(k)!r}, and is {b.get(k)!r}"
         elif a != b:

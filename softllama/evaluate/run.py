@@ -191,6 +191,7 @@ class _Solver:
             stop_string=g.stop_string,
             thinking_tags=(g.tags.open, g.tags.close) if g.tags else ("", ""),
             tail=(tail, "") if g.thinking else ("", tail),
+            degenerations=tuple(d.to_dict() for d in g.degenerations),
         )
         outcome = _Outcome(
             trace=trace,
@@ -263,6 +264,8 @@ def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
 def _reason(o: _Outcome) -> str:
     """Why an answer is not right; the first that holds."""
     stop = o.trace.stop_reason
+    if o.trace.degenerations:
+        return f"garbage: {o.trace.degenerations[0]['sign']}"
     if stop in (StopReason.MAX_TOKENS, StopReason.CONTEXT_FULL):
         return f"{stop} while thinking" if o.inside else f"{stop} in the answer"
     return "no answer found" if o.answer is None else "wrong answer"

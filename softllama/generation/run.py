@@ -89,6 +89,7 @@ def record(model: Engine, g: Generation) -> Trace:
         "think_budget": g.options.think_budget,
         "stop": list(g.options.stop),
         **({"date": g.options.date} if g.options.date else {}),
+        "on_loop": g.options.on_loop,
     }
     steps = g.recorded()
     total = time.perf_counter() - g.started if not g.steps else g.steps[-1].seconds
@@ -107,6 +108,7 @@ def record(model: Engine, g: Generation) -> Trace:
         tail=(rest, "") if g.thinking else ("", rest),
         texts={i: model.spell(i) for i in dict.fromkeys(i for s in steps for i in ids_of(s))},
         stop_string=g.stop_string,
+        degenerations=tuple(d.to_dict() for d in g.degenerations),
     )
 
 
@@ -133,6 +135,9 @@ def describe(model: Engine, items: Sequence[int | Mixture]) -> str:
         if isinstance(i, int):
             ids.append(i)
             continue
-        parts += [model.detokenize(ids), "[" + " + ".join(f"{w:.3g}{model.spell(t)}" for t, w in i.top(4)) + "]"]
+        parts += [
+            model.detokenize(ids),
+            "[" + " + ".join(f"{w:.3g} {model.spell(t).removeprefix(' ')}" for t, w in i.top(4)) + "]",
+        ]
         ids = []
     return "".join(parts) + model.detokenize(ids)

@@ -23,7 +23,7 @@ LIST = "softllama models lists what is on this machine"
 def resolve(
     name: str | os.PathLike[str] | None,
     *,
-    offline: bool = False,
+    offline: bool | str = False,
     progress: Tick | None = None,
     say: Say | None = None,
 ) -> str | os.PathLike[str]:
@@ -36,7 +36,7 @@ def resolve(
     Args:
         name: None for the default bundled model. A path object is taken as it is, and not looked at beyond its being a
             folder.
-        offline: Do not go to the network.
+        offline: Do not go to the network; text says why, for the error message.
         progress: Called with (file, bytes so far, bytes in all) while a model is fetched.
         say: Called with a line about what was chosen.
 
@@ -75,7 +75,7 @@ def split_repo(name: str) -> tuple[str, str | None]:
 
 
 def _repository_or_path(
-    name: str, repo: str, quant: str | None, *, offline: bool, progress: Tick | None, say: Say
+    name: str, repo: str, quant: str | None, *, offline: bool | str, progress: Tick | None, say: Say
 ) -> Path:
     """As `repository`; the hint of a failure also says that it is no path, where it looks like one."""
     try:
@@ -87,17 +87,17 @@ def _repository_or_path(
         raise
 
 
-def offline_because(offline: bool) -> str:
+def offline_because(offline: bool | str) -> str:
     """Return why the network must not be used, or ""."""
     if offline:
-        return "--offline was given"
+        return offline if isinstance(offline, str) else "--offline was given"
     for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         if os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE"):
             return f"{variable} is set"
     return ""
 
 
-def repository(repo: str, quant: str | None, *, offline: bool, progress: Tick | None, say: Say) -> Path:
+def repository(repo: str, quant: str | None, *, offline: bool | str, progress: Tick | None, say: Say) -> Path:
     """Return a repository's file, from a cache or else from the hub. Raises ModelError as `resolve` does."""
     models = in_cache(repo)
     if (model := choose_cached(models, quant)) is not None:

@@ -37,7 +37,8 @@ class TraceData:
     opening and the closing tag, ("", "") where there are none. evaluated: positions that the model evaluated, those of the
     prompt included unless its memory was copied. timings: seconds, "prompt" and "total". manifest: versions, model and
     settings. tail: text at the end of thinking and answer that belongs to no step, as it might have begun a stop string.
-    texts: of every token in the steps, by id.
+    texts: of every token in the steps, by id. degenerations: where its text loops, repeats itself or surprises the model: each
+    has a sign, a message, the step where it was found, and the one where it began.
     """
 
     steps: tuple[Step, ...]
@@ -54,6 +55,7 @@ class TraceData:
     tail: tuple[str, str] = ("", "")
     texts: dict[int, str] = field(default_factory=dict)
     stop_string: str = ""
+    degenerations: tuple[dict[str, Any], ...] = ()
 
     @cached_property
     def thinking(self) -> str:
@@ -148,6 +150,7 @@ class TraceData:
             "effective_tokens": self.effective_tokens,
             "timings": self.timings,
             "tail": list(self.tail),
+            "degenerations": list(self.degenerations),
         }
 
     def to_dict(self) -> dict[str, Any]:

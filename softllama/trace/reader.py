@@ -162,6 +162,7 @@ def _build(
             tail=(tail[0], tail[1]),
             texts=texts,
             stop_string=stop_string,
+            degenerations=tuple(d for d in end.get("degenerations", ()) if isinstance(d, dict) and "message" in d),
         )
     except _BAD as e:
         raise SoftLlamaError(

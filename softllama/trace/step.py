@@ -31,6 +31,9 @@ class StopReason(StrEnum):
     CONTEXT_FULL = "context full"
     INTERRUPTED = "interrupted"
     END_OF_THINKING = "end of thinking"
+    LOOP = "loop"  # these three only where on_loop is "stop"
+    REPETITION = "repetition"
+    SURPRISE = "surprise"
 
     @classmethod
     def of(cls, text: str) -> StopReason | str:

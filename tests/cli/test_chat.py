@@ -161,7 +161,7 @@ def test_settings_are_shown_and_changed(chat: Callable[..., Any], load: Callable
     assert (code, out) == (0, "")
     assert err == (
         "policy = top_mean:n=3\nanswer = none\nthink = auto\nthink_budget = 4\nmax_tokens = 20\nstop = none\n"
-        "think_tags = none\nparse_special = off\ndate = none\n"
+        "think_tags = none\nparse_special = off\ndate = none\non_loop = warn\n"
         "seed = 5 for the next answer\nmax_tokens = 7\nseed = 11 for the next answer\nstop = 'a\\nb'\n"
         "answer = greedy\nthink_budget = none\ntop_mean:n=3\nfull\nsoft_thinking: the default for a prompt with a thinking "
         "block\nthere is no system message\nbe a dog\nthere is no system message\n"
@@ -285,7 +285,7 @@ def test_defaults_are_said_and_why(chat: Callable[..., Any], write: Callable[...
     plain = write("llama", chat_template=TEMPLATE, n_ctx=8192)
     err = chat(options=["--seed", 3], model=plain)[2]
     assert (
-        "policy: sample:temperature=0.6,top_k=30,top_p=0.95: plain sampling, as this model has no thinking block" in err
+        "policy: sample:temperature=0.6,top_k=30,top_p=0.95, plain sampling, as this model has no thinking block" in err
     )
     assert "context: 4,096 of 8,192 positions; --n-ctx N makes room for more\n" in err
 

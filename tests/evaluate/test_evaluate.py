@@ -219,6 +219,13 @@ def test_results_of_something_else_are_not_continued(tmp_path: Path) -> None:
         f.add(result(0))
     with pytest.raises(SoftLlamaError, match="the model, name, was 'm', and is 'y'"):
         ResultsFile(path, {**HEADER, "model": {"name": "y"}})
+    other = {**HEADER, "model": {"name": "y", "sha256": "1"}}
+    with pytest.raises(SoftLlamaError, match="the model, sha256, was None, and is '1'"):
+        ResultsFile(path, {**HEADER, "model": {"name": "m", "sha256": "1"}})
+    with ResultsFile(tmp_path / "hashed.jsonl", {**HEADER, "model": {"name": "m", "sha256": "1"}}):
+        pass
+    with ResultsFile(tmp_path / "hashed.jsonl", other):  # the same model under another name
+        pass
     with pytest.raises(SoftLlamaError, match="evaluation: prompt was None, and is 'x'"):
         ResultsFile(path, {**HEADER, "settings": {"prompt": "x"}})
     with pytest.raises(SoftLlamaError, match="the policy a was greedy, and is a"):

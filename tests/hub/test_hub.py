@@ -530,7 +530,7 @@ def test_facts_of_a_model(home: Path, write: Write) -> None:
     assert (f.chat_template, f.thinking, f.policy, f.takes_mixtures) == (True, "<think> </think>", "full", True)
     assert f.n_bytes == file.stat().st_size
     with sl.load(file, n_threads=1) as model:
-        assert (f.n_vocab, f.title) == (model.n_vocab, model.name)
+        assert (f.n_vocab, f.title) == (model.n_vocab, model.title)
 
 
 def test_tags_of_thinking_are_in_the_template_or_the_vocabulary(home: Path, write: Write) -> None:
