@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from softllama.report.report import Report
 
 
+def _command(words: list[str]) -> str:
+    return shlex.join(["softllama", *words])
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportOutput:
     """How the report is printed, and the page that is written."""
@@ -40,12 +44,12 @@ class ReportOutput:
             check_page(Path(self.html))
 
     def show(self, r: Report, *, quiet: bool, words: list[str]) -> None:
-        """Print the report, and write its page. words: the command that repeats it, without "softllama"."""
+        """Print the report, and write its page. words: the command, without "softllama"; for results that name none."""
         from softllama.base.files import replacing
         from softllama.report import text
         from softllama.show import console
 
-        r = replace(r, command=shlex.join(["softllama", *words]))
+        r = r if r.command else replace(r, command=_command(words))
         if self.as_json:
             click.echo(r.json())
         elif self.as_csv:
@@ -107,10 +111,17 @@ def command() -> None:
 @click.option("--prompt", metavar="TEXT", help="With {question} and {choices}. Default: fitting the data.")
 @click.option("--chat/--raw", default=None, help="With or without the chat template. Default: with, if there is one.")
 @generation_options(
-    max_tokens=512, seed=0, think="auto", in_plain_text=True, without=["policy", "answer", "where", "template"]
+    max_tokens=512,
+    seed=0,
+    think="auto",
+    in_plain_text=True,
+    without=["policy", "answer", "where", "template", "parse_special", "on_loop"],
 )
 @click.option(
     "--streams", type=int, default=1, show_default=True, metavar="N", help="Problems side by side in one context."
+)
+@click.option(
+    "--allow-inactive", is_flag=True, help="Go on where a policy would never act, for want of a thinking block."
 )
 @report_output
 @model_options
@@ -124,6 +135,7 @@ def run(
     chat: bool | None,
     generation: GenerationChoices,
     streams: int,
+    allow_inactive: bool,
     output: ReportOutput,
     options: ModelOptions,
 ) -> None:
@@ -140,11 +152,12 @@ def run(
     ARC and C-Eval are read as they are: the names of their fields are found and reported.
 
     Every result is on the disk before the next problem begins. Started again, the command goes on where it stopped, and
-    repeats nothing. `eval report FILE` builds the tables from the results.
+    repeats nothing; with one more --policy it adds that one. `eval report FILE` builds the tables from the results.
     """
     from softllama import evaluate
     from softllama.base import signals
     from softllama.evaluate import ways
+    from softllama.generation import extract as rules
     from softllama.show.progress import progress
 
     output.check()
@@ -156,11 +169,10 @@ def run(
         chat=chat,
         system=generation.system_text(),
         streams=streams,
+        allow_inactive=allow_inactive,
         **generation.keywords(),
     )
     if extract is not None:
-        from softllama.generation import extract as rules
-
         rules.rule(extract)
     model = options.load()
     signals.take_sigterm()  # as Ctrl-C: a problem that is being answered gives no result
@@ -168,7 +180,7 @@ def run(
     if not options.quiet:
         _notes(settings.with_defaults(model, problems), problems, path)
     with progress(options.quiet) as tick:
-        header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick)
+        header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick, _command(sys.argv[1:]))
     output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
 
 

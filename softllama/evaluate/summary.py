@@ -62,8 +62,8 @@ def summarize(
         title=f"{model} on {data}",
         question=f"How many of {n} problems does the model solve, by way of decoding?",
         answer=(*progress, *sentences(compared, scores)),
-        tables=(way_table(by), pair_table(compared), failure_table(by)),
-        figures=(_figure(model, scores),),
+        tables=(way_table(by), pair_table(compared), failure_table(by), problem_table(by, info.get("questions", ()))),
+        figures=(figure(model, scores),),
         method=METHOD,
         manifest={
             **info.get("manifest", {}),
@@ -71,11 +71,13 @@ def summarize(
             "ways": header["ways"],
             "data": header["data"],
         },
-        seconds=float(sum(r.seconds for r in results)),
+        command="\n".join(info.get("commands", ())),
+        seconds=float(sum(r.wall for r in results) or sum(r.seconds for r in results)),
     )
 
 
-def _figure(model: str, scores: dict[str, statistics.Estimate]) -> Figure:
+def figure(model: str, scores: dict[str, statistics.Estimate]) -> Figure:
+    """Shares right: a bar for each way."""
     return Figure(
         name="accuracy",
         title="Share of problems solved",
@@ -119,6 +121,9 @@ def sentences(compared: Compared, scores: dict[str, statistics.Estimate]) -> lis
     most = max((e.n for _, _, r, _ in compared for e in (r.difference,)), default=0)
     if most < FEWEST:
         return [f"{most} problems are too few for a verdict (fewer than {FEWEST}). {_highest(scores)}"]
+    if not any(e.value for e in scores.values()):
+        n = max(e.n for e in scores.values())
+        return [f"None of the ways of decoding solves any of the {n} problems, so nothing tells them apart."]
     clear = [c for c in compared if c[3] < ALPHA and c[2].difference.enough]
     if not clear:
         power = [r.detectable for _, _, r, _ in compared]
@@ -158,9 +163,25 @@ def way_table(by: Ways) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, results in by.items():
         rs = list(results.values())
-        rows.append((name, accuracy(results), len(rs), *(_mean([getattr(r, k) for r in rs]) for k in columns)))
-    head = ("policy", "right", "n", "thinking tokens", "answer tokens", "tokens", "seconds")
-    return Table("accuracy", "Share right, and what it costs", head, tuple(rows), "Means for a problem.")
+        means = [_mean([getattr(r, k) for r in rs]) for k in columns]
+        rows.append((name, accuracy(results), len(rs), soft_share(rs), *means))
+    head = ("policy", "right", "n", "share soft", "thinking tokens", "answer tokens", "tokens", "seconds")
+    return Table(
+        "accuracy",
+        "Share right, and what it costs",
+        head,
+        tuple(rows),
+        "Means for a problem. Share soft: of its steps, those that fed a mixture.",
+    )
+
+
+def soft_share(results: Sequence[Result]) -> float:
+    """The share of steps that fed a mixture, of the texts that were judged; NaN where older files do not tell."""
+    counts = [(r.n_soft, r.n_thinking + r.n_answer) for r in results if r.n_soft is not None]
+    if not counts:
+        return float("nan")
+    soft, steps = (sum(x) for x in zip(*counts, strict=True))
+    return soft / steps if steps else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -186,3 +207,21 @@ def failure_table(by: Ways) -> Table:
     reasons = [k for k, _ in sum(counts.values(), Counter[str]()).most_common()]
     rows: list[tuple[Cell, ...]] = [(k, *(counts[w][k] for w in by)) for k in reasons]
     return Table("failures", "Why answers were not right", ("reason", *by), tuple(rows))
+
+
+def problem_table(by: Ways, questions: Sequence[Any]) -> Table:
+    """A row for each problem, with its answers in every way. questions: [index, question, right answers] of each."""
+    texts = {q[0]: (str(q[1]), " or ".join(map(str, q[2]))) for q in questions}
+    rows: list[tuple[Cell, ...]] = []
+    for i in sorted({i for results in by.values() for i in results}):
+        answers = [_marked(results.get(i)) for results in by.values()]
+        rows.append((str(i + 1), *texts.get(i, ("", "")), *answers))
+    head = ("problem", "question", "right answer", *by)
+    note = "✓ right, ✗ not; in parentheses why there is no answer."
+    return Table("problems", "Every problem", head, tuple(rows), note, in_terminal=False)
+
+
+def _marked(r: Result | None) -> str:
+    if r is None:
+        return ""
+    return f"{'✓' if r.right else '✗'} {f'({r.failure})' if r.answer is None else r.answer}"

@@ -81,7 +81,7 @@ def measure(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: 
         prompts: Beginnings.
         tokens: Positions of each rollout.
         seed: Of every random choice.
-        tick: Called with "rollouts", how many prompts are done, and how many there are.
+        tick: Called with "rollouts", then "reading", how many are done, and how many there are.
 
     Returns:
         For each prompt a rollout for each of POLICIES.
@@ -97,7 +97,11 @@ def measure(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: 
         if tick is not None and (now := sum(g.done for g in generations) * len(prompts) // len(generations)) != done:
             done = now
             tick("rollouts", done, len(prompts))
-    read = [surprise(model, p, [s.token for s in g.steps]) for (p, _, _), g in zip(tasks, generations, strict=True)]
+    read: list[list[float]] = []
+    for (p, _, _), g in zip(tasks, generations, strict=True):
+        read.append(surprise(model, p, [s.token for s in g.steps]))
+        if tick is not None:
+            tick("reading", len(read), len(tasks))
     n = REFERENCE * len(prompts)
     usual = [x for values in read[:n] for x in measures.windows(values, WINDOW).tolist()]
     limit = float(np.quantile(usual, QUANTILE)) if usual else float("inf")

@@ -129,7 +129,7 @@ BAD = [
     (["run", "a", "--stop", ""], 2, "stop"),
     (["run", "a", "--chat"], 1, "no chat template"),
     (["run", "a", "--system", "b"], 2, "--chat"),
-    (["run", "a", "--trace", "x.txt"], 2, ".jsonl or .npz"),
+    (["run", "a", "--trace", "x.txt"], 2, ".npz or .jsonl"),
     (["run", "a", "--trace", "nowhere/x.npz"], 2, "no folder"),
     (["run", "a", "--template", "nowhere.jinja"], 2, "--template names a file"),
     (["run", "a", "--raw", "--template", "nowhere.jinja"], 2, "--raw leaves the prompt as it is"),

@@ -90,6 +90,14 @@ def test_the_terminal_shows_all_of_it() -> None:
     text = make().table(100)
     for part in ("A plain", "Because.", "0.500 [0.400, 0.600]", "control: c", "repeat: softllama x"):
         assert part in text
+    assert text.index("0.500") < text.index("Because.") < text.index("repeat:")  # the answer is what is read last
+
+
+def test_a_long_table_is_in_the_page_only() -> None:
+    r = replace(make(), tables=(*make().tables, Table("long", "Every one", ("a",), (("x",),), in_terminal=False)))
+    assert "Every one" not in r.table()
+    assert "Every one" in r.page()
+    assert "long" in r.json()
 
 
 def test_narrow_terminals_break_no_word_and_keep_the_columns_that_tell_rows_apart() -> None:

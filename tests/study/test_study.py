@@ -227,11 +227,11 @@ def test_the_average_by_branching_is_brute_force_on_a_vocabulary_of_100(arch: st
 def test_a_study_repeats_to_the_digit() -> None:
     with sl.load("bundled:words") as model:
         for run, more in ((mixing.run, {"pairs": 4, "controls": 2}), (feedback.run, {"steps": 4, "tokens": 12})):
-            first, again = run(model, seed=1, **more), run(model, seed=1, **more)  # type: ignore[operator]
+            first, again = run(model, seed=1, **more), run(model, seed=1, **more)  # type: ignore[arg-type]
             assert first.to_dict()["results"] == again.to_dict()["results"]
             assert first.csv() == again.csv()
             json.loads(first.json())
-            assert run(model, seed=2, **more).csv() != first.csv()  # type: ignore[operator]
+            assert run(model, seed=2, **more).csv() != first.csv()  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
