@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama.engine.branches import BRANCHES, BRANCHES_RECURRENT
+from softllama.engine.branches import BRANCHES
 from softllama.probe.inputs import MAX_BASELINES, combinations
 from softllama.probe.run import ProbeResult
 from softllama.vectors.distribution import Distribution
@@ -294,7 +294,22 @@ def test_room_is_made_for_what_is_continued_only(model: Model, monkeypatch: pyte
     monkeypatch.setattr(sl.Model, "new_context", lambda self, n, *rest: asked.append(n) or context(self, n, *rest))
     r = model.probe("The {}", "dog:0.3,cat:0.7", sweep=60, continue_tokens=200)
     assert len(r.continuations) == 3
-    assert asked == [2 + 61 + 3 * 200]
+    assert asked == [2 + BRANCHES + 3 * 200]
+
+
+@pytest.mark.parametrize("table", ["F32", "Q8_0", "Q4_K"])
+@pytest.mark.parametrize("rest", [" says", " says that the dog and the cat and the ball"])
+def test_a_mixture_has_one_value_whatever_else_is_asked(load: Load, table: str, rest: str) -> None:
+    """Sweeps of 11 and of 21 points, a probe without one, other components beside it: the same to the bit."""
+    model = load("llama", table_type=table)
+    alone = model.probe("The {}" + rest, "dog:0.5,cat:0.5")
+    for points in (3, 11, 21):
+        r = model.probe("The {}" + rest, "dog:0.5,cat:0.5", sweep=points)
+        assert r.sweep is not None
+        assert same(r.sweep.distributions[points // 2], alone.next)
+        assert same(r.sweep.distributions[-1], alone.baselines["cat"])
+    other = model.probe("The {}" + rest, "cat:0.25,ball:0.25,dog:0.25,bone:0.25", continue_tokens=3)
+    assert same(other.baselines["cat"], alone.baselines["cat"])
 
 
 @pytest.mark.parametrize("arch", ["llama", "lfm2"])
@@ -313,11 +328,10 @@ def test_the_beginning_is_computed_once(load: Load, arch: str, monkeypatch: pyte
     prefix = "the " * 100
     model.probe(prefix + "{} says", "dog,cat", sweep=101)
     n_tails = 101  # the mixture and the two components are points of the sweep
-    n_batches = -(-n_tails // (BRANCHES_RECURRENT if model.recurrent else BRANCHES))
-    at_once = -(-n_tails // n_batches)
+    n_batches = -(-n_tails // BRANCHES)
     n_prefix = len(model.tokenize(prefix[:-1], bos=True))
     repeated = n_batches if model.recurrent else 1  # recurrent memories cannot go back to the end of the prefix
-    assert sum(batches) == 2 * n_batches * at_once + repeated * n_prefix
+    assert sum(batches) == 2 * n_batches * BRANCHES + repeated * n_prefix
     assert len(batches) == n_batches + repeated
 
 
