@@ -75,7 +75,7 @@ class Model(Engine):
 
     def probe(
         self,
-        prompt: str = "The {} says",
+        prompt: str | None = None,
         mix: str | Mixture | Sequence[str | Mixture] = (),
         **options: Any,
     ) -> ProbeResult:

@@ -1,4 +1,4 @@
-"""The noise floor of a model: copies of one prompt whose row is moved by 1e-6 of its size, and how far their outputs are apart.
+"""The noise floor of a model: copies of one prompt whose row is moved by 1e-5 of its size, and how far their outputs are apart.
 
 Measured once per file, device and build of llama.cpp, and remembered. Knows an engine. Does not know what is compared to it.
 """
@@ -25,8 +25,8 @@ from softllama.vectors.vector import Vector
 
 FORMAT = 1  # raised when the procedure changes, so that what was remembered is measured again
 COPIES = branches.BRANCHES  # of each prompt: one batch
-RELATIVE = 1e-6  # of the row's root mean square
-LIKELIEST = 20  # tokens whose log-odds are compared
+RELATIVE = 1e-5  # of the row's root mean square: enough to roll every rounding anew, and nothing in exact arithmetic
+LIKELIEST, LEAST = 20, 0.01  # tokens whose log-odds are compared: at most so many, of at least this probability
 PROMPTS = (("The capital of", " France", " is the city of"), ("Once upon a time, the", " dog", " went to the"))
 SHOWN_JS, SHOWN_LOG_ODDS = 2e-5, 2e-3  # below both, four digits show nothing: no floor
 
@@ -35,6 +35,12 @@ logger = logging.getLogger(__name__)
 
 def floor(model: Engine) -> NoiseFloor:
     """Measure a model's noise floor, or recall it."""
+    if model.noise_floor is None:
+        model.noise_floor = _remembered(model)
+    return model.noise_floor
+
+
+def _remembered(model: Engine) -> NoiseFloor:
     key = key_of(model._weights, f"noise {FORMAT}")
     known = cache.load("noise", key)
     if isinstance(known, dict):
@@ -49,7 +55,7 @@ def floor(model: Engine) -> NoiseFloor:
 
 
 def perturbed(model: Engine, mixture: Mixture, copy: int) -> Mixture | Vector:
-    """A mixture whose row is moved by 1e-6 of its size; copy 0 is the mixture. The same copy always moves in the same way."""
+    """A mixture whose row is moved by 1e-5 of its size; copy 0 is the mixture. The same copy always moves in the same way."""
     if copy == 0:
         return mixture
     row = model.embed(mixture)  # (n_embd,)
@@ -82,7 +88,8 @@ def of_copies(groups: Sequence[Sequence[Distribution]]) -> NoiseFloor:
             js.append(a.js(b))
             on = np.isfinite(a.logits) & np.isfinite(b.logits)
             logit.append(float(np.abs(a.logits - b.logits)[on].max()))
-        ids = [t.id for t in copies[0].top(LIKELIEST)]
+        top = copies[0].top(LIKELIEST)
+        ids = [t.id for t in top if t.p >= LEAST] or [top[0].id]
         z = np.array([_log_odds(d, ids) for d in copies])  # (copies, k)
         odds = max(odds, float(np.ptp(z, axis=0).max()))
     if max(js) < SHOWN_JS and odds < SHOWN_LOG_ODDS:

@@ -19,6 +19,7 @@ from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 from softllama.vectors.mix_text import MixSpec, Part
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
 SPLITS = ("first", "last", "mean")
 Split: TypeAlias = Literal["first", "last", "mean"]
@@ -237,6 +238,6 @@ def encode(prompt: PromptTemplate, tokenizer: Tokenizer, *, bos: bool | None = N
     return Encoded(tuple(items), tuple(spaces), tuple(leads))
 
 
-def items_with(encoded: Encoded, fill: Sequence[Mixture]) -> list[int | Mixture]:
+def items_with(encoded: Encoded, fill: Sequence[Mixture | Vector]) -> list[int | Mixture | Vector]:
     """What to feed when slot i holds fill[i]."""
     return [t if t >= 0 else fill[~t] for t in encoded.items]

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseFloor:
-    """What rounding makes of one input that is moved by 1e-6 of its size. All 0 where four digits show nothing of it.
+    """What rounding makes of one input that is moved by 1e-5 of its size. All 0 where four digits show nothing of it.
 
     llama.cpp rounds activations to 8 bits on quantized models, so that the smallest change of an input may turn over many
     roundings, each by a step.
@@ -50,14 +50,17 @@ class NoiseFloor:
         x = np.asarray(p, dtype=np.float64)
         return np.asarray(x * (1 - x) * self.log_odds)
 
-    @property
-    def digits(self) -> int:
-        """Decimals of a JS that are more than rounding, 1 to 4."""
-        return 4 if self.js <= 0 else min(4, max(1, round(-math.log10(self.js))))
+    def digits_of(self, p: float) -> int:
+        """Decimals of a probability whose last is not smaller than a tenth of its noise, 1 to 3."""
+        return _digits(float(self.of_probability(p)), 3)
 
     def js_text(self, js: float) -> str:
         """A JS with as many decimals as mean something; "<0.0016" below the floor."""
-        return f"<{self.js:.2g}" if js < self.js else f"{js:.{self.digits}f}"
+        return f"<{self.js:.2g}" if js < self.js else f"{js:.{_digits(self.js, 4)}f}"
+
+
+def _digits(noise: float, most: int) -> int:
+    return most if noise <= 0 else min(most, max(1, math.ceil(-math.log10(noise))))
 
 
 NO_NOISE = NoiseFloor()
