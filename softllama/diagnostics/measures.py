@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from softllama.api import Model
-from softllama.base.text import size
+from softllama.base.text import percent, size
 from softllama.diagnostics import bench, llama_loop
 from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.diagnostics.exactness import positions
@@ -123,7 +123,7 @@ def speed(m: Model) -> Iterable[Finding]:
     busy = f"; the machine is busy (load {load:.1f}), so it can do more" if load > 1 + devices.physical_cores() else ""
     text = f"{_rate(1 / step)} tokens/s greedy in llama.cpp itself; with softllama {others}{busy}"
     yield _finding("speed", OK, text, greedy=1 / step, load=load, **rates)
-    text = f"the whole vocabulary takes {1000 * mix:.3g} ms, {100 * mix / step:.2g} % of a step of {1000 * step:.3g} ms"
+    text = f"the whole vocabulary takes {1000 * mix:.3g} ms, {percent(mix / step)} of a step of {1000 * step:.3g} ms"
     yield _finding("mixing", OK, text, seconds=mix, step=step)
 
 

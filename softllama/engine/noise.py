@@ -28,7 +28,7 @@ COPIES = branches.BRANCHES  # of each prompt: one batch
 RELATIVE = 1e-5  # of the row's root mean square: enough to roll every rounding anew, and nothing in exact arithmetic
 LIKELIEST, LEAST = 20, 0.01  # tokens whose log-odds are compared: at most so many, of at least this probability
 PROMPTS = (("The capital of", " France", " is the city of"), ("Once upon a time, the", " dog", " went to the"))
-SHOWN_JS, SHOWN_LOG_ODDS = 2e-5, 2e-3  # below both, four digits show nothing: no floor
+SHOWN_JS, SHOWN_LOG_ODDS = 2e-5, 4e-3  # below both, JS of four digits and p of three show nothing: no floor
 
 logger = logging.getLogger(__name__)
 

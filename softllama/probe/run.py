@@ -190,7 +190,8 @@ def _result(
     n = 1 + len(combos)
     weights = [math.prod(c.weight for c in filling.chosen(combo)) for combo in combos]
     baselines = {k: r.next for k, r in zip(labels, results[1:n], strict=True)}
-    texts = {k: _text(model, r.continuation) for k, r in zip((MIXTURE, *labels), results[:n], strict=True)}
+    ids = [[i for i in r.continuation if not model.is_eog(i)] for r in results[:n]]  # without the token that ended it
+    texts = {k: model.detokenize(i) for k, i in zip((MIXTURE, *labels), ids, strict=True)}
     points = [r.next for r in results[n:]]
     return ProbeResult(
         prompt=settings["prompt"],
@@ -280,7 +281,7 @@ def _greedy(model: Engine, steps: int, count: int) -> Continuation | None:
     """How the first branches go on."""
     if not steps:
         return None
-    from softllama.generation import continuation  # the whole loop, which a probe alone does not need
+    from softllama.generation import continuation  # the loop, which a probe alone does not need
 
     return continuation.greedy(model, steps, count)
 
@@ -295,8 +296,3 @@ def _sweep(
     """The sweep of a mixture; points[i] is the distribution at alphas[i]."""
     first, *others = (c.label for c in mixture.components)
     return Sweep(first, " + ".join(others), alphas, points, floor, watch)
-
-
-def _text(model: Engine, ids: Sequence[int]) -> str:
-    """A continuation as text, without the token that ended it."""
-    return model.detokenize([i for i in ids if not model.is_eog(i)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from softllama.vectors.mixture import Mixture
 from softllama.vectors.vector import Vector
 
 SPLITS = ("first", "last", "mean")
+Filled = TypeVar("Filled", bound=Mixture | Vector)  # what a slot holds
 Split: TypeAlias = Literal["first", "last", "mean"]
 MixArgument: TypeAlias = "str | Mixture | Mapping[str, str | Mixture] | Sequence[str | Mixture]"
 """Mixtures for slots: one, several, or by the slots' names; as text ("dog:0.5,cat:0.5") or as Mixture."""
@@ -238,6 +239,6 @@ def encode(prompt: PromptTemplate, tokenizer: Tokenizer, *, bos: bool | None = N
     return Encoded(tuple(items), tuple(spaces), tuple(leads))
 
 
-def items_with(encoded: Encoded, fill: Sequence[Mixture | Vector]) -> list[int | Mixture | Vector]:
+def items_with(encoded: Encoded, fill: Sequence[Filled]) -> list[int | Filled]:
     """What to feed when slot i holds fill[i]."""
     return [t if t >= 0 else fill[~t] for t in encoded.items]
