@@ -146,8 +146,7 @@ def probe(
         normalize, signed, split: how mixtures that are text are read (`Model.mix`).
         n_top: how many tokens of each distribution are shown, 1 to 1000.
         n_ctx: positions of the context; None for what the model was loaded with.
-        repeats: average over so many copies, each with its mixtures moved by 1e-5 of their size, 1 to 64: less of the noise
-            of rounding.
+        repeats: average over so many copies, each with its mixtures moved by 1e-5, 1 to 64: less of the noise of rounding.
         watch: tokens to follow, by name ("Paris,Berlin"): each word is the token that follows a space.
 
     Raises:
