@@ -6,23 +6,24 @@ Knows no formula: each method hands its arguments to the package that does the w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Unpack
 
 from softllama.base import arguments
 from softllama.engine.engine import Engine
+from softllama.engine.load_arguments import Lora
 from softllama.engine.session import Session
 from softllama.probe import run as probes
 from softllama.probe.run import ProbeResult
-from softllama.prompts import words
-from softllama.trace.record import Trace
-from softllama.trace.step import Step
+from softllama.prompts.words import MixArgument, MixInput, Split
 from softllama.vectors import mix_text
 from softllama.vectors.mixture import Mixture
 
 if TYPE_CHECKING:
     from softllama.generation.options import GenerationKeywords
     from softllama.generation.prepare import PromptInput
+    from softllama.trace.record import Trace
+    from softllama.trace.step import Step
 
 
 def load(
@@ -31,24 +32,38 @@ def load(
     n_ctx: int | None = None,
     n_gpu_layers: int | None = None,
     n_threads: int | None = None,
-    lora: str | tuple[str, float] | Sequence[str | tuple[str, float]] | None = None,
+    lora: Lora | None = None,
     rpc: Sequence[str] = (),
     trial: bool | None = None,
+    on_trial: Callable[[], None] | None = None,
 ) -> Model:
     """Load a GGUF model: a path, or a name as for -m ("user/repo:Q4_K_M", "ollama:name"). None: the bundled one.
 
     The network is used only for a repository that is not on this machine, and not with HF_HUB_OFFLINE.
 
-    n_ctx: positions a session has room for; None for the model's own context, at most 4096. n_gpu_layers: None for all
-    where llama.cpp was built with a GPU back end, else none. threads: None for the physical cores (one for a
-    model under 16 MB, which more would slow down). lora: path of an adapter, (path, scale), or several. rpc: workers
-    ("host:port") whose devices are used as well; they stay known to llama.cpp until the process ends. trial: a file that
-    this build of llama.cpp has not had before is first loaded in a child process, as llama.cpp ends the process on some
-    that are damaged; False leaves that out (SOFTLLAMA_TRIAL=off, too), True does it again.
+    Args:
+        n_ctx: positions a session has room for; None for the model's own context, at most 4096.
+        n_gpu_layers: None for all where llama.cpp was built with a GPU back end, else none.
+        n_threads: None for the physical cores, or one for a model under 16 MB, which more would slow down.
+        lora: the path of an adapter, (path, scale), or several.
+        rpc: workers ("host:port") whose devices are used as well; llama.cpp knows them until the process ends.
+        trial: a file that this build of llama.cpp has not had before is first loaded in a child process, as llama.cpp
+            ends the process on some that are damaged. False leaves that out (SOFTLLAMA_TRIAL=off, too), True does it again.
+        on_trial: is called before that, as it takes as long as a load.
 
-    Raises ModelError, with the reason, for a file that cannot be loaded or a model that cannot take mixtures.
+    Raises:
+        ModelError: the file cannot be loaded, or the model cannot take mixtures; the message has the reason.
     """
-    return Model(path, n_ctx=n_ctx, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=lora, rpc=rpc, trial=trial)
+    return Model(
+        path,
+        n_ctx=n_ctx,
+        n_gpu_layers=n_gpu_layers,
+        n_threads=n_threads,
+        lora=lora,
+        rpc=rpc,
+        trial=trial,
+        on_trial=on_trial,
+    )
 
 
 class Model(Engine):
@@ -58,16 +73,28 @@ class Model(Engine):
     """
 
     def mix(
-        self, text: str, *, space: bool = True, split: str | None = None, signed: bool = False, normalize: bool = False
+        self,
+        text: str,
+        *,
+        space: bool = True,
+        split: Split | None = None,
+        signed: bool = False,
+        normalize: bool = False,
     ) -> Mixture:
-        """The mixture that a text such as "dog:0.5,cat:0.5" writes (softllama.mixture has the form).
+        """The mixture that a text such as "dog:0.5,cat:0.5" stands for (softllama.vectors.mix_text has the form).
 
-        space: a bare word is the token that follows a space, as in the middle of a sentence.
-        Raises MixtureError with the reason and a remedy.
+        Args:
+            space: a bare word is the token that follows a space, as in the middle of a sentence.
+            split: what a word of several tokens stands for: "first", "last" or "mean"; None refuses it.
+            signed: whether weights may be any real numbers.
+            normalize: whether weights are divided by their sum.
+
+        Raises:
+            MixtureError: the text is not understood, or a word is no single token; the hint has a remedy.
         """
         spec = mix_text.parse(arguments.text("mixture", text), signed=signed, normalize=normalize)
-        options = {"space": space, "lead": not space, "split": split, "signed": signed, "normalize": normalize}
-        return words.resolve(spec, self.tokenizer, **options).mixture  # type: ignore[arg-type]
+        mixture = MixInput(spec, "", split, signed, normalize)
+        return mixture.resolve(self.tokenizer, space=space, lead=not space).mixture
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
@@ -76,11 +103,37 @@ class Model(Engine):
     def probe(
         self,
         prompt: str | None = None,
-        mix: str | Mixture | Sequence[str | Mixture] = (),
-        **options: Any,
+        mix: MixArgument = (),
+        *,
+        sweep: int | None = None,
+        continue_tokens: int = 0,
+        chat: bool = False,
+        system: str | None = None,
+        normalize: bool = False,
+        signed: bool = False,
+        split: Split | None = None,
+        n_top: int = 5,
+        n_ctx: int | None = None,
+        repeats: int = 1,
+        watch: str | None = None,
     ) -> ProbeResult:
-        """Ask what the model makes of a prompt that holds mixtures: see softllama.probe.run.probe for the options."""
-        return probes.probe(self, prompt, mix, **options)
+        """Ask what the model makes of a prompt that holds mixtures. Arguments and errors are those of softllama.probe.run.probe."""
+        return probes.probe(
+            self,
+            prompt,
+            mix,
+            sweep=sweep,
+            continue_tokens=continue_tokens,
+            chat=chat,
+            system=system,
+            normalize=normalize,
+            signed=signed,
+            split=split,
+            n_top=n_top,
+            n_ctx=n_ctx,
+            repeats=repeats,
+            watch=watch,
+        )
 
     def stream(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:
         """Generate step by step: see softllama.generation.run.stream; the options are those of GenerationOptions."""

@@ -23,7 +23,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,7 @@ def mislead(model: sl.Model) -> None:
     def rows(items: Sequence[Any]) -> Rows:
         result = right(items)
         assert result.carriers is not None
-        return replace(result, carriers=(result.carriers + 1) % model.n_vocab)
+        return result._replace(carriers=(result.carriers + 1) % model.n_vocab)
 
     model.rows = rows  # type: ignore[method-assign]
 

@@ -7,7 +7,6 @@ import errno
 import json
 import math
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,7 +29,7 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
     try:
         if p.exists() and not p.is_file():
             raise SoftLlamaError(f"cannot write {str(p)!r}: it is not a file", "name another file")
-        name = p.with_name(f".{p.name[:100]}-{secrets.token_hex(6)}")
+        name = p.with_name(f".{p.name[:100]}-{os.urandom(6).hex()}")
         try:
             fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
             with os.fdopen(fd, "wb") as f:

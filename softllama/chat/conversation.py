@@ -10,14 +10,15 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from softllama import policy
 from softllama.base import arguments
 from softllama.chat import messages, overflow, storage
 from softllama.chat import settings as chat_settings
-from softllama.chat.messages import Message, Mix, Rendered, made_of
+from softllama.chat.messages import Message, Mix, Rendered, details_of
 from softllama.chat.prefix_cache import PrefixCache
+from softllama.chat.settings import ChatKeywords
 from softllama.chat.storage import Saved
 from softllama.engine.engine import Engine, checked
 from softllama.errors import UsageError
@@ -57,7 +58,7 @@ class Conversation:
         template: str | None = None,
         n_ctx: int | None = None,
         changed: Callable[[], None] | None = None,
-        **settings: Any,
+        **settings: Unpack[ChatKeywords],
     ) -> None:
         if seed is not None:
             seed = arguments.seed(seed)
@@ -110,7 +111,7 @@ class Conversation:
         return chosen if isinstance(chosen, Policy) else policy.parse(self.default_policy()[0])
 
     def default_policy(self) -> tuple[str, str]:
-        """The policy where none was chosen, in its written form, and why: what the model's file asks for, soft thinking
+        """The policy where none was chosen, as text, and why: what the model's file asks for, soft thinking
         for a model with a thinking block, plain sampling for one without."""
         return chat_settings.default_policy(self.model, self.tags)
 
@@ -141,20 +142,20 @@ class Conversation:
                 raise UsageError("the last message has no answer yet", "regen answers it, undo takes it back")
             if not arguments.text("message", text):
                 raise UsageError("an empty message says nothing", "write something")
-            said = [*self.messages, messages.user(text, self.mixes)]
-            prompt, left_out = self._fit(said)
+            turns_so_far = [*self.messages, messages.user(text, self.mixes)]
+            prompt, left_out = self._fit(turns_so_far)
             g = self._ready(prompt, self.settings, self.seed + self.answers)
-            self.messages, self.left_out = said, left_out
+            self.messages, self.left_out = turns_so_far, left_out
             self.changed()
             return self._answer(g, prompt, each)
 
     def regen(self, each: Each | None = None) -> Trace:
         """Answer the last message again, with the next seed; the answer it had is replaced when the new one is there."""
         with self._alone():
-            before, said = self.messages, self._asked()
-            prompt, left_out = self._fit(said)
+            before, turns_so_far = self.messages, self._unanswered()
+            prompt, left_out = self._fit(turns_so_far)
             g = self._ready(prompt, self.settings, self.seed + self.answers)
-            self.messages, self.left_out = said, left_out
+            self.messages, self.left_out = turns_so_far, left_out
             try:
                 return self._answer(g, prompt, each)
             except BaseException:
@@ -165,19 +166,19 @@ class Conversation:
         """The last message answered with another policy and the same seed. The conversation stays as it is."""
         chosen = policy.parse(other) if isinstance(other, str) else policy.as_policy(other)
         last = self.last
-        seed = self.seed + self.answers if last is None else int(last.made.get("seed", self.seed))
+        seed = self.seed + self.answers if last is None else int(last.details.get("seed", self.seed))
         with self._alone():
-            prompt = self._fit(self._asked())[0]
+            prompt = self._fit(self._unanswered())[0]
             g = self._ready(prompt, self.settings.changed(policy=chosen), seed)
             return run.collect(self.model, g, self.cache.generate(g, prompt.stable), each)
 
     def undo(self) -> Message:
         """Take back the last message and its answer; returns the message."""
-        said = self._asked()
-        self.messages = said[:-1]
+        turns_so_far = self._unanswered()
+        self.messages = turns_so_far[:-1]
         self.left_out = min(self.left_out, max(0, len(overflow.turns(self.messages)) - 1))
         self.changed()
-        return said[-1]
+        return turns_so_far[-1]
 
     def clear(self) -> None:
         """Forget all messages. System message, settings and mixtures stay."""
@@ -223,7 +224,7 @@ class Conversation:
 
     # ---- what can be changed
 
-    def set(self, **settings: Any) -> None:
+    def set(self, **settings: Unpack[ChatKeywords]) -> None:
         """Change settings by name. Raises UsageError, and changes nothing, for what is not allowed."""
         values = chat_settings.options(settings, self.settings)
         if self._tags_for(values) is None and values.think == "on":
@@ -274,36 +275,38 @@ class Conversation:
     def check(self) -> None:
         """Raise what the next answer would, were its prompt not fit for the model."""
         if self.messages:
-            self._fit(self._asked())
+            self._fit(self._unanswered())
 
-    def _asked(self) -> list[Message]:
+    def _unanswered(self) -> list[Message]:
         """The messages up to the last one of the user."""
-        said = list(self.messages)
-        while said and said[-1].role == ASSISTANT:
-            said.pop()
-        if not said:
+        turns_so_far = list(self.messages)
+        while turns_so_far and turns_so_far[-1].role == ASSISTANT:
+            turns_so_far.pop()
+        if not turns_so_far:
             raise UsageError("there is no message yet", "write one first")
-        return said
+        return turns_so_far
 
-    def _fit(self, said: Sequence[Message]) -> tuple[Rendered, int]:
+    def _fit(self, turns_so_far: Sequence[Message]) -> tuple[Rendered, int]:
         """The prompt for these messages, and how many of the oldest turns are left out of it: see OVERFLOW."""
 
         def render(kept: list[Message]) -> Rendered:
             return messages.render(self.model, self.template, self.system, kept, self.settings.think, self.tags)
 
-        return overflow.fit(render, said, self.left_out, self.n_ctx, self.settings.max_tokens, bool(self.system))
+        return overflow.fit(
+            render, turns_so_far, self.left_out, self.n_ctx, self.settings.max_tokens, bool(self.system)
+        )
 
     def _answer(self, g: Generation, prompt: Rendered, each: Each | None) -> Trace:
         self.answers += 1
         trace = run.collect(self.model, g, self.cache.generate(g, prompt.stable), each)
         content, thought = trace.answer.strip(), trace.thinking.strip()
-        made = made_of(trace)
-        self.messages = [*self.messages, Message(ASSISTANT, content, thinking=thought, made=made, trace=trace)]
+        details = details_of(trace)
+        self.messages = [*self.messages, Message(ASSISTANT, content, thinking=thought, details=details, trace=trace)]
         self.changed()
         return trace
 
     def _ready(self, prompt: Rendered, settings: GenerationOptions, seed: int) -> Generation:
-        """The generation of an answer. What cannot be generated is told here, before anything has changed."""
+        """The generation of an answer. What cannot be generated is an error here, before anything has changed."""
         limit = settings.max_tokens or self.n_ctx
         options = settings.changed(policy=settings.policy or self.policy, max_tokens=limit, seed=seed % 2**63)
         return prepare.assemble(self.model, options, prompt.items, prompt.inside, self.tags, chat=True)

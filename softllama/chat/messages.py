@@ -1,4 +1,4 @@
-"""What is said in a conversation, and how it becomes a prompt: the chat template, and slots for mixtures in messages.
+"""The messages of a conversation, and how they become a prompt: the chat template, and slots for mixtures in messages.
 
 Knows texts, templates and vocabularies. Does not know what a memory holds, or how an answer is made.
 """
@@ -56,7 +56,7 @@ class Mix:
 class Message:
     """One message. role: "user" or "assistant". content: as typed, or the answer without its thinking.
 
-    mixes: the mixtures that {name} in the content stands for. Of an answer: thinking, its readouts; made, how it was
+    mixes: the mixtures that {name} in the content stands for. Of an answer: thinking, its readouts; details, how it was
     made, ready for JSON (policy, seed, stop_reason, counts); trace, its whole record, if it is still there.
     """
 
@@ -64,7 +64,7 @@ class Message:
     content: str
     mixes: Mapping[str, Mix] = field(default_factory=dict)
     thinking: str = ""
-    made: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
     trace: Trace | None = field(default=None, compare=False, repr=False)
 
 
@@ -136,7 +136,7 @@ def _stable(
     items: Sequence[Item],
     mixes: Sequence[MixInput],
 ) -> int:
-    """How much of the prompt's beginning the next turn's prompt shares. What is said next does not matter, only that
+    """How much of the prompt's beginning the next turn's prompt shares. What comes next does not matter, only that
     something is. Models that can go back to anywhere need no such number."""
     later = [*messages, SlottedMessage.plain(ASSISTANT, "x"), SlottedMessage.plain(USER, "x")]
     now = chat.text.filled([f"\ue000{i}\ue001" for i in chat.order])
@@ -158,9 +158,11 @@ def template_of(model: Engine, source: str | None) -> ChatTemplate:
         raise ModelError(e.message, hint if source is None else e.hint) from None
 
 
-def made_of(trace: Trace) -> dict[str, Any]:
+def details_of(trace: Trace) -> dict[str, Any]:
     """How an answer was made, ready for JSON: policy, seed, stop_reason, counts, seconds, and its model's manifest."""
-    made = {"policy": trace.policy, "seed": trace.seed, "stop_reason": trace.stop_reason}
-    made |= {name: getattr(trace, name) for name in COUNTS if name != "seconds"}
-    made["seconds"] = trace.timings.get("total", 0.0)
-    return made | {"manifest": {k: v for k, v in trace.manifest.items() if k not in ("arguments", "seed", "created")}}
+    details = {"policy": trace.policy, "seed": trace.seed, "stop_reason": trace.stop_reason}
+    details |= {name: getattr(trace, name) for name in COUNTS if name != "seconds"}
+    details["seconds"] = trace.timings.get("total", 0.0)
+    return details | {
+        "manifest": {k: v for k, v in trace.manifest.items() if k not in ("arguments", "seed", "created")}
+    }

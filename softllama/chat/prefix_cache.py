@@ -103,7 +103,7 @@ class PrefixCache:
 
     def _open(self, hidden: bool) -> Context:
         if self._context is not None and hidden and not self._gives_hidden:
-            self.clear()  # a context must be told beforehand that hidden states will be asked for
+            self.clear()  # whether a context gives hidden states is fixed when it is made
         if self._context is None:
             self._context = self._model.new_context(self.n_ctx, 1, embeddings=hidden)
             self._gives_hidden = hidden

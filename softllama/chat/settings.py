@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.errors import UsageError
 from softllama.generation import prepare
-from softllama.generation.options import GenerationOptions
+from softllama.generation.options import GenerationOptions, PolicyArgument, Think
 from softllama.policy import Policy
 from softllama.prompts import thinking
 
 PLAIN = "sample:temperature=0.6,top_k=30,top_p=0.95"  # as Soft Thinking decodes its answers, so that the two compare
 NAMES = ("policy", "answer", "think", "think_budget", "max_tokens", "stop", "think_tags")
 THINK = thinking.MODES
+
+
+class ChatKeywords(TypedDict, total=False):
+    """The settings of a conversation, as keywords: those fields of GenerationOptions."""
+
+    policy: PolicyArgument | None
+    answer: PolicyArgument | None
+    think: Think
+    think_budget: int | None
+    max_tokens: int | None
+    stop: str | Sequence[str]
+    think_tags: str | None
 
 
 def options(values: Mapping[str, Any], before: GenerationOptions | None = None) -> GenerationOptions:

@@ -86,7 +86,7 @@ def _message_record(m: Message, manifests: list[Any], traces: bool) -> dict[str,
     if m.mixes:
         record["mixes"] = {name: mix.to_dict() for name, mix in m.mixes.items()}
     if m.role == ASSISTANT:
-        numbers = dict(m.made)
+        numbers = dict(m.details)
         if "manifest" in numbers:
             if numbers["manifest"] not in manifests:
                 manifests.append(numbers["manifest"])

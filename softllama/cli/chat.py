@@ -111,7 +111,7 @@ def _introduce(chat: ChatState, is_earlier: bool) -> None:
     from softllama.terminal.repl import WELCOME
 
     c, screen = chat.conversation, chat.screen
-    why = "" if c.settings.policy else f": {c.default_policy()[1]}"
+    why = "" if c.settings.policy else f", {c.default_policy()[1]}"
     screen.note(f"policy: {c.policy!r}{why}; seed {c.seed + c.answers}")
     if c.n_ctx < c.model.n_ctx_limit:
         screen.note(f"context: {c.n_ctx:,} of {c.model.n_ctx_limit:,} positions; --n-ctx N makes room for more")
@@ -154,7 +154,7 @@ def _earlier(c: Conversation, screen: Screen, go_on: bool | None, template: str 
         _restore(c, storage.parse(data), template)
     except SoftLlamaError:  # it needs another model
         return None
-    names = [m.made.get("manifest", {}).get("model", {}).get("name") for m in c.messages if m.role == "assistant"]
+    names = [m.details.get("manifest", {}).get("model", {}).get("name") for m in c.messages if m.role == "assistant"]
     other = f", with {names[-1]}" if names and names[-1] not in (None, c.model.name) else ""
     screen.print(f'The last conversation was cut off{other}, at "{beginning(c.messages[-1])}".')
     if _confirm("Continue it? [Y/n] "):

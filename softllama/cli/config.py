@@ -16,9 +16,7 @@ versions before 0.2, is read for one more release.
 
 from __future__ import annotations
 
-import configparser
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -169,14 +167,18 @@ def _read() -> dict[str, Any]:
     file = path()
     try:
         text = file.read_text("utf-8-sig")
-        return _from_ini(text, file) if file.suffix == ".ini" else tomllib.loads(text)
+        if file.suffix == ".ini":
+            return _from_ini(text, file)
+        import tomllib  # only where there is a file
+
+        return tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as e:
         raise UsageError(f"cannot read {file}: {e.strerror}", "SOFTLLAMA_CONFIG names another file") from None
     except UnicodeDecodeError as e:
         raise UsageError(f"the settings file {file} is not UTF-8 text: byte {e.start}", _HINT) from None
-    except (ValueError, configparser.Error) as e:
+    except ValueError as e:
         raise UsageError(f"the settings file {file} is damaged: {' '.join(str(e).split())}", _HINT) from None
     except RecursionError:
         raise UsageError(f"the settings file {file} is damaged: it is nested too deeply", _HINT) from None
@@ -188,8 +190,13 @@ class _Text(str):
 
 def _from_ini(text: str, file: Path) -> dict[str, Any]:
     """The sections of a config.ini as tables, [models pull] below [models]; and a line on how to convert it."""
+    import configparser  # only where there is a file
+
     parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#",), default_section="")
-    parser.read_string(text, str(file))
+    try:
+        parser.read_string(text, str(file))
+    except configparser.Error as e:
+        raise ValueError(str(e)) from None
     tables: dict[str, Any] = {}
     for section in parser.sections():
         table = tables

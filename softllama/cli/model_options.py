@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from softllama.api import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
-NOTICEABLE = 3  # seconds of a first load that are reported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +63,7 @@ class ModelOptions:
             n_threads=self.n_threads,
             lora=self.adapters,
             rpc=workers,
+            on_trial=None if self.quiet else _note_trial,
         )
         if not self.quiet:
             self._report(model, str(file))
@@ -96,9 +96,13 @@ class ModelOptions:
             note(f"mixtures: by {model.calibration.text}")
         if model.diffusion:
             note("diffusion model: it predicts a masked position behind the prompt")
-        if model.trial is not None and model.trial.seconds > NOTICEABLE:
-            note(f"first use of this file here: it was first loaded in a child process, {model.trial.seconds:.0f} s")
         note(f"device: {model.device}, {model.n_threads} thread{'s'[: model.n_threads > 1]}: {model.device_reason}")
+
+
+def _note_trial() -> None:
+    note(
+        "first use of this file here: it is loaded in a child process first, so that a damaged one is an error message"
+    )
 
 
 def adapter(text: str) -> tuple[str, float]:

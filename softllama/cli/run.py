@@ -168,7 +168,7 @@ def _generate(
     model: Model, prompt: str, keywords: dict[str, Any], output: OutputChoices, options: ModelOptions
 ) -> Trace:
     """Generate, and print steps as they are made; returns the record."""
-    from softllama.chat.messages import made_of
+    from softllama.chat.messages import details_of
     from softllama.generation import loop, prepare
     from softllama.generation.options import GenerationOptions
     from softllama.generation.run import collect, record
@@ -188,7 +188,7 @@ def _generate(
     elif output.as_jsonl:
         _print_json(trace.footer())
     if not options.quiet:
-        note(answer_numbers({**made_of(trace), "stop_reason": trace.stop_text}))
+        note(answer_numbers({**details_of(trace), "stop_reason": trace.stop_text}))
     return trace
 
 

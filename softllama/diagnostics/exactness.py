@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -162,7 +162,7 @@ def _compare(m: Engine) -> _Comparison:
             truth = one.decode(*batch, tokens=part)
             rows = m.rows([Mixture.one_hot(int(i)) for i in part])
             if m.calibration.carrier == "any":
-                rows = replace(rows, carriers=((part + 1) % m.n_vocab).astype(np.int32))
+                rows = rows._replace(carriers=((part + 1) % m.n_vocab).astype(np.int32))
             c.add(truth, two.decode(*batch, rows=rows))
             at += b
             c.deepest = max(c.deepest, at)

@@ -39,7 +39,7 @@ def attempt(
         with (
             contextlib.suppress(SoftLlamaError),
             Session.start(model, 256) as s,
-        ):  # what is no crash is said when it is asked for
+        ):  # what is no crash is reported when it is needed
             s.feed(ids)
             s.feed(Mixture.one_hot(ids[0]))
             s.feed([Mixture.one_hot(i) for i in ids])

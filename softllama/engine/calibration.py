@@ -216,7 +216,7 @@ class _Measurement:
         mixtures, width = [Mixture.one_hot(i) for i in ids], self._weights.n_embd_inp
         rows = mixed_rows(mixtures, self._table, way, self._per_layer, width)
         if carriers is not None:
-            rows = replace(rows, carriers=np.array(carriers, dtype=np.int32))
+            rows = rows._replace(carriers=np.array(carriers, dtype=np.int32))
         return self._apart(self._logits(context, rows=rows))
 
     def _try(self, context: Context, nodes: tuple[str, ...], carrier: str) -> Calibration | None:

@@ -6,7 +6,7 @@ Knows token ids, mixtures and vectors. Does not know prompts, policies, sessions
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -57,6 +57,7 @@ class Engine(Facts):
         lora: Lora | None = None,
         rpc: Sequence[str] = (),
         trial: bool | None = None,
+        on_trial: Callable[[], None] | None = None,
     ) -> None:
         check_load(n_ctx, n_gpu_layers, n_threads, rpc)
         self.arguments: dict[str, Any] = {"n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads}
@@ -68,13 +69,8 @@ class Engine(Facts):
         self.noise_floor: NoiseFloor | None = None  # once `engine.noise` has measured it
 
         def before(weights: Weights) -> None:
-            settings: dict[str, Any] = {
-                "n_gpu_layers": n_gpu_layers,
-                "n_threads": n_threads,
-                "lora": adapters,
-                "rpc": rpc,
-            }
-            self.trial = trials.of(weights, **settings, asked=trial)
+            how: dict[str, Any] = {"n_gpu_layers": n_gpu_layers, "n_threads": n_threads, "lora": adapters, "rpc": rpc}
+            self.trial = trials.of(weights, **how, try_it=trial, on_trial=on_trial)
 
         try:
             self._weights = w = Weights(file, n_gpu_layers=n_gpu_layers, lora=adapters, before=before)
@@ -182,7 +178,7 @@ class Engine(Facts):
         Args:
             causal: False for whole sequences only, as diffusion models read them, too: each call of decode forgets the last.
             n_threads: None for this model's.
-            all_outputs: None for what calibration has found out.
+            all_outputs: None for the result of the calibration.
 
         The other arguments are those of Context.
 
@@ -224,17 +220,21 @@ class Engine(Facts):
         Raises:
             MixtureError: a token id is outside the vocabulary.
         """
-        mixtures = [_mixture(i) for i in items]
+        mixtures = [i if type(i) is Mixture else _mixture(i) for i in items]
         width, n_threads = self._weights.n_embd_inp, self.n_threads
         rows = mixed_rows(mixtures, self.table, self.calibration, self._per_layer, width, n_threads)
+        if any(type(i) is Vector for i in items):
+            self._put_vectors(items, rows.embeddings)
+        return rows
+
+    def _put_vectors(self, items: Sequence[Item], embeddings: NDArray[np.float32]) -> None:
         for row, item in enumerate(items):
             if isinstance(item, Vector):
                 values = np.float32(self.calibration.multiplier) * item.values  # (n_embd,)
                 if item.added:
-                    rows.embeddings[row, : self.n_embd] += values
+                    embeddings[row, : self.n_embd] += values
                 else:
-                    rows.embeddings[row, : self.n_embd] = values
-        return rows
+                    embeddings[row, : self.n_embd] = values
 
     def feed(
         self, context: Context, seq: int, items: Sequence[Item], start: int, *, want: bool = True

@@ -1,5 +1,6 @@
-"""The first load of a model file, in a child process: llama.cpp ends the process on some files where a library would raise,
-and so that is a sentence instead. The child calibrates and hands over what it found; files that passed are remembered.
+"""The first load of a model file, in a child process: llama.cpp ends the process on some files where a
+library would raise. So that becomes an error message. The child calibrates and hands the result over; files that passed are
+remembered.
 
 Knows when a trial is due and what it tries. Does not know how a child is watched: child.py.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ SPARE = 4 << 30  # bytes of its own that the child may have beside twice the wei
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial found. calibration: the fields of Calibration. seconds: how long it took."""
+    """The result of a trial. calibration: the fields of Calibration. seconds: how long it took."""
 
     calibration: dict[str, Any]
     seconds: float
@@ -44,16 +45,17 @@ def of(
     n_threads: int | None,
     lora: Sequence[tuple[str, float]],
     rpc: Sequence[str],
-    asked: bool | None,
+    try_it: bool | None,
+    on_trial: Callable[[], None] | None = None,
 ) -> Trial | None:
     """Try a model whose header has been checked, if that is due. None if it is not, or no child can be started.
 
-    asked: False for never, True for a file that passed before, too; None for what SOFTLLAMA_TRIAL says: "off", or
-    seconds in place of the usual limit. Models that come with softllama are not tried.
+    try_it: False for never, True for a file that passed before, too; None for what SOFTLLAMA_TRIAL says: "off", or
+    seconds in place of the usual limit. Models that come with softllama are not tried. on_trial: is called before a trial.
     Raises ModelError if llama.cpp ends the child, and whatever loading raises there.
     """
-    said = os.environ.get(VARIABLE, "").strip().lower()
-    if asked is False or (asked is None and said in ("off", "0", "no", "false")):
+    setting = os.environ.get(VARIABLE, "").strip().lower()
+    if try_it is False or (try_it is None and setting in ("off", "0", "no", "false")):
         return None
     path, files = weights.header.path, list(weights.header.files)
     if not child.possible() or bundled.FOLDER in path.resolve().parents:
@@ -65,7 +67,7 @@ def of(
         key = cache.file_key(files, f"trial {FORMAT}", library.build(), where)
     except OSError:
         return None  # an adapter that is not there: loading it says so
-    if asked is None and cache.load("trial", key):
+    if try_it is None and cache.load("trial", key):
         return None
     arguments = {
         "path": str(path),
@@ -74,17 +76,19 @@ def of(
         "lora": list(lora),
         "rpc": list(rpc),
     }
+    if on_trial is not None:
+        on_trial()
     calibration: dict[str, Any] | None = None
     start = time.monotonic()
-    limit, memory = _seconds(said, n_bytes), 2 * n_bytes + SPARE
-    found = child.messages("softllama.engine.attempt:attempt", arguments, seconds=limit, memory=memory)
+    limit, memory = _seconds(setting, n_bytes), 2 * n_bytes + SPARE
+    records = child.messages("softllama.engine.attempt:attempt", arguments, seconds=limit, memory=memory)
     try:
-        with contextlib.closing(found):
-            for record in found:
+        with contextlib.closing(records):
+            for record in records:
                 calibration = record.get("calibration", calibration)
     except child.DiedError as e:
         if e.at_work:
-            raise ModelError(*sentence(path, e)) from None
+            raise ModelError(*message_and_hint(path, e)) from None
         return None  # not the file's fault: it is loaded as if there were no trial
     if calibration is None:
         return None
@@ -92,7 +96,7 @@ def of(
     return Trial(calibration, time.monotonic() - start)
 
 
-def sentence(path: Path, e: child.DiedError) -> tuple[str, str]:
+def message_and_hint(path: Path, e: child.DiedError) -> tuple[str, str]:
     """Message and hint for a file that ended a child."""
     last = f"; its last line: {e.last_line}" if e.last_line else ""
     return (
@@ -101,13 +105,13 @@ def sentence(path: Path, e: child.DiedError) -> tuple[str, str]:
     )
 
 
-def _seconds(said: str, n_bytes: int) -> float:
-    if said in ("", "on", "1", "yes", "true"):
+def _seconds(setting: str, n_bytes: int) -> float:
+    if setting in ("", "on", "1", "yes", "true"):
         return SECONDS + n_bytes / SLOWEST
     with contextlib.suppress(ValueError):
-        if 0 < (seconds := float(said)) < 1e7:
+        if 0 < (seconds := float(setting)) < 1e7:
             return seconds
-    raise UsageError(f"{VARIABLE}={said} is neither off nor a number of seconds", f"{VARIABLE}=off skips the trial")
+    raise UsageError(f"{VARIABLE}={setting} is neither off nor a number of seconds", f"{VARIABLE}=off skips the trial")
 
 
 # ---- in the child ----------------------------------------------------------------------------------------------------

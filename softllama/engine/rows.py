@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Calibration:
     carrier: str = ""
     all_outputs: bool = False
 
-    @property
+    @cached_property
     def nodes(self) -> tuple[str, ...]:
         """The nodes that rows are written over; () for the embedding batch."""
         return tuple(self.how.removeprefix(OVERLAY).split(", ")) if self.how.startswith(OVERLAY) else ()

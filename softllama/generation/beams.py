@@ -63,7 +63,7 @@ class Hypothesis:
 
 @dataclass(frozen=True, eq=False)
 class BeamResult:
-    """What a beam search found. hypotheses: at most `beams`, best first."""
+    """The result of a beam search. hypotheses: at most `beams`, best first."""
 
     hypotheses: tuple[Hypothesis, ...]
     beams: int

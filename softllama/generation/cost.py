@@ -20,6 +20,13 @@ class Cost:
     calls: int = 0
     seconds: float = 0.0
 
+    def add(self, tokens: int, evaluated: int, calls: int, seconds: float) -> None:
+        """Add what more work took."""
+        self.tokens += tokens
+        self.evaluated += evaluated
+        self.calls += calls
+        self.seconds += seconds
+
     def to_dict(self) -> dict[str, int | float]:
         """Ready for JSON."""
         return asdict(self)

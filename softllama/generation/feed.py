@@ -6,7 +6,7 @@ Knows contexts and what a Step holds. Decides nothing.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,7 @@ from softllama.vectors.distribution import Distribution
 from softllama.vectors.vector import Vector
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class After:
+class After(NamedTuple):
     """What the model gives after the last position that was fed. hidden: its last hidden state (n_embd,), if asked for."""
 
     distribution: Distribution

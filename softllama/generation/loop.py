@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.engine.engine import Engine
+from softllama.engine.engine import Engine, Item
 from softllama.errors import NotFiniteError
 from softllama.generation.cost import Cost
 from softllama.generation.feed import After, PromptFeeder, item_of, not_finite, positions
@@ -86,14 +86,14 @@ class Loop:
 
     def advance(self) -> Iterator[tuple[Generation, Step]]:
         """Decide one position for each generation; yields each step as it is decided. Those that ended have left."""
-        for seq, s in list(self._live.items()):
+        for seq, s in [*self._live.items()]:
             g = s.generation
             s.step = step = g.advance(s.after.distribution)
             if step is not None:
-                if not g.done and g.position >= self._limit:
+                if step.position + 1 >= self._limit and not g.stop_reason:
                     g.finish(StopReason.CONTEXT_FULL)
                 yield g, step
-            if g.done:
+            if g.stop_reason:
                 self._live.pop(seq, None)
 
     def feed(self) -> None:
@@ -103,23 +103,28 @@ class Loop:
             NotFiniteError: a sequence's logits or hidden state are not finite; the message names it.
             ContextError: llama.cpp fails.
         """
-        seqs = list(self._live)
-        sequences = [self._live[seq] for seq in seqs]
-        steps = [s.step for s in sequences if s.step is not None]
-        assert len(steps) == len(sequences), "a sequence joined between advance and feed"
-        items = [item_of(s.generation, step, s.after.hidden) for s, step in zip(sequences, steps, strict=True)]
+        seqs, lap = [*self._live], self._lap
+        sequences = [*self._live.values()]
+        items: list[Item] = []
+        positions: list[int] = []
+        for s in sequences:
+            step = s.step
+            assert step is not None, "a sequence joined between advance and feed"
+            plain = not (step.hidden or step.noise)
+            items.append(step.mixture if plain else item_of(s.generation, step, s.after.hidden))
+            positions.append(step.position)
         rows = self._model.rows(items)
-        if self._lap is not None:
-            self._lap("mixing")
-        logits = self._context.decode(seqs, [step.position for step in steps], [True] * len(seqs), rows=rows)
-        if self._lap is not None:
-            self._lap("llama.cpp")
+        if lap is not None:
+            lap("mixing")
+        logits = self._context.decode(seqs, positions, [True] * len(seqs), rows=rows)
+        if lap is not None:
+            lap("llama.cpp")
         distributions = self._distributions(sequences, logits)
-        if self._lap is not None:
-            self._lap("logits")
-        for i, (s, d) in enumerate(zip(sequences, distributions, strict=True)):
+        if lap is not None:
+            lap("logits")
+        for i, s in enumerate(sequences):
             s.generation.evaluated += 1
-            s.after, s.step = After(d, self._context.hidden(i) if self._hidden else None), None
+            s.after, s.step = After(distributions[i], self._context.hidden(i) if self._hidden else None), None
 
     def _distributions(self, sequences: Sequence[_Sequence], logits: NDArray[np.float32]) -> list[Distribution]:
         try:
@@ -139,9 +144,8 @@ def run(
 ) -> Generator[tuple[Generation, Step], None, None]:
     """Drive generations through one context, `at_once` side by side; one that ends makes room for the next.
 
-    Generations in a row that have the same prompt share it: it is evaluated for the first, whose `evaluated` counts it,
-    and its memory is copied to the others. With at_once = 1 a generation depends on nothing but itself; side by side,
-    logits may differ in their last bits, as those of any batch do.
+    Generations in a row that have the same prompt share it: it is evaluated once, and its memory is copied. With
+    at_once = 1 a generation depends on nothing but itself; side by side, logits may differ in their last bits.
 
     Args:
         n_ctx: positions that each sequence may use; where it runs out, the generation ends and keeps its text.
@@ -160,34 +164,34 @@ def run(
     if not waiting:
         return
     at_once = max(1, min(at_once, len(waiting)))
-    cells = positions(model, waiting, n_ctx)
-    hidden = any(g.policy.needs_hidden for g in waiting)
+    cells, hidden = positions(model, waiting, n_ctx), any(g.policy.needs_hidden for g in waiting)
     context, home = _context_for(model, waiting, at_once, cells, hidden)
     prompts = PromptFeeder(model, context, home, hidden=hidden)
     loop = Loop(model, context, limit=cells, hidden=hidden, lap=lap)
+    taken: set[int] = set()  # sequences that hold something
     try:
         while waiting or len(loop):
             while waiting and len(loop) < at_once:
-                seq = next(i for i in range(at_once) if i not in loop.live)
+                seq = next(i for i in range(at_once) if i not in taken)
                 g = waiting.popleft()
                 g.started = time.perf_counter()
                 after = prompts.enter(g, seq, again=bool(waiting) and waiting[0].prompt == g.prompt)
                 g.prompt_seconds = time.perf_counter() - g.started
                 loop.join(g, seq, after)
-            before = loop.live
+                taken.add(seq)
             yield from loop.advance()
-            for seq in before.keys() - loop.live.keys():
-                context.cut(seq, 0)
+            if len(loop) < len(taken):
+                for seq in taken - loop.live.keys():
+                    context.cut(seq, 0)
+                taken = set(loop.live)
             if len(loop):
                 loop.feed()
     finally:
         for g in loop.live.values():
             g.finish(StopReason.INTERRUPTED)
         if cost is not None:
-            cost.tokens += sum(g.n_steps for g in generations)
-            cost.evaluated += context.evaluated
-            cost.calls += context.calls
-            cost.seconds += time.perf_counter() - began
+            tokens = sum(g.n_steps for g in generations)
+            cost.add(tokens, context.evaluated, context.calls, time.perf_counter() - began)
         context.close()
 
 

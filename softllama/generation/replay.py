@@ -1,4 +1,4 @@
-"""A trace fed to a model again: does the model say what it said? Knows no policies; what was decided is in the trace."""
+"""A trace fed to a model again: are the distributions the same? Knows no policies; what was decided is in the trace."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[floa
 
 def check_model(model: Engine, trace: Trace) -> None:
     """Raise ModelError if the manifest of a trace names another model, by the hash of its files, or other adapters."""
-    made = trace.manifest.get("model")
-    made = made if isinstance(made, dict) else {}
-    recorded, found = made.get("sha256"), model.sha256
+    origin = trace.manifest.get("model")
+    origin = origin if isinstance(origin, dict) else {}
+    recorded, own = origin.get("sha256"), model.sha256
     hint = "name the model that made it with -m, or compare all the same with --any-model"
-    if recorded is not None and recorded != found:
+    if recorded is not None and recorded != own:
         raise ModelError(
-            f"the trace was made with {_file(made.get('path'))} (sha256 {str(recorded)[:16]}…), and this is "
-            f"{_file(model.path)} (sha256 {str(found)[:16]}…)",
+            f"the trace was made with {_file(origin.get('path'))} (sha256 {str(recorded)[:16]}…), and this is "
+            f"{_file(model.path)} (sha256 {str(own)[:16]}…)",
             hint,
         )
-    before, now = (_adapters(a) for a in (made.get("lora"), model.lora))
+    before, now = (_adapters(a) for a in (origin.get("lora"), model.lora))
     if recorded is not None and before != now:
         raise ModelError(f"the trace was made with {before or 'no adapter'}, not with {now or 'no adapter'}", hint)
 

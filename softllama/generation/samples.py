@@ -41,10 +41,10 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class VoteResult:
-    """What self-consistency found.
+    """The result of self-consistency.
 
     answer: the one that most samples gave; None if none gave any. votes: answers and how many gave them, winner first.
-    answers: of each sample, None where the rule found none. trace: of the samples that gave the answer, the likeliest
+    answers: of each sample, None where the rule reads none. trace: of the samples that gave the answer, the likeliest
     (of all of them, if there is no answer).
     """
 
@@ -71,7 +71,7 @@ class VoteResult:
 
 @dataclass(frozen=True, eq=False)
 class BestResult:
-    """What best of n found. index: which sample it is. score: its answer's mean ln p."""
+    """The result of best of n. index: which sample it is. score: its answer's mean ln p."""
 
     index: int
     samples: Samples
@@ -115,14 +115,14 @@ def self_consistency(
 
     The other arguments are those of `sample`.
     """
-    find = rule(extract)  # a wrong rule is told before the work
-    return vote(sample(model, prompt, samples, at_once=at_once, n_ctx=n_ctx, each=each, **options), find)
+    read = rule(extract)  # a wrong rule is an error before the work
+    return vote(sample(model, prompt, samples, at_once=at_once, n_ctx=n_ctx, each=each, **options), read)
 
 
 def vote(samples: Samples, extract: str | re.Pattern[str] | Rule = "auto") -> VoteResult:
     """The majority over samples that exist: see `self_consistency`."""
-    find = rule(extract)
-    answers = tuple(find(t.answer) for t in samples.traces)
+    read = rule(extract)
+    answers = tuple(read(t.answer) for t in samples.traces)
     counts = Counter(a for a in answers if a is not None)  # in the order first seen
     sums = dict.fromkeys(counts, 0.0)
     for a, x in zip(answers, samples.likelihoods, strict=True):
@@ -187,8 +187,8 @@ def sample(
     except KeyboardInterrupt:
         generations[0].finish(StopReason.INTERRUPTED)
     ended = [g for g in generations if g.done]
-    whole = [g for g in ended if g.stop_reason != StopReason.INTERRUPTED]
-    traces = tuple(record(model, g) for g in whole or ended)
+    complete = [g for g in ended if g.stop_reason != StopReason.INTERRUPTED]
+    traces = tuple(record(model, g) for g in complete or ended)
     return Samples(traces, tuple(map(likelihood, traces)), seed, cost)
 
 

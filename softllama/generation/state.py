@@ -20,7 +20,7 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.text_stream import TextStream
 from softllama.policy import Decision, Moment, Policy, as_policy
 from softllama.prompts.thinking import Tags, encoded
-from softllama.trace.step import FORCED, Mode, Step, StopReason
+from softllama.trace.step import FORCED, MODES, Step, StopReason
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
 
@@ -164,7 +164,7 @@ class Generation:
 
     def _record(self, d: Distribution, decision: Decision) -> Step:
         inside = self.thinking
-        token, mode = decision.token, Mode(decision.mode)
+        token, mode = decision.token, MODES[decision.mode]
         piece = self.model.tokenizer.piece(token)
         stream = self._block if inside else self._answer
         text = stream.push(piece)
@@ -198,7 +198,7 @@ class Generation:
         return step
 
     def _opens(self, token: int) -> bool:
-        """Did the model itself open a thinking block, before it said anything else?"""
+        """Did the model itself open a thinking block, before anything else?"""
         if self.tags is None or self.began_thinking or self.everywhere or not self.tags.open_ids:
             return False
         n = len(self.tags.open_ids)

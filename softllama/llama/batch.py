@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,7 @@ Integers: TypeAlias = "Sequence[int] | NDArray[np.integer[Any]]"
 Booleans: TypeAlias = "Sequence[bool] | NDArray[np.bool_]"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Rows:
+class Rows(NamedTuple):
     """What is fed in place of token ids: a row for each of n positions.
 
     Args:
@@ -65,6 +63,7 @@ class Batch:
         self.rows: list[F32] = [np.zeros((size, width), dtype=np.float32) for width in widths]
         self._carriers = np.zeros(size, dtype=np.int32)
         self._buffers: tuple[NDArray[Any], ...] = (*self.rows, self._carriers) if carriers else tuple(self.rows)
+        self._row_shapes = [buffer.shape[1:] for buffer in self._buffers]
         self._tokens = np.zeros(size, dtype=np.int32)
         self._positions = np.zeros(positions_per_row * size, dtype=np.int32)
         self._per_row = positions_per_row
@@ -119,12 +118,12 @@ class Batch:
         self._want[:n] = 1
 
     def _copy(self, rows: Rows, n: int) -> None:
-        arrays = rows.arrays()
+        arrays = (rows.embeddings,) if rows.carriers is None else rows.arrays()
         if len(arrays) != len(self._buffers):
             raise ContextError(f"this context takes {len(self._buffers)} arrays of rows, not {len(arrays)}")
-        for buffer, array in zip(self._buffers, arrays, strict=True):
-            if array.shape != (n, *buffer.shape[1:]):
-                raise ContextError(f"rows of the shape {array.shape} do not fit a batch of {(n, *buffer.shape[1:])}")
+        for buffer, array, row in zip(self._buffers, arrays, self._row_shapes, strict=True):
+            if len(array) != n or array.shape[1:] != row:
+                raise ContextError(f"rows of the shape {array.shape} do not fit a batch of {(n, *row)}")
             buffer[:n] = array
 
 

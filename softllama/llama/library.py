@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy  # noqa: F401  # before llama_cpp, as in most programs: a trial then meets the libstdc++ that they meet
+
+# isort: split
 import llama_cpp
 from llama_cpp import llama_cpp as _api
 

@@ -68,8 +68,8 @@ def resolve(
     parts = []
     for part, weight in zip(spec.parts, spec.weights, strict=True):
         parts.append(Component(str(part), weight, _tokens(part, tokenizer, space, lead, split)))
-    whole = mx.blend([c.mixture for c in parts], [c.weight for c in parts], signed=signed)
-    return Resolved(spec.name, whole, tuple(_distinct(parts)))
+    mixture = mx.blend([c.mixture for c in parts], [c.weight for c in parts], signed=signed)
+    return Resolved(spec.name, mixture, tuple(_distinct(parts)))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def answer_numbers(record: Mapping[str, Any]) -> str:
     """An answer in numbers.
 
     Args:
-        record: how the answer was made, as `Message.made`; a saved one may lack entries. The tokens in a mixture are
+        record: how the answer was made, as `Message.details`; a saved one may lack entries. The tokens in a mixture are
             left out where no step was soft, and the stop reason where the answer came to its end.
     """
     parts = [

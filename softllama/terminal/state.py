@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from softllama.chat.conversation import Conversation
-from softllama.chat.messages import made_of
+from softllama.chat.messages import details_of
 from softllama.chat.overflow import OVERFLOW
 from softllama.chat.storage import Autosave
 from softllama.errors import SoftLlamaError
@@ -56,7 +56,7 @@ class ChatState:
         printer = AnswerPrinter(self.screen, c.model.spell, view=self.view)
         trace = make(printer)
         printer.end(trace.tail)
-        self.screen.note(answer_numbers(made_of(trace)))
+        self.screen.note(answer_numbers(details_of(trace)))
         if c.left_out > n_left_out:
             self.report_once(
                 f"The context of {c.n_ctx:,} positions is full. {OVERFLOW} This is reported once; /stats counts them."

@@ -33,6 +33,7 @@ class StopReason(StrEnum):
 
 
 SOFT, HARD, FORCED = Mode.SOFT, Mode.HARD, Mode.FORCED
+MODES: dict[str, Mode] = {m.value: m for m in Mode}  # a look-up, where Mode(text) would be a call for each step
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,7 +69,7 @@ def test_the_prefix_of_a_turn_is_not_evaluated_again(talk: Callable[..., Convers
         common = shared(before.prompt, a.prompt)
         assert common > len(before.prompt) - 20  # all but the tag that opened the thinking, which the history has not
         assert 0 < prompt_part(c, a) <= len(a.prompt) - common + (3 if c.model.recurrent else 0)
-    assert c.evaluated == sum(m.made["evaluated"] for m in c.messages if m.made)
+    assert c.evaluated == sum(m.details["evaluated"] for m in c.messages if m.details)
 
 
 @pytest.mark.parametrize("arch", ["llama", "gemma3", "qwen2vl", *HYBRID])
@@ -260,7 +260,7 @@ def test_an_interrupt_keeps_the_text(talk: Callable[..., Conversation], arch: st
     assert a.stop_reason == "interrupted"
     assert len(a.steps) == 19
     assert c.messages[-1].content == a.answer.strip()
-    assert c.messages[-1].made["stop_reason"] == "interrupted"
+    assert c.messages[-1].details["stop_reason"] == "interrupted"
     again = fresh(c)
     one, two = c.reply("and", stop_at(0)), again.reply("and", stop_at(0))
     assert one.prompt == two.prompt
@@ -299,11 +299,11 @@ def test_seeds_make_a_conversation_again(talk: Callable[..., Conversation]) -> N
         return c.messages
 
     def plain(m: list[Message]) -> list[Any]:
-        return [(x.content, x.thinking, x.made.get("seed")) for x in m]
+        return [(x.content, x.thinking, x.details.get("seed")) for x in m]
 
     one, two, other = talk(policy="gumbel"), talk(policy="gumbel"), talk(policy="gumbel", seed=6)
     assert plain(said(one)) == plain(said(two)) != plain(said(other))
-    assert [m.made["seed"] for m in one.messages if m.made] == [5, 7]
+    assert [m.details["seed"] for m in one.messages if m.details] == [5, 7]
     one.compare("sample")
     assert one.compare("sample").seed == 7
     assert one.answers == 3

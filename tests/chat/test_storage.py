@@ -21,7 +21,7 @@ SAVED = Saved(
     mixes={"pet": Mix("dog:1,cat:-1", signed=True)},
     messages=(
         Message(USER, "What is {pet}?", {"pet": Mix("dog,cat")}),
-        Message(ASSISTANT, "A pet.", thinking="so", made={"seed": 3, "n_answer": 2, "manifest": MANIFEST}),
+        Message(ASSISTANT, "A pet.", thinking="so", details={"seed": 3, "n_answer": 2, "manifest": MANIFEST}),
     ),
 )
 

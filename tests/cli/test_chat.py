@@ -279,7 +279,7 @@ def test_a_chat_that_overflows_says_so_once(chat: Callable[..., Any], write: Cal
 
 
 def test_defaults_are_said_and_why(chat: Callable[..., Any], write: Callable[..., Path]) -> None:
-    assert "policy: soft_thinking: the default for a prompt with a thinking block; seed " in chat(options=[])[2]
+    assert "policy: soft_thinking, the default for a prompt with a thinking block; seed " in chat(options=[])[2]
     plain = write("llama", chat_template=TEMPLATE, n_ctx=8192)
     err = chat(options=["--seed", 3], model=plain)[2]
     assert (
@@ -699,7 +699,7 @@ def test_ten_questions_of_the_card_are_answered_rightly_with_soft_thinking(cli: 
     code, out, err = cli("chat", "--seed", 1, stdin=lines)
     assert code == 0
     assert out.splitlines() == list(RIGHT.values())
-    assert "policy: soft_thinking: the default for a prompt with a thinking block" in err
+    assert "policy: soft_thinking, the default for a prompt with a thinking block" in err
     assert len(re.findall(r"^[1-9][0-9]* thinking \+ .* tokens in a mixture", err, re.M)) == 10
 
 

@@ -83,7 +83,7 @@ def test_the_command_line_says_it_and_exits_with_1(cli: Cli, write: Callable[...
     path = damaged(write, "attention in every 0th layer")
     code, out, err = cli("probe", "-m", path, "--mix", "dog,cat", "--threads", 1)
     assert (code, out) == (1, "")
-    assert [line.partition(":")[0] for line in err.splitlines()] == ["Error", "Hint"]
+    assert [line.partition(":")[0] for line in err.splitlines()] == ["first use of this file here", "Error", "Hint"]
     assert "it divided by zero (SIGFPE)" in err
 
 

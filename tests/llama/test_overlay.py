@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -174,7 +173,7 @@ def test_carriers_change_nothing(special: Callable[..., sl.Model], name: str) ->
     seen = []
     for carriers in ([40, 40, 9], [0, 1, 2], [200, 3, 111]):
         context.cut(0, 0)
-        rows = replace(model.rows([7, MIX, 9]), carriers=np.array(carriers, dtype=np.int32))
+        rows = model.rows([7, MIX, 9])._replace(carriers=np.array(carriers, dtype=np.int32))
         seen.append(context.decode([0] * 3, range(3), [False, False, True], rows=rows))
     context.close()
     assert np.array_equal(seen[0], seen[1])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from softllama import policy
 from softllama.base import arguments
 from softllama.base.files import text_or_file
 from softllama.base.text import unknown
 from softllama.chat import settings as chat_settings
+from softllama.chat.conversation import Conversation
 from softllama.chat.messages import Mix
 from softllama.chat.settings import THINK as MODES
+from softllama.chat.settings import ChatKeywords
 from softllama.errors import SoftLlamaError, UsageError
 from softllama.terminal.commands.table import COMMANDS, command, integer
 from softllama.terminal.live import VIEWS
@@ -78,6 +80,11 @@ def shown(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
+def _set(c: Conversation, name: str, value: object) -> None:
+    """Change a setting whose name and value were typed; the conversation checks both."""
+    c.set(**cast(ChatKeywords, {name: value}))
+
+
 def change(chat: ChatState, name: str, value: str) -> None:
     """Change one setting, from text."""
     c = chat.conversation
@@ -89,11 +96,11 @@ def change(chat: ChatState, name: str, value: str) -> None:
     if name == "seed":
         c.reseed(arguments.seed(integer(name, value)))
     elif value in NOTHING:
-        c.set(**{name: () if name == "stop" else "auto" if name == "think" else None})
+        _set(c, name, () if name == "stop" else "auto" if name == "think" else None)
     elif name == "stop":
         c.set(stop=(value.replace("\\n", "\n"),))
     else:
-        c.set(**{name: integer(name, value) if name in NUMBERS else value})
+        _set(c, name, integer(name, value) if name in NUMBERS else value)
 
 
 @command(
@@ -112,7 +119,7 @@ def think(chat: ChatState, text: str) -> None:
         if unfold and c.last is not None and c.last.thinking:
             chat.screen.dim(c.last.thinking)
     elif word in MODES and not rest:
-        c.set(think=word)
+        _set(c, "think", word)
     elif word == "budget" and rest:
         c.set(think_budget=None if rest in NOTHING else integer("think_budget", rest))
     elif text:

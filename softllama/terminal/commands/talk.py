@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from softllama import policy
-from softllama.chat.messages import made_of
+from softllama.chat.messages import details_of
 from softllama.errors import UsageError
 from softllama.prompts.build import ASSISTANT
 from softllama.terminal.commands.table import COMMANDS, command, find, integer
@@ -68,7 +68,7 @@ def undo(chat: ChatState, text: str) -> None:
 @command("", "counts of this conversation")
 def stats(chat: ChatState, text: str) -> None:
     c = chat.conversation
-    answers = [m.made for m in c.messages if m.role == ASSISTANT]
+    answers = [m.details for m in c.messages if m.role == ASSISTANT]
     total = {k: sum(int(a.get(k, 0)) for a in answers) for k in ("n_thinking", "n_answer", "n_soft", "evaluated")}
     seconds = sum(float(a.get("seconds", 0)) for a in answers)
     rows = [
@@ -118,8 +118,8 @@ def compare(chat: ChatState, text: str) -> None:
             numbers=f"{record.get('seconds', 0):.2f} s, {answer_numbers(record)}",
         )
         for answer, thinking, record in (
-            (last.content, last.thinking, last.made),
-            (t.answer.strip(), t.thinking.strip(), made_of(t)),
+            (last.content, last.thinking, last.details),
+            (t.answer.strip(), t.thinking.strip(), details_of(t)),
         )
     ]
     chat.screen.show(tables.compared(sides, chat.screen.width, thinking=chat.view != "hide"))
