@@ -90,9 +90,9 @@ class Sweep:
     def midpoint(self) -> float | None:
         """The α at which the output is as far from the start as from the end (in JS); None if the ends are equal.
 
-        Ends whose divergence is below the noise floor are equal.
+        Ends whose divergence is below twice the noise floor are equal: prompts differ in their noise by about so much.
         """
-        if self.noise.js > 0 and self.js_start[-1] < self.noise.js:
+        if self.noise.js > 0 and self.js_start[-1] < 2 * self.noise.js:
             return None
         return crossing(self.alphas, self.js_start - self.js_end, 0.0)
 

@@ -453,8 +453,8 @@ def test_a_curve_that_does_not_move() -> None:
 def test_a_curve_within_the_noise_floor_has_no_midpoint_and_no_sharpness(p: list[float]) -> None:
     """P(Paris) along α = ±0.0001 on a quantized model, where the same weights in F32 give .7045 to .7050."""
     rows = [Distribution.from_probs([x, 1 - x]) for x in p]
-    js = rows[0].js(rows[3])
-    s = Sweep("a", "b", np.linspace(0, 1, 5), rows, NoiseFloor(js=2 * js + 1e-6, log_odds=0.16))
+    js = rows[0].js(rows[3]) + 1e-6
+    s = Sweep("a", "b", np.linspace(0, 1, 5), rows, NoiseFloor(js=js, log_odds=0.16))
     assert s.midpoint is None
     for c in s.curves:
         assert (c.midpoint, c.sharpness) == (None, None)
