@@ -30,7 +30,7 @@ def test_the_numbers_of_a_prompt_file_are_those_of_its_text(tmp_path: Path, cli:
     outputs = []
     for name, end in (("unix.txt", b"\n"), ("windows.txt", b"\r\n")):
         (tmp_path / name).write_bytes(text.encode().replace(b"\n", end))
-        shared = ("run", "-q", "--json", "--seed", 1, "--max-tokens", 4)
+        shared = ("run", "-q", "--json", "--seed", 1, "--max-tokens", 60)
         code, raw, _ = cli(*shared, "--raw", "--prompt-file", tmp_path / name)
         assert code == 0
         code, said, _ = cli(*shared, "--system", f"@{tmp_path / name}", "Hello")
