@@ -100,7 +100,9 @@ class ModelOptions:
 
 
 def _note_trial() -> None:
-    note("first use of this file here: it is loaded in a child process first, so that a damaged one is an error message")
+    note(
+        "first use of this file here: it is loaded in a child process first, so that a damaged one is an error message"
+    )
 
 
 def adapter(text: str) -> tuple[str, float]:

@@ -285,7 +285,7 @@ def test_defaults_are_said_and_why(chat: Callable[..., Any], write: Callable[...
     plain = write("llama", chat_template=TEMPLATE, n_ctx=8192)
     err = chat(options=["--seed", 3], model=plain)[2]
     assert (
-        "policy: sample:temperature=0.6,top_k=30,top_p=0.95: plain sampling, as this model has no thinking block" in err
+        "policy: sample:temperature=0.6,top_k=30,top_p=0.95, plain sampling, as this model has no thinking block" in err
     )
     assert "context: 4,096 of 8,192 positions; --n-ctx N makes room for more\n" in err
 
