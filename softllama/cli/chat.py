@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from softllama.cli.generation_options import GenerationChoices, generation_options
-from softllama.cli.model_options import ModelOptions, model_options
+from softllama.cli.model_options import ModelOptions, model_options_with
 from softllama.errors import SoftLlamaError, UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     "--continue/--new", "go_on", default=None, help="Go on with the last conversation, or do not. Default: ask."
 )
 @click.option("--private", is_flag=True, help="Keep nothing: no autosave, no history of lines.")
-@model_options
+@model_options_with("the bundled model", argument=True)
 def command(
     generation: GenerationChoices,
     view: str,
@@ -109,11 +109,14 @@ def _open_autosave(chat: ChatState, path: Path | None) -> None:
 
 def _introduce(chat: ChatState, is_earlier: bool) -> None:
     """What the chat chose by itself, how to use it, and where an earlier conversation was left."""
+    from softllama.generation import advice
     from softllama.terminal.repl import WELCOME
 
     c, screen = chat.conversation, chat.screen
     why = "" if c.settings.policy else f", {c.default_policy()[1]}"
     screen.note(f"policy: {c.policy!r}{why}; seed {c.seed + c.answers}")
+    if line := advice.small_model(c.model, c.policy, "/compare sample shows both"):
+        screen.note(line)
     if c.n_ctx < c.model.n_ctx_limit:
         screen.note(f"context: {c.n_ctx:,} of {c.model.n_ctx_limit:,} positions; --n-ctx N makes room for more")
     if screen.terminal and not screen.quiet:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from softllama.base import arguments
 from softllama.engine import manifest
 from softllama.engine.engine import Engine
-from softllama.errors import UsageError
+from softllama.errors import SoftLlamaError, UsageError
+from softllama.evaluate import results
 from softllama.evaluate.data import Dataset
 from softllama.evaluate.ways import Way
 from softllama.generation.options import GenerationKeywords, Think
@@ -75,7 +77,19 @@ class EvaluateOptions:
         }
 
 
-def make_header(model: Engine, data: Dataset, ways: Sequence[Way], options: EvaluateOptions) -> dict[str, Any]:
+def first_date(path: Path) -> str | None:
+    """The date that the templates of a file's results were given; None where there is none."""
+    try:
+        header, _ = results.read(path)
+    except SoftLlamaError:
+        return None
+    found = header["settings"].get("date") if isinstance(header["settings"], dict) else None
+    return found if isinstance(found, str) else None
+
+
+def make_header(
+    model: Engine, data: Dataset, ways: Sequence[Way], options: EvaluateOptions, command: str = ""
+) -> dict[str, Any]:
     """What the results depend on, and under "info" what they do not. Ready for JSON."""
     record = manifest.build(model, {}, n_ctx=model.n_ctx_given, seed=options.seed)
     settings = {k: v for k, v in asdict(options).items() if k not in ("streams", "allow_inactive")}
@@ -86,5 +100,11 @@ def make_header(model: Engine, data: Dataset, ways: Sequence[Way], options: Eval
         "data": {"name": data.name, "sha256": data.sha256, "kind": data.kind},
         "ways": [[w.name, w.text] for w in ways],
         "settings": {**settings, "stop": list(options.stop)},
-        "info": {"streams": options.streams, "problems": len(data.problems), "manifest": record},
+        "info": {
+            "streams": options.streams,
+            "problems": len(data.problems),
+            "questions": [[p.index, p.question, list(p.answers)] for p in data.problems],
+            "commands": [command] if command else [],
+            "manifest": record,
+        },
     }

@@ -16,7 +16,7 @@ from typing import Any
 from softllama.base import cache
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.hub import caches
-from softllama.hub.caches import LocalModel
+from softllama.hub.local_model import LocalModel
 from softllama.llama import architectures, gguf, header, library, thinking_tags
 from softllama.llama.library import api
 
@@ -142,7 +142,7 @@ def read(h: header.Header) -> dict[str, Any]:
         "note": "" if refusal else _note(h),
         "architecture": h.arch,
         "title": str(h.get("general.name") or ""),
-        "quantization": _quantization(h),
+        "quantization": quantization(h),
         "table": library.table_type(table.ggml_type).name if table else "",
         "n_vocab": table.shape[1] if table else 0,
         "n_embd": table.shape[0] if table else number("embedding_length"),
@@ -175,7 +175,7 @@ def _note(h: header.Header) -> str:
     return f"by overlay, as {why}" if why else ""
 
 
-def _quantization(h: header.Header) -> str:
+def quantization(h: header.Header) -> str:
     """What the file calls itself (general.file_type), else the type that most of its weights have."""
     if (name := _file_types().get(h.get("general.file_type", -1))) is not None:
         return name

@@ -16,9 +16,10 @@ from softllama.llama import thinking_tags
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
 from softllama.prompts import thinking, words
+from softllama.prompts.encoded import CUT, Encoded, encode, items_with, with_shared
 from softllama.prompts.slots import PromptTemplate
 from softllama.prompts.thinking import Block, Tags
-from softllama.prompts.words import Encoded, MixInput
+from softllama.prompts.words import MixInput
 from softllama.vectors.mixture import Mixture
 
 Item: TypeAlias = "int | Mixture"
@@ -51,7 +52,7 @@ def without_control_tokens(message: SlottedMessage, tokenizer: Tokenizer) -> Slo
 
 def _cut(text: str, tokenizer: Tokenizer) -> str:
     for control in tokenizer.control_tokens_in(text):
-        text = text.replace(control, words.CUT.join((control[:1], control[1:])))
+        text = text.replace(control, CUT.join((control[:1], control[1:])))
     return text
 
 
@@ -159,8 +160,9 @@ def filled(
     text: PromptTemplate, which: Sequence[int], mixes: Sequence[MixInput], tokenizer: Tokenizer
 ) -> tuple[Item, ...]:
     """Ids and mixtures of a text. which: for each slot, the index of its mixture in `mixes`."""
-    encoded = words.encode(text, tokenizer)
-    return tuple(words.items_with(encoded, [r.mixture for r in resolved(encoded, which, mixes, tokenizer)]))
+    encoded = encode(text, tokenizer)
+    results = resolved(encoded, which, mixes, tokenizer)
+    return tuple(items_with(with_shared(encoded, [r.before for r in results]), [r.mixture for r in results]))
 
 
 def resolved(

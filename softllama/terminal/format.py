@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from softllama.chat.messages import Message
@@ -45,6 +45,18 @@ def answer_numbers(record: Mapping[str, Any]) -> str:
     ]
     reason = record.get("stop_reason", StopReason.END_OF_GENERATION)
     return ", ".join(parts) + (f"; {reason}" if reason != StopReason.END_OF_GENERATION else "")
+
+
+def warnings(degenerations: Iterable[Mapping[str, Any]], on_loop: str) -> list[str]:
+    """What is wrong with an answer, and what to do about it.
+
+    Args:
+        degenerations: of its trace.
+        on_loop: what has been done.
+    """
+    done = {"stop": "it was ended", "hard": "single tokens were fed from there on"}
+    otherwise = "--on-loop stop ends such a text, --on-loop hard goes on with single tokens"
+    return [f"warning: {d['message']}; {done.get(on_loop, otherwise)}" for d in degenerations]
 
 
 def beginning(message: Message, n: int = 40) -> str:

@@ -13,7 +13,7 @@ from softllama.chat.overflow import OVERFLOW
 from softllama.chat.storage import Autosave
 from softllama.errors import SoftLlamaError
 from softllama.generation.run import no_answer
-from softllama.terminal.format import answer_numbers
+from softllama.terminal.format import answer_numbers, warnings
 from softllama.terminal.live import AnswerPrinter
 from softllama.terminal.screen import Screen
 from softllama.trace.record import Trace
@@ -63,6 +63,8 @@ class ChatState:
             self.had_empty_answer = True
             hint = "/think off, /think budget N" if trace.n_thinking else "/regen draws another"
             self.screen.error(f"the answer is empty: {why}", hint)
+        for warning in warnings(trace.degenerations, c.settings.on_loop):
+            self.screen.note(warning)
         if c.left_out > n_left_out:
             self.report_once(
                 f"The context of {c.n_ctx:,} positions is full. {OVERFLOW} This is reported once; /stats counts them."

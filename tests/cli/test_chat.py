@@ -161,7 +161,7 @@ def test_settings_are_shown_and_changed(chat: Callable[..., Any], load: Callable
     assert (code, out) == (0, "")
     assert err == (
         "policy = top_mean:n=3\nanswer = none\nthink = auto\nthink_budget = 4\nmax_tokens = 20\nstop = none\n"
-        "think_tags = none\nparse_special = off\ndate = none\n"
+        "think_tags = none\nparse_special = off\ndate = none\non_loop = warn\n"
         "seed = 5 for the next answer\nmax_tokens = 7\nseed = 11 for the next answer\nstop = 'a\\nb'\n"
         "answer = greedy\nthink_budget = none\ntop_mean:n=3\nfull\nsoft_thinking: the default for a prompt with a thinking "
         "block\nthere is no system message\nbe a dog\nthere is no system message\n"
@@ -470,7 +470,7 @@ def test_bad_lines_after_an_answer(chat: Callable[..., Any], tmp_path: Path) -> 
     (tmp_path / "other.json").write_text('{"kind": "trace"}')
     for line, said in (
         ("/compare greddy", "greedy"),
-        ("/trace t.txt", ".jsonl or .npz"),
+        ("/trace t.txt", ".npz or .jsonl"),
         (f"/load {tmp_path / 'damaged.json'}", "not JSON"),
         (f"/load {tmp_path / 'other.json'}", "not a conversation"),
         ("/system " + "x" * 2000, "context has room"),

@@ -71,6 +71,7 @@ def give_room_to_act(chat: ChatState) -> None:
     "[NAME VALUE]",
     "show the settings, or change one",
     "max_tokens N|none (of an answer with its thinking), think_budget N|none, stop TEXT|none (\\n is a newline), "
+    "on_loop warn|stop|hard, "
     "seed N (of the next answer; each takes the next number), policy, answer (the policy after the thinking), think, "
     "think_tags OPEN,CLOSE, parse_special on|off (control tokens in messages).",
 )
