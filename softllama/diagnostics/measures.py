@@ -22,7 +22,7 @@ from softllama.diagnostics.exactness import positions
 from softllama.engine import branches
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.llama import devices, library, memory, thinking_tags
-from softllama.prompts import thinking
+from softllama.prompts import build, thinking
 from softllama.vectors.mixture import Mixture
 
 clock = time.perf_counter
@@ -69,7 +69,7 @@ def template(m: Model) -> Iterable[Finding]:
     """Is there a chat template that renders, and does the model think?"""
     try:
         chat = m.chat_template
-        chat.render([{"role": "user", "content": "Hello"}])
+        build.rendered(chat, [build.SlottedMessage.plain(build.USER, "Hello")])
         yield _finding(
             "chat template", OK, f"there, and it renders ({len(chat.source):,} characters)", present=True, ok=True
         )

@@ -22,7 +22,7 @@ def require_active(model: Engine, data: Dataset, ways: Sequence[Way], options: E
         g = prepare(model, text, GenerationOptions.of({**options.generation_keywords(), "policy": w.policy, "seed": 0}))
         if never_acts(g):
             raise UsageError(
-                f"{no_block(model, g.policy, options.think)}, and {w.name} would be no way of its own",
+                f"{no_block(model, g.policy, options.think)}: {w.name} would be its answer policy and nothing else",
                 f'--think prompt asks it to think in plain text; "{_everywhere(w.policy)}" mixes the whole answer; '
                 "--allow-inactive goes on as it is",
             )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from softllama.base import arguments
 from softllama.engine import manifest
 from softllama.engine.engine import Engine
-from softllama.errors import UsageError
+from softllama.errors import SoftLlamaError, UsageError
+from softllama.evaluate import results
 from softllama.evaluate.data import Dataset
 from softllama.evaluate.ways import Way
 from softllama.generation.options import GenerationKeywords, Think
@@ -73,6 +75,16 @@ class EvaluateOptions:
             "stop": self.stop,
             "date": self.date,
         }
+
+
+def first_date(path: Path) -> str | None:
+    """The date that the templates of a file's results were given; None where there is none."""
+    try:
+        header, _ = results.read(path)
+    except SoftLlamaError:
+        return None
+    found = header["settings"].get("date") if isinstance(header["settings"], dict) else None
+    return found if isinstance(found, str) else None
 
 
 def make_header(

@@ -217,16 +217,6 @@ def read(path: str | Path) -> tuple[dict[str, Any], list[Result]]:
     return _read(data[: data.rfind(b"\n") + 1], p, ORIGIN)
 
 
-def first_date(path: Path) -> str | None:
-    """The date that the templates of a file's results were given; None where there is none."""
-    try:
-        header, _ = read(path)
-    except SoftLlamaError:
-        return None
-    found = header["settings"].get("date") if isinstance(header["settings"], dict) else None
-    return found if isinstance(found, str) else None
-
-
 def _read(data: bytes, path: Path, hint: str) -> tuple[dict[str, Any], list[Result]]:
     results: dict[tuple[int, str], Result] = {}
     header: dict[str, Any] = {}

@@ -24,8 +24,8 @@ from softllama.engine.engine import Engine
 from softllama.errors import ContextError, PromptError, SoftLlamaError, UsageError
 from softllama.evaluate.active import require_active
 from softllama.evaluate.data import Dataset, Problem, is_right
-from softllama.evaluate.options import EvaluateOptions, make_header
-from softllama.evaluate.results import Result, ResultsFile, first_date
+from softllama.evaluate.options import EvaluateOptions, first_date, make_header
+from softllama.evaluate.results import Result, ResultsFile
 from softllama.evaluate.ways import Way
 from softllama.generation import extract, loop
 from softllama.generation.cost import Cost

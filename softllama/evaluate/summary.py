@@ -121,9 +121,6 @@ def sentences(compared: Compared, scores: dict[str, statistics.Estimate]) -> lis
     most = max((e.n for _, _, r, _ in compared for e in (r.difference,)), default=0)
     if most < FEWEST:
         return [f"{most} problems are too few for a verdict (fewer than {FEWEST}). {_highest(scores)}"]
-    if not any(e.value for e in scores.values()):
-        n = max(e.n for e in scores.values())
-        return [f"None of the ways of decoding solves any of the {n} problems, so nothing tells them apart."]
     clear = [c for c in compared if c[3] < ALPHA and c[2].difference.enough]
     if not clear:
         power = [r.detectable for _, _, r, _ in compared]

@@ -107,4 +107,3 @@ def test_eval_shows_the_share_of_soft_steps(cli: Cli, plain: Path, problems: Pat
     assert shares["top_mean:where=everywhere"] > 0
     code, text, _ = cli(*given[:-1], "--policy", "greedy", "--policy", "top_mean:where=everywhere")
     assert "highest share" not in text
-    assert "solves any of the 2 problems" in " ".join(text.split())

@@ -455,8 +455,14 @@ def test_vocabularies_templates_and_tags(load: Callable[..., Model]) -> None:
     assert "'D'" in f.text or "vocabulary" in f.text
     chat, thinks = measures.template(load("llama", chat_template=tiny.CHAT_TEMPLATE + "{# <think> </think> #}"))
     assert (chat.state, chat.facts["ok"]) == (OK, True)
-    assert thinks.text == "between <think> and </think>"
-    for template, said in (("{% for m in %}", "does not parse"), ("{{ raise_exception('no') }}", "refuses")):
+    assert thinks.text.startswith("between <think> and </think>, as DeepSeek-R1")
+    _, thinks = measures.template(load("llama", chat_template=tiny.CHAT_TEMPLATE + "{# enable_thinking #}"))
+    assert thinks.text.startswith("unknown: the chat template has 'enable_thinking'")
+    for template, said in (
+        ("{% for m in %}", "does not parse"),
+        ("{{ raise_exception('no') }}", "refuses"),
+        ("chatml", "leaves the message out"),
+    ):
         chat, thinks = measures.template(load("llama", chat_template=template))
         assert (chat.state, chat.facts) == (NOTE, {"present": True, "ok": False})
         assert said in chat.text

@@ -6,6 +6,7 @@ Each template here has the form of a family's own: how it begins an answer, and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.generation.run import record
 from softllama.generation.state import Generation
-from softllama.llama import thinking_tags
+from softllama.hub.facts import read
+from softllama.llama import header, thinking_tags
 from softllama.llama.template import ChatTemplate
 from softllama.prompts import build, thinking
 from softllama.prompts.thinking import Block, Tags
@@ -215,3 +217,19 @@ def test_families_are_told_apart() -> None:
     assert thinking_tags.unknown(PLAIN) == ""
     assert thinking_tags.unknown(QWEN3) == ""
     assert thinking_tags.unknown(PLAIN + "{% if enable_thinking %}{% endif %}") == "enable_thinking"
+
+
+@pytest.mark.parametrize(
+    ("source", "tags", "note"),
+    [
+        (QWEN3, "<think> </think>", "as DeepSeek-R1"),
+        (HARMONY, "<|channel|>analysis<|message|> <|end|>", "as gpt-oss"),
+        (PLAIN, "", ""),
+        (PLAIN + "{# reasoning_content #}", "", "unknown: the chat template has 'reasoning_content'"),
+    ],
+)
+def test_models_show_says_what_is_known(write: Callable[..., Path], source: str, tags: str, note: str) -> None:
+    facts = read(header.read(write("llama", chat_template=source)))
+    assert facts["thinking"] == tags
+    assert facts["thinking_note"].startswith(note)
+    assert bool(facts["thinking_note"]) == bool(note)

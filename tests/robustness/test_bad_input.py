@@ -318,7 +318,7 @@ def test_a_model_without_a_chat_template(load: Load) -> None:
         ("{{ raise_exception('no users') }}", PromptError, "no users"),
         ("{{ messages[7].content }}", PromptError, "refuses these messages"),
         ("{{ 1 // 0 }}", PromptError, "refuses these messages"),
-        ("fixed text", UsageError, "does not keep the message"),
+        ("fixed text", PromptError, "leaves the message out"),
         ("{{ messages[0].content }}{{ messages[0].content }}", UsageError, "does not keep the message"),
     ],
 )
