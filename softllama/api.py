@@ -6,7 +6,7 @@ Knows no formula: each method hands its arguments to the package that does the w
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from softllama.base import arguments
@@ -15,7 +15,8 @@ from softllama.engine.load_arguments import Lora
 from softllama.engine.session import Session
 from softllama.probe import run as probes
 from softllama.probe.run import ProbeResult
-from softllama.prompts.words import MixArgument, MixInput, Split
+from softllama.prompts import words
+from softllama.prompts.words import MixArgument, Split
 from softllama.vectors import mix_text
 from softllama.vectors.mixture import Mixture
 
@@ -74,16 +75,17 @@ class Model(Engine):
 
     def mix(
         self,
-        text: str,
+        text: str | Mapping[str, float],
         *,
         space: bool = True,
         split: Split | None = None,
         signed: bool = False,
         normalize: bool = False,
     ) -> Mixture:
-        """The mixture that a text such as "dog:0.5,cat:0.5" stands for (softllama.vectors.mix_text has the form).
+        """The mixture that a text such as "dog:0.5,cat:0.5" stands for, or {"dog": 0.5, "cat": 0.5}. It shows its words.
 
         Args:
+            text: as softllama.vectors.mix_text has the form, or words with their weights.
             space: a bare word is the token that follows a space, as in the middle of a sentence.
             split: what a word of several tokens stands for: "first", "last" or "mean"; None refuses it.
             signed: whether weights may be any real numbers.
@@ -92,9 +94,14 @@ class Model(Engine):
         Raises:
             MixtureError: the text is not understood, or a word is no single token; the hint has a remedy.
         """
-        spec = mix_text.parse(arguments.text("mixture", text), signed=signed, normalize=normalize)
-        mixture = MixInput(spec, "", split, signed, normalize)
-        return mixture.resolve(self.tokenizer, space=space, lead=not space).mixture
+        if isinstance(text, Mapping):
+            spec = mix_text.from_weights(text, signed=signed, normalize=normalize)
+        else:
+            spec = mix_text.parse(arguments.text("mixture", text), signed=signed, normalize=normalize)
+        resolved = words.resolve(
+            spec, self.tokenizer, space=space, lead=not space, split=split, signed=signed, normalize=normalize
+        )
+        return resolved.mixture.with_words(self.spell)
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""

@@ -36,6 +36,16 @@ COMMANDS = {
 }
 
 
+ELSEWHERE = {  # what the commands of other tools are called here
+    "list": "models",
+    "ls": "models",
+    "pull": "models pull",
+    "show": "models show",
+    "generate": "run",
+    "version": "--version",
+}
+
+
 class LazyGroup(click.Group):
     """Commands live in softllama.cli.NAME as `command`; --help shows their summaries without importing them."""
 
@@ -59,7 +69,9 @@ class LazyGroup(click.Group):
             import difflib
 
             near = difflib.get_close_matches(name, COMMANDS, 1)
-            raise click.UsageError(f"No such command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""), ctx)
+            is_file = name.lower().endswith(".gguf")
+            meant = f"chat -m {name}" if is_file else ELSEWHERE.get(name) or next(iter(near), "")
+            raise click.UsageError(f"No such command {name!r}." + (f" Did you mean {meant!r}?" if meant else ""), ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from softllama.cli import note
-from softllama.cli.model_options import ModelOptions, model_options
+from softllama.cli.model_options import ModelOptions, model_options_with
 from softllama.cli.options import complete_policy
 from softllama.errors import UsageError
 
@@ -41,7 +41,7 @@ from softllama.errors import UsageError
 @click.option("--sweep", type=click.IntRange(0, 1001), default=101, show_default=True, help="Points of a sweep.")
 @click.option("--cpu-time", is_flag=True, help="Processor time in place of the clock: for a busy machine, one thread.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@model_options
+@model_options_with("the bundled model", argument=True)
 def command(
     policies: tuple[str, ...],
     steps: int,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from softllama.cli.generation_options import GenerationChoices, generation_options
-from softllama.cli.model_options import ModelOptions, model_options
+from softllama.cli.model_options import ModelOptions, model_options_with
 from softllama.errors import SoftLlamaError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@generation_options(without=["where"])
+@generation_options(in_plain_text=True, without=["where"])
 @click.option(
     "--thinking",
     "view",
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     "--continue/--new", "go_on", default=None, help="Go on with the last conversation, or do not. Default: ask."
 )
 @click.option("--private", is_flag=True, help="Keep nothing: no autosave, no history of lines.")
-@model_options
+@model_options_with("the bundled model", argument=True)
 def command(
     generation: GenerationChoices,
     view: str,
@@ -94,6 +94,7 @@ def command(
     for mix in mixes:
         commands.define(chat, mix)
     _introduce(chat, is_earlier)
+    commands.give_room_to_act(chat)
     sys.exit(Repl(chat).run())
 
 

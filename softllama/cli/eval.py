@@ -17,6 +17,8 @@ from softllama.cli.options import as_one_object, complete_policy
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
+    from softllama.evaluate.data import Dataset
+    from softllama.evaluate.options import EvaluateOptions
     from softllama.report.report import Report
 
 
@@ -109,10 +111,17 @@ def command() -> None:
 @click.option("--prompt", metavar="TEXT", help="With {question} and {choices}. Default: fitting the data.")
 @click.option("--chat/--raw", default=None, help="With or without the chat template. Default: with, if there is one.")
 @generation_options(
-    max_tokens=512, seed=0, think="auto", in_plain_text=True, without=["policy", "answer", "where", "template"]
+    max_tokens=512,
+    seed=0,
+    think="auto",
+    in_plain_text=True,
+    without=["policy", "answer", "where", "template", "parse_special", "on_loop"],
 )
 @click.option(
     "--streams", type=int, default=1, show_default=True, metavar="N", help="Problems side by side in one context."
+)
+@click.option(
+    "--allow-inactive", is_flag=True, help="Go on where a policy would never act, for want of a thinking block."
 )
 @report_output
 @model_options
@@ -126,6 +135,7 @@ def run(
     chat: bool | None,
     generation: GenerationChoices,
     streams: int,
+    allow_inactive: bool,
     output: ReportOutput,
     options: ModelOptions,
 ) -> None:
@@ -138,7 +148,8 @@ def run(
     softllama eval report problems.model.results.jsonl --html report.html
 
     DATA has a JSON object in each line: {"question": "...", "answer": "..."}, where an answer may end in "#### 18" (as
-    GSM8K's do) or be a list of right answers; with "choices": ["...", ...] for multiple choice.
+    GSM8K's do) or be a list of right answers; with "choices": ["...", ...] for multiple choice. Rows of MATH, MMLU-Pro,
+    ARC and C-Eval are read as they are: the names of their fields are found and reported.
 
     Every result is on the disk before the next problem begins. Started again, the command goes on where it stopped, and
     repeats nothing; with one more --policy it adds that one. `eval report FILE` builds the tables from the results.
@@ -146,6 +157,7 @@ def run(
     from softllama import evaluate
     from softllama.base import signals
     from softllama.evaluate import ways
+    from softllama.generation import extract as rules
     from softllama.show.progress import progress
 
     output.check()
@@ -157,25 +169,29 @@ def run(
         chat=chat,
         system=generation.system_text(),
         streams=streams,
+        allow_inactive=allow_inactive,
         **generation.keywords(),
     )
     if extract is not None:
-        from softllama.generation import extract as rules
-
         rules.rule(extract)
     model = options.load()
     signals.take_sigterm()  # as Ctrl-C: a problem that is being answered gives no result
     path = Path(out or f"{Path(data).stem}.{Path(model.path).stem}.results.jsonl")
     if not options.quiet:
-        s = settings.with_defaults(model, problems)
-        how = "in the chat template" if s.chat else "raw"
-        note(
-            f"{len(problems.problems)} problems of {problems.name}, {how}, answers read by {s.extract!r}, seed {s.seed}"
-        )
-        note(f"results: {path}")
+        _notes(settings.with_defaults(model, problems), problems, path)
     with progress(options.quiet) as tick:
         header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick, _command(sys.argv[1:]))
     output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
+
+
+def _notes(settings: EvaluateOptions, problems: Dataset, path: Path) -> None:
+    """Say what is asked, how answers are read, which fields were taken, and where the results go."""
+    way = "in the chat template" if settings.chat else "raw"
+    source = f"{len(problems.problems)} problems of {problems.name}, {way}"
+    note(f"{source}, answers read by {settings.extract!r}, seed {settings.seed}")
+    if any(what != name for what, name in problems.fields):
+        note("fields: " + ", ".join(f"{what} from {name!r}" for what, name in problems.fields))
+    note(f"results: {path}")
 
 
 @command.command("report")

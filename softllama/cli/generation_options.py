@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from softllama.cli.options import as_one_object, complete_policy, read_system
+from softllama.cli.options import as_one_object, complete_policy, no_such_option, option, read_system
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +34,9 @@ class GenerationChoices:
     max_tokens: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    parse_special: bool | None = None
+    date: str | None = None
+    on_loop: str | None = None
 
     def check(self) -> None:
         """Raise UsageError for a policy that does not exist, before a large model is loaded."""
@@ -90,9 +93,31 @@ def generation_options(
         ),
         **_thinking_options(think, in_plain_text),
         **_limit_options(max_tokens, seed),
+        "date": click.option(
+            "--date",
+            metavar="DATE",
+            help="What a chat template takes for today, such as 2026-01-31. Default: today, and recorded.",
+        ),
+        "parse_special": click.option(
+            "--parse-special",
+            is_flag=True,
+            default=None,
+            help='Take the text of a control token in a message, such as "<|im_end|>", for that token.',
+        ),
     }
     names = [name for name in options if name not in without]
-    return as_one_object(GenerationChoices, "generation", [options[name] for name in names], names)
+    return as_one_object(GenerationChoices, "generation", [*(options[name] for name in names), *_REFUSED], names)
+
+
+_REFUSED = [
+    no_such_option(*spellings, hint=f'it is a parameter of a policy: --policy "sample:{example}"')
+    for spellings, example in [
+        (("--temp", "--temperature"), "temperature=0.7"),
+        (("--top-k",), "top_k=40"),
+        (("--top-p",), "top_p=0.9"),
+        (("--min-p",), "min_p=0.05"),
+    ]
+]
 
 
 def _policy_options() -> dict[str, Any]:
@@ -138,8 +163,9 @@ def _thinking_options(default: str | None, in_plain_text: bool) -> dict[str, Any
 
 def _limit_options(max_tokens: int | None, seed: int | None) -> dict[str, Any]:
     return {
-        "max_tokens": click.option(
+        "max_tokens": option(
             "--max-tokens",
+            other_names=["-n", "--predict", "--n-predict"],
             type=int,
             metavar="N",
             default=max_tokens,
@@ -147,8 +173,9 @@ def _limit_options(max_tokens: int | None, seed: int | None) -> dict[str, Any]:
             help="Tokens of an answer and its thinking, at most."
             + " Default: what the context has room for." * (max_tokens is None),
         ),
-        "seed": click.option(
+        "seed": option(
             "--seed",
+            other_names=["-s"],
             type=int,
             metavar="N",
             default=seed,
@@ -157,5 +184,11 @@ def _limit_options(max_tokens: int | None, seed: int | None) -> dict[str, Any]:
         ),
         "stop": click.option(
             "--stop", multiple=True, metavar="TEXT", help="End the answer at this text. May be repeated."
+        ),
+        "on_loop": click.option(
+            "--on-loop",
+            type=click.Choice(["warn", "stop", "hard"]),
+            help="What to do where the text loops or becomes garbage: say so, end it, or feed single tokens from there on. "
+            "Default: warn.",
         ),
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from softllama.api import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
+FIRST_WORD = "the first word"  # as the source of a model's name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class ModelOptions:
     """Which model, and how it runs, as typed.
 
     n_ctx, n_gpu_layers, n_threads: None for the library's choice. lora: FILE or FILE:SCALE. rpc: HOST:PORT[,...].
-    source: the variable or file that named the model, "" if it was typed.
+    source: the variable or file that named the model, or the first word; "" if it was typed after -m.
     """
 
     model: str | None = None
@@ -36,6 +38,28 @@ class ModelOptions:
     offline: bool = False
     quiet: bool = False
     source: str = ""
+
+    def or_named(self, word: str) -> ModelOptions:
+        """The same with the model that the first word names. Raises UsageError if -m names one, too."""
+        if self.model is not None and not self.source:
+            raise UsageError("the model is given twice", f"{word!r} as the first word, and {self.model!r} with -m")
+        return replace(self, model=word, source=FIRST_WORD)
+
+    def split(self, words: tuple[str, ...]) -> tuple[ModelOptions, str | None]:
+        """The arguments [MODEL] [PROMPT] of a command: options with this model, and the prompt.
+
+        The first word is a model if it is written like one and -m names none: FILE.gguf, ollama:NAME, lmstudio:...,
+        bundled:..., hf:..., user/repo:QUANT; and user/repo, if a prompt follows.
+
+        Raises:
+            UsageError: there are more words than a model and a prompt.
+        """
+        typed = self.model is not None and not self.source
+        is_model = bool(words) and _is_model(words[0], alone=len(words) == 1) and (not typed or len(words) > 1)
+        options, rest = (self.or_named(words[0]), words[1:]) if is_model else (self, words)
+        if len(rest) > 1:
+            raise UsageError(f"the prompt is {len(rest)} arguments", f'quotes keep it together: "{" ".join(rest)}"')
+        return options, rest[0] if rest else None
 
     @property
     def adapters(self) -> list[tuple[str, float]]:
@@ -105,6 +129,16 @@ def _note_trial() -> None:
     )
 
 
+def _is_model(word: str, *, alone: bool) -> bool:
+    if any(c.isspace() for c in word):
+        return False
+    schemes = ("ollama:", "lmstudio:", "package:", "bundled:", "hf:")
+    repo = re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", word)
+    return (
+        word.lower().endswith(".gguf") or word.startswith(schemes) or (repo is not None and bool(repo[1] or not alone))
+    )
+
+
 def adapter(text: str) -> tuple[str, float]:
     """FILE or FILE:SCALE, as --lora takes it."""
     path, colon, scale = text.rpartition(":")
@@ -116,11 +150,12 @@ def adapter(text: str) -> tuple[str, float]:
     return text, 1.0
 
 
-def model_options_with(default: str) -> Callable[[F], F]:
+def model_options_with(default: str, *, argument: bool = False) -> Callable[[F], F]:
     """A decorator that adds -m and how the model runs. The command gets a ModelOptions as its parameter `options`.
 
     Args:
         default: the model that is taken without -m, for the help text.
+        argument: may the model be named without -m, too? For commands that have no other argument.
     """
     options = [
         shared_option(
@@ -128,13 +163,20 @@ def model_options_with(default: str) -> Callable[[F], F]:
             "--model",
             metavar="MODEL",
             shell_complete=complete_model,
-            help="A GGUF file, user/repo[:QUANT], ollama:NAME, lmstudio:PUBLISHER/MODEL, bundled:NAME, or a part of a name "
-            f"that `softllama models` lists. Default: {default}.",
+            help="A GGUF file, user/repo[:QUANT], ollama:NAME, lmstudio:PUBLISHER/MODEL, package:NAME, bundled:NAME, "
+            f"or a part of a name that `softllama models` lists. Default: {default}.",
         ),
-        shared_option("--n-ctx", type=int, metavar="N", help="Positions of the context. Default: what is needed."),
+        shared_option(
+            "--n-ctx",
+            type=int,
+            metavar="N",
+            other_names=["-c", "--ctx-size"],
+            help="Positions of the context. Default: what is needed.",
+        ),
         shared_option(
             "--n-gpu-layers",
             old_names=["--gpu-layers"],
+            other_names=["-ngl"],
             type=int,
             metavar="N",
             help="Layers on the GPU. Default: all, if there is one.",
@@ -142,6 +184,7 @@ def model_options_with(default: str) -> Callable[[F], F]:
         shared_option(
             "--n-threads",
             old_names=["--threads"],
+            other_names=["-t"],
             type=int,
             metavar="N",
             help="CPU threads. Default: the physical cores.",
@@ -156,12 +199,17 @@ def model_options_with(default: str) -> Callable[[F], F]:
         shared_option("-q", "--quiet", is_flag=True, help="Print neither notes nor progress on stderr."),
     ]
     names = [f.name for f in fields(ModelOptions) if f.name != "source"]
+    if argument:
+        word = click.argument(_ARGUMENT, required=False, metavar="[MODEL]", shell_complete=complete_model)
+        options, names = [word, *options], [_ARGUMENT, *names]
 
     def collect(**values: Any) -> ModelOptions:
-        ctx = click.get_current_context()
-        return ModelOptions(**values, source=config.value_source(ctx, "model"))
+        ctx, word = click.get_current_context(), values.pop(_ARGUMENT, None)
+        options = ModelOptions(**values, source=config.value_source(ctx, "model"))
+        return options if word is None else options.or_named(word)
 
     return as_one_object(collect, "options", options, names)
 
 
+_ARGUMENT = "model_argument"
 model_options = model_options_with("the bundled model")

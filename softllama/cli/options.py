@@ -14,28 +14,52 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from softllama.errors import UsageError
+
 F = TypeVar("F", bound=Callable[..., Any])
 PROMPT_FILE_HINT = "--prompt-file names a text file, or - for stdin"
 
 
-class SharedOption(click.Option):
-    """An option of several commands: SOFTLLAMA_MODEL and [softllama] in the configuration set it for all of them.
+class Option(click.Option):
+    """An option that is also read in other spellings.
 
     Args:
-        old_names: spellings that are still read, but neither shown in help nor completed.
+        old_names: spellings of earlier versions, which variables and settings may have, too. Help does not show them.
+        other_names: spellings of other tools, such as llama.cpp's -ngl. They are only read when they are typed.
     """
+
+    def __init__(
+        self, *args: Any, old_names: Sequence[str] = (), other_names: Sequence[str] = (), **settings: Any
+    ) -> None:
+        super().__init__(*args, **settings)
+        self.old_names, self.other_names = tuple(old_names), tuple(other_names)
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Read the other spellings, too."""
+        super().add_to_parser(parser, ctx)
+        if names := [*self.old_names, *self.other_names]:
+            parser.add_option(obj=self, opts=names, dest=self.name, action="store", nargs=self.nargs)
+
+
+class SharedOption(Option):
+    """An option of several commands: SOFTLLAMA_MODEL and [softllama] in the configuration set it for all of them."""
 
     shared = True
 
-    def __init__(self, *args: Any, old_names: Sequence[str] = (), **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self.old_names = tuple(old_names)
 
-    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
-        """Read the old spellings, too."""
-        super().add_to_parser(parser, ctx)
-        if self.old_names:
-            parser.add_option(obj=self, opts=list(self.old_names), dest=self.name, action="store", nargs=self.nargs)
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """click.option for an Option."""
+    return click.option(*names, cls=Option, **settings)
+
+
+def no_such_option(*names: str, hint: str) -> Callable[[F], F]:
+    """A decorator for options of other tools that have no counterpart: an error message with what to type."""
+
+    def refuse(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            raise UsageError(f"there is no option {parameter.opts[0]}", hint)
+
+    return click.option(*names, hidden=True, expose_value=False, is_eager=True, callback=refuse)
 
 
 def shared_option(*names: str, **settings: Any) -> Callable[[F], F]:

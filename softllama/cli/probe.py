@@ -6,18 +6,22 @@ import click
 
 from softllama.cli import note
 from softllama.cli.model_options import ModelOptions, model_options
-from softllama.cli.options import MixtureChoices, mixture_options, read_system, read_text
+from softllama.cli.options import MixtureChoices, mixture_options, option, read_system, read_text
 from softllama.errors import MixtureError, UsageError
 
 DEFAULT_PROMPT = "The {} says"
 
 
 @click.command()
+@click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]")
 @mixture_options
-@click.option(
-    "--prompt", metavar="TEXT", help=f'Text with {{}} or {{name}} for the mixtures. Default: "{DEFAULT_PROMPT}".'
+@option(
+    "--prompt",
+    other_names=["-p"],
+    metavar="TEXT",
+    help=f'Text with {{}} or {{name}} for the mixtures; the argument is the same. Default: "{DEFAULT_PROMPT}".',
 )
-@click.option("--prompt-file", metavar="FILE", help="The prompt from a file; - for stdin.")
+@option("--prompt-file", other_names=["-f"], metavar="FILE", help="The prompt from a file; - for stdin.")
 @click.option("--chat", is_flag=True, help="Put the prompt through the model's chat template, as the user's message.")
 @click.option("--system", metavar="TEXT|@FILE", help="The system message, with --chat.")
 @click.option("--sweep", type=int, metavar="N", help="Also go from the first component to the others in N points.")
@@ -32,6 +36,7 @@ DEFAULT_PROMPT = "The {} says"
 @click.option("--plot", metavar="FILE", help="Write a picture (.png, .svg, .pdf).")
 @model_options
 def command(
+    words: tuple[str, ...],
     mixtures: MixtureChoices,
     prompt: str | None,
     prompt_file: str | None,
@@ -49,6 +54,7 @@ def command(
 
     \b
     softllama probe --mix "dog:0.5,cat:0.5"
+    softllama probe "The {} eats" --mix "dog:0.5,cat:0.5"
     softllama probe -m model.gguf --mix "dog,cat" --prompt "The {} says" --sweep 21 --plot dogcat.png
     softllama probe --mix "a=dog,fox" --mix "b=hen:0.7,cat:0.3" --prompt "The {a} chases the {b}. The {b} says"
     softllama probe --mix "#12:0.3,#99:0.7" --json
@@ -61,10 +67,14 @@ def command(
     The mixture's next-token distribution is shown beside those of its components alone, and beside their average, which
     is what one would get by sampling the token first. JS is the Jensen-Shannon divergence in nats, between 0 and 0.6931.
     """
+    options, argument = options.split(words)
     if not mixtures.mix:
         raise MixtureError("no mixture was given", 'add --mix "dog:0.5,cat:0.5"')
     if prompt is not None and prompt_file is not None:
         raise UsageError("--prompt and --prompt-file exclude each other")
+    if argument is not None and (prompt is not None or prompt_file is not None):
+        raise UsageError("the prompt is given twice", "as an argument, with --prompt, or with --prompt-file")
+    prompt = argument if argument is not None else prompt
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other")
     if plot is not None:

@@ -13,9 +13,9 @@ import click
 from softllama.cli import note
 from softllama.cli.generation_options import GenerationChoices, generation_options
 from softllama.cli.model_options import ModelOptions, model_options
-from softllama.cli.options import MixtureChoices, as_one_object, mixture_options, read_text
+from softllama.cli.options import MixtureChoices, as_one_object, mixture_options, option, read_text
 from softllama.cli.search import SearchChoices, search_options
-from softllama.errors import PromptError, UsageError
+from softllama.errors import EmptyAnswerError, PromptError, UsageError
 
 if TYPE_CHECKING:
     from softllama.api import Model
@@ -25,25 +25,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptChoices:
-    """Where the prompt comes from: the argument, --prompt or --prompt-file. chat: None for what the model has."""
+    """Where the prompt comes from: the argument, --prompt or --prompt-file. chat: None for what the model has.
 
-    prompt: str | None
+    words: the arguments, which may also name the model.
+    """
+
+    words: tuple[str, ...]
     prompt_option: str | None
     prompt_file: str | None
     chat: bool | None
 
-    def read(self) -> str:
-        """The prompt. Raises UsageError if there are several, PromptError if there is none or it cannot be read."""
-        prompts = [x for x in (self.prompt, self.prompt_option, self.prompt_file) if x is not None]
+    def read(self, argument: str | None) -> str:
+        """The prompt. Raises UsageError if there are several, PromptError if there is none or it cannot be read.
+
+        argument: the prompt among the words.
+        """
+        prompts = [x for x in (argument, self.prompt_option, self.prompt_file) if x is not None]
         if len(prompts) > 1:
             raise UsageError("the prompt is given twice", "as an argument, with --prompt, or with --prompt-file")
         if self.prompt_file is not None:
             return read_text(self.prompt_file)
         if prompts:
-            return read_text("-") if self.prompt == "-" else prompts[0]
+            return read_text("-") if argument == "-" else prompts[0]
         text = "" if sys.stdin is None or sys.stdin.isatty() else read_text("-")
         if not text:
-            raise PromptError("no prompt was given", 'softllama run "Once upon a time"')
+            raise PromptError(
+                "no prompt was given", 'softllama run "Once upon a time"; softllama chat asks for each message'
+            )
         return text
 
 
@@ -70,9 +78,15 @@ prompt_options = as_one_object(
     PromptChoices,
     "source",
     [
-        click.argument("prompt", required=False),
-        click.option("--prompt", "prompt_option", metavar="TEXT", help="The prompt, if it is not the argument."),
-        click.option("--prompt-file", metavar="FILE", help="The prompt from a file; - for stdin."),
+        click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]"),
+        option(
+            "--prompt",
+            "prompt_option",
+            other_names=["-p"],
+            metavar="TEXT",
+            help="The prompt, if it is not the argument.",
+        ),
+        option("--prompt-file", other_names=["-f"], metavar="FILE", help="The prompt from a file; - for stdin."),
         click.option(
             "--chat/--raw", default=None, help="With or without the chat template. Default: with, if the model has one."
         ),
@@ -90,7 +104,7 @@ output_options = as_one_object(
             "--trace",
             "trace_file",
             metavar="FILE",
-            help="Save the record (.jsonl or .npz); `softllama trace` shows it.",
+            help="Save the record (.npz or .jsonl); `softllama trace` shows it.",
         ),
     ],
     [f.name for f in fields(OutputChoices)],
@@ -116,15 +130,19 @@ def command(
 
     \b
     softllama run "Who is bigger, the dog or the cat?"
+    softllama run model.gguf "Once upon a time" --raw --max-tokens 50
     softllama run -m model.gguf "What is 17 * 23?" --policy "soft_thinking:n=10,tau=0.01" --show-mixtures
-    softllama run -m model.gguf --raw "Once upon a time" --policy full --max-tokens 100 --trace story.jsonl
+    softllama run -m model.gguf --raw "Once upon a time" --policy full --max-tokens 100 --trace story.npz
     softllama run "What does the {} eat?" --mix "dog:0.5,cat:0.5"
     softllama run "Which is bigger, the cow or the hen?" --samples 16 --policy gumbel
     echo "What is the capital of France?" | softllama run -m model.gguf --think-budget 200 --json
 
     The answer goes to stdout, the thinking (its readouts) dim to stderr. A policy is soft in the thinking block. A raw
-    prompt has no thinking block, so there the policy acts everywhere.
+    prompt has no thinking block, so there the policy acts everywhere. A quarter of --max-tokens, and 512 at most, is kept for
+    the answer: then the thinking is closed. If the answer is empty, stderr says why, and the exit code is 3.
     """
+    from softllama.generation.run import no_answer
+
     output.check()
     if source.chat is False and generation.template is not None:
         raise UsageError("--raw leaves the prompt as it is, so it excludes --template")
@@ -132,7 +150,8 @@ def command(
     search.check(generation)
     if search.chosen and (output.as_jsonl or output.show_mixtures):
         raise UsageError("--jsonl and --show-mixtures show one generation, not a search", "--json, or --trace FILE")
-    prompt, template = source.read(), generation.template_text()
+    options, prompt_argument = options.split(source.words)
+    prompt, template = source.read(prompt_argument), generation.template_text()
     model = options.load()
     keywords = {
         **mixtures.keywords(),
@@ -140,6 +159,7 @@ def command(
         "system": generation.system_text(),
         **_chat_keywords(model, source.chat, template, options.quiet),
     }
+    keywords = _with_thinking(model, prompt, keywords, options.quiet)
     if search.chosen:
         keywords["n_ctx"] = options.n_ctx
         trace = search.run(model, prompt, keywords, as_json=output.as_json, quiet=options.quiet)
@@ -149,6 +169,8 @@ def command(
         trace.save(output.trace_file)
     if trace.stop_reason == "interrupted":
         raise KeyboardInterrupt
+    if why := no_answer(trace):
+        raise EmptyAnswerError(f"the answer is empty: {why}", _way_out(trace, bool(keywords["chat"])))
 
 
 def _chat_keywords(model: Model, chat: bool | None, template: str | None, quiet: bool) -> dict[str, Any]:
@@ -164,6 +186,35 @@ def _chat_keywords(model: Model, chat: bool | None, template: str | None, quiet:
     return {"chat": chat, "template": template}
 
 
+def _way_out(trace: Trace, chat: bool) -> str:
+    """What to type after an empty answer."""
+    if trace.n_thinking:
+        return (
+            "--max-tokens N gives more room, --think-budget N closes the thinking earlier, --think off does without it"
+        )
+    return "--seed N or another --policy" if chat else "another prompt; --chat puts it into the model's chat template"
+
+
+def _with_thinking(model: Model, prompt: str, keywords: dict[str, Any], quiet: bool) -> dict[str, Any]:
+    """The keywords, with thinking in plain text where the policy that was typed would have no block to act in."""
+    if "policy" not in keywords:
+        return keywords
+    from softllama.generation import prepare
+    from softllama.generation.options import GenerationOptions
+
+    options = GenerationOptions(**keywords)
+    g = prepare.prepare(model, prompt, options)
+    if not prepare.never_acts(g):
+        return keywords
+    why = prepare.no_block(model, g.policy, options.think)
+    if options.think == "auto":
+        keywords = {**keywords, "think": "prompt"}
+        why += ": the model is asked to think in plain text (--think prompt)"
+    if not quiet:
+        note(f"{why}; --where everywhere mixes the whole answer")
+    return keywords
+
+
 def _generate(
     model: Model, prompt: str, keywords: dict[str, Any], output: OutputChoices, options: ModelOptions
 ) -> Trace:
@@ -172,7 +223,7 @@ def _generate(
     from softllama.generation import advice, loop, prepare
     from softllama.generation.options import GenerationOptions
     from softllama.generation.run import collect, record
-    from softllama.terminal.format import answer_numbers
+    from softllama.terminal.format import answer_numbers, warnings
 
     g = prepare.prepare(model, prompt, GenerationOptions(**keywords))
     if not options.quiet:
@@ -191,6 +242,8 @@ def _generate(
         _print_json(trace.footer())
     if not options.quiet:
         note(answer_numbers({**details_of(trace), "stop_reason": trace.stop_text}))
+        for warning in warnings(trace.degenerations, g.options.on_loop):
+            note(warning)
     return trace
 
 
@@ -201,6 +254,7 @@ def _printers(
     from softllama.terminal.live import AnswerPrinter
     from softllama.terminal.screen import Screen
     from softllama.trace.data import stepper
+    from softllama.trace.step import heavy
 
     is_data = output.as_json or output.as_jsonl
     printer = AnswerPrinter(
@@ -215,7 +269,7 @@ def _printers(
 
     def each(step: Step) -> None:
         if output.as_jsonl:
-            _print_json(to_record(step))
+            _print_json(to_record(heavy(step)))
         printer(step)
 
     return each, printer.end

@@ -21,7 +21,7 @@ from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.diagnostics.exactness import positions
 from softllama.engine import branches
 from softllama.errors import ModelError, SoftLlamaError
-from softllama.llama import devices, library, memory
+from softllama.llama import devices, library, memory, thinking_tags
 from softllama.prompts import thinking
 from softllama.vectors.mixture import Mixture
 
@@ -79,7 +79,13 @@ def template(m: Model) -> Iterable[Finding]:
         advice = "chat --template FILE takes another" if there else "chat --template FILE takes one"
         yield _finding("chat template", NOTE, text, advice, present=there, ok=False)
     tags = thinking.find(m.tokenizer, m.template_source)
-    text = f"between {tags.open} and {tags.close}" if tags else "no thinking block: policies act on the whole text"
+    text = "no thinking block: policies act on the text of --think prompt, or everywhere with --where everywhere"
+    if tags is not None and tags.expected:
+        text = f"between {' and '.join(tags.family.pair)}, as {tags.family.models}"
+    elif variable := thinking_tags.unknown(m.template_source):
+        text = f"unknown: the chat template has {variable!r}, but no tags that softllama knows"
+    elif tags is not None:
+        text = f"the vocabulary has {' and '.join(tags.family.pair)}, but the chat template does not use them"
     yield _finding("thinking", OK, text, open=tags.open if tags else None, close=tags.close if tags else None)
 
 
@@ -123,8 +129,14 @@ def speed(m: Model) -> Iterable[Finding]:
     busy = f"; the machine is busy (load {load:.1f}), so it can do more" if load > 1 + devices.physical_cores() else ""
     text = f"{_rate(1 / step)} tokens/s greedy in llama.cpp itself; with softllama {others}{busy}"
     yield _finding("speed", OK, text, greedy=1 / step, load=load, **rates)
-    text = f"the whole vocabulary takes {1000 * mix:.3g} ms, {100 * mix / step:.2g} % of a step of {1000 * step:.3g} ms"
+    share = _share(mix / step)
+    text = f"the whole vocabulary takes {_rate(1000 * mix)} ms, {share} of a step of {_rate(1000 * step)} ms"
     yield _finding("mixing", OK, text, seconds=mix, step=step)
+
+
+def _share(x: float) -> str:
+    """A part of something: 0.31 %, 24 %; in times where it is more than all of it: 2.4 times."""
+    return f"{100 * x:.2g} %" if x < 0.995 else f"{_rate(x)} times the length"
 
 
 def _rate(x: float) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any
 
 from softllama.base import cache
+from softllama.hub import facts as hub_facts
+from softllama.hub import quants
 from softllama.llama.weights import Weights
 
+_HASH = re.compile(r"(sha256-)?[0-9a-f]{40,}")
 NAME = 100  # characters of a model's name: a damaged file's may have thousands
 
 
@@ -29,9 +33,24 @@ class Facts:
 
     @property
     def name(self) -> str:
-        """The name in the file, as far as it is one for a line of text, or the file's."""
+        """The file's name without .gguf, with the quantization where the file's name has none: files of one title differ.
+
+        Ollama and Hugging Face's cache name files by their hashes; those have their title and their quantization.
+        """
+        stem = self._weights.header.path.stem
+        stem = self.title if _HASH.fullmatch(stem) and self.title else stem
+        return stem if quants.of(stem) or not self.quantization else f"{stem} ({self.quantization})"
+
+    @property
+    def title(self) -> str:
+        """What the file calls itself, as far as it is one line of text; "" where it does not."""
         name = str(self._weights.header.get("general.name") or "")
-        return "".join(c for c in name if c.isprintable())[:NAME] or self._weights.header.path.stem
+        return "".join(c for c in name if c.isprintable())[:NAME]
+
+    @property
+    def quantization(self) -> str:
+        """What the file calls its quantization, else the type that most of its weights have: "Q4_K_M"."""
+        return hub_facts.quantization(self._weights.header)
 
     @property
     def n_vocab(self) -> int:

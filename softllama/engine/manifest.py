@@ -37,6 +37,7 @@ def build(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {
             "name": model.name,
+            "title": model.title,
             "path": model.path,
             "bytes": model.file_bytes,
             "sha256": model.sha256,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ import numpy as np
 
 from softllama.engine.engine import Engine
 from softllama.errors import ContextError, PromptError, SoftLlamaError, UsageError
+from softllama.evaluate.active import require_active
 from softllama.evaluate.data import Dataset, Problem, is_right
 from softllama.evaluate.options import EvaluateOptions, make_header
-from softllama.evaluate.results import Result, ResultsFile
+from softllama.evaluate.results import Result, ResultsFile, first_date
 from softllama.evaluate.ways import Way
 from softllama.generation import extract, loop
 from softllama.generation.cost import Cost
@@ -70,7 +71,10 @@ def evaluate(
     """
     if not ways:
         raise UsageError("no policy was given", "--policy greedy --policy soft_thinking")
-    opts = (options or EvaluateOptions()).with_defaults(model, data)
+    options = options or EvaluateOptions()
+    if options.date is None and path is not None and (first := first_date(path)):
+        options = replace(options, date=first)
+    opts = options.with_defaults(model, data)
     logger.info(
         "%d problems of %s, %s, answers read by %r",
         len(data.problems),
@@ -81,6 +85,8 @@ def evaluate(
     rule = extract.rule(opts.extract)
     # options that cannot be are refused before any problem is asked
     prepare(model, "x", GenerationOptions.of({**opts.generation_keywords(), "policy": "greedy", "seed": 0}))
+    if not opts.allow_inactive:
+        require_active(model, data, ways, opts)
     header = make_header(model, data, ways, opts, command)
     solver = _Solver(model, opts, rule)
     if path is None:
@@ -175,7 +181,7 @@ class _Solver:
     def _finished(self, g: Generation, p: Problem, w: Way) -> Result:
         tail = g.flush()
         trace = Trace(
-            steps=tuple(g.steps),
+            steps=g.recorded(),
             prompt=g.prompt,
             prompt_text="",
             policy=w.policy,
@@ -185,6 +191,7 @@ class _Solver:
             stop_string=g.stop_string,
             thinking_tags=(g.tags.open, g.tags.close) if g.tags else ("", ""),
             tail=(tail, "") if g.thinking else ("", tail),
+            degenerations=tuple(d.to_dict() for d in g.degenerations),
         )
         outcome = _Outcome(
             trace=trace,
@@ -202,12 +209,10 @@ class _Solver:
         """The result of one search."""
         seed, start = problem_seed(self._options.seed, p.index), time.perf_counter()
         try:
-            trace, answer, cost, traces = self._search(p, w, seed)
+            trace, answer, cost = self._search(p, w, seed)
         except SoftLlamaError as e:
             yield _refused(p, w, seed, e)
             return
-        if any(t.stop_reason == StopReason.INTERRUPTED for t in traces):
-            raise KeyboardInterrupt  # searches keep what they have at Ctrl-C; half a search is no result
         outcome = _Outcome(
             trace=trace,
             answer=answer,
@@ -218,22 +223,22 @@ class _Solver:
         )
         yield _judge(p, w, seed, outcome)
 
-    def _search(self, p: Problem, w: Way, seed: int) -> tuple[Trace, str | None, Cost, Iterable[Trace]]:
-        """What a search chose, the answer in it, its cost, and all that it looked at."""
+    def _search(self, p: Problem, w: Way, seed: int) -> tuple[Trace, str | None, Cost]:
+        """What a search chose, the answer in it, and its cost."""
         from softllama.generation import search  # only where one is asked for
 
         model, prompt, settings = self._model, p.to_prompt(self._options.prompt), dict(w.settings)
         options = self._options.generation_keywords()
         if w.search == "beam":
             beams = search.beam(model, prompt, **settings, **options)
-            return beams.trace, self._rule(beams.trace.answer), beams.cost, [h.trace for h in beams.hypotheses]
+            return beams.trace, self._rule(beams.trace.answer), beams.cost
         options = {**options, "policy": w.policy or None, "seed": seed}
         n = settings["samples"]
         if w.search == "vote":
             vote = search.self_consistency(model, prompt, samples=n, extract=self._rule, at_once=AT_ONCE, **options)
-            return vote.trace, vote.answer, vote.cost, vote.samples.traces
+            return vote.trace, vote.answer, vote.cost
         best = search.best_of(model, prompt, n=n, at_once=AT_ONCE, **options)
-        return best.trace, self._rule(best.trace.answer), best.cost, best.samples.traces
+        return best.trace, self._rule(best.trace.answer), best.cost
 
 
 def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
@@ -246,6 +251,7 @@ def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
         failure="" if right else _reason(o),
         n_thinking=o.trace.n_thinking,
         n_answer=o.trace.n_answer,
+        n_soft=o.trace.n_soft,
         tokens=o.tokens,
         evaluated=o.evaluated,
         stop=o.trace.stop_reason,
@@ -258,6 +264,8 @@ def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
 def _reason(o: _Outcome) -> str:
     """Why an answer is not right; the first that holds."""
     stop = o.trace.stop_reason
+    if o.trace.degenerations:
+        return f"garbage: {o.trace.degenerations[0]['sign']}"
     if stop in (StopReason.MAX_TOKENS, StopReason.CONTEXT_FULL):
         return f"{stop} while thinking" if o.inside else f"{stop} in the answer"
     return "no answer found" if o.answer is None else "wrong answer"

@@ -16,16 +16,21 @@ from numpy.typing import NDArray
 
 from softllama.engine.engine import Engine
 from softllama.errors import UsageError
+from softllama.generation.degeneration import Degeneration, Monitor
 from softllama.generation.options import GenerationOptions
 from softllama.generation.text_stream import TextStream
 from softllama.policy import Decision, Moment, Policy, as_policy
 from softllama.prompts.thinking import Tags, encoded
-from softllama.trace.step import FORCED, MODES, Step, StopReason
+from softllama.trace.step import FORCED, HARD, MODES, Step, StopReason, heavy
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.whole import WholeVector
 
 TOP = FEW  # of each step's distribution, for the record and for replaying
-CLOSED, BUDGET = "closing tag", "thinking budget"  # why a step is forced
+CLOSED, BUDGET, ROOM = "closing tag", "thinking budget", "room for the answer"  # why a step is forced
+ON_LOOP = "on_loop: single tokens"  # why a step is hard
+# of the tokens that there is room for, a quarter is kept for the answer, and 512 at most
+ROOM_SHARE, ROOM_MOST = 4, 512
 
 
 @dataclass
@@ -34,7 +39,8 @@ class Generation:
 
     thinking: does the prompt end inside a thinking block? everywhere: a raw prompt, whose whole output the policy acts on.
     eog: does an end-of-generation token end it (not so for a replay, which ends where the record does)?
-    keep: are all steps kept, for a record? A mixture may hold the whole vocabulary. Without, `steps` has the last one only.
+    keep: are all steps kept, for a record? Without, `steps` has the last one only. Those before the last hold what
+        `options.keep` says of their mixtures.
     stop_reason is "" while it runs; stop_string is the one that ended it.
     """
 
@@ -54,13 +60,14 @@ class Generation:
     stop_string: str = ""
     evaluated: int = 0  # positions that the model evaluated for it
     prompt_seconds: float = 0.0
+    degenerations: list[Degeneration] = field(default_factory=list)  # one at most of the thinking, and of the answer
 
     def __post_init__(self) -> None:
         self.policy = as_policy(self.policy)
         if not self.prompt:
             raise UsageError("an empty prompt gives the model nothing to go on", "write a prompt")
         tags, m = self.tags, self.model
-        close = tags.close_ids if tags else ()
+        close = (tags.end_ids or tags.close_ids) if tags else ()
         newline = encoded(m.tokenizer, "\n")
         self.moment = Moment(
             np.random.default_rng(self.seed),
@@ -77,16 +84,28 @@ class Generation:
         self.began_thinking = self.thinking
         self.started = time.perf_counter()
         self._most = self.options.max_tokens
+        self.capacity: int | None = None  # positions that its sequence may use; the loop that takes it in knows
         self._forced: deque[int] = deque()
         self._closing = False
-        self._block = TextStream([tags.close] if tags else [])
-        self._answer = TextStream(self.options.stop)
+        self._block = TextStream([tags.family.end or tags.close] if tags else [])
+        self._answer_end = tags.family.answer_end if tags else ""
+        self._answer = TextStream((*self.options.stop, *([self._answer_end] if self._answer_end else [])))
+        self._monitor: Monitor | None = Monitor()
+        self._hard = False  # only single tokens are fed from now on
         if self.options.max_tokens == 0:
             self.stop_reason = StopReason.MAX_TOKENS
 
     @property
     def done(self) -> bool:
         return bool(self.stop_reason)
+
+    @property
+    def _lean(self) -> bool:
+        return self.keep and self.options.keep == "heavy"
+
+    def recorded(self) -> tuple[Step, ...]:
+        """All steps as a record holds them, at the end."""
+        return tuple(map(heavy, self.steps)) if self._lean else tuple(self.steps)
 
     @property
     def position(self) -> int:
@@ -96,8 +115,8 @@ class Generation:
     def advance(self, d: Distribution) -> Step | None:
         """Decide one position. None, with `stop_reason` set, where the sequence ends without another."""
         if not self._forced and self.bound:
+            why = BUDGET if self._over_budget() else ROOM
             self._close()
-            why = BUDGET
         else:
             why = ""
         if self._forced:
@@ -119,6 +138,9 @@ class Generation:
             self.stop_reason = decision.why or StopReason.END_OF_THINKING
             return None
         self._forced.extend(decision.forced)
+        if self._hard and decision.mode != HARD:
+            hard = Mixture.one_hot(decision.token)
+            decision = replace(decision, mixture=hard, mode="hard", why=ON_LOOP, left_out=0.0, noise=0.0, hidden=False)
         return self._record(d, decision)
 
     def finish(self, reason: StopReason) -> None:
@@ -128,7 +150,7 @@ class Generation:
     @property
     def bound(self) -> bool:
         """Is the next position the loop's choice, whatever the distribution says: a tag, or the end of the budget?"""
-        return bool(self._forced) or (self.thinking and self._over_budget())
+        return bool(self._forced) or (self.thinking and (self._over_budget() or self._needs_room()))
 
     def fork(self) -> Generation:
         """A second generation that goes on from here, with everything that changes copied."""
@@ -137,6 +159,8 @@ class Generation:
         g.moment = replace(self.moment, readouts=list(self.moment.readouts), state=dict(self.moment.state))
         g._forced = deque(self._forced)
         g._block, g._answer = self._block.fork(), self._answer.fork()
+        g._monitor = self._monitor and self._monitor.fork()
+        g.degenerations = list(self.degenerations)
         return g
 
     def flush(self) -> str:
@@ -153,14 +177,34 @@ class Generation:
         budget = self.options.think_budget
         return self.tags is not None and budget is not None and self.n_thinking >= budget
 
+    def _needs_room(self) -> bool:
+        """Must the thinking end now, so that a quarter of the room is left for the answer? Not where that is no token."""
+        capacity = None if self.capacity is None else self.capacity - len(self.prompt)
+        room = min((n for n in (self._most, capacity) if n is not None), default=0)
+        if self.tags is None or room < ROOM_SHARE:
+            return False
+        last = room - min(room // ROOM_SHARE, ROOM_MOST) - len(self.tags.close_ids)
+        return 0 < last <= self.n_steps
+
     def _close(self) -> None:
+        """Close the block where it is. In plain text, the answer begins on a line of its own, and outside a code block."""
         assert self.tags is not None
         self._forced.clear()
+        if not self.tags.open and self.n_steps:
+            text = self.model.detokenize(self.moment.readouts)
+            fence = "```\n\n" * (text.count("```") % 2)
+            before = ("\n" if fence else "\n\n") * (not text.endswith("\n")) + fence
+            self._forced.extend(encoded(self.model.tokenizer, before))
         self._forced.extend(self.tags.close_ids)
         self._closing = True
 
     def _forced_step(self, d: Distribution, token: int, why: str) -> Step:
         return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, why))
+
+    def _whole(self, d: Distribution, decision: Decision) -> WholeVector | None:
+        """How the mixture is computed from d, if it is: a policy may have changed the one or the other."""
+        whole = decision.whole
+        return whole if whole is not None and self._lean and whole.gives(decision.mixture, d) else None
 
     def _record(self, d: Distribution, decision: Decision) -> Step:
         inside = self.thinking
@@ -172,30 +216,52 @@ class Generation:
             index=self.n_steps, position=self.position, mode=mode, thinking=inside, token=token, text=text,
             mixture=decision.mixture, entropy=d.entropy(), top=d._top_probs(TOP), why=decision.why,
             left_out=decision.left_out, noise=decision.noise, hidden=decision.hidden,
-            seconds=time.perf_counter() - self.started, logp=d.logp(token),
+            seconds=time.perf_counter() - self.started, logp=d.logp(token), whole=self._whole(d, decision), rest=None,
         )  # fmt: skip
         if not self.keep:
             self.steps.clear()
+        elif self.steps and self._lean:  # it has been fed by now
+            self.steps[-1] = heavy(self.steps[-1])
         self.steps.append(step)
         self.n_steps += 1
         self.moment.advance(token)
         if inside:
             # a readout that completes the closing tag ends the block, however it was split into tokens
+            if self._block.stopped and not self._closing and self.tags is not None and self.tags.bridge_ids:
+                self._forced.extendleft(reversed(self.tags.bridge_ids))
+                self._closing = True
             if (self._block.stopped or self._closing) and not self._forced:
                 self.thinking = self._closing = False
                 self.moment.thinking = self.everywhere
+                self._monitor = Monitor()
             elif mode != FORCED:
                 self.n_thinking += 1
         elif self._opens(token):
             self.thinking = self.began_thinking = True
             self.moment.thinking = True
+        elif self._answer.stopped and self._answer.stopped == self._answer_end:
+            self.stop_reason = StopReason.END_OF_GENERATION
         elif self._answer.stopped:
             self.stop_reason, self.stop_string = StopReason.STOP_STRING, self._answer.stopped
+        if mode != FORCED and self._monitor is not None and (found := self._monitor.push(token, step.logp, piece)):
+            self._degenerated(found)
         if decision.stop:
             self.stop_reason, self.stop_string = StopReason.of(decision.stop), ""
         elif not self.done and self._most is not None and self.n_steps >= self._most:
             self.stop_reason = StopReason.MAX_TOKENS
         return step
+
+    def _degenerated(self, found: Degeneration) -> None:
+        """Keep what was found, and do what `on_loop` says. found: counts steps since the monitor began."""
+        self.degenerations.append(found)
+        self._monitor = None
+        if self.options.on_loop == "hard":
+            self._hard = True
+        elif self.options.on_loop == "stop" and not self.done:
+            if self.thinking and self.tags:
+                self._close()
+            else:
+                self.stop_reason = StopReason(found.sign)
 
     def _opens(self, token: int) -> bool:
         """Did the model itself open a thinking block, before anything else?"""

@@ -137,7 +137,7 @@ def _mixture_dict(m: Resolved) -> dict[str, Any]:
     components = [
         {"label": c.label, "weight": c.weight, "tokens": [[i, w] for i, w in c.mixture.top()]} for c in m.components
     ]
-    return {"name": m.name, "components": components}
+    return {"name": m.name, "components": components, **({"before": list(m.before)} if m.before else {})}
 
 
 def _sweep_dict(s: Sweep) -> dict[str, Any]:

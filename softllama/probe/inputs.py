@@ -14,10 +14,11 @@ from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.errors import MixtureError, UsageError
 from softllama.probe.data import AVERAGE, MIXTURE
-from softllama.prompts import build, slots, words
+from softllama.prompts import build, slots
 from softllama.prompts.build import SlottedMessage
+from softllama.prompts.encoded import Encoded, encode, with_shared
 from softllama.prompts.slots import PromptTemplate
-from softllama.prompts.words import Component, Encoded, MixArgument, MixInput, Resolved
+from softllama.prompts.words import Component, MixArgument, MixInput, Resolved
 from softllama.vectors import mixture as mx
 from softllama.vectors.mixture import Mixture
 
@@ -50,9 +51,10 @@ class Filling:
             raise MixtureError("no mixture was given", "add --mix dog:0.5,cat:0.5")
         parsed = slots.parse(arguments.text("prompt", prompt))
         which = slots.assign(parsed, [m.name for m in inputs])
-        encoded = words.encode(_chat_text(model, parsed, system) if chat else parsed, model.tokenizer)
+        encoded = encode(_chat_text(model, parsed, system) if chat else parsed, model.tokenizer)
         placed = build.resolved(encoded, which, inputs, model.tokenizer)
         mixtures = [placed[which.index(j)] for j in range(len(inputs))]
+        encoded = with_shared(encoded, [p.before for p in placed])
         return cls(encoded=encoded, names=parsed.slots, which=which, placed=placed, mixtures=mixtures)
 
     def chosen(self, combo: Sequence[int]) -> list[Component]:
@@ -114,7 +116,8 @@ def _between(components: Sequence[Component], a: float, signed: bool) -> Mixture
 def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None) -> PromptTemplate:
     """The prompt as a user's message in the model's chat template. The thinking block stays as the template has it."""
     messages = [SlottedMessage.plain(build.SYSTEM, system)] if system else []
-    text = build.rendered(model.chat_template, [*messages, SlottedMessage(build.USER, parsed)])
+    asked = build.without_control_tokens(SlottedMessage(build.USER, parsed), model.tokenizer)
+    text = build.rendered(model.chat_template, [*messages, asked])
     if text.order != tuple(range(len(parsed.slots))):
         raise UsageError("the chat template changes the order of the slots", "use a raw prompt, without --chat")
     return text.text
@@ -124,4 +127,10 @@ def mix_texts(mix: MixArgument) -> list[str]:
     """The mixtures of an argument as text, for the manifest."""
     if isinstance(mix, str | Mixture):
         return [str(mix)]
-    return [str(m) for m in (mix.values() if isinstance(mix, Mapping) else mix)]
+    if isinstance(mix, Mapping):
+        return (
+            [str(mix)]
+            if not all(isinstance(m, str | Mixture) for m in mix.values())
+            else [str(m) for m in mix.values()]
+        )
+    return [str(m) for m in mix]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,19 @@ def check_path(path: str) -> None:
 
 
 def _figure_class() -> Any:
+    """matplotlib's Figure, which a notebook shows as a picture also where pyplot was never imported."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise SoftLlamaError("plots need matplotlib", "pip install 'softllama[plot]'") from None
-    return Figure
+
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            out = io.BytesIO()
+            self.savefig(out, format="png", dpi=100)
+            return out.getvalue()
+
+    return ShownFigure
 
 
 def figure(r: ProbeData, path: str | os.PathLike[str] | None = None) -> Any:

@@ -23,7 +23,8 @@ from softllama.errors import UsageError
 from softllama.probe.data import COLUMNS, MIXTURE, ProbeData
 from softllama.probe.inputs import Filling, combinations, distinct, mix_texts
 from softllama.prompts import words
-from softllama.prompts.words import Encoded, MixArgument, Resolved
+from softllama.prompts.encoded import Encoded, items_with
+from softllama.prompts.words import MixArgument, Resolved
 from softllama.vectors.average import average
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.sweep import Sweep
@@ -233,7 +234,7 @@ def _run(
     return branches.run(
         model,
         encoded.items[:at],
-        [words.items_with(rest, fill) for fill in fills],
+        [items_with(rest, fill) for fill in fills],
         names=["the mixture", *(f"{k} alone" for k in labels), *(f"the sweep's α = {a:g}" for a in alphas)],
         then=_greedy(model, continue_tokens, 1 + len(combos)),
         n_ctx=n_ctx,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -47,7 +49,7 @@ def _table_without_lines() -> Table:
 def _verdict(r: ProbeData) -> Text:
     text = Text("\n")
     if r.average is not None:
-        text.append(f"JS to the heaviest component ({r.heaviest}) {r.next.js(r.baselines[r.heaviest]):.4f}")
+        text.append(_to_heaviest(r))
         text.append(f", to the average of the outputs {r.next.js(r.average):.4f} nats (0 to 0.6931).\n")
     text.append(f"Mass on tokens that no component favours: {r.mass_outside_nuclei:.4f}.")
     if r.is_third_token:
@@ -57,6 +59,15 @@ def _verdict(r: ProbeData) -> Text:
             f"\nThe {len(r.baselines)} heaviest components ran alone; they hold {r.weight_covered:.4f} of the weight."
         )
     return text
+
+
+def _to_heaviest(r: ProbeData) -> str:
+    """How far the mixture is from its heaviest component; from the nearest of them where several weigh the same."""
+    most = r.weights[r.heaviest]
+    heaviest = [k for k, w in r.weights.items() if math.isclose(w, most, rel_tol=1e-6)]
+    nearest = min(heaviest, key=lambda k: r.next.js(r.baselines[k]))
+    of = "heaviest component" if len(heaviest) == 1 else f"nearest of {len(heaviest)} components of equal weight"
+    return f"JS to the {of} ({nearest}) {r.next.js(r.baselines[nearest]):.4f}"
 
 
 def _sweep(s: Sweep) -> RenderableType:

@@ -1,20 +1,23 @@
-"""Words to mixtures, and prompts with slots to what a session is fed. Knows a vocabulary, no context.
+"""Words to mixtures: which tokens they are in a slot of a prompt. Knows a vocabulary, no context.
 
-A bare word means the token that its slot in the prompt would give it: after a space, the space belongs to the token.
+A bare word means the token that its slot in the prompt would give it: after a space, the space belongs to the token. Where all
+words of a mixture begin with the same tokens, and each has one token more, those tokens are fed once, as they are, and the
+mixture is of the tokens after them: " 3" and " 7" are a space and a digit in many vocabularies.
 """
 
 from __future__ import annotations
 
+import itertools
+import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeGuard
 
 import numpy as np
 
 from softllama.errors import MixtureError
 from softllama.llama.tokenizer import Tokenizer
-from softllama.prompts.slots import PromptTemplate
 from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 from softllama.vectors.mix_text import MixSpec, Part
@@ -22,8 +25,10 @@ from softllama.vectors.mixture import Mixture
 
 SPLITS = ("first", "last", "mean")
 Split: TypeAlias = Literal["first", "last", "mean"]
-MixArgument: TypeAlias = "str | Mixture | Mapping[str, str | Mixture] | Sequence[str | Mixture]"
-"""Mixtures for slots: one, several, or by the slots' names; as text ("dog:0.5,cat:0.5") or as Mixture."""
+OneMix: TypeAlias = "str | Mixture | Mapping[str, float]"
+"""A mixture: as text ("dog:0.5,cat:0.5"), by words ({"dog": 0.5, "cat": 0.5}), or as Mixture."""
+MixArgument: TypeAlias = "OneMix | Mapping[str, OneMix] | Sequence[OneMix]"
+"""Mixtures for slots: one, several, or by the slots' names."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,15 @@ class Component:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A mixture whose words have become ids. components: in the user's order; those of a vector, heaviest first."""
+    """A mixture whose words have become ids. components: in the user's order; those of a vector, heaviest first.
+
+    before: the tokens with which all its words begin. They are fed before the mixture.
+    """
 
     name: str
     mixture: Mixture
     components: tuple[Component, ...]
+    before: tuple[int, ...] = ()
 
 
 def resolve(
@@ -53,21 +62,33 @@ def resolve(
     split: str | None = None,
     signed: bool = False,
     normalize: bool = False,
+    share: bool = False,
 ) -> Resolved:
     """Words to ids. `space`: the text before ends in a space, which joins the word; `lead`: the word starts the prompt.
 
-    Raises MixtureError for a word of several tokens (with the pieces; `split` says which to take), ids outside the
-    vocabulary, and vectors that are not over it.
+    share: tokens with which all words begin may become `Resolved.before`.
+
+    Raises MixtureError for a word of several tokens (with the pieces; `split` says which to take), for words that `split`
+    makes equal, ids outside the vocabulary, and vectors that are not over it.
     """
     if split is not None and split not in SPLITS:
         raise MixtureError(f"{split!r} is no way to split a word", f"use one of {', '.join(SPLITS)}")
     if spec.vector:
         return _from_vector(spec, tokenizer, signed, normalize)
-    parts = []
-    for part, weight in zip(spec.parts, spec.weights, strict=True):
-        parts.append(Component(str(part), weight, _tokens(part, tokenizer, space, lead, split)))
-    mixture = mx.blend([c.mixture for c in parts], [c.weight for c in parts], signed=signed)
-    return Resolved(spec.name, mixture, tuple(_distinct(parts)))
+    ids = [_ids(part, tokenizer, space, lead) for part in spec.parts]
+    n = _shared(ids) if split is None else 0
+    if n and not share:
+        raise MixtureError(
+            f"{str(spec.parts[0])!r} and the other words begin with the same {n} token{'s'[: n > 1]}: "
+            f"{_pieces(ids[0][:n], tokenizer)}",
+            "one Mixture cannot hold them; as text, the mixture can fill a slot: mix=... of probe, generate and stream",
+        )
+    tokens = [_tokens(part, i[n:], tokenizer, split) for part, i in zip(spec.parts, ids, strict=True)]
+    if split is not None:
+        _check_different(spec.parts, ids, tokens, tokenizer, split)
+    parts = [Component(str(p), w, m) for p, w, m in zip(spec.parts, spec.weights, tokens, strict=True)]
+    whole = mx.blend(tokens, spec.weights, signed=signed)
+    return Resolved(spec.name, whole, tuple(_distinct(parts)), ids[0][:n])
 
 
 @dataclass(frozen=True)
@@ -97,7 +118,14 @@ class MixInput:
         if isinstance(self.spec, Mixture):
             return from_mixture(self.spec, tokenizer, self.name)
         return resolve(
-            self.spec, tokenizer, space=space, lead=lead, split=self.split, signed=self.signed, normalize=self.normalize
+            self.spec,
+            tokenizer,
+            space=space,
+            lead=lead,
+            split=self.split,
+            signed=self.signed,
+            normalize=self.normalize,
+            share=True,
         )
 
 
@@ -112,7 +140,7 @@ def read_mixes(
     pairs: list[tuple[str, object]]
     if mix is None:
         pairs = []
-    elif isinstance(mix, str | Mixture):
+    elif isinstance(mix, str | Mixture) or _is_weights(mix):
         pairs = [("", mix)]
     elif isinstance(mix, Mapping):
         pairs = list(mix.items())
@@ -124,6 +152,8 @@ def read_mixes(
     for name, value in pairs:
         if isinstance(value, Mixture):
             spec: MixSpec | Mixture = value
+        elif _is_weights(value):
+            spec = mix_text.from_weights(value, signed=signed, normalize=normalize)
         elif isinstance(value, str):
             spec = mix_text.parse(value, signed=signed, normalize=normalize)
         else:
@@ -131,6 +161,11 @@ def read_mixes(
         label = name or (spec.name if isinstance(spec, MixSpec) else "")
         inputs.append(MixInput(spec, label, split, signed, normalize))
     return inputs
+
+
+def _is_weights(value: object) -> TypeGuard[Mapping[str, float]]:
+    """Is this {"dog": 0.5, "cat": 0.5}, and not mixtures by the names of slots?"""
+    return isinstance(value, Mapping) and any(isinstance(w, numbers.Real) for w in value.values())
 
 
 def from_mixture(m: Mixture, tokenizer: Tokenizer, name: str = "") -> Resolved:
@@ -159,29 +194,58 @@ def _distinct(parts: list[Component]) -> Iterator[Component]:
         yield Component(name, c.weight, c.mixture)
 
 
-def _tokens(part: Part, tokenizer: Tokenizer, space: bool, lead: bool, split: str | None) -> Mixture:
+def _ids(part: Part, tokenizer: Tokenizer, space: bool, lead: bool) -> tuple[int, ...]:
+    """The tokens of a word in its place, at least one."""
     if part.id is not None:
         if part.id >= tokenizer.n_vocab:
             raise MixtureError(
                 f"token id {part.id} is outside the vocabulary of {tokenizer.n_vocab}",
                 f"ids go from 0 to {tokenizer.n_vocab - 1}",
             )
-        return Mixture.one_hot(part.id)
+        return (part.id,)
     text = part.word if not space or part.word[:1].isspace() else " " + part.word
-    ids = tokenizer.tokenize(text, lead=lead and not space)
+    ids = tuple(tokenizer.tokenize(text, lead=lead and not space))
     if not ids:
         raise MixtureError(f"{part.word!r} gives no token in this vocabulary", "write a token id: #12")
+    return ids
+
+
+def _shared(ids: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all words begin with, if each of several words has just one token more; else 0."""
+    n = len(ids[0]) - 1
+    alike = len(ids) > 1 and all(len(i) == n + 1 and i[:n] == ids[0][:n] for i in ids)
+    return n if alike and len({*ids}) > 1 else 0
+
+
+def _tokens(part: Part, ids: tuple[int, ...], tokenizer: Tokenizer, split: str | None) -> Mixture:
+    """What a word stands for, from its tokens."""
     if len(ids) == 1:
         return Mixture.one_hot(ids[0])
     if split is None:
-        pieces = " ".join(f"{tokenizer.piece(i).decode('utf-8', 'replace')!r} (#{i})" for i in ids)
         raise MixtureError(
-            f"{part.word!r} is {len(ids)} tokens here: {pieces}",
-            "--split first|last|mean takes one of them, or their mean",
+            f"{part.word!r} is {len(ids)} tokens here: {_pieces(ids, tokenizer)}",
+            "--split first|last|mean takes one of them, or their mean; words that differ in their last token only need none",
         )
     if split == "mean":
         return Mixture(ids, np.full(len(ids), 1 / len(ids)))
     return Mixture.one_hot(ids[0 if split == "first" else -1])
+
+
+def _check_different(
+    parts: Sequence[Part], ids: Sequence[tuple[int, ...]], tokens: Sequence[Mixture], tokenizer: Tokenizer, split: str
+) -> None:
+    """Raise MixtureError where two words that differ have become the same."""
+    for i, j in itertools.combinations(range(len(parts)), 2):
+        if tokens[i] == tokens[j] and ids[i] != ids[j]:
+            raise MixtureError(
+                f"--split {split} makes {str(parts[i])!r} and {str(parts[j])!r} the same: "
+                f"{_pieces(tokens[i].ids.tolist(), tokenizer)}",
+                "take another --split, or words that are one token each",
+            )
+
+
+def _pieces(ids: Sequence[int], tokenizer: Tokenizer) -> str:
+    return " ".join(f"{tokenizer.piece(i).decode('utf-8', 'replace')!r} (#{i})" for i in ids)
 
 
 def _from_vector(spec: MixSpec, tokenizer: Tokenizer, signed: bool, normalize: bool) -> Resolved:
@@ -198,45 +262,3 @@ def _from_vector(spec: MixSpec, tokenizer: Tokenizer, signed: bool, normalize: b
     if normalize and np.isfinite(v).all() and v.sum() > 0:
         v = v / v.sum()
     return from_mixture(Mixture.from_dense(v, signed=signed), tokenizer, spec.name)
-
-
-# ---- prompts -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A prompt as a session is fed it. items: a token id, or for a slot its index in the prompt, negative: ~index."""
-
-    items: tuple[int, ...]
-    spaces: tuple[bool, ...]  # for each slot: does a space before it join the word?
-    leads: tuple[bool, ...]  # for each slot: does it start the prompt?
-
-    @property
-    def first_slot(self) -> int:
-        """The position of the first slot; len(items) if there is none."""
-        return next((i for i, t in enumerate(self.items) if t < 0), len(self.items))
-
-
-def encode(prompt: PromptTemplate, tokenizer: Tokenizer, *, bos: bool | None = None) -> Encoded:
-    """Tokenize the text around the slots. bos: None for what the vocabulary says (once, if the text has it already)."""
-    items: list[int] = []
-    spaces: list[bool] = []
-    leads: list[bool] = []
-    last = len(prompt.texts) - 1
-    for i, text in enumerate(prompt.texts):
-        space = i < last and text.endswith(" ")
-        items += tokenizer.tokenize(text[:-1] if space else text, lead=i == 0)
-        if i < last:
-            spaces.append(space)
-            leads.append(i == 0 and not text)
-            items.append(~i)
-    if bos is None:
-        bos = tokenizer.add_bos
-    if bos and tokenizer.bos is not None and items[:1] != [tokenizer.bos]:
-        items.insert(0, tokenizer.bos)
-    return Encoded(tuple(items), tuple(spaces), tuple(leads))
-
-
-def items_with(encoded: Encoded, fill: Sequence[Mixture]) -> list[int | Mixture]:
-    """What to feed when slot i holds fill[i]."""
-    return [t if t >= 0 else fill[~t] for t in encoded.items]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,12 +15,16 @@ from softllama.show.printable import number, visible
 from softllama.vectors.distribution import Token
 
 Renderable: TypeAlias = RenderableType
+PIPE = 4000  # columns where no terminal has a width: nothing wraps, so that lines can be searched and names stay whole
 
 
 def console(*, stderr: bool = False, width: int | None = None) -> Console:
-    """A console on stdout or stderr; plain in a pipe and with NO_COLOR."""
+    """A console on stdout or stderr; plain in a pipe and with NO_COLOR. A pipe is as wide as COLUMNS says, else `PIPE`."""
     height = None if width is None else 25  # rich takes a width on a dumb terminal only together with a height
-    return Console(stderr=stderr, width=width, height=height, highlight=False, soft_wrap=False)
+    out = Console(stderr=stderr, width=width, height=height, highlight=False, soft_wrap=False)
+    if width is None and not out.is_terminal and not out.is_jupyter and not os.environ.get("COLUMNS"):
+        out.width = PIPE
+    return out
 
 
 def to_text(renderable: RenderableType, width: int = 100) -> str:

@@ -22,9 +22,10 @@ from softllama.engine.engine import Engine
 from softllama.errors import MixtureError, SoftLlamaError, UsageError
 from softllama.hub import bundled, facts, quants
 from softllama.llama import header
+from softllama.prompts import encoded as encoding
 from softllama.prompts import slots as prompts
 from softllama.prompts import words as vocab
-from softllama.prompts.words import Encoded
+from softllama.prompts.encoded import Encoded
 from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 
@@ -119,7 +120,7 @@ class Case:
 
 def is_words(model: Engine) -> bool:
     """Is this one of the bundled models of the small world?"""
-    return model.name.lower().startswith("words")
+    return model.title.lower().startswith("words")
 
 
 def model_label(model: Engine) -> str:
@@ -142,7 +143,7 @@ def encode(model: Engine, frame: str) -> Encoded:
     parsed = prompts.parse(arguments.text("prompt", frame))
     if len(parsed.slots) != 1:
         raise UsageError(f"{frame!r} has {len(parsed.slots)} slots", "a frame has one: The {} says")
-    return vocab.encode(parsed, model.tokenizer)
+    return encoding.encode(parsed, model.tokenizer)
 
 
 def token(model: Engine, encoded: Encoded, word: str) -> int | None:

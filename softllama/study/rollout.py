@@ -15,7 +15,7 @@ from softllama.generation import loop
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.report.data import Cell, Figure, Series, Table
-from softllama.report.sentences import value
+from softllama.report.sentences import unclear, value
 from softllama.show.progress import Tick
 from softllama.vectors import measures, statistics
 from softllama.vectors.statistics import Estimate
@@ -189,11 +189,9 @@ def sentence(rollouts: Sequence[Rollout], seed: int) -> str:
         [float(np.mean(a.surprise) - np.mean(b.surprise)) for a, b in zip(full, drawn, strict=True)], seed
     )
     steps = statistics.mean([r.coherent / len(r.ids) for r in full if r.ids], seed)
-    if not d.clear:
-        verdict = "about as surprising as sampled text, no difference seen"
-    else:
-        verdict = "less surprising than sampled text" if d.value < 0 else "more surprising than sampled text"
+    verdict = unclear(d) if not d.clear else "lower" if d.value < 0 else "higher"
     return (
-        f"A rollout that feeds only vectors stays coherent for {value(steps, 2)} of its steps; its readouts are {verdict} "
+        f"A rollout that feeds only vectors stays coherent for {value(steps, 2)} of its steps; the surprise of its readouts, "
+        f"against that of sampled text: {verdict} "
         f"(difference of the mean surprise {value(d, 2)} nats)."
     )

@@ -22,6 +22,7 @@ def summary(t: TraceData) -> list[tuple[str, str]]:
         ("mean entropy", f"{t.mean_entropy:.3f} nats"),
         ("effective tokens", f"{t.effective_tokens:.2f} in a mixture"),
     ]
+    facts += [("warning", str(d["message"])) for d in t.degenerations]
     if t.evaluated:
         speed = f", {t.tokens_per_second:,.0f} tokens/s" if t.tokens_per_second else ""
         facts.append(("evaluated", f"{t.evaluated:,} positions{speed}"))

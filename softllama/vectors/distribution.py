@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from softllama.base import arguments, tables
 from softllama.base.files import save_as
 from softllama.errors import SoftLlamaError, UsageError
-from softllama.vectors import divergence, passes
+from softllama.vectors import divergence, lookup, passes
 from softllama.vectors.mixture import Mixture
 
 FEW = 5  # most probable tokens in a step's record
@@ -171,8 +171,11 @@ class Distribution:
         """The most probable id; the lowest among equals."""
         return self._peak[1]
 
-    def __getitem__(self, token_id: int) -> Token:
-        i = arguments.integer("a token id", token_id)
+    def __getitem__(self, token: int | str) -> Token:
+        """An entry by its id, or by its text: d[" Paris"]."""
+        if isinstance(token, str):
+            token = lookup.find(token, self.logits, self.spell)
+        i = arguments.integer("a token id", token)
         if not 0 <= i < len(self.logits):
             raise SoftLlamaError(f"token id {i} is outside the vocabulary of {len(self.logits)}")
         p = float(self._probs_of(self.logits[i : i + 1])[0])
@@ -233,7 +236,8 @@ class Distribution:
 
         With neither, the mixture holds every token of positive probability.
         """
-        return Mixture.from_distribution(self.probs, n=n, mass=mass)
+        m = Mixture.from_distribution(self.probs, n=n, mass=mass)
+        return m if self.spell is None else m.with_words(self.spell)
 
     def __repr__(self) -> str:
         show = ", ".join(f"{_quoted(t)}: {t.p:.3f}" for t in self.top(3))

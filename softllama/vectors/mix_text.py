@@ -1,6 +1,9 @@
 """Mixtures as people write them: the text becomes a `MixSpec`, whose words are not yet ids.
 
     dog:0.5,cat:0.5         weights, which sum to 1
+    dog:50%,cat:50%         the same
+    dog=0.5,cat=0.5         the same, if there is more than one item and every one has a number
+    0.5 dog + 0.5 cat       the same, as softllama shows mixtures; with --signed also 1 king - 1 man + 1 woman
     dog,cat                 equal shares
     "New York":0.3,...      quotes around anything, with \\" and \\\\ inside
     #1234:0.2,...           a token id
@@ -13,7 +16,9 @@ Knows the grammar. Does not know a vocabulary: prompts/words.py turns the words 
 from __future__ import annotations
 
 import math
+import numbers
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,6 +67,12 @@ class MixSpec:
 _NAME = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)=")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _FORM = 'write word:weight pairs, such as "dog:0.5,cat:0.5"'
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*%?"
+_EQUALS = re.compile(rf'([^=:"#,]+)=\s*([+-]?{_NUMBER})\s*')  # an item of dog=0.5,cat=0.5
+_TERM = re.compile(
+    rf'\s*([+-]?)\s*({_NUMBER})(?:\s*[*·×]\s*|\s+)("(?:[^"\\]|\\.)*"|.+?)(?=\s+[+-]\s*{_NUMBER}[\s*·×]|\s*$)'
+)
+_TWO_WEIGHTS = re.compile(rf":\s*{_NUMBER}\s*[\s;|/+&][^:]+:")  # dog:0.5 cat:0.5, in which no comma divides the items
 
 
 def parse(text: str, *, signed: bool = False, normalize: bool = False) -> MixSpec:
@@ -86,9 +97,12 @@ def parse(text: str, *, signed: bool = False, normalize: bool = False) -> MixSpe
         if not path:
             raise MixtureError("'@' needs the name of an .npy file", "such as @vector.npy")
         return MixSpec(name=name, vector=path, text=text)
+    items = _as_sum(body) or _items(body, text)
+    if (equals := _as_equals(items, name)) is not None:
+        name, items = equals
     parts: list[Part] = []
     weights: list[float | None] = []
-    for item in _items(body, text):
+    for item in items:
         part, weight = _item(item, text)
         parts.append(part)
         weights.append(weight)
@@ -104,6 +118,51 @@ def parse(text: str, *, signed: bool = False, normalize: bool = False) -> MixSpe
         values = [w / total for w in values]
     check_weights(np.array(values), signed)
     return MixSpec(tuple(parts), tuple(values), name, text=text)
+
+
+def from_weights(weights: Mapping[str, float], *, signed: bool = False, normalize: bool = False) -> MixSpec:
+    """A mixture of {"dog": 0.5, "cat": 0.5}: keys are words as they are.
+
+    Args:
+        weights: of the words; the arguments are those of `parse`.
+
+    Raises:
+        MixtureError: a word is empty, or the weights are not allowed.
+    """
+    items: list[str] = []
+    for word, w in weights.items():
+        if not isinstance(word, str) or not word or isinstance(w, bool) or not isinstance(w, numbers.Real):
+            raise MixtureError(f"{word!r}: {w!r} is no word with a number", 'write {"dog": 0.5, "cat": 0.5}')
+        text = word.replace("\\", r"\\").replace('"', r"\"")
+        items.append(f'"{text}":{float(w)!r}')
+    return parse(",".join(items), signed=signed, normalize=normalize)
+
+
+def _as_sum(body: str) -> list[str] | None:
+    """The items of "0.5 dog + 0.5 cat" as word:weight; None where the text is not a sum of at least two such terms."""
+    items, at = [], 0
+    while at < len(body) and (m := _TERM.match(body, at)):
+        if "," in m[3] and not m[3].startswith('"'):
+            return None
+        if (at > 0) != bool(m[1]):
+            return None  # a sign between two terms, and none before the first
+        items.append(f"{m[3]}:{m[1].strip('+')}{m[2]}")
+        at = m.end()
+    return items if len(items) > 1 and not body[at:].strip() else None
+
+
+def _as_equals(items: list[str], name: str) -> tuple[str, list[str]] | None:
+    """The slot's name and the items of "dog=0.5,cat=0.5" as word:weight; None where not every item is such a pair.
+
+    "dog=0.5" alone is the word 0.5 for the slot {dog}.
+    """
+    if len(items) < 2:
+        return None
+    for slot, found in (("", [f"{name}={items[0]}" if name else items[0], *items[1:]]), (name, items)):
+        pairs = [_EQUALS.fullmatch(item) for item in found]
+        if all(pairs):
+            return slot, [f"{m[1].strip()}:{m[2]}" for m in pairs if m]
+    return None
 
 
 def _items(body: str, text: str) -> list[str]:
@@ -145,6 +204,11 @@ def _item(item: str, text: str) -> tuple[Part, float | None]:
     word, colon, tail = item.rpartition(":")
     if not colon:
         return Part(item), None
+    if _TWO_WEIGHTS.search(item):
+        raise MixtureError(
+            f"{item!r} has two weights",
+            "a comma goes between words: dog:0.5,cat:0.5; quotes around a word that holds a colon",
+        )
     if not word.strip():
         raise MixtureError(f"no word before the colon in {item!r}", _FORM)
     return Part(word.strip()), _weight(tail, word, text)
@@ -158,7 +222,10 @@ def _weight(tail: str, word: str, text: str) -> float:
     try:
         if "_" in tail:
             raise ValueError
-        value = float(tail)
+        number, percent, rest = tail.strip().partition("%")
+        if rest:
+            raise ValueError
+        value = float(number) / (100 if percent else 1)
     except ValueError:
         raise MixtureError(
             f"the weight of {word!r} is {tail.strip()!r}, which is not a number, in {text!r}",

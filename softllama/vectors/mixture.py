@@ -5,10 +5,11 @@ Knows ids and weights. Does not know a vocabulary: mix_text.py reads what people
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from softllama.base import arguments, tables
 from softllama.base.files import save_as
-from softllama.errors import MixtureError
+from softllama.errors import MixtureError, SoftLlamaError
 
 SHOWN = 10  # tokens that `show` and a notebook list
 TOLERANCE = 1e-5  # of the sum of a probability vector's weights: what float32 leaves of a vector of 2^18 entries
@@ -31,6 +32,7 @@ class Mixture:
         ids: (k,) int32, in increasing order. Weights of an id that is passed twice are added.
         weights: (k,) float32, non-negative and summing to 1 within 1e-5; any finite numbers if `signed`.
         signed: the weights may be negative, and need not sum to 1.
+        spell: the text of an id, to be shown; None where it is not known. It is not kept in a copy by pickle.
 
     Raises:
         MixtureError: ids or weights are something else. Whether the ids exist, the model checks.
@@ -39,6 +41,7 @@ class Mixture:
     ids: NDArray[np.int32]
     weights: NDArray[np.float32]
     signed: bool = False
+    spell: Callable[[int], str] | None = field(default=None, compare=False, repr=False)
 
     def __init__(self, ids: ArrayLike, weights: ArrayLike, *, signed: bool = False) -> None:
         try:
@@ -136,6 +139,15 @@ class Mixture:
         order = np.argsort(-self.weights, kind="stable")[: arguments.integer_or_none("n", n, 0)]
         return [(int(self.ids[i]), float(self.weights[i])) for i in order]
 
+    def with_words(self, spell: Callable[[int], str]) -> Mixture:
+        """The same mixture, which shows its tokens as text."""
+        m = Mixture.__new__(Mixture)
+        m.__dict__.update(ids=self.ids, weights=self.weights, signed=self.signed, spell=spell)
+        return m
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"ids": self.ids, "weights": self.weights, "signed": self.signed}
+
     @property
     def argmax(self) -> int:
         """The id of the largest weight; the lowest among equals."""
@@ -153,19 +165,34 @@ class Mixture:
         return hash((self.ids.tobytes(), self.weights.tobytes()))
 
     def __repr__(self) -> str:
-        show = ", ".join(f"#{i}: {w:.4g}" for i, w in self.top(6))
+        show = ", ".join(f"{self._word(i)}: {w:.4g}" for i, w in self.top(6))
         return f"Mixture({len(self)} tokens; {show}{', …' if len(self) > 6 else ''})"
+
+    def _word(self, token_id: int) -> str:
+        """The text of an id in quotes; "#id" where it is not known, as of a model that was closed."""
+        with contextlib.suppress(SoftLlamaError):
+            return repr(self.spell(token_id)) if self.spell is not None else f"#{token_id}"
+        return f"#{token_id}"
 
     def _repr_html_(self) -> str:
         more = f"; the {SHOWN} heaviest" if len(self) > SHOWN else ""
-        return tables.html_table(("id", "weight"), self.top(SHOWN), f"mixture of {len(self)} tokens{more}")
+        words = [(i, self._word(i), w) for i, w in self.top(SHOWN)]
+        head, rows = (("id", "weight"), self.top(SHOWN)) if self.spell is None else (("id", "text", "weight"), words)
+        return tables.html_table(head, rows, f"mixture of {len(self)} tokens{more}")
+
+    def _rows(self, spell: Callable[[int], str] | None, n: int | None = None) -> tuple[tuple[str, ...], list[Any]]:
+        """The columns' names and a row for each of the n heaviest tokens; with texts where they are known."""
+        if spell is None:
+            return ("id", "weight"), list(self.top(n))
+        return ("id", "text", "weight"), [(i, spell(i), w) for i, w in self.top(n)]
 
     def show(self, spell: Callable[[int], str] | None = None) -> None:
         """Print the heaviest tokens, heaviest first.
 
         Args:
-            spell: the text of an id, such as `model.spell`; a mixture knows ids only.
+            spell: the text of an id, such as `model.spell`; None for the mixture's own.
         """
+        spell = spell or self.spell
         print(f"mixture of {len(self):,} tokens\n{'id':>8}  {'weight    token' if spell else 'weight'}")
         for i, w in self.top(SHOWN):
             print(f"{i:>8}  {w:<8.4g}{f'  {spell(i)!r}' if spell else ''}".rstrip())
@@ -176,14 +203,12 @@ class Mixture:
         """A pandas DataFrame with the columns id and weight, heaviest first; and text, where `spell` gives it.
 
         Args:
-            spell: the text of an id, such as `model.spell`.
+            spell: the text of an id, such as `model.spell`; None for the mixture's own.
 
         Raises:
             SoftLlamaError: pandas is not installed.
         """
-        if spell is None:
-            return tables.dataframe(("id", "weight"), self.top())
-        return tables.dataframe(("id", "text", "weight"), [(i, spell(i), w) for i, w in self.top()])
+        return tables.dataframe(*self._rows(spell or self.spell))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write ids and weights, heaviest first: .csv or .json.

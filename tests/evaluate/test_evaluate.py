@@ -21,6 +21,8 @@ from softllama.evaluate import data, results, run, summary, ways
 from softllama.evaluate.options import EvaluateOptions
 from softllama.evaluate.results import Result, ResultsFile
 from softllama.evaluate.run import problem_seed
+from softllama.study import answers_tables
+from softllama.vectors.statistics import Estimate
 from tests.conftest import SHARED, Cli
 
 
@@ -53,6 +55,41 @@ def test_a_choice_is_a_letter_an_index_or_its_text(tmp_path: Path, answer: Any) 
     d = data.load(lines(tmp_path / "a.jsonl", {"question": "q", "choices": ["Paris", "Rome"], "answer": answer}))
     assert (d.kind, d.problems[0].answers) == ("choice", ("B",))
     assert "A. Paris\nB. Rome" in d.problems[0].to_prompt(d.prompt)
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "right", "fields"),
+    [
+        ({"question_id": 70, "question": "q", "options": list("0123456789"), "answer": "I", "answer_index": 8, "src": "x"},
+         "choice", "I", "question choices=options answer"),  # MMLU-Pro
+        ({"question": "q", "subject": "s", "choices": list("0123"), "answer": 2}, "choice", "C", "question choices answer"),
+        ({"question": "q", "A": "1", "B": "2", "C": "3", "D": "4", "answer": "(B)"}, "choice", "B", "question answer choices=A-D"),
+        ({"question": "q", "options": {"A": "x", "B": "y"}, "answer": "b"}, "choice", "B", "question choices=options answer"),
+        ({"Question": "q", "options": ["x", "y"], "answer_index": 1}, "choice", "B",
+         "question=Question choices=options answer=answer_index"),
+        ({"problem": "q", "level": "5", "solution": r"so $\boxed{\frac{1}{2}}$"}, "boxed", "0.5",
+         "question=problem answer=solution"),
+        ({"problem": "q", "solution": r"so $\boxed{x^2}$", "answer": "x^2"}, "boxed", "x^2", "question=problem answer"),
+        ({"prompt": "q", "target": "yes"}, "text", "yes", "question=prompt answer=target"),
+    ],
+)  # fmt: skip
+def test_fields_of_usual_names_are_found_and_reported(
+    tmp_path: Path, record: dict[str, Any], kind: str, right: str, fields: str
+) -> None:
+    d = data.load(lines(tmp_path / "a.jsonl", record))
+    assert (d.kind, d.problems[0].answers, d.problems[0].question) == (kind, (right,), "q")
+    assert " ".join(what if what == name else f"{what}={name}" for what, name in d.fields) == fields
+
+
+def test_a_right_choice_that_is_given_twice_must_agree(tmp_path: Path) -> None:
+    record = {"question": "q", "options": ["x", "y"], "answer": "A", "answer_index": 1}
+    with pytest.raises(SoftLlamaError, match="its answer is A, and its answer_index is 1, which is B"):
+        data.load(lines(tmp_path / "a.jsonl", record))
+
+
+def test_right_answers_lose_their_wrapping_as_the_models_do() -> None:
+    for answer, right in (("10", r"10\%"), ("Evelyn", r"\text{Evelyn}"), ("32348", r"\$32,\!348"), ("C", "(C)")):
+        assert data.is_right(answer, (right,))
 
 
 def test_arcs_form_is_read(tmp_path: Path) -> None:
@@ -182,6 +219,13 @@ def test_results_of_something_else_are_not_continued(tmp_path: Path) -> None:
         f.add(result(0))
     with pytest.raises(SoftLlamaError, match="the model, name, was 'm', and is 'y'"):
         ResultsFile(path, {**HEADER, "model": {"name": "y"}})
+    other = {**HEADER, "model": {"name": "y", "sha256": "1"}}
+    with pytest.raises(SoftLlamaError, match="the model, sha256, was None, and is '1'"):
+        ResultsFile(path, {**HEADER, "model": {"name": "m", "sha256": "1"}})
+    with ResultsFile(tmp_path / "hashed.jsonl", {**HEADER, "model": {"name": "m", "sha256": "1"}}):
+        pass
+    with ResultsFile(tmp_path / "hashed.jsonl", other):  # the same model under another name
+        pass
     with pytest.raises(SoftLlamaError, match="evaluation: prompt was None, and is 'x'"):
         ResultsFile(path, {**HEADER, "settings": {"prompt": "x"}})
     with pytest.raises(SoftLlamaError, match="the policy a was greedy, and is a"):
@@ -423,3 +467,49 @@ def test_a_summary_says_when_there_is_no_difference() -> None:
     assert "a solves more than b (+100.0 points" in r.answer[1]
     half = summary.summarize({**header, "info": {"problems": 40}}, far)
     assert "20 of 40 problems have been asked so far" in half.answer[0]
+
+
+TWO_WAYS = {"ways": [["a", "a"], ["b", "b"]], "model": {"name": "m"}, "data": {"name": "d"}, "settings": {}}
+
+
+def answers(n: int, a: int, b: int) -> list[Result]:
+    """n problems, of which the way a solves the first ones, and b the first ones."""
+    return [result(i, way, right=i < k) for i in range(n) for way, k in (("a", a), ("b", b))]
+
+
+def test_few_problems_give_no_verdict() -> None:
+    for a, b in ((8, 0), (0, 0), (3, 2)):
+        text = " ".join(summary.summarize(TWO_WAYS, answers(8, a, b)).answer)
+        assert "8 problems are too few for a verdict (fewer than 10)" in text
+        assert "difference" not in text
+        assert "more than" not in text
+
+
+def test_what_was_not_seen_has_its_power_beside_it() -> None:
+    text = summary.summarize(TWO_WAYS, answers(40, 21, 20)).answer[0]
+    assert "No difference seen" in text
+    assert "40 problems would show a difference of about" in text
+    r = summary.summarize(TWO_WAYS, answers(8, 0, 0))
+    ((_, difference, *_, detectable),) = next(t for t in r.tables if t.name == "paired").rows
+    assert isinstance(difference, Estimate)
+    assert (difference.low, difference.high) == pytest.approx((-0.369, 0.369), abs=1e-3)
+    assert 0.7 < detectable < 0.9  # type: ignore[operator]
+
+
+def test_the_highest_share_is_not_said_of_what_is_equal() -> None:
+    assert "All have the same share, 0.0 %" in summary.summarize(TWO_WAYS, answers(20, 0, 0)).answer[0]
+    three = {**TWO_WAYS, "ways": [["a", "a"], ["b", "b"], ["c", "c"]]}
+    rows = [result(i, way, right=i < k) for i in range(20) for way, k in (("a", 15), ("b", 15), ("c", 0))]
+    assert summary.summarize(three, rows).answer[0] == "a and b have the highest share, 75.0 % [53.1, 88.8]."
+    rows = [result(i, way, right=i < k) for i in range(20) for way, k in (("a", 16), ("b", 15), ("c", 0))]
+    assert summary.summarize(three, rows).answer[0].startswith("a has the highest share, 80.0 %")
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [("greedy", 1), ("sample:temperature=0.6,top_k=30", 1), ("soft_thinking:answer=greedy", 1), ("vote:samples=4", 4),
+     ("best:samples=3,policy=sample(temperature=0.7)", 3), ("beam:beams=5", 5), ("beam", 4)],
+)  # fmt: skip
+def test_passes_are_counted_from_what_runs(text: str, passes: int) -> None:
+    assert ways.parse(text).passes == passes
+    assert answers_tables.cost(text) == ("one pass" if passes == 1 else f"{passes} passes")

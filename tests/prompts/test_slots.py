@@ -8,7 +8,7 @@ import pytest
 
 import softllama as sl
 from softllama.errors import PromptError
-from softllama.prompts import words
+from softllama.prompts import encoded, words
 from softllama.prompts.slots import PromptTemplate, assign, parse
 from softllama.vectors import mix_text
 
@@ -108,7 +108,7 @@ def test_what_does_not_fit(text: str, names: list[str], message: str, hint: str)
 def spell(model: sl.Model, text: str, word: str) -> list[str]:
     """Pieces of the prompt with the mixture's token in its place."""
     prompt = parse(text)
-    e = words.encode(prompt, model.tokenizer)
+    e = encoded.encode(prompt, model.tokenizer)
     out = []
     for t in e.items:
         if t >= 0:
@@ -129,7 +129,7 @@ def test_the_prompt_with_a_word_is_tokenized_as_that_text(load: Load, tokenizer:
     """What the mixture's place gives "dog" is what the tokenizer gives the whole text, wherever both can agree."""
     model = load("llama", tokenizer=tokenizer)
     prompt = parse(text)
-    e = words.encode(prompt, model.tokenizer)
+    e = encoded.encode(prompt, model.tokenizer)
     place = e.items[e.first_slot]
     dog = words.resolve(
         mix_text.parse("dog"),
@@ -137,7 +137,7 @@ def test_the_prompt_with_a_word_is_tokenized_as_that_text(load: Load, tokenizer:
         space=e.spaces[~place],
         lead=e.leads[~place],
     ).mixture
-    fed = [m.argmax if isinstance(m, sl.Mixture) else m for m in words.items_with(e, [dog])]
+    fed = [m.argmax if isinstance(m, sl.Mixture) else m for m in encoded.items_with(e, [dog])]
     assert fed == model.tokenize(prompt.filled(["dog"]), bos=True)
 
 
@@ -152,9 +152,9 @@ def test_the_space_before_a_place_belongs_to_the_word(load: Load) -> None:
 def test_bos_comes_once(load: Load) -> None:
     model = load("llama")
     for text in ("The {}", "<|bos|>The {}"):
-        e = words.encode(parse(text), model.tokenizer)
+        e = encoded.encode(parse(text), model.tokenizer)
         assert [model.spell(t) for t in e.items if t >= 0].count("<|bos|>") == 1
-    e = words.encode(parse("The {}"), model.tokenizer, bos=False)
+    e = encoded.encode(parse("The {}"), model.tokenizer, bos=False)
     assert model.spell(e.items[0]) == "The"
 
 

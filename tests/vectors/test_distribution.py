@@ -176,3 +176,19 @@ def test_how_it_shows_itself() -> None:
 def test_what_is_no_distribution(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(SoftLlamaError, match=message):
         make()
+
+
+def test_a_token_by_its_text() -> None:
+    texts = [" Paris", "Paris", " the", " Paris", "x"]
+    d = Distribution([0.0, 1.0, 2.0, 3.0, -np.inf], texts.__getitem__)
+    assert d[" Paris"] == d[3]  # the likelier of two with the same text
+    assert d["Paris"].id == 1
+    assert d["x"].p == 0
+    with pytest.raises(SoftLlamaError, match="no single token reads 'the'") as e:
+        d["the"]
+    assert "did you mean ' the'?" in e.value.hint
+    with pytest.raises(SoftLlamaError, match="no single token reads ' London'") as e:
+        d[" London"]
+    assert "model.tokenize" in e.value.hint
+    with pytest.raises(SoftLlamaError, match="no vocabulary is known"):
+        Distribution([0.0, 1.0])["a"]

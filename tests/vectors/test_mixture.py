@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from softllama.errors import MixtureError
-from softllama.vectors.mix_text import MixSpec, Part, parse
+from softllama.vectors.mix_text import MixSpec, Part, from_weights, parse
 from softllama.vectors.mixture import TOLERANCE, Mixture, blend
 
 INF, NAN = float("inf"), float("nan")
@@ -220,6 +221,19 @@ GOOD: list[tuple[str, list[tuple[str, float]]]] = [
     ('it"s:0.5,x:0.5', [('it"s', 0.5), ("x", 0.5)]),
     ("naïve:0.5,犬:0.5", [("naïve", 0.5), ("犬", 0.5)]),
     ("-:1", [("-", 1.0)]),
+    ("dog:50%,cat:50%", [("dog", 0.5), ("cat", 0.5)]),
+    ("dog: 12.5 %, cat:87.5%", [("dog", 0.125), ("cat", 0.875)]),
+    ("dog=0.5,cat=0.5", [("dog", 0.5), ("cat", 0.5)]),
+    ("dog = 50%, cat = 50%", [("dog", 0.5), ("cat", 0.5)]),
+    ("New York=0.5,LA=.5", [("New York", 0.5), ("LA", 0.5)]),
+    ("0.5 dog + 0.5 cat", [("dog", 0.5), ("cat", 0.5)]),
+    ("0.5*dog + 0.5*cat", [("dog", 0.5), ("cat", 0.5)]),
+    ("50% dog + 50% cat", [("dog", 0.5), ("cat", 0.5)]),
+    ("0.25 dog + 0.25 New York + .5 fox", [("dog", 0.25), ("New York", 0.25), ("fox", 0.5)]),
+    ('0.5 "a + b" + 0.5 #12', [("a + b", 0.5), ("#12", 0.5)]),
+    ("0.5 dog", [("0.5 dog", 1.0)]),
+    ("3,7", [("3", 0.5), ("7", 0.5)]),
+    ("C++,1+1", [("C++", 0.5), ("1+1", 0.5)]),
 ]
 
 
@@ -258,6 +272,21 @@ def test_normalize_and_signed() -> None:
         ("b", round(1 / 3, 12)),
         ("c", round(1 / 3, 12)),
     ]
+
+
+def test_a_name_and_an_equals_sign_are_told_apart() -> None:
+    """All of several items with a number are weights; one alone, or one without a number, is a slot's name."""
+    assert parse("dog=0.5,cat=0.5").name == ""
+    assert parse("animal=dog=0.5,cat=0.5").name == "animal"
+    assert words(parse("animal=dog=0.5,cat=0.5")) == [("dog", 0.5), ("cat", 0.5)]
+    assert words(parse("animal=0.5 dog + 0.5 cat")) == [("dog", 0.5), ("cat", 0.5)]
+    assert parse("animal=0.5 dog + 0.5 cat").name == "animal"
+    for text in ("digit=3", "digit=3,7", "a=3,b"):
+        assert parse(text).name in ("digit", "a")
+
+
+def test_signed_sums() -> None:
+    assert words(parse("1 king - 1 man + 1 woman", signed=True)) == [("king", 1), ("man", -1), ("woman", 1)]
 
 
 @pytest.mark.parametrize("text", [t for t, _ in GOOD])
@@ -299,6 +328,9 @@ BAD: list[tuple[str, str, str]] = [
     ("#1.5:1", "is not a token id", "#1234"),
     ("#2147483648:1", "out of range", "vocabulary"),
     ("#99999999999999999999:1", "out of range", "vocabulary"),
+    ("dog:0.5 cat:0.5", "has two weights", "a comma"),
+    ("dog:0.5;cat:0.5", "has two weights", "a comma"),
+    ("dog:50%x", "is '50%x', which is not a number", "quote a word"),
     ("@", "needs the name of an .npy file", "@vector.npy"),
 ]
 
@@ -325,3 +357,22 @@ def test_bad_forms(text: str, message: str, hint: str) -> None:
 def test_bad_options(text: str, options: dict[str, bool], message: str) -> None:
     with pytest.raises(MixtureError, match=message):
         parse(text, **options)
+
+
+def test_words_and_weights() -> None:
+    assert words(from_weights({"dog": 0.5, 'a "b", c:d\\n': 0.5})) == [("dog", 0.5), ('a "b", c:d\\n', 0.5)]
+    assert words(from_weights({"dog": 1, "cat": 3}, normalize=True)) == [("dog", 0.25), ("cat", 0.75)]
+    wrongs: list[dict[Any, Any]] = [{}, {"": 1.0}, {"a": True}, {1: 1.0}, {"a": 0.5}, {"a": float("nan")}]
+    for wrong in wrongs:
+        with pytest.raises(MixtureError):
+            from_weights(wrong)
+
+
+def test_a_mixture_with_words_shows_them() -> None:
+    m = Mixture([1, 2], [0.25, 0.75])
+    shown = m.with_words({1: " dog", 2: " <cat>"}.__getitem__)
+    assert shown == m
+    assert repr(shown) == "Mixture(2 tokens; ' <cat>': 0.75, ' dog': 0.25)"
+    assert "&lt;cat&gt;" in shown._repr_html_()
+    assert repr(pickle.loads(pickle.dumps(shown))) == repr(m)
+    assert repr(m) == "Mixture(2 tokens; #2: 0.75, #1: 0.25)"
