@@ -15,7 +15,16 @@ from softllama.prompts import thinking
 
 PLAIN = "sample:temperature=0.6,top_k=30,top_p=0.95"  # as Soft Thinking decodes its answers, so that the two compare
 NAMES = (
-    "policy", "answer", "think", "think_budget", "max_tokens", "stop", "think_tags", "parse_special", "date", "on_loop"
+    "policy",
+    "answer",
+    "think",
+    "think_budget",
+    "max_tokens",
+    "stop",
+    "think_tags",
+    "parse_special",
+    "date",
+    "on_loop",
 )
 THINK = thinking.MODES
 

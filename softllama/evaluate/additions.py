@@ -1,6 +1,5 @@
-"""What a later run adds to an evaluation: policies, problems, and its command. Knows headers as `make_header` makes them.
-
-Does not know the file that they are in, nor what results depend on.
+"""The header of an evaluation beside an earlier one: what a later run adds (policies, problems, its command), and what it may
+not have differently. Knows headers as `make_header` makes them. Does not know the file that they are in.
 """
 
 from __future__ import annotations
@@ -42,6 +41,25 @@ def readable(info: dict[str, Any]) -> bool:
         return False
     forms = [isinstance(q, list) and len(q) == 3 and type(q[0]) is int and isinstance(q[2], list) for q in questions]
     return all(forms) and all(isinstance(c, str) for c in commands)
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """The first thing on which results depend and which two headers have differently, in words; "" if there is none."""
+    for key in [k for k in {**now, **before} if k not in ("kind", "format", "info")]:
+        a, b = before.get(key), now.get(key)
+        if key == "ways":  # one that is not there yet is added
+            texts = dict(a or ())
+            for name, text in b or ():
+                if texts.get(name, text) != text:
+                    return f"the policy {name} was {texts[name]}, and is {text}"
+        elif isinstance(a, dict) and isinstance(b, dict):
+            hashed = key == "model" and a.get("sha256") and b.get("sha256")  # which says more than the name
+            for k in [k for k in {**b, **a} if not (hashed and k == "name")]:
+                if a.get(k) != b.get(k):
+                    return f"{k if key == 'settings' else f'the {key}, {k},'} was {a.get(k)!r}, and is {b.get(k)!r}"
+        elif a != b:
+            return f"{key} was {a!r}, and is {b!r}"
+    return ""
 
 
 def _info(header: dict[str, Any]) -> dict[str, Any]:

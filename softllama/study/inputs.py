@@ -127,7 +127,7 @@ def model_label(model: Engine) -> str:
     """The model as people know it: a bundled model's name, else its file's, with the quantization."""
     path = Path(model.path)
     if path.parent == bundled.FOLDER:
-        return model.name
+        return path.stem
     stem = re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
     if quants.of(stem):
         return stem
