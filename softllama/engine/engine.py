@@ -33,6 +33,7 @@ from softllama.llama.tokenizer import Tokenizer
 from softllama.llama.weights import Weights
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.noise import NoiseFloor
 from softllama.vectors.vector import Vector
 
 Item: TypeAlias = "int | Mixture | Vector"  # what is fed at one position
@@ -65,6 +66,7 @@ class Engine(Facts):
             add_workers(rpc)
         adapters = adapters_of(lora)
         self.trial: Trial | None = None  # of this load
+        self.noise_floor: NoiseFloor | None = None  # once `engine.noise` has measured it
 
         def before(weights: Weights) -> None:
             how: dict[str, Any] = {"n_gpu_layers": n_gpu_layers, "n_threads": n_threads, "lora": adapters, "rpc": rpc}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from softllama.llama.tokenizer import Tokenizer
 from softllama.prompts.slots import PromptTemplate
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
+Filled = TypeVar("Filled", bound=Mixture | Vector)  # what a slot holds
 CUT = "\ue003\ue004"  # in a text: no token goes across
 
 
@@ -55,6 +58,6 @@ def with_shared(encoded: Encoded, before: Sequence[Sequence[int]]) -> Encoded:
     return replace(encoded, items=tuple(items))
 
 
-def items_with(encoded: Encoded, fill: Sequence[Mixture]) -> list[int | Mixture]:
+def items_with(encoded: Encoded, fill: Sequence[Filled]) -> list[int | Filled]:
     """What to feed when slot i holds fill[i]."""
     return [t if t >= 0 else fill[~t] for t in encoded.items]
