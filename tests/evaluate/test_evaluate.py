@@ -497,7 +497,7 @@ def test_what_was_not_seen_has_its_power_beside_it() -> None:
 
 
 def test_the_highest_share_is_not_said_of_what_is_equal() -> None:
-    assert "All have the same share, 0.0 %" in summary.summarize(TWO_WAYS, answers(20, 0, 0)).answer[0]
+    assert "None of the ways of decoding solves any of the 20 problems" in summary.summarize(TWO_WAYS, answers(20, 0, 0)).answer[0]
     three = {**TWO_WAYS, "ways": [["a", "a"], ["b", "b"], ["c", "c"]]}
     rows = [result(i, way, right=i < k) for i in range(20) for way, k in (("a", 15), ("b", 15), ("c", 0))]
     assert summary.summarize(three, rows).answer[0] == "a and b have the highest share, 75.0 % [53.1, 88.8]."
