@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -20,8 +19,7 @@ from numpy.typing import NDArray
 from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.errors import MixtureError, SoftLlamaError, UsageError
-from softllama.hub import bundled, facts, quants
-from softllama.llama import header
+from softllama.hub import bundled
 from softllama.prompts import encoded as encoding
 from softllama.prompts import slots as prompts
 from softllama.prompts import words as vocab
@@ -126,16 +124,7 @@ def is_words(model: Engine) -> bool:
 def model_label(model: Engine) -> str:
     """The model as people know it: a bundled model's name, else its file's, with the quantization."""
     path = Path(model.path)
-    if path.parent == bundled.FOLDER:
-        return model.name
-    stem = re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
-    if quants.of(stem):
-        return stem
-    try:
-        quantization = facts.read(header.read(path))["quantization"]
-    except SoftLlamaError:
-        return stem
-    return f"{stem} ({quantization})" if quantization else stem
+    return path.stem if path.parent == bundled.FOLDER else model.name
 
 
 def encode(model: Engine, frame: str) -> Encoded:
