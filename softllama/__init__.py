@@ -28,6 +28,7 @@ _HOME = {
     "ContextError": "errors",
     "Conversation": "chat.conversation",
     "Distribution": "vectors.distribution",
+    "Interrupted": "generation.run",
     "Mixture": "vectors.mixture",
     "MixtureError": "errors",
     "Model": "api",
@@ -61,6 +62,7 @@ __all__ = [  # written out, so that type checkers see what is exported
     "ContextError",
     "Conversation",
     "Distribution",
+    "Interrupted",
     "Mixture",
     "MixtureError",
     "Model",
@@ -105,7 +107,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from softllama.generation import extract, search
-    from softllama.generation.run import generate, stream
+    from softllama.generation.run import Interrupted, generate, stream
     from softllama.probe.run import ProbeResult
     from softllama.trace.record import Trace
     from softllama.trace.step import Step

@@ -109,6 +109,8 @@ def unwritable(path: str | os.PathLike[str], e: OSError, hint: str) -> SoftLlama
 def read_text(path: str | os.PathLike[str], what: str = "", hint: str = "check the path") -> str:
     """The text of a UTF-8 file that a user wrote, without a byte order mark and without the newline at its end.
 
+    Lines that end as on Windows (CR LF) end in a newline, as a model's numbers would be others for the same text.
+
     Args:
         path: the file; ~ is the user's folder.
         what: what the text is, for error messages: "chat template".
@@ -133,7 +135,7 @@ def text_or_file(text: str, what: str) -> str:
 def decode(data: bytes, label: str) -> str:
     """UTF-8 bytes as text, as `read_text` does. label: names the text in the error message."""
     try:
-        return data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+        return data.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
     except UnicodeDecodeError as e:
         raise PromptError(f"{label} is not UTF-8 text: byte {e.start}", "convert it to UTF-8") from None
 

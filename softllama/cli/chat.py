@@ -108,11 +108,14 @@ def _open_autosave(chat: ChatState, path: Path | None) -> None:
 
 def _introduce(chat: ChatState, is_earlier: bool) -> None:
     """What the chat chose by itself, how to use it, and where an earlier conversation was left."""
+    from softllama.generation import advice
     from softllama.terminal.repl import WELCOME
 
     c, screen = chat.conversation, chat.screen
     why = "" if c.settings.policy else f", {c.default_policy()[1]}"
     screen.note(f"policy: {c.policy!r}{why}; seed {c.seed + c.answers}")
+    if line := advice.small_model(c.model, c.policy, "/compare sample shows both"):
+        screen.note(line)
     if c.n_ctx < c.model.n_ctx_limit:
         screen.note(f"context: {c.n_ctx:,} of {c.model.n_ctx_limit:,} positions; --n-ctx N makes room for more")
     if screen.terminal and not screen.quiet:

@@ -17,7 +17,13 @@ from softllama.cli.options import as_one_object, complete_policy
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
+    from softllama.evaluate.data import Dataset
+    from softllama.evaluate.options import EvaluateOptions
     from softllama.report.report import Report
+
+
+def _command(words: list[str]) -> str:
+    return shlex.join(["softllama", *words])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +44,12 @@ class ReportOutput:
             check_page(Path(self.html))
 
     def show(self, r: Report, *, quiet: bool, words: list[str]) -> None:
-        """Print the report, and write its page. words: the command that repeats it, without "softllama"."""
+        """Print the report, and write its page. words: the command, without "softllama"; for results that name none."""
         from softllama.base.files import replacing
         from softllama.report import text
         from softllama.show import console
 
-        r = replace(r, command=shlex.join(["softllama", *words]))
+        r = r if r.command else replace(r, command=_command(words))
         if self.as_json:
             click.echo(r.json())
         elif self.as_csv:
@@ -138,10 +144,11 @@ def run(
     softllama eval report problems.model.results.jsonl --html report.html
 
     DATA has a JSON object in each line: {"question": "...", "answer": "..."}, where an answer may end in "#### 18" (as
-    GSM8K's do) or be a list of right answers; with "choices": ["...", ...] for multiple choice.
+    GSM8K's do) or be a list of right answers; with "choices": ["...", ...] for multiple choice. Rows of MATH, MMLU-Pro,
+    ARC and C-Eval are read as they are: the names of their fields are found and reported.
 
     Every result is on the disk before the next problem begins. Started again, the command goes on where it stopped, and
-    repeats nothing. `eval report FILE` builds the tables from the results.
+    repeats nothing; with one more --policy it adds that one. `eval report FILE` builds the tables from the results.
     """
     from softllama import evaluate
     from softllama.base import signals
@@ -167,15 +174,20 @@ def run(
     signals.take_sigterm()  # as Ctrl-C: a problem that is being answered gives no result
     path = Path(out or f"{Path(data).stem}.{Path(model.path).stem}.results.jsonl")
     if not options.quiet:
-        s = settings.with_defaults(model, problems)
-        source = f"{len(problems.problems)} problems of {problems.name}, " + (
-            "in the chat template" if s.chat else "raw"
-        )
-        note(f"{source}, answers read by {s.extract!r}, seed {s.seed}")
-        note(f"results: {path}")
+        _notes(settings.with_defaults(model, problems), problems, path)
     with progress(options.quiet) as tick:
-        header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick)
+        header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick, _command(sys.argv[1:]))
     output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
+
+
+def _notes(settings: EvaluateOptions, problems: Dataset, path: Path) -> None:
+    """Say what is asked, how answers are read, which fields were taken, and where the results go."""
+    way = "in the chat template" if settings.chat else "raw"
+    source = f"{len(problems.problems)} problems of {problems.name}, {way}"
+    note(f"{source}, answers read by {settings.extract!r}, seed {settings.seed}")
+    if any(what != name for what, name in problems.fields):
+        note("fields: " + ", ".join(f"{what} from {name!r}" for what, name in problems.fields))
+    note(f"results: {path}")
 
 
 @command.command("report")

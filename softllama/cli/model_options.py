@@ -163,8 +163,8 @@ def model_options_with(default: str, *, argument: bool = False) -> Callable[[F],
             "--model",
             metavar="MODEL",
             shell_complete=complete_model,
-            help="A GGUF file, user/repo[:QUANT], ollama:NAME, lmstudio:PUBLISHER/MODEL, bundled:NAME, or a part of a name "
-            f"that `softllama models` lists. Default: {default}.",
+            help="A GGUF file, user/repo[:QUANT], ollama:NAME, lmstudio:PUBLISHER/MODEL, package:NAME, bundled:NAME, "
+            f"or a part of a name that `softllama models` lists. Default: {default}.",
         ),
         shared_option(
             "--n-ctx",

@@ -24,9 +24,10 @@ def command(ctx: click.Context, as_json: bool) -> None:
     softllama models pull user/repo:Q4_K_M
     softllama run -m user/repo:Q4_K_M "Hello"
 
-    They are read where they lie: Hugging Face's cache, Ollama, LM Studio, llama.cpp's cache, the folder for downloads
-    (or those of SOFTLLAMA_MODELS), and what comes with softllama. Only headers are read. "mixtures" says whether a
-    model can take them; "thinks" whether its chat template or vocabulary has the tags of a thinking block.
+    They are read where they lie: installed Python packages, Hugging Face's cache, Ollama, LM Studio, llama.cpp's cache,
+    the folder for downloads (or those of SOFTLLAMA_MODELS), and what comes with softllama. Only headers are read.
+    "mixtures" says whether a model can take them; "thinks" whether its chat template or vocabulary has the tags of a
+    thinking block.
     """
     if ctx.invoked_subcommand is None:
         _list(as_json)
@@ -72,10 +73,11 @@ def show(name: str, as_json: bool) -> None:
     from softllama import hub
     from softllama.base import cache
     from softllama.hub import caches, facts
+    from softllama.hub.local_model import LocalModel
 
     file = Path(hub.resolve(name, offline="`softllama models show` fetches nothing"))
     known = {f.path: f for f in caches.all_models()}
-    model = known.get(file) or caches.LocalModel(file.stem, file, "file")
+    model = known.get(file) or LocalModel(file.stem, file, "file")
     f = facts.describe(model, strict=True)
     record = {**f.to_dict(), "sha256": cache.file_hash([Path(p) for p in f.files])} if as_json else {}
     if as_json:
@@ -104,6 +106,7 @@ def pull(repo: str, offline: bool, quiet: bool) -> None:
     \b
     softllama models pull user/repo
     softllama models pull user/repo:Q8_0
+    softllama models pull https://huggingface.co/user/repo
 
     Without a quantization it is Q4_K_M, or else the nearest. A pull that was cut goes on where it stopped; the SHA-256
     is checked; all files of a split model are fetched, projectors (mmproj) are not. The token for gated repositories is

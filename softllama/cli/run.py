@@ -104,7 +104,7 @@ output_options = as_one_object(
             "--trace",
             "trace_file",
             metavar="FILE",
-            help="Save the record (.jsonl or .npz); `softllama trace` shows it.",
+            help="Save the record (.npz or .jsonl); `softllama trace` shows it.",
         ),
     ],
     [f.name for f in fields(OutputChoices)],
@@ -132,7 +132,7 @@ def command(
     softllama run "Who is bigger, the dog or the cat?"
     softllama run model.gguf "Once upon a time" --raw --max-tokens 50
     softllama run -m model.gguf "What is 17 * 23?" --policy "soft_thinking:n=10,tau=0.01" --show-mixtures
-    softllama run -m model.gguf --raw "Once upon a time" --policy full --max-tokens 100 --trace story.jsonl
+    softllama run -m model.gguf --raw "Once upon a time" --policy full --max-tokens 100 --trace story.npz
     softllama run "What does the {} eat?" --mix "dog:0.5,cat:0.5"
     softllama run "Which is bigger, the cow or the hen?" --samples 16 --policy gumbel
     echo "What is the capital of France?" | softllama run -m model.gguf --think-budget 200 --json
@@ -185,7 +185,7 @@ def _generate(
 ) -> Trace:
     """Generate, and print steps as they are made; returns the record."""
     from softllama.chat.messages import details_of
-    from softllama.generation import loop, prepare
+    from softllama.generation import advice, loop, prepare
     from softllama.generation.options import GenerationOptions
     from softllama.generation.run import collect, record
     from softllama.terminal.format import answer_numbers, warnings
@@ -194,6 +194,8 @@ def _generate(
     if not options.quiet:
         why = "" if "policy" in keywords else ", " + prepare.default_policy(model, g.thinking)[1]
         note(f"policy: {g.policy!r}{why}; seed {g.seed}")
+        if line := advice.small_model(model, g.policy, "softllama study thinking -m MODEL compares them"):
+            note(line)
     if output.as_jsonl:
         _print_json(record(model, g).header())
     each, end = _printers(model, output, options.quiet)
@@ -217,6 +219,7 @@ def _printers(
     from softllama.terminal.live import AnswerPrinter
     from softllama.terminal.screen import Screen
     from softllama.trace.data import stepper
+    from softllama.trace.step import heavy
 
     is_data = output.as_json or output.as_jsonl
     printer = AnswerPrinter(
@@ -231,7 +234,7 @@ def _printers(
 
     def each(step: Step) -> None:
         if output.as_jsonl:
-            _print_json(to_record(step))
+            _print_json(to_record(heavy(step)))
         printer(step)
 
     return each, printer.end

@@ -6,6 +6,7 @@ Knows the options and the output. Does not know how a search works.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,8 @@ class SearchChoices:
         for line in lines[:SHOWN]:
             screen.cut(line)
         c = result.cost
+        if self.beams is None:
+            screen.note(f"seed {result.samples.seed}: --seed {result.samples.seed} draws the same samples again")
         screen.note(
             f"cost: {c.tokens} tokens generated, {c.evaluated} positions in {c.calls} batches, {c.seconds:.2f} s"
         )
@@ -96,20 +99,32 @@ class SearchChoices:
         from softllama.generation import search
 
         if self.beams is not None:
-            result: Any = search.beam(model, prompt, beams=self.beams, **keywords)
+            result = _or_what_there_is(search.beam, model, prompt, beams=self.beams, **keywords)
             lines = [f"{h.score:9.4f}  {_one_line(h.text)}" for h in result.hypotheses]
             return result, "hypotheses by ln p per token", lines
         if self.samples is not None:
             rule = self.extract or "auto"
-            result = search.self_consistency(model, prompt, samples=self.samples, extract=rule, **keywords)
+            result = _or_what_there_is(
+                search.self_consistency, model, prompt, samples=self.samples, extract=rule, **keywords
+            )
             n_without = sum(a is None for a in result.answers)
             lines = [f"{n:4}  {_one_line(answer)}" for answer, n in result.votes.items()]
             return result, f"answers of {self.samples} samples, {n_without} without one", lines
         assert self.best_of is not None
-        result = search.best_of(model, prompt, n=self.best_of, **keywords)
+        result = _or_what_there_is(search.best_of, model, prompt, n=self.best_of, **keywords)
         pairs = sorted(zip(result.samples.traces, result.samples.likelihoods, strict=True), key=lambda p: -p[1])
         lines = [f"{likelihood:9.4f}  {_one_line(t.text)}" for t, likelihood in pairs]
         return result, f"{self.best_of} samples by mean ln p of their answers", lines
+
+
+def _or_what_there_is(search: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+    """What a search returns, or what it has when Ctrl-C ends it."""
+    from softllama.generation.run import Interrupted
+
+    try:
+        return search(*args, **keywords)
+    except Interrupted as e:
+        return e.result
 
 
 def _one_line(text: str) -> str:

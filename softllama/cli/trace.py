@@ -1,4 +1,4 @@
-"""softllama trace: show, html, replay"""
+"""softllama trace: show, html, replay, export"""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ def command() -> None:
     """Look at the record of a generation, or feed it again.
 
     \b
-    softllama run "Who is bigger, the dog or the cat?" --policy soft_thinking --trace dog.jsonl
-    softllama trace show dog.jsonl
-    softllama trace html dog.jsonl
-    softllama trace replay dog.jsonl
+    softllama run "Who is bigger, the dog or the cat?" --policy soft_thinking --trace dog.npz
+    softllama trace show dog.npz
+    softllama trace html dog.npz
+    softllama trace replay dog.npz
+    softllama trace export dog.npz dog.jsonl
     """
 
 
@@ -37,7 +38,7 @@ def show(file: str, top: int | None) -> None:
     """Print a trace, a line for each step.
 
     \b
-    softllama trace show dog.jsonl
+    softllama trace show dog.npz
     softllama trace show dog.npz --top 20
     softllama trace show dog.jsonl | grep soft
 
@@ -59,8 +60,8 @@ def html(file: str, output: str | None) -> None:
     """Write a trace as one page.
 
     \b
-    softllama trace html dog.jsonl
-    softllama trace html dog.jsonl -o page.html
+    softllama trace html dog.npz
+    softllama trace html dog.npz -o page.html
 
     The page needs nothing else, no network either: a heat map of the mixtures over time, the entropy below it, and each
     step's weights under the pointer or the arrow keys. An earlier page is replaced; any other file is left alone.
@@ -84,8 +85,11 @@ def replay(file: str, tolerance: float, any_model: bool, options: ModelOptions) 
     """Feed a trace again, and compare.
 
     \b
-    softllama trace replay dog.jsonl
-    softllama trace replay dog.jsonl -m model.gguf --tolerance 1e-3
+    softllama trace replay dog.npz
+    softllama trace replay dog.npz -m model.gguf --tolerance 1e-3
+
+    A step whose mixture is the model's whole distribution has its 100 heaviest tokens in the record. The others are
+    computed again from the distribution that the model gives now.
 
     Compared are the top probabilities that the trace holds for each step. Exit code 0 if none differs by more than the
     tolerance, 1 if one does. Without -m, the model is the file that the trace names.
@@ -113,6 +117,27 @@ def replay(file: str, tolerance: float, any_model: bool, options: ModelOptions) 
     )
     if over:
         raise SystemExit(1)
+
+
+@command.command()
+@click.argument("file")
+@click.argument("output")
+def export(file: str, output: str) -> None:
+    """Write a trace in another form, by the name's suffix.
+
+    \b
+    softllama trace export dog.npz dog.jsonl
+    softllama trace export dog.npz dog.csv
+    softllama trace export dog.jsonl dog.npz
+
+    .jsonl and .npz hold the whole trace, .csv a line for each step, .html is the page. A trace or page that is there is
+    replaced; any other file is left alone.
+    """
+    from softllama.trace import load, record
+
+    record.check_export(output)
+    load(file).save(output)
+    note(f"trace: {output}")
 
 
 def _recorded(trace: Trace, lora: tuple[str, ...], quiet: bool) -> tuple[str, tuple[str, ...]]:

@@ -73,7 +73,7 @@ def soft(model: Model, policy: str, prompt: Sequence[int], steps: int, streams: 
     fed = [s for g in gs for s in g.steps]
     return {
         "seconds": seconds,
-        "tokens": float(np.mean([len(s.mixture) for s in fed])),
+        "tokens": float(np.mean([s.n_tokens for s in fed])),
         "entropy": float(np.mean([s.entropy for s in fed])),
     }
 

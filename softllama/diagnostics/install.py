@@ -156,13 +156,17 @@ def _kernels() -> Iterable[Finding]:
 
 
 def _processor() -> Iterable[Finding]:
+    from softllama.base import control_groups
     from softllama.llama import devices
 
     flags, built = machine.cpu_flags(), devices.features()
     lacks = [ours for theirs, ours in FEATURES.items() if theirs in flags and ours not in built]
     cores, amx = devices.physical_cores(), devices.amx()
-    text = f"{devices.cpu_name()}, {cores} core{'s'[: cores > 1]} to use; {platform.system()} {platform.release()}"
-    facts = {"name": devices.cpu_name(), "cores": cores, "platform": platform.platform(), "amx": amx}
+    text = f"{devices.cpu_name()}, {cores} core{'s'[: cores > 1]} to use"
+    if (quota := control_groups.cpus()) is not None:
+        text += f", a quota of {quota:.3g} of the container"
+    text += f"; {platform.system()} {platform.release()}"
+    facts = {"name": devices.cpu_name(), "cores": cores, "quota": quota, "platform": platform.platform(), "amx": amx}
     yield Finding(part="machine", name="processor", state=OK, text=text, facts=facts)
     if lacks:
         text = f"llama.cpp was built without {', '.join(lacks)}, which this processor has: "

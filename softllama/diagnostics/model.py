@@ -138,7 +138,7 @@ def _tables(path: str, n_threads: int | None, brief: bool) -> Iterable[Finding]:
     from softllama.llama import architectures, devices, header
 
     h = header.read(path)
-    n_threads = n_threads or devices.physical_cores()
+    n_threads = n_threads or devices.default_threads()
     tables = {"table": architectures.find_table(h), "per-layer": architectures.per_layer(h)}
     for name, tensor in tables.items():
         if tensor is not None:

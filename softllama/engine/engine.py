@@ -26,7 +26,7 @@ from softllama.engine.table import EmbeddingTable, LowRank
 from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
 from softllama.llama.batch import Rows
 from softllama.llama.context import N_BATCH, Context
-from softllama.llama.devices import physical_cores
+from softllama.llama.devices import default_threads
 from softllama.llama.rpc import add_workers
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
@@ -77,7 +77,7 @@ class Engine(Facts):
             self.table = EmbeddingTable(w.table, lora_rows, w.substitutes)
             self._per_layer = None if w.per_layer is None else (EmbeddingTable(w.per_layer), per_layer_scale(w))
             w.check_files(same=True)  # header, llama.cpp and table have each opened them by name
-            self.n_threads = n_threads or (1 if w.n_bytes < SMALL else physical_cores())
+            self.n_threads = n_threads or (1 if w.n_bytes < SMALL else default_threads())
             self.calibration: Calibration = calibrate(
                 w,
                 self.table,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # raised when more is tried, so that files are tried again
 VARIABLE = "SOFTLLAMA_TRIAL"
+OFF = ("off", "0", "no", "false")  # of the variable, unless a trial is asked for
 SECONDS = 120.0  # that llama.cpp may be silent, and one more for each SLOWEST bytes of the file
 SLOWEST = 5e6
 SPARE = 4 << 30  # bytes of its own that the child may have beside twice the weights
@@ -55,7 +56,7 @@ def of(
     Raises ModelError if llama.cpp ends the child, and whatever loading raises there.
     """
     setting = os.environ.get(VARIABLE, "").strip().lower()
-    if try_it is False or (try_it is None and setting in ("off", "0", "no", "false")):
+    if try_it is False or (try_it is None and setting in OFF):
         return None
     path, files = weights.header.path, list(weights.header.files)
     if not child.possible() or bundled.FOLDER in path.resolve().parents:
@@ -80,7 +81,7 @@ def of(
         on_trial()
     calibration: dict[str, Any] | None = None
     start = time.monotonic()
-    limit, memory = _seconds(setting, n_bytes), 2 * n_bytes + SPARE
+    limit, memory = _seconds("" if setting in OFF else setting, n_bytes), 2 * n_bytes + SPARE
     records = child.messages("softllama.engine.attempt:attempt", arguments, seconds=limit, memory=memory)
     try:
         with contextlib.closing(records):

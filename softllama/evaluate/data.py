@@ -1,15 +1,19 @@
-r"""Problems with known answers, from JSON lines. Knows three shapes of a line. Knows no model and no way of decoding.
+r"""Problems with known answers, from JSON lines. Knows the shapes of a line. Knows no model and no way of decoding.
 
     {"question": "...", "answer": "... #### 18"}                            GSM8K: the number after the last ####
+    {"problem": "...", "solution": "... \\boxed{18}"}                       MATH: what is in the last box
     {"question": "...", "answer": "The cat."}                               or a list of answers that are all right
     {"question": "...", "choices": ["Paris", "Rome"], "answer": "A"}        a letter, an index from 0, or a choice's text
+    {"question": "...", "options": ["Paris", "Rome"], "answer": "A", "answer_index": 0}                 MMLU-Pro
 
-ARC's {"choices": {"text": [...], "label": [...]}, "answerKey": "B"} is read as well.
+ARC's {"choices": {"text": [...], "label": [...]}, "answerKey": "B"} and C-Eval's {"question": "...", "A": "...", "B": "...",
+"answer": "B"} are read as well. NAMES has the names of the fields; `Dataset.fields` says which ones were found.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +24,14 @@ from softllama.generation import extract
 
 LETTERS = "ABCDEFGHIJ"
 FORM = 'each line is {"question": "...", "answer": "..."}, with "choices": [...] for multiple choice'
+NAMES = {  # what a field may be called; the first that a line has is taken
+    "question": ("question", "problem", "prompt", "query"),
+    "choices": ("choices", "options"),
+    "answer": ("answer", "answerKey", "target", "solution", "answer_index", "answer_idx"),
+}
 PROMPTS = {  # how a question is asked unless --prompt says otherwise
     "steps": "{question}\n\nThink step by step. End with #### and the number.",
+    "boxed": "{question}\n\nThink step by step. Put the final answer in \\boxed{}.",
     "choice": "{question}\n\n{choices}\n\nAnswer with the letter.",
     "text": "{question}",
 }
@@ -56,14 +66,16 @@ class Dataset:
     Attributes:
         name: The file's name.
         problems: The problems, in the file's order.
-        kind: "steps" (GSM8K), "choice" or "text".
+        kind: "steps" (GSM8K), "boxed" (MATH), "choice" or "text".
         sha256: Of the whole file, also where only a part of it is taken.
+        fields: (what it is, its name in the file), such as ("choices", "options"), as the first line has them.
     """
 
     name: str
     problems: tuple[Problem, ...]
     kind: str
     sha256: str
+    fields: tuple[tuple[str, str], ...] = ()
 
     @property
     def prompt(self) -> str:
@@ -73,7 +85,7 @@ class Dataset:
     @property
     def rule(self) -> str:
         """The default rule by which answers are read: a name of softllama.generation.extract."""
-        return {"steps": "auto", "choice": "choice", "text": "text"}[self.kind]
+        return {"steps": "auto", "boxed": "auto", "choice": "choice", "text": "text"}[self.kind]
 
     def first(self, limit: int | None) -> Dataset:
         """The first problems only."""
@@ -81,20 +93,8 @@ class Dataset:
 
 
 def is_right(answer: str | None, answers: tuple[str, ...]) -> bool:
-    """Is an extracted answer one of the right ones: the same text, or the same number? None is never right."""
-    if answer is None:
-        return False
-    if answer in answers:
-        return True
-    number = _as_number(answer)
-    return number is not None and any(number == _as_number(a) for a in answers)
-
-
-def _as_number(text: str) -> str | None:
-    """A text that is one number, in the one way in which numbers are written; else None."""
-    if extract.number(text) is None or any(c.isalpha() or c in "{}\\/" for c in text):
-        return None
-    return extract.boxed("\\boxed{" + text + "}")
+    """Is an extracted answer one of the right ones, as extract.equal compares them? None is never right."""
+    return answer is not None and any(answer == a or extract.equal(answer, a) for a in answers)
 
 
 def load(path: str | Path, limit: int | None = None) -> Dataset:
@@ -123,10 +123,12 @@ def load(path: str | Path, limit: int | None = None) -> Dataset:
         raise UsageError(f"--limit takes a number of 1 or more, not {limit}")
     problems: list[Problem] = []
     kinds = set()
+    names: tuple[tuple[str, str], ...] = ()
     for n, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            kind, problem = _read_line(line, len(problems), f"{p.name}, line {n}")
+            kind, problem, found = _read_line(line, len(problems), f"{p.name}, line {n}")
             kinds.add(kind)
+            names = names or found
             problems.append(problem)
     if not problems:
         raise SoftLlamaError(f"{p.name} has no problems", FORM)
@@ -135,32 +137,52 @@ def load(path: str | Path, limit: int | None = None) -> Dataset:
             f"{p.name} mixes {' and '.join(sorted(kinds))} problems", "give each kind a file of its own"
         )
     sha256 = hashlib.sha256(data).hexdigest()
-    return Dataset(name=p.name, problems=tuple(problems), kind=kinds.pop(), sha256=sha256).first(limit)
+    whole = Dataset(name=p.name, problems=tuple(problems), kind=kinds.pop(), sha256=sha256, fields=names)
+    return whole.first(limit)
 
 
-def _read_line(line: str, index: int, where: str) -> tuple[str, Problem]:
+def _read_line(line: str, index: int, where: str) -> tuple[str, Problem, tuple[tuple[str, str], ...]]:
+    """The kind of a problem, the problem, and the names of its fields."""
     try:
         record = from_json(line)
     except ValueError as e:
         raise SoftLlamaError(f"{where}: not JSON ({e})", FORM) from None
     try:
-        return _problem(index, record)
+        if not isinstance(record, dict):
+            raise ValueError("not an object")
+        names = _names(record)
+        return *_problem(index, record, names), tuple(names.items())
     except ValueError as e:
         raise SoftLlamaError(f"{where}: {e}", FORM) from None
 
 
-def _problem(index: int, record: Any) -> tuple[str, Problem]:
+def _names(record: dict[str, Any]) -> dict[str, str]:
+    """What the question, the choices and the answer are called in this line; what is not there is left out."""
+    names = {}
+    for what, possible in NAMES.items():
+        for name in (x for n in possible for x in (n, n[0].upper() + n[1:])):
+            if record.get(name) not in (None, "", [], {}):
+                names[what] = name
+                break
+    letters = [c for c in LETTERS if isinstance(record.get(c), str | int | float)]
+    if "choices" not in names and len(letters) > 1 and letters == list(LETTERS[: len(letters)]):
+        names["choices"] = f"{letters[0]}-{letters[-1]}"  # a field for each
+    return names
+
+
+def _problem(index: int, record: dict[str, Any], names: dict[str, str]) -> tuple[str, Problem]:
     """The kind of a problem, and the problem. Raises ValueError with the reason."""
-    if not isinstance(record, dict):
-        raise ValueError("not an object")
-    question = record.get("question")
-    answer = record.get("answer", record.get("answerKey"))
+    question = record[names["question"]] if "question" in names else None
     if not isinstance(question, str) or not question.strip():
         raise ValueError("it has no question")
-    if answer is None or answer == "" or answer == []:
+    if "answer" not in names:
         raise ValueError("it has no answer")
-    if record.get("choices"):
-        choices, letter = _choice(record["choices"], answer)
+    answer = record[names["answer"]]
+    if "choices" in names:
+        key = names["choices"]
+        given = record[key] if key in record else [record[c] for c in LETTERS if c in record]
+        choices, letter = _choice(given, answer)
+        _check_index(record, letter)
         return "choice", Problem(index=index, question=question, answers=(letter,), choices=choices)
     if isinstance(answer, list):
         if not all(isinstance(a, str | int | float) for a in answer):
@@ -168,18 +190,38 @@ def _problem(index: int, record: Any) -> tuple[str, Problem]:
         return "text", Problem(index=index, question=question, answers=tuple(str(a).strip() for a in answer))
     if isinstance(answer, bool) or not isinstance(answer, str | int | float):
         raise ValueError("its answer is neither a text nor a list of them")
-    answer = str(answer).strip()
+    kind, text = _text_answer(str(answer).strip(), record)
+    return kind, Problem(index=index, question=question, answers=(text,))
+
+
+def _text_answer(answer: str, record: dict[str, Any]) -> tuple[str, str]:
+    """The kind and the right answer of a problem without choices. Raises ValueError with the reason."""
     if "####" in answer:
         last = extract.hash_mark(answer)
         if not last:
             raise ValueError("nothing follows the #### of its answer")
-        return "steps", Problem(index=index, question=question, answers=(last,))
-    return "text", Problem(index=index, question=question, answers=(answer,))
+        return "steps", last
+    if "\\boxed" in answer or "\\fbox" in answer:
+        inside = extract.boxed(answer)
+        if not inside:
+            raise ValueError("the \\boxed of its answer is empty")
+        return "boxed", inside
+    return ("boxed" if "\\boxed" in str(record.get("solution")) else "text"), answer
+
+
+def _check_index(record: dict[str, Any], letter: str) -> None:
+    """Raise ValueError where a line has its right choice twice, and differently."""
+    for name in ("answer_index", "answer_idx"):
+        index = record.get(name)
+        if type(index) is int and 0 <= index < len(LETTERS) and LETTERS[index] != letter:
+            raise ValueError(f"its answer is {letter}, and its {name} is {index}, which is {LETTERS[index]}")
 
 
 def _choice(choices: Any, answer: Any) -> tuple[tuple[str, ...], str]:
     """The texts of a multiple choice, and the right one's letter. Raises ValueError with the reason."""
     labels: list[str] = []
+    if isinstance(choices, dict) and "text" not in choices:  # {"A": "Paris", "B": "Rome"}
+        choices = {"label": list(choices), "text": list(choices.values())}
     if isinstance(choices, dict):
         label_list, choices = choices.get("label", []), choices.get("text")
         if not isinstance(label_list, list):
@@ -193,7 +235,9 @@ def _choice(choices: Any, answer: Any) -> tuple[tuple[str, ...], str]:
             raise ValueError(f"its answer is choice {answer}, of {len(texts)} counted from 0")
         return texts, LETTERS[answer]
     text = str(answer).strip()
-    for names in (labels, list(LETTERS[: len(texts)]), list(texts)):
-        if text in names:
-            return texts, LETTERS[names.index(text)]
+    bare = re.fullmatch(r"\(?([A-Ja-j])[.):]{0,2}", text)  # (B)
+    for form in (text, bare[1].upper() if bare else text):
+        for names in (labels, list(LETTERS[: len(texts)]), list(texts)):
+            if form in names:
+                return texts, LETTERS[names.index(form)]
     raise ValueError(f"its answer {text!r} is none of its choices")

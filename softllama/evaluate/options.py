@@ -68,7 +68,9 @@ class EvaluateOptions:
         }
 
 
-def make_header(model: Engine, data: Dataset, ways: Sequence[Way], options: EvaluateOptions) -> dict[str, Any]:
+def make_header(
+    model: Engine, data: Dataset, ways: Sequence[Way], options: EvaluateOptions, command: str = ""
+) -> dict[str, Any]:
     """What the results depend on, and under "info" what they do not. Ready for JSON."""
     record = manifest.build(model, {}, n_ctx=model.n_ctx_given, seed=options.seed)
     settings = {k: v for k, v in asdict(options).items() if k != "streams"}
@@ -77,5 +79,11 @@ def make_header(model: Engine, data: Dataset, ways: Sequence[Way], options: Eval
         "data": {"name": data.name, "sha256": data.sha256, "kind": data.kind},
         "ways": [[w.name, w.text] for w in ways],
         "settings": {**settings, "stop": list(options.stop)},
-        "info": {"streams": options.streams, "problems": len(data.problems), "manifest": record},
+        "info": {
+            "streams": options.streams,
+            "problems": len(data.problems),
+            "questions": [[p.index, p.question, list(p.answers)] for p in data.problems],
+            "commands": [command] if command else [],
+            "manifest": record,
+        },
     }

@@ -1,4 +1,5 @@
-"""The file of an evaluation's results: a header, then one line for each (problem, way), in the order they came.
+"""The file of an evaluation's results: a header, then one line for each (problem, way), in the order they came. A run that
+adds policies or problems appends a line about them ("more").
 
 Each line is appended with one write and synced, so a process that is killed loses at most the line it was writing, and
 that half line is dropped when the file is opened again. When everything is done, the lines are put into the order of
@@ -13,14 +14,14 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from softllama.base.files import from_json, replacing, unwritable
 from softllama.errors import SoftLlamaError
+from softllama.evaluate import additions
 
 FORMAT = 2  # 1 had other names of keys
 OLD_HEADER = {"arms": "ways"}
@@ -48,6 +49,7 @@ class Result:
         seed: The problem's own seed.
         text: The text that was judged, or the error message.
         seconds: From start to end. With several streams these times overlap.
+        wall: Seconds since the result before it; of all results, the time that the evaluation took. 0 in old files.
     """
 
     problem: int
@@ -63,6 +65,7 @@ class Result:
     seed: int
     text: str
     seconds: float
+    wall: float = 0.0
 
     @property
     def key(self) -> tuple[int, str]:
@@ -75,6 +78,7 @@ class ResultsFile:
 
     Attributes:
         path: The file.
+        header: What the results depend on, with all policies that are in the file or asked for.
         results: The results that are in the file, by `Result.key`.
     """
 
@@ -115,6 +119,7 @@ class ResultsFile:
             raise SoftLlamaError(f"{str(self.path)!r} is no file of results", "-o names another file")
         if not complete:
             os.ftruncate(self._fd, 0)
+            self.header = header
             self._append({"kind": "eval", "format": FORMAT, **header})
             return {}
         before, results = _read(complete, self.path, "-o names another file")
@@ -124,6 +129,10 @@ class ResultsFile:
                 "-o names another file, or remove this one",
             )
         os.ftruncate(self._fd, len(complete))  # only now: what is no file of results stays as it is
+        added = additions.more(before, header)
+        self.header = additions.merged(before, added)
+        if added:
+            self._append({"kind": "more", **added})
         logger.info("%s is continued: %d results are there", self.path, len(results))
         return {r.key: r for r in results}
 
@@ -138,7 +147,7 @@ class ResultsFile:
             self.results[result.key] = result
 
     def _append(self, record: dict[str, Any]) -> None:
-        line = json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        line = _line(record)
         before = os.fstat(self._fd).st_size
         try:
             while line:
@@ -154,16 +163,22 @@ class ResultsFile:
                 f"{error.hint}, then start again: it goes on there",
             ) from None
 
-    def sort(self, ways: Sequence[str]) -> None:
-        """Put the lines into the order of problems and of ways. Atomic: the file is the old one or the new one."""
-        order = {name: i for i, name in enumerate(ways)}
+    def sort(self) -> None:
+        """Put the lines into the order of problems and of ways, with one header for all that was added. Atomic: the file is
+        the old one or the new one.
+        """
+        order = {name: i for i, (name, _) in enumerate(self.header["ways"])}
         with open(self.path, "rb") as f:  # noqa: PTH123
             lines = f.read().splitlines(keepends=True)
-        keyed = [(_result(json.loads(x)).key, x) for x in lines[1:]]
+        results = [x for x in lines[1:] if json.loads(x)["kind"] != "more"]
+        keyed = [(_result(json.loads(x)).key, x) for x in results]
         in_order = sorted(keyed, key=lambda r: (r[0][0], order.get(r[0][1], len(order))))
-        if in_order != keyed:
+        if in_order != keyed or len(results) < len(lines) - 1:
+            first = (
+                lines[0] if len(results) == len(lines) - 1 else _line({**self.header, "kind": "eval", "format": FORMAT})
+            )
             with replacing(self.path) as out:
-                out.writelines([lines[0], *(x for _, x in in_order)])
+                out.writelines([first, *(x for _, x in in_order)])
                 out.flush()
                 os.fsync(out.fileno())
 
@@ -176,6 +191,11 @@ class ResultsFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    first = {"kind": record["kind"]}  # which other readers look for at the beginning
+    return json.dumps({**first, **record}, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], list[Result]]:
@@ -203,6 +223,8 @@ def _read(data: bytes, path: Path, hint: str) -> tuple[dict[str, Any], list[Resu
             record = from_json(line)
             if n == 1:
                 header = _header(record)
+            elif record["kind"] == "more":
+                header = additions.merged(header, record)
             else:
                 r = _result(record)
                 results.setdefault(r.key, r)
@@ -217,10 +239,11 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """The first thing on which results depend and which two headers have differently, in words; "" if there is none."""
     for key in [k for k in {**now, **before} if k not in ("kind", "format", "info")]:
         a, b = before.get(key), now.get(key)
-        if key == "ways":
-            a, b = (", ".join(n if n == w else f"{n}={w}" for n, w in ways or ()) for ways in (a, b))
-            if a != b:
-                return f"the policies were {a}, and are {b}"
+        if key == "ways":  # one that is not there yet is added
+            texts = dict(a or ())
+            for name, text in b or ():
+                if texts.get(name, text) != text:
+                    return f"the policy {name} was {texts[name]}, and is {text}"
         elif isinstance(a, dict) and isinstance(b, dict):
             hashed = key == "model" and a.get("sha256") and b.get("sha256")  # which says more than the name
             for k in [k for k in {**b, **a} if not (hashed and k == "name")]:
@@ -240,6 +263,7 @@ def _header(record: Any) -> dict[str, Any]:
     texts = [header["model"]["name"], header["data"]["name"], *names]
     info = header.get("info", {})
     complete = isinstance(info.get("problems", 0), int) and isinstance(info.get("manifest", {}), dict)
+    complete = complete and additions.readable(info)
     if not complete or not names or len({*names}) < len(names) or not all(isinstance(x, str) for x in texts):
         raise ValueError
     return {**header, "settings": header["settings"]}
@@ -248,7 +272,7 @@ def _header(record: Any) -> dict[str, Any]:
 def _result(record: Any) -> Result:
     """A result. Raises one of a few errors where something is missing or of another type."""
     record = _renamed(record, OLD_RESULT)
-    values = {f.name: record[f.name] for f in fields(Result)}
+    values = {f.name: record[f.name] if f.default is MISSING else record.get(f.name, f.default) for f in fields(Result)}
     for f in fields(Result):
         if not _has_type(values[f.name], str(f.type)):
             raise ValueError

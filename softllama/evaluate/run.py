@@ -13,8 +13,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def evaluate(
     options: EvaluateOptions | None = None,
     path: Path | None = None,
     tick: Tick | None = None,
+    command: str = "",
 ) -> tuple[dict[str, Any], list[Result]]:
     """Ask every problem in every way.
 
@@ -55,8 +56,10 @@ def evaluate(
         data: The problems.
         ways: The ways of answering, such as parse_all(["greedy", "vote:samples=8"]).
         options: How problems are asked.
-        path: Where results are written as they come. A problem whose result is there already is not asked again.
+        path: Where results are written as they come. A problem whose result is there already is not asked again. Policies
+            that are there already stay in the header and in the results; the others are added.
         tick: Called with "answers", how many results there are, and how many there will be.
+        command: The command line that asks for it, for the record.
 
     Returns:
         The header (what the results depend on), and the results in the order of problems and ways.
@@ -78,7 +81,7 @@ def evaluate(
     rule = extract.rule(opts.extract)
     # options that cannot be are refused before any problem is asked
     prepare(model, "x", GenerationOptions.of({**opts.generation_keywords(), "policy": "greedy", "seed": 0}))
-    header = make_header(model, data, ways, opts)
+    header = make_header(model, data, ways, opts, command)
     solver = _Solver(model, opts, rule)
     if path is None:
         results = {r.key: r for r in solver.solve(data.problems, ways, set(), tick)}
@@ -86,9 +89,10 @@ def evaluate(
         with ResultsFile(path, header) as file:
             for r in solver.solve(data.problems, ways, set(file.results), tick):
                 file.add(r)
-            file.sort([w.name for w in ways])
-            results = dict(file.results)
-    return header, [results[p.index, w.name] for p in data.problems for w in ways]
+            file.sort()
+            header, results = file.header, dict(file.results)
+    keys = [(p.index, name) for p in data.problems for name, _ in header["ways"]]
+    return header, [results[k] for k in keys if k in results]
 
 
 def problem_seed(seed: int, index: int) -> int:
@@ -123,8 +127,11 @@ class _Solver:
         count = total - len(tasks)
         if tick is not None:
             tick("answers", count, total)
+        last = time.perf_counter()
         for result in self._results(tasks):
-            yield result
+            now = time.perf_counter()
+            yield replace(result, wall=round(now - last, 4))
+            last = now
             count += 1
             if tick is not None:
                 tick("answers", count, total)
@@ -168,7 +175,7 @@ class _Solver:
     def _finished(self, g: Generation, p: Problem, w: Way) -> Result:
         tail = g.flush()
         trace = Trace(
-            steps=tuple(g.steps),
+            steps=g.recorded(),
             prompt=g.prompt,
             prompt_text="",
             policy=w.policy,
@@ -196,12 +203,10 @@ class _Solver:
         """The result of one search."""
         seed, start = problem_seed(self._options.seed, p.index), time.perf_counter()
         try:
-            trace, answer, cost, traces = self._search(p, w, seed)
+            trace, answer, cost = self._search(p, w, seed)
         except SoftLlamaError as e:
             yield _refused(p, w, seed, e)
             return
-        if any(t.stop_reason == StopReason.INTERRUPTED for t in traces):
-            raise KeyboardInterrupt  # searches keep what they have at Ctrl-C; half a search is no result
         outcome = _Outcome(
             trace=trace,
             answer=answer,
@@ -212,22 +217,22 @@ class _Solver:
         )
         yield _judge(p, w, seed, outcome)
 
-    def _search(self, p: Problem, w: Way, seed: int) -> tuple[Trace, str | None, Cost, Iterable[Trace]]:
-        """What a search chose, the answer in it, its cost, and all that it looked at."""
+    def _search(self, p: Problem, w: Way, seed: int) -> tuple[Trace, str | None, Cost]:
+        """What a search chose, the answer in it, and its cost."""
         from softllama.generation import search  # only where one is asked for
 
         model, prompt, settings = self._model, p.to_prompt(self._options.prompt), dict(w.settings)
         options = self._options.generation_keywords()
         if w.search == "beam":
             beams = search.beam(model, prompt, **settings, **options)
-            return beams.trace, self._rule(beams.trace.answer), beams.cost, [h.trace for h in beams.hypotheses]
+            return beams.trace, self._rule(beams.trace.answer), beams.cost
         options = {**options, "policy": w.policy or None, "seed": seed}
         n = settings["samples"]
         if w.search == "vote":
             vote = search.self_consistency(model, prompt, samples=n, extract=self._rule, at_once=AT_ONCE, **options)
-            return vote.trace, vote.answer, vote.cost, vote.samples.traces
+            return vote.trace, vote.answer, vote.cost
         best = search.best_of(model, prompt, n=n, at_once=AT_ONCE, **options)
-        return best.trace, self._rule(best.trace.answer), best.cost, best.samples.traces
+        return best.trace, self._rule(best.trace.answer), best.cost
 
 
 def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:

@@ -17,14 +17,16 @@ from softllama.report.data import Cell, Figure, Series, Table
 from softllama.report.report import Report
 from softllama.report.sentences import ALPHA, share, versus
 from softllama.vectors import statistics
-from softllama.vectors.statistics import Paired
+from softllama.vectors.statistics import FEWEST, POWER, Paired
 
 PAIRS = 6  # ways up to which every pair is compared; with more, each with the first
 METHOD = (
     "Right: the extracted answer is one of the right answers, as text or as a number. Intervals of shares: Wilson, 95 %.",
-    "Differences: on the problems that both ways have answered, with a 95 % bootstrap interval (2,000 draws) and "
+    "Differences: on the problems that both ways have answered, with a 95 % bootstrap interval (2,000 draws; an exact one where "
+    "all pairs are alike) and "
     "McNemar's exact test, its p corrected for the number of comparisons by Holm's rule. p of 0.05 or more is reported as "
-    "no difference seen, which is not the same as no difference.",
+    "no difference seen, which is not the same as no difference: beside it stands the smallest difference that this many problems "
+    f"would show with {100 * POWER:.0f} % probability before Holm's correction. Fewer than {FEWEST} problems give no verdict.",
     "Tokens: positions generated for a problem, those of all samples and beams included; thinking and answer tokens are "
     "those of the text that was judged. Seconds: from start to end of a problem; with several streams they overlap.",
 )
@@ -60,8 +62,8 @@ def summarize(
         title=f"{model} on {data}",
         question=f"How many of {n} problems does the model solve, by way of decoding?",
         answer=(*progress, *sentences(compared, scores)),
-        tables=(way_table(by), pair_table(compared), failure_table(by)),
-        figures=(_figure(model, scores),),
+        tables=(way_table(by), pair_table(compared), failure_table(by), problem_table(by, info.get("questions", ()))),
+        figures=(figure(model, scores),),
         method=METHOD,
         manifest={
             **info.get("manifest", {}),
@@ -69,11 +71,13 @@ def summarize(
             "ways": header["ways"],
             "data": header["data"],
         },
-        seconds=float(sum(r.seconds for r in results)),
+        command="\n".join(info.get("commands", ())),
+        seconds=float(sum(r.wall for r in results) or sum(r.seconds for r in results)),
     )
 
 
-def _figure(model: str, scores: dict[str, statistics.Estimate]) -> Figure:
+def figure(model: str, scores: dict[str, statistics.Estimate]) -> Figure:
+    """Shares right: a bar for each way."""
     return Figure(
         name="accuracy",
         title="Share of problems solved",
@@ -114,21 +118,40 @@ def sentences(compared: Compared, scores: dict[str, statistics.Estimate]) -> lis
     if len(scores) == 1:
         ((name, e),) = scores.items()
         return [f"{name} solves {share(e)} of {e.n} problems."]
-    best = max(scores, key=lambda w: (scores[w].value, -list(scores).index(w)))
-    clear = [c for c in compared if c[3] < ALPHA]
-    out = []
+    most = max((e.n for _, _, r, _ in compared for e in (r.difference,)), default=0)
+    if most < FEWEST:
+        return [f"{most} problems are too few for a verdict (fewer than {FEWEST}). {_highest(scores)}"]
+    clear = [c for c in compared if c[3] < ALPHA and c[2].difference.enough]
     if not clear:
-        out.append(
-            f"No difference seen between any two of the ways of decoding that were compared; {best} has the highest share, "
-            f"{share(scores[best])}."
+        power = [r.detectable for _, _, r, _ in compared]
+        seen = (
+            f" {most} problems would show a difference of about {100 * max(power):.0f} points."
+            if max(power) < 1
+            else ""
         )
-    else:
-        out.append(f"{best} solves most: {share(scores[best])} of {scores[best].n} problems.")
-    ranked = sorted(clear, key=lambda c: c[3])[:6]
-    out += [f"{versus(a, b, r, p)}." for a, b, r, p in ranked]
-    if clear and len(clear) < len(compared):
+        return [
+            f"No difference seen between any two of the ways of decoding that were compared.{seen} {_highest(scores)}"
+        ]
+    out = [_highest(scores, clear)]
+    out += [f"{versus(a, b, r, p)}." for a, b, r, p in sorted(clear, key=lambda c: c[3])[:6]]
+    if len(clear) < len(compared):
         out.append(f"In {len(compared) - len(clear)} of {len(compared)} comparisons no difference was seen.")
     return out
+
+
+def _highest(scores: dict[str, statistics.Estimate], clear: Compared | None = None) -> str:
+    """Which way has the highest share. It "solves most" only where it is clearly better than each other way."""
+    asked = {w: e for w, e in scores.items() if e.n}
+    top = max(e.value for e in asked.values())
+    best = [w for w, e in asked.items() if e.value == top]
+    if len(best) == len(asked):
+        return f"All have the same share, {share(asked[best[0]])}."
+    if len(best) > 1:
+        return f"{', '.join(best[:-1])} and {best[-1]} have the highest share, {share(asked[best[0]])}."
+    better = {(a if r.difference.value > 0 else b, b if r.difference.value > 0 else a) for a, b, r, _ in clear or ()}
+    if all((best[0], w) in better for w in asked if w != best[0]):
+        return f"{best[0]} solves most: {share(asked[best[0]])} of {asked[best[0]].n} problems."
+    return f"{best[0]} has the highest share, {share(asked[best[0]])} of {asked[best[0]].n} problems."
 
 
 def way_table(by: Ways) -> Table:
@@ -148,11 +171,15 @@ def _mean(values: Sequence[float]) -> float:
 
 def pair_table(compared: Compared) -> Table:
     """A row for each comparison."""
-    rows = tuple((f"{a} − {b}", r.difference, r.only_first, r.only_second, r.p, p) for a, b, r, p in compared)
-    head = ("comparison", "difference", "only first", "only second", "p", "p (Holm)")
-    return Table(
-        "paired", "Paired differences", head, rows, "On the same problems; p below 0.05 is called a difference."
+    rows = tuple(
+        (f"{a} − {b}", r.difference, r.only_first, r.only_second, r.p, p, r.detectable) for a, b, r, p in compared
     )
+    head = ("comparison", "difference", "only first", "only second", "p", "p (Holm)", "detectable")
+    note = (
+        f"On the same problems; p below 0.05 is called a difference, in {FEWEST} problems or more. Detectable: the difference "
+        f"that would be found with {100 * POWER:.0f} % probability."
+    )
+    return Table("paired", "Paired differences", head, rows, note)
 
 
 def failure_table(by: Ways) -> Table:
@@ -161,3 +188,21 @@ def failure_table(by: Ways) -> Table:
     reasons = [k for k, _ in sum(counts.values(), Counter[str]()).most_common()]
     rows: list[tuple[Cell, ...]] = [(k, *(counts[w][k] for w in by)) for k in reasons]
     return Table("failures", "Why answers were not right", ("reason", *by), tuple(rows))
+
+
+def problem_table(by: Ways, questions: Sequence[Any]) -> Table:
+    """A row for each problem, with its answers in every way. questions: [index, question, right answers] of each."""
+    texts = {q[0]: (str(q[1]), " or ".join(map(str, q[2]))) for q in questions}
+    rows: list[tuple[Cell, ...]] = []
+    for i in sorted({i for results in by.values() for i in results}):
+        answers = [_marked(results.get(i)) for results in by.values()]
+        rows.append((str(i + 1), *texts.get(i, ("", "")), *answers))
+    head = ("problem", "question", "right answer", *by)
+    note = "✓ right, ✗ not; in parentheses why there is no answer."
+    return Table("problems", "Every problem", head, tuple(rows), note, in_terminal=False)
+
+
+def _marked(r: Result | None) -> str:
+    if r is None:
+        return ""
+    return f"{'✓' if r.right else '✗'} {f'({r.failure})' if r.answer is None else r.answer}"

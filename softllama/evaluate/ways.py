@@ -49,6 +49,12 @@ class Way:
         inner = [f"{k}={v}" for k, v in self.settings] + ([f"policy=({self.policy})"] if self.policy else [])
         return f"{self.search}:{','.join(inner)}" if self.search else self.policy
 
+    @property
+    def passes(self) -> int:
+        """How many generations it takes: the samples or beams of a search, 1 for a policy."""
+        settings = dict(self.settings)
+        return int(settings.get("samples", settings.get("beams", 1)))
+
 
 def parse(text: str) -> Way:
     """Read one way.

@@ -15,7 +15,7 @@ from softllama.generation.feed import after_prompt, positions
 from softllama.generation.loop import Loop
 from softllama.generation.options import GenerationKeywords, GenerationOptions
 from softllama.generation.prepare import PromptInput, prepare
-from softllama.generation.run import record
+from softllama.generation.run import Interrupted, record
 from softllama.generation.state import Generation
 from softllama.llama.context import Context
 from softllama.policy import Decision, Moment, Policy
@@ -126,7 +126,8 @@ def beam(
 
     options: those of `stream`, without policy, answer, where and seed, since nothing is drawn. n_ctx: positions each
     hypothesis may use. The prompt is evaluated once, and all live hypotheses go through one batch a step; a hypothesis
-    that branches has its memory copied, never computed again, in recurrent models too. Ctrl-C keeps what there is.
+    that branches has its memory copied, never computed again, in recurrent models too. Ctrl-C raises Interrupted, whose
+    `result` has what there is.
 
     Raises UsageError, and what `stream` raises.
     """
@@ -150,7 +151,10 @@ def beam(
         score = b.score(length_penalty)
         hypotheses.append(Hypothesis(trace, b.logp, b.length, score, _finished(b.g)))
     cost.seconds = time.perf_counter() - began
-    return BeamResult(tuple(hypotheses), beams, float(length_penalty), cost)
+    result = BeamResult(tuple(hypotheses), beams, float(length_penalty), cost)
+    if any(b.g.stop_reason == StopReason.INTERRUPTED for b in ended):
+        raise Interrupted(result.trace, result)
+    return result
 
 
 def _follow(d: Distribution, moment: Moment) -> Decision:

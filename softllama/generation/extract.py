@@ -4,19 +4,18 @@ r"""The answer in a text, by stated rules, as voting and evaluation compare it. 
 |---|---|
 | boxed | what is in the last `\boxed{...}` or `\fbox{...}` with matching braces, or the word after a bare `\boxed` |
 | hash | what follows the last `####` on its line: the number if it begins with one, else all of it |
-| number | the last number |
-| choice | a letter A to J, see `choice` |
+| number | the last number; no answer if that one can be read in two ways |
+| choice | a letter A to J, see softllama.generation.answer_letters |
 | text | the whole text, stripped |
-| auto | boxed; else hash, where a number follows; else number; else text |
+| auto | boxed; else hash, where a number follows; else number; else, without any number, text |
 
 Anything else is a regular expression: the first group of its last match that took part, or the whole match, stripped. A
 function of a text that returns a text or None is a rule as well. None means that there is no answer.
 
-A number is `5`, `-5`, `1,234`, `3.14`, `.5`, `1.5e3`; a minus sign counts where no digit, letter or closing bracket is
-before it (so `10-5` ends in 5). Numbers are written in one way: no thousands separators, no `$`, no `%` (50% is 50), no
-zeros that say nothing (007.50 is 7.5), no exponent. `3/4` is the two numbers 3 and 4; digits after a letter (H2O) are part
-of a word. What boxed and hash take is written so where it is a number as a whole; else only the spaces around it, `$`
-around it, `\text{...}` around it and a period at its end are dropped.
+A number is written in one way: no thousands separators, no currency, no `%` (50% is 50), no zeros that say nothing (007.50
+is 7.5), no exponent (1.5 \times 10^6 is 1500000), fractions as decimals (3/4 is 0.75) or in lowest terms (2/6 is 1/3). What
+boxed and hash take is written so where it is a number as a whole, with its unit behind it (12 cm); else only the wrapping
+is dropped. `equal` compares an answer with a right one. docs/answer-rules.md has all rules in tables.
 """
 
 from __future__ import annotations
@@ -25,35 +24,32 @@ import difflib
 import re
 import warnings
 from collections.abc import Callable
-from decimal import Decimal
 
 from softllama.errors import UsageError
+from softllama.generation import answer_letters, answer_numbers
+from softllama.generation.answer_text import equal, tidy
+
+__all__ = [
+    "RULES", "Rule", "auto", "boxed", "choice", "equal", "hash_mark", "number", "rule", "text",
+]  # fmt: skip
 
 Rule = Callable[[str], str | None]
-
-_NUMBER = re.compile(
-    r"(?P<sign>(?<![0-9A-Za-z_)\]}])[-+\u2212])?(?:\\?\$\s?(?P<inner>[-\u2212])?)?(?<![0-9A-Za-z_])(?<![0-9]\.)"
-    r"(?P<digits>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-    r"(?P<exponent>[eE][-+]?[0-9]{1,2}(?![0-9A-Za-z]))?"
-)
-_LATEX_COMMA = re.compile(r"\{,\}|,\\!|\\,(?=[0-9]{3})")  # thousands separators as LaTeX writes them
-_WRAP = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
-_ANSWER = r"(?i:\b{}\b)(?i:\s+is\b)?\s*[:=]?\s*"  # "answer is ", "answer: "
-_LETTERS = (  # a small letter must be in brackets or end its line: "the answer is a dog"
-    r"(?:\*\*)?\(?([A-J])(?![\w'])",
-    r"(?:\*\*)?\(?([a-j])(?=\)|\.?\s*(?:\n|$))",
-)
 
 
 def boxed(text: str) -> str | None:
     r"""What is in the last `\boxed{...}`; one whose braces do not match is passed over."""
+    inside = _boxed(text)
+    return None if inside is None else tidy(inside)
+
+
+def _boxed(text: str) -> str | None:
     closing = _braces(text)
     for m in reversed(list(re.finditer(r"\\(?:boxed|fbox)(?![A-Za-z])\s*", text))):
         if text[m.end() : m.end() + 1] == "{":
             if m.end() in closing:
-                return _tidy(text[m.end() + 1 : closing[m.end()]])
+                return text[m.end() + 1 : closing[m.end()]]
         elif bare := re.compile(r"[^\s$]+").match(text, m.end()):
-            return _tidy(bare[0])
+            return bare[0]
     return None
 
 
@@ -62,37 +58,24 @@ def hash_mark(text: str) -> str | None:
     _, found, after = text.rpartition("####")
     if not found:
         return None
-    line = after.split("\n", 1)[0].strip()
-    m = _NUMBER.match(_LATEX_COMMA.sub(_comma, line))
-    return _written(m) if m else _tidy(line)
+    line = after.split("\n", 1)[0].strip().strip("*").strip()
+    plain = answer_numbers.plain(line)
+    m = answer_numbers.number_at(plain)
+    if m and m.text is not None and not re.match(r"[-–/:^]\s?[0-9]", plain[m.end :]):
+        return m.text
+    return tidy(line)
 
 
 def number(text: str) -> str | None:
-    """The last number."""
-    found = list(_NUMBER.finditer(_LATEX_COMMA.sub(_comma, text)))
-    return _written(found[-1]) if found else None
+    """The last number; None if there is none, or if it can be read in two ways (`1.234,50`)."""
+    found = list(answer_numbers.numbers(answer_numbers.plain(text)))
+    return found[-1].text if found else None
 
 
 def choice(text: str) -> str | None:
-    r"""A letter A to J, as a capital. The first of these that there is:
-
-    `\boxed{B}`; the last "answer is B", "answer: (b)"; the last "option B", "choice B"; a letter that begins the text
-    ("B.", "(B) because", "b)", or alone); the last "(B)"; the last capital that stands alone, A and I (words) left out.
-    """
-    inside = boxed(text)
-    if inside and (m := re.fullmatch(r"\(?([A-Ja-j])\)?", inside)):
-        return m[1].upper()
-    for word in ("answer", "(?:option|choice)"):
-        for letter in _LETTERS:
-            if found := re.findall(_ANSWER.format(word) + letter, text):
-                return str(found[-1]).upper()
-    if m := re.match(r"[\s*]*(?:\(([A-Ja-j])\)|([A-Ja-j])(?:[.:)]|[\s*]*$))", text):
-        return (m[1] or m[2]).upper()
-    if found := re.findall(r"\(([A-Ja-j])\)", text):
-        return str(found[-1]).upper()
-    if found := re.findall(r"(?<![\w'])([B-HJ])(?![\w'])", text):
-        return str(found[-1])
-    return None
+    r"""A letter A to J, as a capital: in `\boxed{B}`, else as softllama.generation.answer_letters says."""
+    inside = _boxed(text)
+    return (answer_letters.letter_in_box(inside) if inside is not None else None) or answer_letters.letter(text)
 
 
 def text(text: str) -> str | None:
@@ -101,11 +84,15 @@ def text(text: str) -> str | None:
 
 
 def auto(text: str) -> str | None:
-    """boxed; else hash, where a number follows; else number; else text."""
+    """boxed; else hash, where a number follows; else number; else, without any number, text."""
     after = hash_mark(text)
     if after is not None and number(after) != after:  # a heading, perhaps
         after = None
-    return boxed(text) or after or number(text) or text.strip() or None
+    found = boxed(text) or after
+    if found:
+        return found
+    has_number = any(True for _ in answer_numbers.numbers(answer_numbers.plain(text)))
+    return number(text) if has_number else text.strip() or None
 
 
 RULES: dict[str, Rule] = {
@@ -169,35 +156,3 @@ def _braces(text: str) -> dict[int, int]:
         elif m[0] == "}" and opened:
             pairs[opened.pop()] = m.start()
     return pairs
-
-
-def _comma(m: re.Match[str]) -> str:
-    return ","
-
-
-def _tidy(text: str) -> str | None:
-    """The written form of a number; else the text without what is only wrapping."""
-    before = None
-    while text != before:
-        before = text
-        text = text.strip()
-        if m := _WRAP.fullmatch(text):
-            text = m[1]
-        if len(text) > 1 and text[0] == text[-1] == "$":
-            text = text[1:-1]
-        if text.endswith(".") and not text.endswith(".."):
-            text = text[:-1]
-    plain = _LATEX_COMMA.sub(_comma, text)
-    m = _NUMBER.match(plain)
-    if m and re.fullmatch(r"\s*\\?%?", plain[m.end() :]):
-        return _written(m)
-    return text or None
-
-
-def _written(m: re.Match[str]) -> str:
-    value = Decimal(m["digits"].replace(",", "") + (m["exponent"] or ""))
-    digits = format(value, "f")
-    if "." in digits:
-        digits = digits.rstrip("0").rstrip(".")
-    negative = (m["sign"] not in (None, "+")) != (m["inner"] is not None)
-    return "-" + digits if negative and value else digits

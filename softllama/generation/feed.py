@@ -18,6 +18,7 @@ from softllama.generation.state import Generation
 from softllama.llama.context import Context
 from softllama.trace.step import Step
 from softllama.vectors.distribution import Distribution
+from softllama.vectors.mixture import Mixture
 from softllama.vectors.vector import Vector
 
 
@@ -55,11 +56,16 @@ def item_of(g: Generation, step: Step, hidden: NDArray[np.float32] | None) -> It
 def not_finite(g: Generation, error: NotFiniteError) -> NotFiniteError:
     """The error for a generation whose last step led to logits that are not finite."""
     left = [None] * (g.n_steps - len(g.steps))  # steps that were not kept
-    fed = [None if s.noise or s.hidden else s.mixture for s in g.steps]
+    fed = [None if s.noise or s.hidden else _fed(s) for s in g.steps]
     what = f"step {g.steps[-1].index} of the generation" if g.steps else "the prompt"
     name = "" if g.label is None else f" of {g.label}" if isinstance(g.label, str) else f" of sample {g.label}"
     where = f"after {what}{name} (seed {g.seed}, position {g.position - 1})"
-    return nonfinite.located(g.model, error, where, [*g.prompt, *left, *fed])
+    return nonfinite.located(g.model, error, where, [*g.prompt, *left, *fed], exact=not any(s.rest for s in g.steps))
+
+
+def _fed(s: Step) -> Mixture:
+    """What a step fed, as far as its record holds it."""
+    return Mixture(s.mixture.ids, s.mixture.weights / s.mixture.weights.sum(dtype=float)) if s.rest else s.mixture
 
 
 def after_prompt(g: Generation, context: Context, logits: NDArray[np.float32], *, hidden: bool) -> After:

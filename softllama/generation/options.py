@@ -24,6 +24,7 @@ Think: TypeAlias = Literal["auto", "on", "off", "prompt"]
 Where: TypeAlias = Literal["thinking", "everywhere"]
 OnLoop: TypeAlias = Literal["warn", "stop", "hard"]
 ON_LOOP = ("warn", "stop", "hard")
+Keep: TypeAlias = Literal["heavy", "all"]
 WHERE = ("thinking", "everywhere")
 
 
@@ -47,6 +48,7 @@ class GenerationKeywords(TypedDict, total=False):
     split: Split | None
     signed: bool
     normalize: bool
+    keep: Keep
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,6 +73,9 @@ class GenerationOptions:
         think_tags: "<open>,</close>", if not the model's own.
         on_loop: what happens where the text loops, repeats itself, or surprises the model (generation/degeneration.py): "warn"
             keeps that in the record, "stop" also ends the thinking or the answer, "hard" also feeds single tokens from there on.
+        keep: what the trace holds of a mixture that is the whole distribution (policies `full`, `soft_noise`, `swir`).
+            "heavy": the 100 heaviest entries; a replay computes the others again. "all": every entry, up to 8 bytes for
+            each token of the vocabulary and step.
 
     Raises:
         UsageError: a value is not allowed.
@@ -93,6 +98,7 @@ class GenerationOptions:
     split: Split | None = None
     signed: bool = False
     normalize: bool = False
+    keep: Keep = "heavy"
 
     def __post_init__(self) -> None:
         for name in ("policy", "answer"):
@@ -106,6 +112,7 @@ class GenerationOptions:
                 "model.chat_template",
             )
         _one_of("where", self.where, WHERE)
+        _one_of("keep", self.keep, ("heavy", "all"), none=False)
         _one_of("think", self.think, thinking.MODES, none=False)
         _one_of("on_loop", self.on_loop, ON_LOOP, none=False)
         arguments.integer_or_none("max_tokens", self.max_tokens, 0)

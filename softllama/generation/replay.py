@@ -1,4 +1,7 @@
-"""A trace fed to a model again: are the distributions the same? Knows no policies; what was decided is in the trace."""
+"""A trace fed to a model again: are the distributions the same? Knows no policies; what was decided is in the trace.
+
+A step whose record holds the heaviest entries only is computed again, from the distribution that the model gives now.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,9 @@ from softllama.vectors.distribution import Distribution
 def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[float]:
     """Feed a trace's prompt and mixtures again; for each step the largest difference of the recorded top probabilities.
 
+    Where the trace holds the heaviest entries of a mixture only (`Step.rest`), what is fed is computed from the model's
+    distribution, as `Step.whole` says.
+
     0 throughout on the same machine and build; small numbers on another. Raises ModelError for a trace of another model
     (any_model: not), MixtureError for ids outside the vocabulary, ContextError if it does not fit into the context.
     """
@@ -37,7 +43,8 @@ def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[floa
     def again(d: Distribution, moment: policy.Moment) -> policy.Decision:
         s = next(recorded)
         differences.append(max((abs(d[i].p - p) for i, p in s.top), default=0.0))
-        return policy.Decision(s.mixture, s.token, s.mode, noise=s.noise, hidden=s.hidden)
+        mixture = s.mixture if s.rest is None or s.whole is None else s.whole.mixture(d)[0]
+        return policy.Decision(mixture, s.token, s.mode, noise=s.noise, hidden=s.hidden)
 
     rule = policy.as_policy(again, name="replay", needs_hidden=any(s.hidden for s in trace.steps))
     g = Generation(model, rule, trace.prompt, GenerationOptions(max_tokens=len(trace.steps)), trace.seed, eog=False)

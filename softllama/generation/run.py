@@ -21,6 +21,20 @@ from softllama.trace.step import Step, StopReason
 from softllama.vectors.mixture import Mixture
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a generation or a search.
+
+    Attributes:
+        trace: what was generated until then, with StopReason.INTERRUPTED; of a search, the best that there is.
+        result: what a search has: a BeamResult, Samples, VoteResult or BestResult. None for a single generation.
+    """
+
+    def __init__(self, trace: Trace, result: object = None) -> None:
+        super().__init__()
+        self.trace = trace
+        self.result = result
+
+
 def stream(model: Engine, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:
     """Generate step by step. Nothing is kept of a step that was given out.
 
@@ -43,16 +57,20 @@ def stream(model: Engine, prompt: PromptInput, **options: Unpack[GenerationKeywo
 def generate(model: Engine, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Trace:
     """Generate, and collect the steps into a Trace. Arguments and errors are those of `stream`.
 
-    Ctrl-C ends the generation, not the program: the trace has what there is, and StopReason.INTERRUPTED.
+    Raises:
+        Interrupted: Ctrl-C, a KeyboardInterrupt. Its `trace` has what there is.
     """
     g = prepare(model, prompt, GenerationOptions.of(options))
-    return collect(model, g, loop.run(model, [g], n_ctx=model.n_ctx_given))
+    trace = collect(model, g, loop.run(model, [g], n_ctx=model.n_ctx_given))
+    if trace.stop_reason == StopReason.INTERRUPTED:
+        raise Interrupted(trace)
+    return trace
 
 
 def collect(
     model: Engine, g: Generation, steps: Iterable[tuple[Generation, Step]], each: Callable[[Step], None] | None = None
 ) -> Trace:
-    """Run a generation to its end. each: is called with every step as it comes."""
+    """Run a generation to its end, or to Ctrl-C: for whoever shows what there is. each: is called with every step as it comes."""
     try:
         for _, step in steps:
             if each is not None:
@@ -72,9 +90,10 @@ def record(model: Engine, g: Generation) -> Trace:
         "stop": list(g.options.stop),
         "on_loop": g.options.on_loop,
     }
+    steps = g.recorded()
     total = time.perf_counter() - g.started if not g.steps else g.steps[-1].seconds
     return Trace(
-        steps=tuple(g.steps),
+        steps=steps,
         prompt=g.prompt,
         prompt_text=describe(model, g.prompt),
         policy=repr(g.policy),
@@ -86,7 +105,7 @@ def record(model: Engine, g: Generation) -> Trace:
         timings={"prompt": g.prompt_seconds, "total": total},
         manifest=manifest.build(model, arguments, seed=g.seed),
         tail=(rest, "") if g.thinking else ("", rest),
-        texts={i: model.spell(i) for i in dict.fromkeys(i for s in g.steps for i in ids_of(s))},
+        texts={i: model.spell(i) for i in dict.fromkeys(i for s in steps for i in ids_of(s))},
         stop_string=g.stop_string,
         degenerations=tuple(d.to_dict() for d in g.degenerations),
     )

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from softllama.generation.cost import Cost
 from softllama.generation.extract import Rule, rule
 from softllama.generation.options import GenerationKeywords, GenerationOptions
 from softllama.generation.prepare import PromptInput, prepare
-from softllama.generation.run import record
+from softllama.generation.run import Interrupted, record
 from softllama.trace.record import Trace
 from softllama.trace.step import Step, StopReason
 
@@ -116,7 +116,11 @@ def self_consistency(
     The other arguments are those of `sample`.
     """
     read = rule(extract)  # a wrong rule is an error before the work
-    return vote(sample(model, prompt, samples, at_once=at_once, n_ctx=n_ctx, each=each, **options), read)
+    try:
+        return vote(sample(model, prompt, samples, at_once=at_once, n_ctx=n_ctx, each=each, **options), read)
+    except Interrupted as e:
+        result = vote(cast(Samples, e.result), read)
+        raise Interrupted(result.trace, result) from None
 
 
 def vote(samples: Samples, extract: str | re.Pattern[str] | Rule = "auto") -> VoteResult:
@@ -143,7 +147,14 @@ def best_of(
     **options: Unpack[GenerationKeywords],
 ) -> BestResult:
     """Best of n: the sample of the highest `likelihood`; the first among equals. The arguments are those of `sample`."""
-    drawn = sample(model, prompt, n, at_once=at_once, n_ctx=n_ctx, each=each, **options)
+    try:
+        return _best(sample(model, prompt, n, at_once=at_once, n_ctx=n_ctx, each=each, **options))
+    except Interrupted as e:
+        result = _best(cast(Samples, e.result))
+        raise Interrupted(result.trace, result) from None
+
+
+def _best(drawn: Samples) -> BestResult:
     return BestResult(_likeliest(drawn, [True] * len(drawn.traces)), drawn)
 
 
@@ -164,7 +175,8 @@ def sample(
     number of the sample and the step, as they come. at_once changes speed, and the last bits of the logits: with another
     at_once the draws are the same, but a token at the very edge of one may fall differently.
 
-    Ctrl-C keeps the samples that had ended, or what there is if none had. Raises UsageError, and what `stream` raises.
+    Ctrl-C raises Interrupted, whose `result` has the samples that had ended, or what there is if none had. Raises UsageError,
+    and what `stream` raises.
     """
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_SAMPLES:
         raise UsageError(f"the number of samples must be between 1 and {MAX_SAMPLES:,}, not {n}")
@@ -177,7 +189,7 @@ def sample(
         options["policy"] = policy.sample(temperature=0.7, top_k=40)
     common = GenerationOptions.of(options)
     generations = [prepare(model, prompt, common.changed(seed=s), label=i) for i, s in enumerate(seeds(seed, n))]
-    cost = Cost()
+    cost, interrupted = Cost(), False
     try:
         steps = loop.run(model, generations, at_once=at_once, n_ctx=n_ctx or model.n_ctx_given, cost=cost)
         with closing(steps):
@@ -185,11 +197,15 @@ def sample(
                 if each is not None:
                     each(int(str(g.label)), step)
     except KeyboardInterrupt:
+        interrupted = True
         generations[0].finish(StopReason.INTERRUPTED)
     ended = [g for g in generations if g.done]
     complete = [g for g in ended if g.stop_reason != StopReason.INTERRUPTED]
     traces = tuple(record(model, g) for g in complete or ended)
-    return Samples(traces, tuple(map(likelihood, traces)), seed, cost)
+    result = Samples(traces, tuple(map(likelihood, traces)), seed, cost)
+    if interrupted:
+        raise Interrupted(traces[0], result)
+    return result
 
 
 def seeds(seed: int, n: int) -> list[int]:

@@ -21,9 +21,10 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.text_stream import TextStream
 from softllama.policy import Decision, Moment, Policy, as_policy
 from softllama.prompts.thinking import Tags, encoded
-from softllama.trace.step import FORCED, HARD, MODES, Step, StopReason
+from softllama.trace.step import FORCED, HARD, MODES, Step, StopReason, heavy
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.whole import WholeVector
 
 TOP = FEW  # of each step's distribution, for the record and for replaying
 ON_LOOP = "on_loop: single tokens"  # why a step is hard
@@ -36,7 +37,8 @@ class Generation:
 
     thinking: does the prompt end inside a thinking block? everywhere: a raw prompt, whose whole output the policy acts on.
     eog: does an end-of-generation token end it (not so for a replay, which ends where the record does)?
-    keep: are all steps kept, for a record? A mixture may hold the whole vocabulary. Without, `steps` has the last one only.
+    keep: are all steps kept, for a record? Without, `steps` has the last one only. Those before the last hold what
+        `options.keep` says of their mixtures.
     stop_reason is "" while it runs; stop_string is the one that ended it.
     """
 
@@ -94,6 +96,14 @@ class Generation:
         return bool(self.stop_reason)
 
     @property
+    def _lean(self) -> bool:
+        return self.keep and self.options.keep == "heavy"
+
+    def recorded(self) -> tuple[Step, ...]:
+        """All steps as a record holds them, at the end."""
+        return tuple(map(heavy, self.steps)) if self._lean else tuple(self.steps)
+
+    @property
     def position(self) -> int:
         """Positions fed so far, the prompt included."""
         return len(self.prompt) + self.n_steps
@@ -125,8 +135,14 @@ class Generation:
             return None
         self._forced.extend(decision.forced)
         if self._hard and decision.mode != HARD:
-            hard = Mixture.one_hot(decision.token)
-            decision = replace(decision, mixture=hard, mode="hard", why=ON_LOOP, left_out=0.0, noise=0.0, hidden=False)
+            decision = Decision(
+                Mixture.one_hot(decision.token),
+                decision.token,
+                HARD,
+                ON_LOOP,
+                forced=decision.forced,
+                stop=decision.stop,
+            )
         return self._record(d, decision)
 
     def finish(self, reason: StopReason) -> None:
@@ -172,6 +188,11 @@ class Generation:
     def _forced_step(self, d: Distribution, token: int, why: str) -> Step:
         return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, why))
 
+    def _whole(self, d: Distribution, decision: Decision) -> WholeVector | None:
+        """How the mixture is computed from d, if it is: a policy may have changed the one or the other."""
+        whole = decision.whole
+        return whole if whole is not None and self._lean and whole.gives(decision.mixture, d) else None
+
     def _record(self, d: Distribution, decision: Decision) -> Step:
         inside = self.thinking
         token, mode = decision.token, MODES[decision.mode]
@@ -182,10 +203,12 @@ class Generation:
             index=self.n_steps, position=self.position, mode=mode, thinking=inside, token=token, text=text,
             mixture=decision.mixture, entropy=d.entropy(), top=d._top_probs(TOP), why=decision.why,
             left_out=decision.left_out, noise=decision.noise, hidden=decision.hidden,
-            seconds=time.perf_counter() - self.started, logp=d.logp(token),
+            seconds=time.perf_counter() - self.started, logp=d.logp(token), whole=self._whole(d, decision), rest=None,
         )  # fmt: skip
         if not self.keep:
             self.steps.clear()
+        elif self.steps and self._lean:  # it has been fed by now
+            self.steps[-1] = heavy(self.steps[-1])
         self.steps.append(step)
         self.n_steps += 1
         self.moment.advance(token)

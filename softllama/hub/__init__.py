@@ -4,6 +4,7 @@ resolver.py   from a name to a file                    caches.py     where other
 facts.py      what a header says, kept between runs    bundled.py    the models that come with softllama
 download.py   a pull: which files, checksums           client.py     huggingface_hub, the only way to the network
 quants.py     quantizations in file names              view.py       how lists and downloads look
+addresses.py  names and addresses of repositories      packages.py   models inside installed Python packages
 
 Nothing here opens a connection unless a repository is named that is not on this machine.
 """

@@ -1,49 +1,28 @@
 """Where other programs keep GGUF models: names and files, from file names and manifests alone.
 
 Knows the published layouts of Hugging Face's cache, Ollama, LM Studio and llama.cpp. Opens no model and never writes.
-Does not know what a file holds (facts.py) or what a user's word means (resolver.py).
+Does not know what a file holds (facts.py), what a user's word means (resolver.py), or Python's packages (packages.py).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from softllama.hub import bundled, quants
-
-Say = Callable[[str], None]  # called with a line for the user
+from softllama.hub import bundled, packages, quants
+from softllama.hub.local_model import SPLIT, LocalModel, firsts
 
 OLLAMA_SERVICE = Path("/usr/share/ollama/.ollama/models")  # where Ollama's Linux service keeps them
 _PARTS = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".downloadInProgress", ".aria2")
-_SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class LocalModel:
-    """A model on this machine.
-
-    Attributes:
-        name: What -m takes.
-        path: The file; of a split model, the first one.
-        source: Whose folder it lies in: "hugging face", "ollama", ...
-        problem: Why it cannot be opened; "" where nothing is wrong.
-    """
-
-    name: str
-    path: Path
-    source: str
-    problem: str = ""
 
 
 def all_models() -> list[LocalModel]:
     """Return all models of this machine, in the order in which they are listed. A folder that cannot be read is empty."""
     models = [LocalModel(f"bundled:{n}", bundled.FOLDER / f"{n}.gguf", "bundled") for n in bundled.names()]
-    for source in (hugging_face, ollama, lm_studio, llama_cpp, folders):
+    for source in (packages.models, hugging_face, ollama, lm_studio, llama_cpp, folders):
         models += sorted(source(), key=lambda f: f.name.lower())
     seen: set[str] = set()
     once = []
@@ -228,7 +207,7 @@ def folders() -> Iterator[LocalModel]:
 def _flat(folder: Path, source: str, depth: int) -> Iterator[LocalModel]:
     files = {str(p.relative_to(folder)): p for p in _gguf(folder, depth)}
     for _, path in firsts(files):
-        m = _SPLIT.fullmatch(path.name)
+        m = SPLIT.fullmatch(path.name)
         yield LocalModel(m[1] if m else path.stem, path, source)
     yield from _halves(folder, "", source)
 
@@ -240,16 +219,6 @@ def _halves(folder: Path, prefix: str, source: str) -> Iterator[LocalModel]:
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
-
-
-def firsts(files: dict[str, Path]) -> list[tuple[str, Path]]:
-    """Return all files but the later ones of splits whose first is there."""
-
-    def first(name: str) -> str | None:
-        m = _SPLIT.fullmatch(name)
-        return f"{m[1]}-00001-of-{m[3]}.gguf" if m and m[2] != "00001" else None
-
-    return [(name, path) for name, path in sorted(files.items()) if first(name) not in files]
 
 
 def _gguf(folder: Path, depth: int) -> Iterator[Path]:

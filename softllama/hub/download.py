@@ -18,8 +18,8 @@ from pathlib import Path
 from softllama.base.text import size
 from softllama.errors import ModelError
 from softllama.hub import caches, client, quants
-from softllama.hub.caches import Say
 from softllama.hub.client import RemoteFile
+from softllama.hub.local_model import Say, firsts
 from softllama.show.progress import Tick
 
 
@@ -66,16 +66,16 @@ def choose(repo: str, files: Sequence[RemoteFile], quant: str | None, say: Say =
     by_name = {f.name: f for f in files if f.name.lower().endswith(".gguf")}
     if not by_name:
         raise ModelError(f"{repo} holds no GGUF file", "look for a repository whose name ends in -GGUF")
-    firsts = [n for n, _ in caches.firsts({n: Path(n) for n in by_name}) if not quants.is_side_file(n)]
+    models = [n for n, _ in firsts({n: Path(n) for n in by_name}) if not quants.is_side_file(n)]
     if quant is not None:
-        fits = [n for n in firsts if quants.matches(n, quant)]
+        fits = [n for n in models if quants.matches(n, quant)]
     else:
-        named = {q: n for n in reversed(firsts) if (q := quants.of(n))}
+        named = {q: n for n in reversed(models) if (q := quants.of(n))}
         nearest = quants.nearest(named)
-        fits = [named[nearest]] if nearest else firsts
+        fits = [named[nearest]] if nearest else models
         if nearest and nearest != quants.DEFAULT:
             say(f"{repo} has no {quants.DEFAULT}; {nearest} is the nearest of {', '.join(sorted(named))}")
-    there = ", ".join(sorted({quants.of(n) or n for n in firsts})) or "none"
+    there = ", ".join(sorted({quants.of(n) or n for n in models})) or "none"
     if not fits:
         raise ModelError(f"{repo} has no {quant or 'model'}", f"there: {there}")
     if len(fits) > 1:

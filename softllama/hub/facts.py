@@ -16,7 +16,7 @@ from typing import Any
 from softllama.base import cache
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.hub import caches
-from softllama.hub.caches import LocalModel
+from softllama.hub.local_model import LocalModel
 from softllama.llama import architectures, gguf, header, library, thinking_tags
 from softllama.llama.library import api
 

@@ -1,7 +1,8 @@
-"""From a model's name to a file: a path, bundled:NAME, user/repo[:QUANT], ollama:NAME[:TAG], lmstudio:PUBLISHER/MODEL, or a
-part of a name in the list.
+"""From a model's name to a file: a path, bundled:NAME, user/repo[:QUANT], ollama:NAME[:TAG], lmstudio:PUBLISHER/MODEL,
+package:NAME, or a part of a name in the list.
 
-Knows the grammar of names. Does not know where files lie (caches.py), how they are fetched (download.py), what they hold.
+Knows the grammar of names; that of addresses is in addresses.py. Does not know where files lie (caches.py, packages.py), how
+they are fetched (download.py), or what they hold.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from softllama.errors import ModelError, UsageError
-from softllama.hub import bundled, caches, quants
-from softllama.hub.caches import LocalModel, Say
+from softllama.hub import addresses, bundled, caches, packages, quants
+from softllama.hub.local_model import LocalModel, Say, firsts
 from softllama.show.progress import Tick
 
-_REPO = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?::([\w][\w.-]*))?", re.ASCII)
 LIST = "softllama models lists what is on this machine"
 
 
@@ -29,8 +29,9 @@ def resolve(
 ) -> str | os.PathLike[str]:
     """Return the file that a name stands for.
 
-    Only user/repo[:QUANT] (hf:user/repo is the same) that is not on this machine is fetched from the network, and neither
-    with `offline` nor with HF_HUB_OFFLINE.
+    Only user/repo[:QUANT] that is not on this machine is fetched from the network, and neither with `offline` nor with
+    HF_HUB_OFFLINE. hf:user/repo, user/repo/FILE.gguf and the hub's addresses are other ways to write it (addresses.py).
+    What exists as a path is that file; a folder of a user's name hides none of the user's repositories.
 
     Args:
         name: None for the default bundled model. A path object is taken as it is, and not looked at beyond its being a
@@ -56,20 +57,34 @@ def resolve(
         return _ollama(rest)
     if scheme == "lmstudio":
         return _lm_studio(rest)
-    if scheme == "hf" or (_REPO.fullmatch(name) and not _like_a_path(name)):
+    if scheme == "package":
+        return _package(rest)
+    if scheme == "hf" or (not _like_a_path(name) and addresses.parse(name)):
         repo, quant = split_repo(name)
-        return repository(repo, quant, offline=offline, progress=progress, say=say or (lambda _: None))
+        return _repository_or_path(name, repo, quant, offline=offline, progress=progress, say=say or (lambda _: None))
     if "/" in name or name.startswith("~") or "\0" in name:
         return name  # a path with nothing there: whoever opens it says so
     return _part(name)
 
 
 def split_repo(name: str) -> tuple[str, str | None]:
-    """Split a name into ("user/repo", quantization or None). Raises UsageError for another form."""
-    m = _REPO.fullmatch(name.removeprefix("hf:"))
-    if m is None or ".." in name or "--" in name:
-        raise UsageError(f"{name!r} does not name a repository", "user/repo or user/repo:Q4_K_M")
-    return m[1], m[2]
+    """Split a name or an address into ("user/repo", quantization, file or None). Raises UsageError for another form."""
+    if (parsed := addresses.parse(name)) is None:
+        raise UsageError(f"{name!r} does not name a repository", addresses.FORM)
+    return parsed
+
+
+def _repository_or_path(
+    name: str, repo: str, quant: str | None, *, offline: bool | str, progress: Tick | None, say: Say
+) -> Path:
+    """As `repository`; the hint of a failure also says that it is no path, where it looks like one."""
+    try:
+        return repository(repo, quant, offline=offline, progress=progress, say=say)
+    except ModelError as e:
+        if name == repo and (folder := Path(name).parent).is_dir():
+            hint = f"{e.hint}; in the folder {folder} here is no {Path(name).name}, either"
+            raise ModelError(e.message, hint) from None
+        raise
 
 
 def offline_because(offline: bool | str) -> str:
@@ -110,7 +125,10 @@ def in_cache(repo: str) -> list[LocalModel]:
 def choose_cached(models: Sequence[LocalModel], quant: str | None) -> LocalModel | None:
     """Choose one of a repository's models: by its quantization or name, else Q4_K_M, the nearest to it, or the only one."""
     if quant is not None:
-        return next((f for f in models if quants.matches(f.path.name, quant) or f.name.endswith(f":{quant}")), None)
+        fits = [f for f in models if f.path.as_posix().lower().endswith(f"/{quant.lower()}")] or [
+            f for f in models if quants.matches(f.path.name, Path(quant).name) or f.name.endswith(f":{quant}")
+        ]
+        return next(iter(fits), None)
     by_quant = {quants.of(f.path.as_posix()): f for f in reversed(models)}
     nearest = quants.nearest(by_quant)
     return by_quant[nearest] if nearest else (models[0] if len(models) == 1 else None)
@@ -145,6 +163,16 @@ def _lm_studio(rest: str) -> Path:
         raise ModelError(f"LM Studio has {len(fits)} files of {rest!r}", f"name one: {_some(fits)}")
     message = f"there is no LM Studio model {rest!r} on this machine"
     return _usable(fits[0] if fits else None, message, models, "lmstudio:publisher/model")
+
+
+def _package(rest: str) -> Path:
+    models = list(packages.models())
+    fits = [f for f in models if f.name.lower() == f"package:{rest}".lower()]
+    fits = fits or [f for f in models if f.name.lower().startswith(f"package:{rest}:".lower())]
+    if len(fits) > 1:
+        raise ModelError(f"the package {rest!r} holds {len(fits)} models", f"name one: {_some(fits)}")
+    message = f"no installed package {rest!r} holds a model"
+    return _usable(fits[0] if fits else None, message, models, LIST)
 
 
 def _usable(model: LocalModel | None, message: str, models: Sequence[LocalModel], otherwise: str) -> Path:
@@ -195,8 +223,10 @@ def _existing(name: str) -> Path | None:
 
 
 def _like_a_path(name: str) -> bool:
-    """Does user/repo rather mean a file that is not there: it ends so, or its folder exists here?"""
-    return (":" not in name and name.lower().endswith(".gguf")) or Path(name).parent.is_dir()
+    """Does it rather mean a file that is not there: folder/FILE.gguf, or FILE.gguf in a folder that is here?"""
+    if ":" in name or not name.lower().endswith(".gguf"):
+        return False
+    return name.count("/") < 2 or Path(name).parent.is_dir()
 
 
 def _only_model(path: Path) -> Path:
@@ -207,5 +237,5 @@ def _only_model(path: Path) -> Path:
         files = {p.name: p for p in path.expanduser().iterdir() if p.suffix.lower() == ".gguf"}
     except (OSError, ValueError, RuntimeError):
         return path
-    models = [p for name, p in caches.firsts(files) if not quants.is_side_file(name)]
+    models = [p for name, p in firsts(files) if not quants.is_side_file(name)]
     return models[0] if len(models) == 1 else path

@@ -7,6 +7,7 @@ tokens.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from softllama.errors import ModelError
 from softllama.llama import gguf, library
@@ -35,27 +36,29 @@ _BY_ID = {
 }
 _DRAFT = {"eagle3", "dflash", "gemma4-assistant"}
 _VOCODERS = {"wavtokenizer-dec", "pockettts"}
-_SIZES = (  # each is a side of some tensor, or a part of one
-    "embedding_length",
-    "attention.head_count",
-    "attention.head_count_kv",
-    "attention.key_length",
-    "attention.value_length",
-    "attention.key_length_swa",
-    "attention.value_length_swa",
-    "attention.key_length_mla",
-    "attention.value_length_mla",
-    "attention.kv_lora_rank",
-    "attention.q_lora_rank",
-    "ssm.conv_kernel",
-    "ssm.inner_size",
-    "ssm.state_size",
-    "ssm.time_step_rank",
-    "ssm.group_count",
-    "wkv.head_size",
-    "shortconv.l_cache",
-)
-_NOPE = {"glm5-next"}  # no rotation, and a file that says so
+# What llama.cpp 0.3.36 does with a number that fits no tensor was measured for each architecture of tests/support. Most numbers it
+# compares with the tensors and refuses by itself. These it dies of, or takes all memory for, where an architecture reads them.
+_SIZES = ("attention.head_count", "attention.head_count_kv", "attention.key_length")  # but for:
+_NO_ATTENTION = {"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"}
+_SIZES_OF_SOME = {
+    "attention.head_count_kv": {"rwkv6"},
+    "attention.key_length_swa": {"cohere2", "gpt-oss", "laguna", "smallthinker"},
+    "attention.value_length_swa": {"deepseek4", "exaone-moe", "gpt-oss", "laguna", "maple", "smallthinker"},
+    "ssm.group_count": {"plamo2"},
+    "ssm.inner_size": {"granitehybrid", "jamba", "qwen35", "qwen35moe", "qwen3next", "qwen4exp"},
+    "wkv.head_size": {"arwkv7", "rwkv6", "rwkv6qwen2", "rwkv7"},
+}
+# Rotation is not read, or not by these: any number is harmless
+_NO_ROTATION = {
+    *_NO_ATTENTION, "bloom", "deepseek2-ocr", "dots3note", "gpt2", "jais", "jamba", "mpt", "nemotron_h", "nemotron_h_moe",
+    "starcoder",
+}  # fmt: skip
+_MAY_NOT_TURN = {*_NO_ROTATION, "deepseek4", "glm5-next"}  # 0 is harmless
+_LAYER_NORM = {  # and no RMS norm
+    "bloom", "codeshell", "cohere2", "command-r", "dbrx", "falcon", "gpt2", "gptneox", "jais", "jais2", "mpt",
+    "nemotron", "olmo", "orion", "phi2", "rwkv6", "rwkv7", "stablelm", "starcoder", "starcoder2",
+}  # fmt: skip
+_BOTH_NORMS = {"glm5-next"}
 _NO_FLOATS = "ffn_gate_tid2eid"  # a table of expert numbers; every other tensor is multiplied with
 ALIGNMENT = 32  # of tensors in memory, and so of the first in a file that is mapped
 _DIFFUSION = {"dream", "llada", "llada-moe", "rnd1"}
@@ -134,40 +137,20 @@ def per_layer_width(h: Header) -> int:
 
 
 def damage(h: Header) -> str | None:
-    """A number in the header at which llama.cpp would end the process, as "key = value"; None if there is none.
+    """A number in the header at which llama.cpp is known to end the process or not to come to an end, as "key = value".
 
-    Only what no architecture allows. Arrays (a number for each layer) are not looked at.
+    None if there is none. A key that the architecture does not read is not looked at, nor is one that llama.cpp compares with
+    the tensors by itself: such a file is tried in a child process (engine/first_load.py). Nor are arrays, a number for each layer.
     """
 
     def number(key: str, default: float) -> float:
         value = h.get(f"{{arch}}.{key}", default)
         return value if isinstance(value, int | float) else default
 
-    layers, experts, used = number("block_count", 1), number("expert_count", 0), number("expert_used_count", 0)
-    groups = number("expert_group_count", 0)
-    used_value = h.get("{arch}.expert_used_count", 0)  # an array in some models
-    heads, rotary_value = number("attention.head_count", 0), h.get("{arch}.rope.dimension_count")
-    rotary = number("rope.dimension_count", 0)
-    head = number("attention.key_length", number("embedding_length", 0) // heads if heads > 0 else math.inf)
-    # nothing is larger than what it describes: memory is set aside by these numbers, before anything is compared
-    longest = max((max(t.shape) for t in h.tensors.values()), default=math.inf)
-    bad = {
-        **{key: number(key, 0) > longest for key in _SIZES},
-        "vocab_size": "tokenizer.ggml.tokens" not in h.metadata and number("vocab_size", 0) > longest,
-        "block_count": not 1 <= layers <= 512,
-        "nextn_predict_layers": number("nextn_predict_layers", 0) > layers,
-        # llama.cpp itself forgets a single expert of the Hunyuan models
-        "expert_count": experts > 1024 or (experts > h.arch.startswith("hunyuan") and used_value == 0),
-        "expert_used_count": used > experts,
-        "expert_group_count": groups > 0 and (groups >= experts or experts % groups != 0),
-        "expert_group_used_count": groups > 1 and not 0 < number("expert_group_used_count", 0) < groups,
-        # 0 turns nothing, and llama.cpp does not come to an end, where an architecture turns at all
-        "rope.dimension_count": rotary % 2 != 0
-        or (heads > 0 and rotary > head)
-        or (rotary_value == 0 and h.arch not in _NOPE),
-        "attention.layer_norm_rms_epsilon": not 0 <= number("attention.layer_norm_rms_epsilon", 0) < math.inf,
-        "attention.layer_norm_epsilon": not 0 <= number("attention.layer_norm_epsilon", 0) < math.inf,
-    }
+    bad = {**_wrong_sizes(h, number), **_wrong_experts(h, number), **_wrong_rotation(h, number)}
+    rms, plain = (number(f"attention.layer_norm{x}_epsilon", 0) for x in ("_rms", ""))
+    bad["attention.layer_norm_rms_epsilon"] = h.arch not in _LAYER_NORM and not rms >= 0
+    bad["attention.layer_norm_epsilon"] = h.arch in _LAYER_NORM | _BOTH_NORMS and not plain >= 0
     if h.arch == "deepseek4":
         bad["hyper_connection.count"] = number("hyper_connection.count", 4) != 4
         bad["attention.indexer.key_length"] = number("attention.indexer.key_length", 64) % 64 != 0
@@ -175,6 +158,49 @@ def damage(h: Header) -> str | None:
         if ratios and not {4, 128} <= set(ratios):
             return f"{h.arch}.attention.compress_ratios = {str(ratios)[:60]}, without 4 or without 128"
     return next((f"{h.arch[:60]}.{key} = {h.get(f'{{arch}}.{key}')}" for key, wrong in bad.items() if wrong), None)
+
+
+_Number = Callable[[str, float], float]
+
+
+def _wrong_sizes(h: Header, number: _Number) -> dict[str, bool]:
+    """Nothing is larger than what it describes: memory is set aside by these numbers, before anything is compared."""
+    longest = max((max(t.shape) for t in h.tensors.values()), default=math.inf)
+    layers = number("block_count", 1)
+    keys = [] if h.arch in _NO_ATTENTION else [*_SIZES]
+    if keys and h.get("{arch}.attention.key_length_mla") is None:
+        keys.append("attention.value_length")  # which latent attention has in another key
+    keys += [key for key, read_by in _SIZES_OF_SOME.items() if h.arch in read_by]
+    return {
+        "embedding_length": number("embedding_length", 0) > longest,
+        **{key: number(key, 0) > longest for key in keys},
+        "vocab_size": "tokenizer.ggml.tokens" not in h.metadata and number("vocab_size", 0) > longest,
+        "block_count": not 1 <= layers <= 512,
+        "nextn_predict_layers": number("nextn_predict_layers", 0) > layers,
+    }
+
+
+def _wrong_experts(h: Header, number: _Number) -> dict[str, bool]:
+    """llama.cpp asserts these for every architecture, with experts or without."""
+    experts, used, groups = (number(f"expert_{x}count", 0) for x in ("", "used_", "group_"))
+    used_value = h.get("{arch}.expert_used_count", 0)  # an array in some models
+    single = h.arch.startswith("hunyuan")  # llama.cpp itself forgets a single expert of these, and how many are used
+    return {
+        "expert_count": experts > 1024 or (experts > single and used_value == 0),
+        "expert_used_count": used > experts and not (single and experts <= 1),
+        "expert_group_count": groups > 0 and (groups >= experts or experts % groups != 0),
+        "expert_group_used_count": groups > 1 and not 0 < number("expert_group_used_count", 0) < groups,
+    }
+
+
+def _wrong_rotation(h: Header, number: _Number) -> dict[str, bool]:
+    """Half a pair cannot be turned, nor more than a head; where 0 is turned, llama.cpp does not come to an end."""
+    if h.arch in _NO_ROTATION:
+        return {}
+    heads, rotary = number("attention.head_count", 0), number("rope.dimension_count", 0)
+    head = number("attention.key_length", number("embedding_length", 0) // heads if heads > 0 else math.inf)
+    nothing = h.get("{arch}.rope.dimension_count") == 0 and h.arch not in _MAY_NOT_TURN
+    return {"rope.dimension_count": rotary % 2 != 0 or (heads > 0 and rotary > head) or nothing}
 
 
 def find_table(h: Header) -> Tensor:

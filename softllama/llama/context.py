@@ -77,7 +77,7 @@ class Context(Sequences):
         self.weights, self.n_seq = weights, n_seq
         self.lock = threading.RLock()
         self._own: Handle | None = None
-        self.n_threads = n_threads or devices.physical_cores()
+        self.n_threads = n_threads or devices.default_threads()
         self.n_batch = max(n_batch, n_seq)
         # llama.cpp keeps an output for every position when it is to give hidden states
         self.n_outputs = self.n_batch if embeddings or all_outputs else min(n_outputs or n_seq, self.n_batch)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from softllama.base import control_groups
 from softllama.llama import library
 from softllama.llama.library import api, declare
 
@@ -99,6 +100,15 @@ def physical_cores() -> int:
         with contextlib.suppress(OSError):
             siblings.add(path.read_text().strip())
     return max(1, len(siblings) or len(allowed))
+
+
+def default_threads() -> int:
+    """Threads that a model of some size computes with: the physical cores, or as many as a container's quota pays for.
+
+    With more threads than that, all of them stand still for a part of each period, and those that wait spin.
+    """
+    quota = control_groups.cpus()
+    return physical_cores() if quota is None else max(1, min(physical_cores(), int(quota + 0.01)))
 
 
 def cpu_name() -> str:

@@ -194,17 +194,23 @@ def _read_one(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _metadata(handle: int, path: Path) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
+    wrong = []  # keys of another type than llama.cpp takes them for
     for i in range(gguf.n_kv(handle)):
         kind = gguf.kv_type(handle, i)
         key = gguf.get_key(handle, i).decode("utf-8", "replace")
         if _TYPED.get(key, kind) != kind:
-            raise ModelError(f"{path} is damaged: {key} is of another type than it must be", "fetch the file again")
+            wrong.append(key)
         if kind == gguf.STRING:
             metadata[key] = gguf.val_str(handle, i).decode("utf-8", "replace")
         elif kind == gguf.ARRAY:
             metadata[key] = Array(gguf.arr_n(handle, i))
         elif kind in gguf.SCALARS:
             metadata[key] = gguf.SCALARS[kind].from_address(gguf.val_data(handle, i)).value
+    for key in wrong:
+        if (
+            not key.startswith("adapter.") or metadata.get("general.type") == "adapter"
+        ):  # which only an adapter's are read
+            raise ModelError(f"{path} is damaged: {key} is of another type than it must be", "fetch the file again")
     return metadata
 
 

@@ -68,15 +68,20 @@ def address(name: str) -> int:
 
 
 class _Log(threading.local):
-    """Warnings and errors of one thread, so that the cause of one thread's failure is not taken for another's."""
+    """The log of one thread, so that the cause of one thread's failure is not taken for another's.
+
+    llama.cpp logs from the thread that calls it.
+    """
 
     def __init__(self) -> None:
-        self.lines: collections.deque[tuple[int, str]] = collections.deque(maxlen=200)  # level, text
+        self.lines: collections.deque[tuple[int, str]] = collections.deque(
+            maxlen=200
+        )  # warnings and errors: level, text
+        self.captured: list[str] | None = None  # everything, while capture_log is in use
 
 
 _log = _Log()
 _echo = False
-_captured: list[str] | None = None
 
 
 @api.llama_log_callback  # type: ignore[untyped-decorator]
@@ -84,8 +89,8 @@ def _keep(level: int, text: bytes, _: object) -> None:
     """llama.cpp's log callback."""
     if _echo:
         os.write(2, text)
-    if _captured is not None:
-        _captured.append(text.decode("utf-8", "replace"))
+    if _log.captured is not None:
+        _log.captured.append(text.decode("utf-8", "replace"))
     log = _log.lines
     if level == _CONT and log:
         last, line = log.pop()
@@ -109,15 +114,14 @@ def echo_log() -> None:
 
 @contextlib.contextmanager
 def capture_log() -> Iterator[list[str]]:
-    """A list that receives everything that llama.cpp logs meanwhile, information included."""
-    global _captured
+    """A list that receives everything that llama.cpp logs in this thread meanwhile, information included."""
     init()
     lines: list[str] = []
-    before, _captured = _captured, lines
+    before, _log.captured = _log.captured, lines
     try:
         yield lines
     finally:
-        _captured = before
+        _log.captured = before
 
 
 def buffer_bytes(log_lines: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from softllama.base import control_groups
 from softllama.base.text import size
 from softllama.errors import ContextError
 from softllama.llama.header import Header
@@ -89,7 +90,7 @@ def _layers(h: Header) -> tuple[int, int]:
             position += F16 * latent
         if number("ssm.inner_size") and any(n.startswith(f"blk.{i}.ssm") for n in h.tensors):
             sequence += F32 * number("ssm.inner_size") * (number("ssm.state_size") + number("ssm.conv_kernel"))
-        elif number("wkv.head_size"):
+        elif number("wkv.head_size") and any(n.startswith(f"blk.{i}.time_mix") for n in h.tensors):
             sequence += F32 * number("embedding_length") * (number("wkv.head_size") + 2)
     return position, sequence
 
@@ -192,23 +193,11 @@ def address_space(proc: Path = Path("/proc")) -> int:
 
 def _groups(proc: Path, sys_fs: Path) -> Iterator[int]:
     """What control groups leave, of this process's group and of those above it. Cached pages of files can be dropped."""
-    with contextlib.suppress(OSError):
-        for line in (proc / "self/cgroup").read_text().splitlines():
-            number, names, path = line.split(":", 2)
-            if number == "0" and not names:
-                root, files = sys_fs, ("memory.max", "memory.current", "inactive_file")
-            elif "memory" in names.split(","):
-                root, files = (
-                    sys_fs / "memory",
-                    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-                )
-            else:
-                continue
-            # in a container the path may be that of the host, and its own group the root of what is mounted
-            inside = root / path.strip("/")
-            for folder in dict.fromkeys([inside, *inside.parents, root]):
-                if folder == root or root in folder.parents:
-                    yield from _group(folder, *files)
+    for version, folder in control_groups.folders("memory", proc, sys_fs):
+        if version == 2:
+            yield from _group(folder, "memory.max", "memory.current", "inactive_file")
+        else:
+            yield from _group(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
 def _group(folder: Path, limit: str, usage: str, cached: str) -> Iterator[int]:

@@ -17,6 +17,7 @@ from softllama.base import arguments
 from softllama.errors import UsageError
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.whole import WholeVector
 
 Where = Literal["thinking", "everywhere"]
 COLD = "cold"  # the key under which Cold Stop keeps its count in Moment.state
@@ -39,6 +40,8 @@ class Decision:
         hidden: feed the scaled last hidden state; `mixture` is then only the hard reading, for the record. The policy's
             `needs_hidden` must be true.
         stop: if not empty, the sequence ends after this step's readout, for this reason.
+        whole: how `mixture` is computed from the whole distribution, if it is. The record of a run then holds its heaviest
+            entries only, and a replay computes the others again; whether the distribution gives it is checked.
     """
 
     mixture: Mixture
@@ -52,6 +55,7 @@ class Decision:
     noise: float = 0.0
     hidden: bool = False
     stop: str = ""
+    whole: WholeVector | None = None
 
 
 @dataclass
@@ -225,6 +229,8 @@ def _checked(rule: Rule, needs_hidden: bool) -> Rule:
             raise UsageError(f"the mixture of a decision at step {moment.step} has weights that are no numbers")
         if d.hidden and not needs_hidden:
             raise UsageError("a decision feeds a hidden state, which was not kept", "as_policy(..., needs_hidden=True)")
+        if not isinstance(d.whole, WholeVector | None):
+            raise UsageError(f"`whole` of a decision is {type(d.whole).__name__}, not a WholeVector")
         for name in ("why", "stop"):
             if not isinstance(getattr(d, name), str):
                 raise UsageError(f"the {name} of a decision must be text, not {getattr(d, name)!r}")

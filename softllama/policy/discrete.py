@@ -6,6 +6,7 @@ from softllama.policy import filters
 from softllama.policy.base import COLD, Decision, Moment, Policy, Rule, Where, closing, hard
 from softllama.policy.registry import policy
 from softllama.vectors.distribution import Distribution
+from softllama.vectors.whole import COLDEST
 
 
 @policy()
@@ -48,7 +49,7 @@ def sample(
     def rule(distribution: Distribution, moment: Moment) -> Decision:
         d = filters.penalised(distribution, moment.readouts, repetition_penalty, penalty_last_n)
         if nothing and temperature > 0:  # the same, without putting the whole vocabulary into an array
-            return hard(d.sample(moment.rng, max(temperature, filters.COLDEST)))
+            return hard(d.sample(moment.rng, max(temperature, COLDEST)))
         return hard(filters.support(d, temperature, top_k, top_p, min_p).draw(moment.rng))
 
     nothing = top_k == 0 and top_p == 1 and min_p == 0

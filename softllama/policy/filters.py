@@ -18,9 +18,9 @@ from softllama.errors import SoftLlamaError
 from softllama.vectors import passes
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.whole import COLDEST
 
 F64 = NDArray[np.float64]
-COLDEST = float(np.finfo(np.float32).tiny)  # a temperature between 0 and this is as cold as this
 SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -146,21 +146,6 @@ def cold(distribution: Distribution, temperature: float, tau: float) -> bool:
         if most > tau + 1e-6 / t:  # these p are rounded to float32
             return False
     return entropy(distribution, temperature) < tau
-
-
-def truncated(distribution: Distribution, temperature: float = 1.0, epsilon: float = 0.0) -> tuple[Mixture, float]:
-    """The whole output vector as a mixture, without its least probable tokens.
-
-    They are left out while their sum is at most epsilon (equal logits together or not at all), and the rest is renormalised.
-    Probabilities that are 0 in float32 are left out anyway.
-
-    Returns:
-        The mixture, and the probability mass that epsilon left out.
-    """
-    if temperature == 0:
-        return Mixture.one_hot(distribution.argmax), 0.0
-    ids, weights, left_out = distribution._truncated(max(temperature, COLDEST), epsilon)
-    return Mixture.trusted(ids, weights), left_out
 
 
 def penalised(distribution: Distribution, readouts: Sequence[int], penalty: float, last_n: int) -> Distribution:

@@ -17,6 +17,7 @@ from softllama.policy.filters import Support
 from softllama.policy.registry import policy
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.whole import COLDEST, WholeVector
 
 
 @policy(answer=greedy)
@@ -41,9 +42,12 @@ def full(
         UsageError: a setting is out of range.
     """
 
+    whole = WholeVector(temperature, epsilon)
+
     def rule(distribution: Distribution, moment: Moment) -> Decision:
-        mixture, left_out = filters.truncated(distribution, temperature, epsilon)
-        return Decision(mixture, distribution.argmax, "soft", f"n={len(mixture)}, whole vector", left_out=left_out)
+        mixture, left_out = whole.mixture(distribution)
+        why = f"n={len(mixture)}, whole vector"
+        return Decision(mixture, distribution.argmax, "soft", why, left_out=left_out, whole=whole)
 
     return rule
 
@@ -126,7 +130,7 @@ def gumbel(
     def weigh(pi: Support, distribution: Distribution, rng: np.random.Generator) -> tuple[Mixture, int]:
         s = np.log(pi.p) + rng.gumbel(size=len(pi))
         best = int(s.argmax())
-        w = filters.one_hot(len(pi), best) if tau == 0 else np.exp((s - s[best]) / max(tau, filters.COLDEST))
+        w = filters.one_hot(len(pi), best) if tau == 0 else np.exp((s - s[best]) / max(tau, COLDEST))
         return filters.normalised(pi.ids, w), int(pi.ids[best])
 
     return top_n(weigh, n, temperature, top_k, top_p, min_p)
@@ -203,10 +207,12 @@ def soft_noise(
         UsageError: a setting is out of range.
     """
 
+    whole = WholeVector(temperature, epsilon)
+
     def rule(distribution: Distribution, moment: Moment) -> Decision:
-        mixture, left_out = filters.truncated(distribution, temperature, epsilon)
+        mixture, left_out = whole.mixture(distribution)
         why = f"n={len(mixture)}, noise {sigma:g}"
-        return Decision(mixture, distribution.argmax, "soft", why, left_out=left_out, noise=sigma)
+        return Decision(mixture, distribution.argmax, "soft", why, left_out=left_out, noise=sigma, whole=whole)
 
     return rule
 

@@ -31,7 +31,7 @@ from softllama.policy.base import Decision, Moment, Policy, Rule, Where, hard
 from softllama.policy.discrete import sample
 from softllama.policy.registry import policy
 from softllama.vectors.distribution import Distribution
-from softllama.vectors.mixture import Mixture, blend
+from softllama.vectors.whole import WholeVector
 
 
 @dataclass
@@ -124,8 +124,8 @@ def swir(
         share, token = (0.9, moment.newline) if first else (1.0, None)
         if entered:
             share, token = shares.now(moment)[0], moment.think_open
-        mixture, left_out = _signal(distribution, epsilon, share, token)
-        return Decision(mixture, y, "soft", "switch to soft" if entered else "soft block", left_out=left_out)
+        why = "switch to soft" if entered else "soft block"
+        return _soft(WholeVector(1.0, epsilon, share, token), distribution, y, why)
 
     return rule
 
@@ -156,21 +156,16 @@ def _enter_hard(
     why = f"switch {switches} to hard"
     if moment.think_close is None:
         return replace(hard(y, why), forced=forced)
-    mixture, left_out = _signal(distribution, epsilon, shares.now(moment)[1], moment.think_close)
-    return Decision(mixture, y, "soft", why, forced=forced, left_out=left_out)
+    whole = WholeVector(1.0, epsilon, shares.now(moment)[1], moment.think_close)
+    return replace(_soft(whole, distribution, y, why), forced=forced)
 
 
 _STOP = "the answer tokens after the last switch are used up"
 
 
-def _signal(distribution: Distribution, epsilon: float, share: float, token: int | None) -> tuple[Mixture, float]:
-    """share p + (1 - share) [token], and the mass of p that epsilon left out; p alone without a token."""
-    if token is not None and share == 0:
-        return Mixture.one_hot(token), 0.0
-    p, left_out = filters.truncated(distribution, 1.0, epsilon)
-    if token is None or share == 1:
-        return p, left_out
-    return blend([p, Mixture.one_hot(token)], [share, 1 - share]), share * left_out
+def _soft(whole: WholeVector, distribution: Distribution, y: int, why: str) -> Decision:
+    mixture, left_out = whole.mixture(distribution)
+    return Decision(mixture, y, "soft", why, left_out=left_out, whole=whole)
 
 
 def _forced(state: State, moment: Moment, m: int, answer_tokens: int) -> tuple[int, ...]:

@@ -22,13 +22,16 @@ MARKS = {".html": MARK, ".json": b'"kind": "report"', ".csv": b"table,row,column
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of numbers with the words around them. name: of the table in JSON and CSV. note: how to read it."""
+    """Rows of numbers with the words around them. name: of the table in JSON and CSV. note: how to read it. in_terminal: is it
+    short enough for a terminal?
+    """
 
     name: str
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+    in_terminal: bool = True
 
 
 @dataclass(frozen=True)

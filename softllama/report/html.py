@@ -52,9 +52,23 @@ def parts(cell: Cell) -> tuple[str, str]:
     return value, bracket.strip() + interval
 
 
+def duration(seconds: float) -> str:
+    """ "12.3 s", "13 min 5 s", "2 h 5 min"."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def manifest(r: ReportData) -> str:
     """The manifest as indented JSON."""
     return json.dumps(r.manifest, indent=2, ensure_ascii=False)
 
 
-FUNCTIONS = {"plot": svg.figure, "column_classes": column_classes, "parts": parts, "manifest": manifest}
+FUNCTIONS = {
+    "plot": svg.figure,
+    "column_classes": column_classes,
+    "parts": parts,
+    "manifest": manifest,
+    "duration": duration,
+}

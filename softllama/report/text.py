@@ -17,17 +17,17 @@ FEW, LONGEST = 4, 32  # columns beside which intervals fit into a line; characte
 GAP = 2  # characters between columns
 
 
-def report(r: ReportData) -> RenderableType:
-    """Question, answer, tables, controls."""
-    parts: list[RenderableType] = [_text(r.title, "bold"), _text(r.question, "dim"), Text()]
-    parts += [_text(a, "bold" if not i else "") for i, a in enumerate(r.answer)]
-    for t in filter(lambda t: t.rows, r.tables):
+def report(r: ReportData, *, brief: bool = False) -> RenderableType:
+    """Question, tables, controls, and last, where a terminal is read first, the answer. brief: no tables and controls."""
+    parts: list[RenderableType] = [_text(r.title, "bold"), _text(r.question, "dim")]
+    for t in () if brief else filter(lambda t: t.rows and t.in_terminal, r.tables):
         parts += [Text(), _text(t.title, "bold")]
         if t.note:
             parts.append(_text(t.note, "dim"))
         parts.append(Grids(t))
-    if r.controls:
+    if r.controls and not brief:
         parts += [Text(), *(_text(f"control: {c}", "dim") for c in r.controls)]
+    parts += [Text(), *(_text(a, "bold" if not i else "") for i, a in enumerate(r.answer))]
     if r.command:
         parts += [Text(), _text(f"repeat: {r.command}", "dim")]
     return Group(*parts)

@@ -7,7 +7,9 @@
 mixing       what does a model make of a mixture of two words?          (layers: in which layer?)
 feedback     what does feeding back the whole vector say that a token does not?    (rollout: how long does it stay readable?)
 answers      does it help to think in mixtures?                         (the bundled pairs of models)
-everything   all of them on the bundled models
+thinking     the same on any other model, with small questions
+everything   all of them, on the bundled models or on one
+sizes        how much of each there is, in full and for a quick look
 inputs       the words, frames and prompts that the studies use
 
 NAME_tables makes the tables, figures and sentences of the study NAME.
@@ -18,9 +20,9 @@ Knows models, statistics and reports. Does not know the terminal, or how a repor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from softllama.study import answers, everything, feedback, inputs, layers, mixing, rollout
+    from softllama.study import answers, everything, feedback, inputs, layers, mixing, rollout, sizes, thinking
 
-__all__ = ["answers", "everything", "feedback", "inputs", "layers", "mixing", "rollout"]
+__all__ = ["answers", "everything", "feedback", "inputs", "layers", "mixing", "rollout", "sizes", "thinking"]
 
 
 def __getattr__(name: str) -> Any:

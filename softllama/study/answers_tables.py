@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from softllama.evaluate import summary
+from softllama.evaluate import summary, ways
 from softllama.evaluate.results import Result
 from softllama.report.data import Cell, Figure, Series, Table
-from softllama.report.sentences import ALPHA, share, significant, versus
-from softllama.study.answers_ways import DISCRETE, MANY, ONE, SAMPLES, SOFT, WAYS, Pair
+from softllama.report.sentences import p_text, share, verdict, versus
+from softllama.study.answers_ways import DISCRETE, SAMPLES, SOFT, WAYS, Pair
 from softllama.vectors import statistics
 from softllama.vectors.statistics import Estimate, Paired
 
@@ -23,8 +23,9 @@ def headline(compared: dict[str, dict[str, summary.Compared]]) -> str:
         for name, rows in compared.items():
             _, _, r, p = rows[kind][0]
             d = r.difference
-            verdict = "no difference seen" if p >= ALPHA else "more" if d.value > 0 else "fewer"
-            cells.append(f"{verdict} on {name} ({100 * d.value:+.1f} points [{100 * d.low:.1f}, {100 * d.high:.1f}])")
+            cells.append(
+                f"{verdict(r, p)} on {name} ({100 * d.value:+.1f} points [{100 * d.low:.1f}, {100 * d.high:.1f}])"
+            )
         parts.append(f"models trained on {kind}: {', '.join(cells)}")
     return f"Problems solved by feeding whole vectors instead of the likeliest tokens: {'; '.join(parts)}."
 
@@ -50,6 +51,12 @@ def _mean_tokens(results: dict[int, Result]) -> float:
     return float(np.mean([r.tokens for r in results.values()]))
 
 
+def cost(text: str) -> str:
+    """How many generations a way takes: "one pass", "4 passes"."""
+    n = ways.parse(text).passes
+    return "one pass" if n == 1 else f"{n} passes"
+
+
 def every_way(pair: Pair, by: dict[str, ByWay]) -> Table:
     """A row for each way of decoding."""
     rows: list[tuple[Cell, ...]] = []
@@ -57,7 +64,7 @@ def every_way(pair: Pair, by: dict[str, ByWay]) -> Table:
         cells: list[Cell] = []
         for results in by.values():
             cells += [summary.accuracy(results[name]), _mean_tokens(results[name])]
-        rows.append((name, ONE if ":" not in text else MANY, *cells))
+        rows.append((name, cost(text), *cells))
     head = ("decoding", "cost", "trained on tokens", "tokens used", "trained on mixtures", "tokens used ")
     note = "Share right, and positions generated for a problem."
     return Table(f"{pair.name}-ways", f"{pair.title}: every way of decoding", head, tuple(rows), note)
@@ -66,11 +73,11 @@ def every_way(pair: Pair, by: dict[str, ByWay]) -> Table:
 def differences(pair: Pair, compared: dict[str, summary.Compared]) -> Table:
     """A row for each comparison at equal cost."""
     rows: list[tuple[Cell, ...]] = [
-        (f"{a} − {b}", kind, r.difference, r.only_first, r.only_second, p)
+        (f"{a} − {b}", kind, r.difference, r.only_first, r.only_second, p, r.detectable)
         for kind, comparisons in compared.items()
         for a, b, r, p in comparisons
     ]
-    head = ("comparison", "trained on", "difference", "only first", "only second", "p (Holm)")
+    head = ("comparison", "trained on", "difference", "only first", "only second", "p (Holm)", "detectable")
     return Table(f"{pair.name}-paired", f"{pair.title}: paired differences at equal cost", head, tuple(rows))
 
 
@@ -88,8 +95,15 @@ def figure(pair: Pair, by: dict[str, ByWay]) -> Figure:
         y_label="share right",
         series=tuple(series),
         y_range=(0.0, 1.0),
-        note=f"The last three cost {SAMPLES} times as many positions. Lines: 95 % intervals.",
+        note=f"{_costly()} Lines: 95 % intervals.",
     )
+
+
+def _costly() -> str:
+    """Which ways take more than one pass, and how many."""
+    passes = {name: ways.parse(text).passes for name, text in WAYS.items()}
+    by = {n: [name for name, k in passes.items() if k == n] for n in sorted(set(passes.values())) if n > 1}
+    return " ".join(f"{n} passes: {', '.join(names)}." for n, names in by.items())
 
 
 def sentences(pair: Pair, by: dict[str, ByWay], compared: dict[str, summary.Compared]) -> list[str]:
@@ -112,8 +126,7 @@ def sentences(pair: Pair, by: dict[str, ByWay], compared: dict[str, summary.Comp
 
 def _each_as_trained(pair: Pair, best: dict[str, Estimate], r: Paired) -> str:
     d = r.difference
-    verdict = "no difference seen" if r.p >= ALPHA else "more" if d.value > 0 else "fewer"
     return (
         f"{pair.name}, each model decoded as it was trained: {share(best['mixtures'])} with mixtures, {share(best['tokens'])} "
-        f"with tokens: {verdict} ({100 * d.value:+.1f} points [{100 * d.low:.1f}, {100 * d.high:.1f}], p {significant(r.p)})."
+        f"with tokens: {verdict(r)} ({100 * d.value:+.1f} points [{100 * d.low:.1f}, {100 * d.high:.1f}], {p_text(r.p)})."
     )

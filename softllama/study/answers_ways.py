@@ -15,7 +15,6 @@ from softllama.evaluate import data
 from softllama.hub import bundled
 
 SAMPLES = 4
-ONE, MANY = "one pass", f"{SAMPLES} passes"
 _DRAWN = "temperature=0.6,top_k=30,top_p=0.95"  # the defaults of the random soft methods, so that sampling matches them
 WAYS = {  # name -> as text; the order of the tables
     "greedy": "greedy",

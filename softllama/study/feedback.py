@@ -21,7 +21,7 @@ from softllama.engine.lens import Lens
 from softllama.errors import UsageError
 from softllama.report.report import Report
 from softllama.show.progress import Tick
-from softllama.study import feedback_tables, inputs, rollout
+from softllama.study import feedback_tables, inputs, rollout, sizes
 from softllama.study.feedback_walk import MASS, MOST, PARTS, UNDECIDED, WalkStep, walk
 
 METHOD = (
@@ -50,9 +50,10 @@ def run(
     prompts: Sequence[str] | None = None,
     *,
     seed: int = 0,
-    steps: int = 16,
-    tokens: int = 48,
+    steps: int | None = None,
+    tokens: int | None = None,
     with_layers: bool = True,
+    quick: bool = False,
     tick: Tick | None = None,
 ) -> Report:
     """Run the study.
@@ -61,9 +62,10 @@ def run(
         model: The model that is asked.
         prompts: Beginnings of generations. None: the built-in ones for this model.
         seed: Of every random choice.
-        steps: Positions of each generation that is looked at.
-        tokens: Positions of each rollout.
+        steps: Positions of each generation that is looked at. None: what fits the model, see softllama.study.sizes.
+        tokens: Positions of each rollout. None: what fits the model.
         with_layers: Look for the weights in every layer as well.
+        quick: Take few prompts and steps only, for a first impression.
         tick: Called with what is being done, how many are done, and how many there are.
 
     Returns:
@@ -74,34 +76,33 @@ def run(
         SoftLlamaError: A prompt is too long, or the model's layers cannot be read.
     """
     start = time.perf_counter()
-    if not 1 <= steps <= 1000 or not 8 <= tokens <= 10_000:
+    size = sizes.of(model, quick=quick, steps=steps, tokens=tokens)
+    if not 1 <= size.steps <= 1000 or not 8 <= size.tokens <= 10_000:
         raise UsageError("a feedback study takes 1 to 1000 steps, and rollouts of 8 to 10,000 tokens")
-    texts = inputs.beginnings(model) if prompts is None else tuple(prompts)
-    walked = _walks(model, texts, steps, seed, with_layers, tick)
-    rollouts = rollout.measure(model, texts, tokens, seed, tick)
+    texts = inputs.beginnings(model)[: size.prompts] if prompts is None else tuple(prompts)
+    walked = _walks(model, texts, size.steps, seed, with_layers, tick)
+    rollouts = rollout.measure(model, texts, size.tokens, seed, tick)
     unsure = [s for s in walked if s.undecided]
     tables = [feedback_tables.next_table(walked, unsure, seed), feedback_tables.entropies(unsure or walked, seed)]
     figures = [feedback_tables.next_figure(unsure or walked, seed)]
     answer = feedback_tables.answer(unsure or walked, len(walked), seed)
-    fits = [s for s in walked if s.fits is not None]
-    if fits:
+    if fits := [s for s in walked if s.fits is not None]:
         tables.append(feedback_tables.recovery(fits, seed))
         figures.append(feedback_tables.recovery_figure(fits, seed))
         answer.append(feedback_tables.recovery_sentence(fits, seed))
     answer.append(rollout.sentence(rollouts, seed))
-    tables.append(rollout.table(rollouts, seed))
-    figures += rollout.figures(rollouts, tokens)
-    arguments = {"prompts": list(texts), "steps": steps, "tokens": tokens, "layers": with_layers}
+    tables, figures = [*tables, rollout.table(rollouts, seed)], [*figures, *rollout.figures(rollouts, size.tokens)]
+    arguments = {"prompts": list(texts), "steps": size.steps, "tokens": size.tokens, "layers": with_layers}
     return Report(
         name="feedback",
-        title=f"Feeding the whole vector back: {model.name}",
+        title=f"Feeding the whole vector back: {inputs.model_label(model)}",
         question="What does the whole probability vector, fed back in place of a sampled token, tell the model?",
-        answer=tuple(answer),
+        answer=(*answer, *sizes.quick_sentence(quick, f"{len(texts)} prompts, {size.steps} steps each")),
         tables=tuple(tables),
         figures=tuple(figures),
         method=METHOD,
         controls=CONTROLS,
-        manifest=manifest.build(model, arguments, seed=seed),
+        manifest=manifest.build(model, arguments | sizes.quick_argument(quick), seed=seed),
         seconds=time.perf_counter() - start,
     )
 
@@ -116,9 +117,12 @@ def _walks(
     reader = Lens(model, longest) if with_layers else None
     try:
         for i, text in enumerate(texts):
-            out += walk(model, text, steps, np.random.default_rng([seed, 2, i]), reader)
-            if tick is not None:
-                tick("feedback", i + 1, len(texts))
+            for n, step in enumerate(walk(model, text, steps, np.random.default_rng([seed, 2, i]), reader)):
+                out.append(step)
+                if tick is not None:
+                    tick("feedback", i * steps + n + 1, len(texts) * steps)
+        if tick is not None:
+            tick("feedback", len(texts) * steps, len(texts) * steps)
     finally:
         if reader is not None:
             reader.close()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from softllama.report.data import Cell, Figure, Series, Table
-from softllama.report.sentences import share, value
+from softllama.report.sentences import share, unclear, value
 from softllama.study.feedback_walk import OTHERS, WalkStep
 from softllama.vectors import measures, statistics
 from softllama.vectors.statistics import Estimate
@@ -67,7 +67,7 @@ def answer(steps: Sequence[WalkStep], n_all: int, seed: int) -> list[str]:
     nearest = [int(np.argmin([s.after.js(s.others[k]) for k in (0, 1, 3)])) for s in steps]
     top = statistics.wilson(nearest.count(0), len(nearest))
     if not gap.clear:
-        text = "no difference seen between its distance to what follows the top token and to the average over tokens"
+        text = f"{unclear(gap)} between its distance to what follows the top token and to the average over tokens"
     elif gap.value > 0:
         text = "it is nearer to what follows the top token than to the average over tokens"
     else:
@@ -142,13 +142,15 @@ def recovery_sentence(fits: Sequence[WalkStep], seed: int) -> str:
         _mean(fits, (np.array(usual) - np.array(_errors(fits, layer))).tolist(), seed) for layer in range(last + 1)
     ]
 
-    def verdict(gain: Estimate) -> str:
-        if not gain.clear:
-            return f"no difference seen (gain {value(gain)})"
-        return f"{'better' if gain.value > 0 else 'worse'} (gain {value(gain)})"
-
     return (
         f"From the first layer's state the weights are recovered with an error of {value(_mean(fits, _errors(fits, 0), seed))}, "
-        f"from the last one's {value(_mean(fits, _errors(fits, last), seed))}; {GUESSES[0]} gives "
-        f"{value(_mean(fits, usual, seed))}. The first layer's is {verdict(gains[0])}, the last one's {verdict(gains[last])}."
+        f"from the last one's with {value(_mean(fits, _errors(fits, last), seed))}; {GUESSES[0]} gives "
+        f"{value(_mean(fits, usual, seed))}. Against that guess: {verdict(gains[0])} in the first layer, {verdict(gains[last])} "
+        "in the last one."
     )
+
+
+def verdict(gain: Estimate) -> str:
+    """A gain over a guess, in a few words."""
+    word = unclear(gain) if not gain.clear else "better" if gain.value > 0 else "worse"
+    return f"{word} (gain {value(gain)})"

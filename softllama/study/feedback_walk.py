@@ -5,7 +5,7 @@ Knows how each position is measured. Does not know which prompts are walked, or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,7 +89,9 @@ def _heaviest(p: Distribution, most: int, mass: float) -> tuple[list[int], NDArr
     return [int(i) for i in order[:n][keep]], weights[:n][keep]
 
 
-def walk(model: Model, prompt: str, steps: int, rng: np.random.Generator, reader: Lens | None = None) -> list[WalkStep]:
+def walk(
+    model: Model, prompt: str, steps: int, rng: np.random.Generator, reader: Lens | None = None
+) -> Iterator[WalkStep]:
     """Generate after a prompt by sampling, and measure at each position.
 
     Args:
@@ -99,13 +101,12 @@ def walk(model: Model, prompt: str, steps: int, rng: np.random.Generator, reader
         rng: Draws the tokens.
         reader: Of the layers' states; None to leave the weights in them out.
 
-    Returns:
+    Yields:
         The positions, in order.
     """
     ids = model.tokenize(prompt, bos=True)
     with model.session(len(ids) + 1) as s:
         p = s.feed(ids)
-    out = []
     for _ in range(steps):
         top = [t.id for t in p.top(2)]
         drawn = p.sample(rng)
@@ -115,7 +116,7 @@ def walk(model: Model, prompt: str, steps: int, rng: np.random.Generator, reader
         fits = None
         if reader is not None and len(parts) > 1 and float(p.probs.max()) < UNDECIDED:
             fits = recover(reader, ids, parts, part_weights)
-        step = WalkStep(
+        yield WalkStep(
             p=p,
             after=after[0],
             others=(*after[1:], mean),
@@ -124,12 +125,10 @@ def walk(model: Model, prompt: str, steps: int, rng: np.random.Generator, reader
             fits=fits,
             prompt=prompt,
         )
-        out.append(step)
         if model.is_eog(drawn):
             break
         ids = [*ids, drawn]
         p = after[3]
-    return out
 
 
 def recover(

@@ -55,15 +55,35 @@ ANIMAL_SAME = {  # pairs of which the frame says the same: the nearest that this
         """lion wolf | cow sheep | horse donkey | pig crow | hen parrot | seal penguin | bee bear | cat seal"""
     ),
 }
-NOUNS = _words(
-    """dog cat car house tree river king doctor apple book knife bird fish train table baby snake flower phone ship
-    piano teacher mountain cake"""
-)
-NOUN_FRAMES = ("The {} was", "I saw a {} and", "A {} is a kind of", "She was afraid of the {} because")
-NOUN_SAME = _items(
-    """car automobile | kid child | road street | shop store | boat ship | rock stone | photo picture | gift
-    present | doctor physician | forest woods | ocean sea | movie film"""
-)
+GENERAL = {  # frame -> words, of which any two lead to different continuations in models of 0.1 to 0.5 billion parameters
+    "The capital of {} is": _words(
+        """France Germany Japan Italy Spain Russia China Greece Turkey Sweden Cuba Korea Israel Austria England Portugal
+        Kenya Thailand Ireland Argentina Australia Brazil India Canada"""
+    ),
+    "The opposite of {} is": _words(
+        """hot up left black good big fast old true rich strong hard open high long wet north male inside young"""
+    ),
+    "The {} is used to": _words("knife pen car boat oven camera hammer drum bell bed phone clock"),
+    "Animals and their sounds: cow - moo, {} -": _words(
+        "dog cat sheep duck bee lion wolf snake horse crow frog bird mouse owl pig"
+    ),
+    "Things and their colors: grass - green, sky - blue, {} -": _words(
+        "snow blood lemon wood ice wine fire silver coal chocolate"
+    ),
+}
+GENERAL_SAME = {  # pairs of which the frame says the same
+    "The capital of {} is": _items("England Britain | Holland Netherlands | America USA | Russia Moscow"),
+    "The opposite of {} is": _items(
+        "big large | fast quick | start begin | hard difficult | rich wealthy | happy glad | smart clever | end finish"
+    ),
+    "The {} is used to": _items(
+        "car automobile | boat ship | photo picture | shop store | bed mattress | phone telephone"
+    ),
+    "Animals and their sounds: cow - moo, {} -": _items("dog hound | hen chicken | cat kitten | pig hog"),
+    "Things and their colors: grass - green, sky - blue, {} -": _items(
+        "wood timber | ice snow | fire flame | coal charcoal | silver steel"
+    ),
+}
 STORIES = _items(
     """The dog | One day, the cat | The bear lives in | The animal that | In the morning, the | The whale is | The
     fox | At night, every | The animal that eats | A hen | This monkey | The"""
@@ -100,6 +120,11 @@ def is_words(model: Engine) -> bool:
     return model.title.lower().startswith("words")
 
 
+def model_label(model: Engine) -> str:
+    """The model as people know it: a bundled model's name, else its file's, with the quantization."""
+    return model.name
+
+
 def encode(model: Engine, frame: str) -> Encoded:
     """A frame with one slot, as ids. Raises UsageError for another number of slots."""
     parsed = prompts.parse(arguments.text("prompt", frame))
@@ -130,28 +155,39 @@ def cases(model: Engine, seed: int, pairs: int, controls: int) -> list[Case]:
         SoftLlamaError: None of the words is one token.
     """
     rng = np.random.default_rng([seed, 1])
-    words, frames = (ANIMALS, ANIMAL_FRAMES) if is_words(model) else (NOUNS, NOUN_FRAMES)
-    chosen = [list(combinations(words, 2))[i] for i in rng.permutation(len(words) * (len(words) - 1) // 2)]
-    chosen.sort(key=lambda p: p != tuple(words[:2]))  # the first two words are always among them
+    small_world = is_words(model)
+    words_of = dict.fromkeys(ANIMAL_FRAMES, ANIMALS) if small_world else GENERAL
+    same = ANIMAL_SAME if small_world else GENERAL_SAME
+    orders: dict[
+        tuple[str, ...], list[tuple[str, str]]
+    ] = {}  # words -> their pairs: drawn once, as frames may share words
     out = []
-    for frame in frames:
+    for frame, words in words_of.items():
+        if words not in orders:
+            orders[words] = _pairs(words, rng)
         encoded = encode(model, frame)
-        tokens = [(a, b, token(model, encoded, a), token(model, encoded, b)) for a, b in chosen]
+        tokens = [(a, b, token(model, encoded, a), token(model, encoded, b)) for a, b in orders[words]]
         usable = [(a, b, i, j) for a, b, i, j in tokens if i is not None and j is not None]
         out += [Case(PAIRS, frame, a, b, i, j) for a, b, i, j in usable[:pairs]]
-        same = ANIMAL_SAME.get(frame, ()) if is_words(model) else NOUN_SAME
-        for text in same[:controls]:
+        for text in same.get(frame, ())[:controls]:
             a, b = text.split()
             x, y = token(model, encoded, a), token(model, encoded, b)
             if x is not None and y is not None:
                 out.append(Case(SYNONYMS, frame, a, b, x, y))
         out += [_random(model, frame, rng) for _ in range(controls)]
         out += [_noise(model, frame, a, i, rng) for a, _, i, _ in usable[:controls]]
-    world = "the small world" if is_words(model) else "ordinary English"
+    world = "the small world" if small_world else "ordinary English"
     logger.info("%s: %d cases from the words of %s", model.name, len(out), world)
     if not any(c.kind == PAIRS for c in out):
         raise SoftLlamaError("none of the built-in words is one token in this model", "give your own with --cases FILE")
     return out
+
+
+def _pairs(words: tuple[str, ...], rng: np.random.Generator) -> list[tuple[str, str]]:
+    """All pairs, in a random order; that of the first two words comes first."""
+    every = list(combinations(words, 2))
+    chosen = [every[i] for i in rng.permutation(len(every))]
+    return sorted(chosen, key=lambda p: p != tuple(words[:2]))
 
 
 def _random(model: Engine, frame: str, rng: np.random.Generator) -> Case:

@@ -13,10 +13,13 @@ from softllama.engine import manifest
 from softllama.errors import UsageError
 from softllama.report.report import Report
 from softllama.show.progress import Tick
-from softllama.study import inputs, layers, mixing_tables
+from softllama.study import inputs, layers, mixing_tables, sizes
 from softllama.study.inputs import Case
-from softllama.study.mixing_sweep import SAME, sweep
+from softllama.study.mixing_sweep import SAME, SweepResult, sweep
 
+QUESTION = (
+    "What happens when the input holds half of one word and half of another, where a model has only ever seen one?"
+)
 METHOD = (
     "α goes from 0 (the first word alone) to 1 (the second alone); the input is (1 - α) E[first] + α E[second].",
     "Progress: the output's projection on the line from the first word's output to the second's. If the model answered with "
@@ -41,9 +44,10 @@ def run(
     cases: Sequence[Case] | None = None,
     *,
     seed: int = 0,
-    pairs: int = 24,
-    controls: int = 8,
+    pairs: int | None = None,
+    controls: int | None = None,
     with_layers: bool = True,
+    quick: bool = False,
     tick: Tick | None = None,
 ) -> Report:
     """Run the study.
@@ -52,9 +56,10 @@ def run(
         model: The model that is asked.
         cases: What is mixed, and where. None: the built-in cases for this model.
         seed: Of every random choice.
-        pairs: How many of the built-in pairs of words in each frame.
-        controls: How many of each built-in control in each frame.
+        pairs: How many of the built-in pairs of words in each frame. None: what fits the model, see softllama.study.sizes.
+        controls: How many of each built-in control in each frame. None: what fits the model.
         with_layers: Look at every layer as well.
+        quick: Look at few cases only, for a first impression.
         tick: Called with what is being done, how many are done, and how many there are.
 
     Returns:
@@ -65,29 +70,28 @@ def run(
         SoftLlamaError: The model has none of the words as one token, or a sweep fails.
     """
     start = time.perf_counter()
-    chosen = inputs.cases(model, seed, pairs, controls) if cases is None else list(cases)
+    size = sizes.of(model, quick=quick, pairs=pairs, controls=controls)
+    chosen = inputs.cases(model, seed, size.pairs, size.controls) if cases is None else list(cases)
     if not chosen:
         raise UsageError("there are no cases to mix", "cases=None takes the built-in ones")
-    results = sweep(model, chosen, tick)
-    all_kinds = dict.fromkeys([*inputs.KINDS, *(r.case.kind for r in results)])
-    by = {k: rs for k in all_kinds if (rs := [r for r in results if r.case.kind == k])}
+    by = _by_kind(sweep(model, chosen, tick))
     main = next(iter(by))
     tables = [mixing_tables.transition(by, seed), mixing_tables.half(by, seed)]
     figures, answer = [mixing_tables.curves(by, seed)], mixing_tables.answer(by[main], seed)
     if with_layers:
-        numbers = layers.measure(model, [r.case for r in by[main]], tick)
+        numbers = layers.measure(model, sizes.spread([r.case for r in by[main]], size.layer_cases), tick)
         tables.append(layers.table(numbers, seed))
         figures.append(layers.figure(numbers, seed))
         answer.append(layers.sentence(numbers, seed))
     answer += mixing_tables.control_sentences(by, main, seed)
-    tables.append(mixing_tables.examples(by[main][:12]))
-    arguments = {"pairs": pairs, "controls": controls, "layers": with_layers}
-    arguments |= {"cases": len(chosen), "built_in": cases is None}
+    tables.append(mixing_tables.examples(_some(by[main], model)))
+    arguments = {"pairs": size.pairs, "controls": size.controls, "layers": with_layers}
+    arguments |= {"cases": len(chosen), "built_in": cases is None, **sizes.quick_argument(quick)}
     return Report(
         name="mixing",
-        title=f"Mixing two words: {model.name}",
-        question="What happens when the input holds half of one word and half of another, where a model has only ever seen one?",
-        answer=tuple(answer),
+        title=f"Mixing two words: {inputs.model_label(model)}",
+        question=QUESTION,
+        answer=(*answer, *sizes.quick_sentence(quick, f"{len(chosen)} mixtures")),
         tables=tuple(tables),
         figures=tuple(figures),
         method=METHOD + (layers.METHOD if with_layers else ()),
@@ -95,3 +99,14 @@ def run(
         manifest=manifest.build(model, arguments, seed=seed),
         seconds=time.perf_counter() - start,
     )
+
+
+def _by_kind(results: Sequence[SweepResult]) -> mixing_tables.ByKind:
+    """The results by the kind of case, the built-in kinds first."""
+    kinds = dict.fromkeys([*inputs.KINDS, *(r.case.kind for r in results)])
+    return {k: rs for k in kinds if (rs := [r for r in results if r.case.kind == k])}
+
+
+def _some(results: Sequence[SweepResult], model: Model) -> Sequence[SweepResult]:
+    """Twelve of them, from every frame; on the small world, whose frames share their words, the first."""
+    return results[:12] if inputs.is_words(model) else sizes.spread(results, 12)

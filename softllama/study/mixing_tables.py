@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from softllama.report.data import Cell, Figure, Series, Table
-from softllama.report.sentences import share, value
+from softllama.report.sentences import share, unclear, value
 from softllama.study import inputs
 from softllama.study.mixing_sweep import NEAREST, POINTS, SweepResult
 from softllama.vectors import statistics
@@ -94,7 +94,7 @@ def answer(results: Sequence[SweepResult], seed: int) -> list[str]:
     wide = _mean(_moving(results), lambda r: r.width, seed)
     gap = _mean(results, lambda r: r.js_average - r.js_nearest, seed)
     if not gap.clear:
-        where = "no difference seen between its distance to one of the words and to the average of both"
+        where = f"{unclear(gap)} between its distance to one of the words and to the average of both"
     elif gap.value > 0:
         where = "it is closer to what one of the words gives alone than to the average of both"
     else:

@@ -15,7 +15,7 @@ from softllama.generation import loop
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.report.data import Cell, Figure, Series, Table
-from softllama.report.sentences import value
+from softllama.report.sentences import unclear, value
 from softllama.show.progress import Tick
 from softllama.vectors import measures, statistics
 from softllama.vectors.statistics import Estimate
@@ -81,7 +81,7 @@ def measure(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: 
         prompts: Beginnings.
         tokens: Positions of each rollout.
         seed: Of every random choice.
-        tick: Called with "rollouts", how many prompts are done, and how many there are.
+        tick: Called with "rollouts", then "reading", how many are done, and how many there are.
 
     Returns:
         For each prompt a rollout for each of POLICIES.
@@ -97,7 +97,11 @@ def measure(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: 
         if tick is not None and (now := sum(g.done for g in generations) * len(prompts) // len(generations)) != done:
             done = now
             tick("rollouts", done, len(prompts))
-    read = [surprise(model, p, [s.token for s in g.steps]) for (p, _, _), g in zip(tasks, generations, strict=True)]
+    read: list[list[float]] = []
+    for (p, _, _), g in zip(tasks, generations, strict=True):
+        read.append(surprise(model, p, [s.token for s in g.steps]))
+        if tick is not None:
+            tick("reading", len(read), len(tasks))
     n = REFERENCE * len(prompts)
     usual = [x for values in read[:n] for x in measures.windows(values, WINDOW).tolist()]
     limit = float(np.quantile(usual, QUANTILE)) if usual else float("inf")
@@ -185,11 +189,9 @@ def sentence(rollouts: Sequence[Rollout], seed: int) -> str:
         [float(np.mean(a.surprise) - np.mean(b.surprise)) for a, b in zip(full, drawn, strict=True)], seed
     )
     steps = statistics.mean([r.coherent / len(r.ids) for r in full if r.ids], seed)
-    if not d.clear:
-        verdict = "about as surprising as sampled text, no difference seen"
-    else:
-        verdict = "less surprising than sampled text" if d.value < 0 else "more surprising than sampled text"
+    verdict = unclear(d) if not d.clear else "lower" if d.value < 0 else "higher"
     return (
-        f"A rollout that feeds only vectors stays coherent for {value(steps, 2)} of its steps; its readouts are {verdict} "
+        f"A rollout that feeds only vectors stays coherent for {value(steps, 2)} of its steps; the surprise of its readouts, "
+        f"against that of sampled text: {verdict} "
         f"(difference of the mean surprise {value(d, 2)} nats)."
     )

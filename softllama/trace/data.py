@@ -1,8 +1,10 @@
 """The record of a generation as data: steps, prompt, how it ended, and the numbers that follow. Knows no model and no loop.
 
 As JSON lines it is a header (`kind: "trace"`), a line for each step (`kind: "step"`), and a footer (`kind: "end"`). A
-step's line has the texts of the tokens that no line before it had, so that a reader needs no vocabulary. As .npz it is the
-same header and footer as JSON text, and arrays. record.py writes the files, reader.py reads them; view.py, page.py and
+step's line has the texts of the tokens that no line before it had, so that a reader needs no vocabulary. As .npz, which is
+smaller, it is the same header and footer as JSON text, and the arrays of columns.py. A step whose mixture is the model's whole
+distribution has its heaviest entries only; its `rest` says what is missing, its `whole` how it is computed again. record.py
+writes the files, reader.py reads them; view.py, page.py and
 notebook.py show them.
 """
 
@@ -11,16 +13,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from softllama.trace import columns
 from softllama.trace.step import FORCED, SOFT, Step, StopReason
 from softllama.vectors.mixture import Mixture
 
-FORMAT = 1
+FORMAT = 2  # 1 had every mixture whole, and the .npz form other arrays
 Item = int | Mixture
 
 
@@ -102,7 +105,7 @@ class TraceData:
     @property
     def effective_tokens(self) -> float:
         """Mean of exp(H(w)) over the soft steps, where H(w) is the entropy of a mixture's weights. 1 if there are none."""
-        n = [effective(s.mixture) for s in self.steps if s.mode == SOFT]
+        n = [s.effective_tokens for s in self.steps if s.mode == SOFT]
         return float(np.mean(n)) if n else 1.0
 
     @property
@@ -174,9 +177,9 @@ class TraceData:
             "token_id": [x.token for x in s],
             "token": [self.spell(x.token) for x in s],
             "text": [x.text for x in s],
-            "n_tokens": [len(x.mixture) for x in s],
+            "n_tokens": [x.n_tokens for x in s],
             "weight": [float(x.mixture.weights.max()) for x in s],
-            "effective_tokens": [effective(x.mixture) for x in s],
+            "effective_tokens": [x.effective_tokens for x in s],
             "entropy": [x.entropy for x in s],
             "logp": [x.logp for x in s],
             "noise": [x.noise for x in s],
@@ -186,29 +189,25 @@ class TraceData:
             "why": [x.why for x in s],
         }
 
-    def arrays(self) -> dict[str, Any]:
-        """The arrays of the .npz form, by name."""
+    def token_columns(self) -> dict[str, list[Any]]:
+        """A value for each token that was fed, as far as the record holds them, by the name of the column."""
         s = self.steps
-        sizes = [len(x.mixture) for x in s]
-        flat = [np.concatenate([getattr(x.mixture, k) for x in s]) if s else np.empty(0) for k in ("ids", "weights")]
-        rest = [{**d, "mixture": None} for d in map(stepper(self.spell), s)]
+        return {
+            "step": [x.index for x in s for _ in range(len(x.mixture))],
+            "token_id": [i for x in s for i in x.mixture.ids.tolist()],
+            "token": [self.spell(i) for x in s for i in x.mixture.ids.tolist()],
+            "weight": [w for x in s for w in x.mixture.weights.tolist()],
+        }
+
+    def arrays(self) -> dict[str, Any]:
+        """The arrays of the .npz form, by name: columns.py has what they hold."""
+        texts = {i: self.spell(i) for i in dict.fromkeys(i for s in self.steps for i in ids_of(s))}
         return {
             "header": np.array(json.dumps(self.header())),
             "footer": np.array(json.dumps(self.footer())),
-            "steps": np.array(json.dumps(rest)),
-            "offsets": np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),  # (n_steps + 1,) into ids and weights
-            "ids": flat[0].astype(np.int32),
-            "weights": flat[1].astype(np.float32),
-            "tokens": np.array([x.token for x in s], dtype=np.int32),  # (n_steps,) readouts
-            "entropy": np.array([x.entropy for x in s], dtype=np.float64),  # (n_steps,) nats
+            **columns.pack(self.steps),
+            "texts": np.array(json.dumps(texts)),
         }
-
-
-def effective(m: Mixture) -> float:
-    """exp of the entropy of a mixture's weights: 1 for one token, n for n equal ones. Negative weights count as 0."""
-    w = m.weights[m.weights > 0].astype(np.float64)
-    w = w / w.sum()
-    return math.exp(max(0.0, float(-(w * np.log(w)).sum())))
 
 
 def step_dict(s: Step) -> dict[str, Any]:
@@ -230,6 +229,8 @@ def step_dict(s: Step) -> dict[str, Any]:
         "hidden": s.hidden,
         "seconds": s.seconds,
         "logp": s.logp if math.isfinite(s.logp) else None,
+        "whole": None if s.whole is None else asdict(s.whole),
+        "rest": None if s.rest is None else asdict(s.rest),
     }
 
 

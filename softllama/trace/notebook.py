@@ -35,5 +35,5 @@ def _tokens(t: TraceData, s: Step) -> Markup:
         f"{escape(visible(t.spell(i)))} {number(w) if 0 <= w <= 1 else f'{w:.3g}'}</span>"
         for i, w in shown
     ]
-    more = f" +{len(s.mixture) - len(shown):,}" if len(s.mixture) > len(shown) else ""
+    more = f" +{s.n_tokens - len(shown):,}" if s.n_tokens > len(shown) else ""
     return Markup(" ".join(spans) + more)

@@ -10,7 +10,7 @@
   const MODES = ["soft", "hard", "forced"];
   const chart = $("chart"), canvas = $("canvas"), tip = $("tip"), g = canvas.getContext("2d");
   const FONT = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace';
-  const STRIP = 8, ROW = 17, CURVE = 84, AXIS = 20, PAD = 8;
+  const STRIP = 8, ROW = 17, CURVE = 84, AXIS = 20, PAD = 8, RUN = 6;
 
   const kinds = new Set(steps.flatMap((s) => s.w.map(([t]) => t)));  // every token that some step fed
   const deepest = Math.max(1, ...steps.map((s) => s.w.length));
@@ -25,29 +25,58 @@
     rows: +asked.get("rows") || (phone ? 20 : 30),
     ranks: Math.min(deepest, 8),
     cell: +asked.get("width") || 0,
+    fold: asked.get("fold") !== "0",
     at: null,  // the step that is pointed at
     row: null,
   };
 
-  // ---- rows: the tokens with the most weight around what can be seen, in the order of their first appearance; what is
-  // left is "others". They are chosen anew when one scrolls out of the steps they were chosen for, so that they seldom
-  // change. A hard step counts less, as it is the mixtures that one looks for.
+  // ---- columns: a step each. A run of RUN or more steps that fed one token each is one column, unless all steps did: it is
+  // the mixtures that one looks for. A run ends where a thinking block does.
+  const mixes = (s) => s.m === 0 && (s.n > 1 || s.q === 1);
+  const mixed = steps.some(mixes);
+  let columns = [], columnOf = [], folds = 0;
+
+  function makeColumns() {
+    columns = [];
+    folds = 0;
+    for (let i = 0; i < n;) {
+      let end = i;
+      while (mixed && end < n && !mixes(steps[end]) && steps[end].k === steps[i].k) end++;
+      const run = end - i >= RUN;
+      folds += run ? 1 : 0;
+      const next = run ? end : Math.max(end, i + 1);
+      if (run && view.fold) columns.push([i, next]);
+      else for (let j = i; j < next; j++) columns.push([j, j + 1]);
+      i = next;
+    }
+    columnOf = columns.flatMap(([a, b], c) => Array(b - a).fill(c));
+  }
+  const isRun = (c) => columns[c][1] - columns[c][0] > 1;
+
+  // ---- rows: the tokens that take most part in mixtures around what can be seen, in the order of the steps where they do;
+  // what is left is "others". They are chosen anew when one scrolls out of the columns they were chosen for, so that they
+  // seldom change. A token's part in a step is w (1 - w), which is 0 for a step that fed it alone; such tokens come last.
   let rowTokens = [], rowOf = new Map(), others = false, range = [0, -1];
 
   function chooseRows(a, b) {
     if (a >= range[0] && b <= range[1]) return;
     const more = Math.ceil((b - a) / 2);
-    range = [Math.max(0, a - more), Math.min(n, b + more)];
-    const weight = new Map(), first = new Map();
-    for (let i = range[0]; i < range[1]; i++) {
-      for (const [t, w] of steps[i].w) {
-        weight.set(t, (weight.get(t) || 0) + Math.abs(w) * (steps[i].m ? 0.2 : 1));
-        if (!first.has(t)) first.set(t, i);
+    range = [Math.max(0, a - more), Math.min(columns.length, b + more)];
+    const weight = new Map(), first = new Map(), alone = new Map();
+    for (let c = range[0]; c < range[1]; c++) {
+      if (isRun(c)) continue;
+      for (const [t, w] of steps[columns[c][0]].w) {
+        const part = Math.abs(w * (1 - w));
+        weight.set(t, (weight.get(t) || 0) + part + 1e-6 * Math.abs(w));
+        if (part > 0.01 && !first.has(t)) first.set(t, c);
+        if (!alone.has(t)) alone.set(t, c);
       }
     }
+    for (const [t, c] of alone) if (!first.has(t)) first.set(t, c);
     const heaviest = [...weight.keys()].sort((x, y) => weight.get(y) - weight.get(x) || first.get(x) - first.get(y));
     rowTokens = heaviest.slice(0, view.rows).sort((x, y) => first.get(x) - first.get(y));
     rowOf = new Map(rowTokens.map((t, i) => [t, i]));
+    chart.setAttribute("aria-description", "rows: " + rowTokens.map((t) => texts[t]).join(", "));
   }
 
   // ---- colours
@@ -90,13 +119,13 @@
     if (view.kind === "token") for (const t of [...kinds].slice(0, 500)) names.push(short(texts[t], LABEL));
     gutter = Math.ceil(Math.max(44, ...names.map((t) => g.measureText(t).width))) + 14;
     if (!view.cell) {
-      const fit = n ? (width - gutter - PAD) / n : 20;
+      const fit = n ? (width - gutter - PAD) / columns.length : 20;
       // all steps at once, if they can be told apart; else wide enough for their texts
       view.cell = view.kind === "rank" ? 66 : fit >= 5 ? Math.min(64, Math.floor(fit)) : 12;
     }
     heads = view.cell >= 11 || view.kind === "rank" ? (view.cell >= 50 ? 18 : 66) : 0;
     height = bottom() + 14 + CURVE + AXIS;
-    $("wide").style.width = Math.max(width, gutter + n * view.cell + PAD) + "px";
+    $("wide").style.width = Math.max(width, gutter + columns.length * view.cell + PAD) + "px";
     const ratio = window.devicePixelRatio || 1;
     canvas.style.width = width + "px";
     canvas.style.height = height + "px";
@@ -105,13 +134,16 @@
     g.setTransform(ratio, 0, 0, ratio, 0, 0);
     $("by-token").setAttribute("aria-pressed", view.kind === "token");
     $("by-rank").setAttribute("aria-pressed", view.kind === "rank");
+    $("fold").setAttribute("aria-pressed", view.fold);
+    $("fold").parentElement.hidden = !folds;
     draw();
   }
 
   // ---- drawing
   function draw() {
     const c = view.cell, from = chart.scrollLeft, x0 = gutter - from;
-    const a = Math.max(0, Math.floor(from / c)), b = Math.min(n, Math.ceil((from + width - gutter) / c));
+    const a = Math.max(0, Math.floor(from / c)), b = Math.min(columns.length, Math.ceil((from + width - gutter) / c));
+    const thinking = (i) => i < b && steps[columns[i][0]].k;
     chooseRows(a, b);
     const y0 = top(), h = rowHeight(), end = bottom(), curve = end + 14;
     g.clearRect(0, 0, width, height);
@@ -122,7 +154,7 @@
     g.fillStyle = css("think");
     for (let i = a; i < b; i++) {  // each run of thinking steps as one box, as boxes that overlap would show
       const start = i;
-      while (i < b && steps[i].k) i++;
+      while (thinking(i)) i++;
       if (i > start) g.fillRect(x0 + start * c, 0, (i - start) * c, curve + CURVE);
     }
     g.strokeStyle = css("grid");
@@ -130,7 +162,8 @@
     for (let r = 0; r <= nRows(); r++) line(gutter, y0 + r * h, width, y0 + r * h);
     const gap = c >= 8 ? 1 : 0;
     for (let i = a; i < b; i++) {
-      const s = steps[i], x = x0 + i * c;
+      const s = steps[columns[i][0]], x = x0 + i * c;
+      if (isRun(i)) { run(columns[i], x, y0, end); continue; }
       g.fillStyle = css(MODES[s.m]);
       g.fillRect(x, y0 - STRIP - 2, c + (gap ? -1 : 0.5), STRIP - 2);
       let rest = s.r;
@@ -151,13 +184,23 @@
     }
     drawCurve(a, b, x0, curve);
     if (view.at !== null) {
-      const x = x0 + view.at * c;
+      const x = x0 + columnOf[view.at] * c;
       g.strokeStyle = css("fg");
       g.lineWidth = 1.5;
       g.strokeRect(x - 0.5, y0 - STRIP - 3, c + 0.5, curve + CURVE - y0 + STRIP + 3);
     }
     g.restore();
     labels(y0, h, curve);
+  }
+
+  function run([from, to], x, y0, end) {  // a column for steps that fed one token each
+    const c = view.cell;
+    g.fillStyle = css("hard");
+    g.fillRect(x, y0 - STRIP - 2, c - 1, STRIP - 2);
+    g.globalAlpha = 0.18;
+    g.fillRect(x, y0, c - 1, end - y0);
+    g.globalAlpha = 1;
+    if (heads) label(to - from + "×", "dim", "", x, y0 - STRIP - 5);
   }
 
   function line(x1, y1, x2, y2) {
@@ -167,10 +210,12 @@
     g.stroke();
   }
 
-  function head(text, s, x, y) {
+  const head = (text, s, x, y) => label(text, s.m === 2 ? "forced" : s.m ? "dim" : "fg", s.m ? "" : "600 ", x, y);
+
+  function label(text, colour, bold, x, y) {
     g.save();
-    g.font = (s.m ? "" : "600 ") + "11px " + FONT;
-    g.fillStyle = css(s.m === 2 ? "forced" : s.m ? "dim" : "fg");
+    g.font = bold + "11px " + FONT;
+    g.fillStyle = css(colour);
     if (view.cell >= 50) {
       g.fillText(short(text, Math.floor(view.cell / 7)), x + 3, y);
     } else {
@@ -194,10 +239,10 @@
     for (const v of ticks()) line(gutter, at(v), width, at(v));
     g.strokeStyle = css("line");
     line(gutter, y + CURVE, width, y + CURVE);
-    const lo = Math.max(0, a - 1), hi = Math.min(n, b + 1);
+    const lo = Math.max(0, a - 1), hi = Math.min(columns.length, b + 1);
     if (hi > lo) {
       g.beginPath();
-      for (let i = lo; i < hi; i++) g.lineTo(x0 + (i + 0.5) * c, at(steps[i].h));
+      for (let i = lo; i < hi; i++) g.lineTo(x0 + (i + 0.5) * c, at(entropy(i)));
       g.strokeStyle = css("soft");
       g.lineWidth = 1.5;
       g.stroke();
@@ -211,7 +256,14 @@
     g.fillStyle = css("dim");
     g.font = "11px " + FONT;
     const every = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((k) => k * c >= 46) || 2000;
-    for (let i = Math.ceil(a / every) * every; i < b; i += every) g.fillText(i, x0 + i * c + 1, y + CURVE + 14);
+    for (let i = Math.ceil(a / every) * every; i < b; i += every) g.fillText(columns[i][0], x0 + i * c + 1, y + CURVE + 14);
+  }
+
+  function entropy(c) {  // of a run: the mean
+    const [from, to] = columns[c];
+    let sum = 0;
+    for (let i = from; i < to; i++) sum += steps[i].h;
+    return sum / (to - from);
   }
 
   function ticks() {
@@ -296,7 +348,15 @@
     return parts;
   }
 
-  function point(i, where) {
+  function describeRun([from, to]) {
+    const headline = el("div", undefined, "head"), part = steps.slice(from, to);
+    headline.append(el("span", "steps " + from + " to " + (to - 1) + (part[0].k ? ", thinking" : "")));
+    const text = part.slice(0, 60).map((s) => texts[s.t]).join("") + (part.length > 60 ? "…" : "");
+    return [headline, el("div", "one token each", "more"), el("div", text, "reads token")];
+  }
+
+  // i: a step, or null. all: its whole column is meant, which may be a run
+  function point(i, where, all) {
     if (view.at !== null && spans.has(view.at)) spans.get(view.at).classList.remove("at");
     view.at = i;
     if (i === null) {
@@ -305,10 +365,11 @@
     } else {
       root.dataset.step = i;
       if (spans.has(i)) spans.get(i).classList.add("at");
-      tip.replaceChildren(...describe(i));
+      const column = columns[columnOf[i]];
+      tip.replaceChildren(...(all && column[1] - column[0] > 1 ? describeRun(column) : describe(i)));
       tip.hidden = false;
       const box = chart.getBoundingClientRect(), size = tip.getBoundingClientRect();
-      const x = where ? where.x : box.left + gutter - chart.scrollLeft + (i + 0.5) * view.cell;
+      const x = where ? where.x : box.left + gutter - chart.scrollLeft + (columnOf[i] + 0.5) * view.cell;
       const y = where ? where.y : box.top + 40;
       const right = x + 18 + size.width < window.innerWidth;
       tip.style.left = Math.max(8, right ? x + 18 : x - 18 - size.width) + "px";
@@ -317,22 +378,22 @@
     draw();
   }
 
-  function show(i) {  // point at a step from elsewhere, and bring it into the window
-    const x = i * view.cell;
+  function show(i, all) {  // point at a step from elsewhere, and bring it into the window
+    const x = columnOf[i] * view.cell;
     if (x < chart.scrollLeft || x + view.cell > chart.scrollLeft + width - gutter) {
       chart.scrollLeft = x - (width - gutter) / 2;
     }
-    point(i);
+    point(i, undefined, all);
   }
 
   function under(e) {
     const box = canvas.getBoundingClientRect(), x = e.clientX - box.left;
-    const i = Math.floor((x - gutter + chart.scrollLeft) / view.cell);
-    return x >= gutter && i >= 0 && i < n ? i : null;
+    const c = Math.floor((x - gutter + chart.scrollLeft) / view.cell);
+    return x >= gutter && c >= 0 && c < columns.length ? columns[c][0] : null;
   }
-  canvas.addEventListener("pointermove", (e) => { if (e.pointerType !== "touch") point(under(e), { x: e.clientX, y: e.clientY }); });
+  canvas.addEventListener("pointermove", (e) => { if (e.pointerType !== "touch") point(under(e), { x: e.clientX, y: e.clientY }, true); });
   canvas.addEventListener("pointerleave", (e) => { if (e.pointerType !== "touch") point(null); });
-  canvas.addEventListener("click", (e) => point(under(e), { x: e.clientX, y: e.clientY }));
+  canvas.addEventListener("click", (e) => point(under(e), { x: e.clientX, y: e.clientY }, true));
   document.addEventListener("click", (e) => { if (!chart.contains(e.target)) point(null); });
   chart.addEventListener("scroll", draw, { passive: true });
   chart.addEventListener("keydown", (e) => {
@@ -340,7 +401,8 @@
     if (e.key === "Escape") point(null);
     if (to === undefined || !n) return;
     e.preventDefault();
-    show(Math.max(0, Math.min(n - 1, (view.at === null ? (to > 0 ? -1 : n) : view.at) + to)));
+    const last = columns.length - 1, at = view.at === null ? (to > 0 ? -1 : last + 1) : columnOf[view.at];
+    show(columns[Math.max(0, Math.min(last, at + to))][0], true);
   });
   for (const [i, span] of spans) {
     span.addEventListener("pointerenter", (e) => { if (e.pointerType !== "touch") show(i); });
@@ -365,6 +427,13 @@
     layout();
     chart.scrollLeft = middle * view.cell - (width - gutter) / 2;
   };
+  $("fold").onclick = () => {
+    view.fold = !view.fold;
+    view.cell = 0;
+    makeColumns();
+    layout();
+    if (view.at !== null) show(view.at, true);
+  };
   $("wider").onclick = () => zoom(1.4);
   $("narrower").onclick = () => zoom(1 / 1.4);
   $("more").onclick = () => rows(10);
@@ -375,7 +444,8 @@
   new ResizeObserver(() => { if (chart.clientWidth !== width) layout(); }).observe(chart);
 
   colours();
+  makeColumns();
   layout();
   if (asked.has("step") && steps[+asked.get("step")]) show(+asked.get("step"));
-  root.dataset.ready = "steps=" + n + " rows=" + nRows() + " view=" + view.kind;
+  root.dataset.ready = "steps=" + n + " columns=" + columns.length + " rows=" + nRows() + " view=" + view.kind;
 })();

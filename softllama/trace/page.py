@@ -86,12 +86,13 @@ def _step(s: Step, index: dict[int, int]) -> dict[str, Any]:
 
     shown = s.mixture.top(TOP)
     rest = float(s.mixture.weights.sum(dtype=float)) - sum(w for _, w in shown) if len(s.mixture) > TOP else 0.0
+    rest += s.rest.weight if s.rest else 0.0
     record: dict[str, Any] = {
         "m": MODES.index(s.mode),
         "k": int(s.thinking),
         "t": at(s.token),
         "h": round(s.entropy, 5),
-        "n": len(s.mixture),
+        "n": s.n_tokens,
         "w": [[at(i), _short(w)] for i, w in shown],
         "r": _short(rest),
         "p": [[at(i), _short(p)] for i, p in s.top],

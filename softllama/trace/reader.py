@@ -18,12 +18,14 @@ import numpy as np
 from softllama.base import arguments
 from softllama.base.files import from_json
 from softllama.errors import SoftLlamaError
+from softllama.trace import columns
+from softllama.trace.columns import MODES
 from softllama.trace.data import FORMAT
 from softllama.trace.record import Trace
-from softllama.trace.step import Mode, Step, StopReason
+from softllama.trace.step import Mode, Rest, Step, StopReason
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.whole import WholeVector
 
-MODES = tuple(Mode)
 CUT_OFF = "the file ends here"  # the stop reason of a trace whose file has no footer
 WRITES = "softllama run --trace FILE writes one"
 _BAD = (
@@ -39,7 +41,7 @@ _BAD = (
 
 
 def load(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace from a .jsonl or .npz file that `Trace.save` or `softllama run --trace` wrote.
+    """Read a trace from a .npz or .jsonl file that `Trace.save` or `softllama run --trace` wrote.
 
     Args:
         path: the file. One that was cut off is read as far as it goes; its stop reason says so.
@@ -100,22 +102,11 @@ def _load_npz(p: Path) -> Trace:
     try:
         # opened here, as numpy would leave a damaged file open
         with p.open("rb") as f, np.load(f, allow_pickle=False) as z:
-            header, footer, rest = (
-                _parse(str(z[k]).encode("utf-8", "surrogatepass")) for k in ("header", "footer", "steps")
-            )
-            offsets, ids, weights = z["offsets"], z["ids"], z["weights"]
-        _header(header)
-        n = len(rest)
-        if offsets.shape != (n + 1,) or ids.shape != weights.shape or offsets[0] != 0 or offsets[-1] != len(ids):
-            raise ValueError("its arrays do not fit each other")
-        steps: list[Step] = []
-        texts: dict[int, str] = {}
-        for i, record in enumerate(rest):
-            part = slice(int(offsets[i]), int(offsets[i + 1]))
-            steps.append(
-                _step({**record, "mixture": list(zip(ids[part].tolist(), weights[part].tolist(), strict=True))}, i)
-            )
-            texts.update(_texts(record))
+            header, footer = _header(_json(z, "header")), _json(z, "footer")
+            if header["format"] == 1:
+                steps, texts = _first_format(z)
+            else:
+                steps, texts = columns.unpack(z, _json(z, "words")), _texts({"texts": _json(z, "texts")})
     except OSError:
         raise
     except _BAD as e:
@@ -123,6 +114,26 @@ def _load_npz(p: Path) -> Trace:
     except Exception as e:  # zipfile, zlib and numpy raise their own kinds
         raise SoftLlamaError(f"{str(p)!r} is damaged: {e}", "make the trace again") from None
     return _build(header, steps, footer, texts, p)
+
+
+def _json(z: Any, name: str) -> Any:
+    return _parse(str(z[name]).encode("utf-8", "surrogatepass"))
+
+
+def _first_format(z: Any) -> tuple[list[Step], dict[int, str]]:
+    """Steps and texts of an .npz file of format 1: every mixture whole, and the rest of each step as JSON."""
+    rest, offsets, ids, weights = _json(z, "steps"), z["offsets"], z["ids"], z["weights"]
+    n = len(rest)
+    if offsets.shape != (n + 1,) or ids.shape != weights.shape or offsets[0] != 0 or offsets[-1] != len(ids):
+        raise ValueError("its arrays do not fit each other")
+    steps: list[Step] = []
+    texts: dict[int, str] = {}
+    for i, record in enumerate(rest):
+        part = slice(int(offsets[i]), int(offsets[i + 1]))
+        pairs = list(zip(ids[part].tolist(), weights[part].tolist(), strict=True))
+        steps.append(_step({**record, "mixture": pairs}, i))
+        texts.update(_texts(record))
+    return steps, texts
 
 
 def _build(
@@ -166,8 +177,8 @@ def _parse(line: bytes) -> Any:
 def _header(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("kind") != "trace":
         raise ValueError("it does not begin as one")
-    if record.get("format") != FORMAT:
-        raise ValueError(f"its format is {record.get('format')!r}, and this softllama reads {FORMAT}")
+    if record.get("format") not in range(1, FORMAT + 1) or isinstance(record["format"], bool):
+        raise ValueError(f"its format is {record.get('format')!r}, and this softllama reads 1 to {FORMAT}")
     return record
 
 
@@ -180,7 +191,9 @@ def _reason(e: BaseException) -> str:
 
 
 def _unmix(pairs: Any) -> Mixture:
-    ids, weights = [_id(i) for i, _ in pairs], [_real(w) for _, w in pairs]
+    ids, weights = [i for i, _ in pairs], [w for _, w in pairs]
+    if set(map(type, ids)) != {int} or set(map(type, weights)) != {float}:  # of a whole vocabulary, one by one is slow
+        ids, weights = list(map(_id, ids)), list(map(_real, weights))
     return Mixture(ids, weights, signed=min(weights, default=0) < 0 or abs(sum(weights) - 1) > 1e-5)
 
 
@@ -191,14 +204,27 @@ def _texts(record: dict[str, Any]) -> dict[int, str]:
 def _step(record: dict[str, Any], index: int) -> Step:
     values: dict[str, Any] = {}
     for f in fields(Step):
-        v = record[f.name]
+        v = record.get(f.name) if f.name in ("whole", "rest") else record[f.name]  # format 1 has neither
         try:
             values[f.name] = _READ[f.name if f.name in _READ else str(f.type)](v)
         except _BAD as e:
             raise ValueError(f"{f.name!r}: {_reason(e)}") from None
     if values["index"] != index:
         raise ValueError(f"it is step {values['index']} where {index} should be")
+    if values["rest"] is not None and values["whole"] is None:
+        raise ValueError("it has a rest, and nothing says how that is computed")
     return Step(**values)
+
+
+def _whole(v: Any) -> WholeVector | None:
+    if v is None:
+        return None
+    token = None if v["token"] is None else _id(v["token"])
+    return columns.whole_of(_real(v["temperature"]), _real(v["epsilon"]), _real(v["share"]), token)
+
+
+def _rest(v: Any) -> Rest | None:
+    return None if v is None else Rest(_id(v["n"]), _real(v["weight"]), _real(v["effective_tokens"]))
 
 
 def _int(v: Any) -> int:
@@ -264,4 +290,6 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "mixture": _unmix,
     "top": _top,
     "logp": _logp,
+    "whole": _whole,
+    "rest": _rest,
 }

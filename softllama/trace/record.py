@@ -14,6 +14,7 @@ from softllama.errors import UsageError
 from softllama.trace.data import TraceData
 
 MARKS = {".jsonl": b'{"kind": "trace"', ".npz": b"header.npy"}  # what files of traces begin with
+CSV_MARK = b"index,position,mode,"
 
 
 class Trace(TraceData):
@@ -55,7 +56,9 @@ class Trace(TraceData):
         return tables.to_csv(list(columns), zip(*columns.values(), strict=True))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write .jsonl or .npz, which `softllama.trace.load` reads; or .csv, a line for each step; or .html, a page.
+        """Write .npz or .jsonl, which `softllama.trace.load` reads; or .csv, a line for each step; or .html, a page.
+
+        Both hold the same. An .npz file is the smaller and the faster, JSON lines are read by anything.
 
         An earlier file is replaced as a whole: it is there until the new one is complete.
 
@@ -76,17 +79,24 @@ class Trace(TraceData):
         else:
             save_as(p, "a trace", {".jsonl": str, ".npz": str, ".csv": self.csv, ".html": str})
 
-    def to_dataframe(self) -> Any:
-        """A pandas DataFrame with a row for each step.
+    def to_dataframe(self, rows: str = "steps") -> Any:
+        """A pandas DataFrame with a row for each step, or for each token that was fed.
 
-        The columns: index, position, mode, thinking, token_id and token (the readout), text (what became readable), n_tokens
-        and weight (how many tokens were fed, and the largest weight), effective_tokens, entropy (nats), logp (of the
-        readout), noise, hidden, left_out, seconds, why.
+        Args:
+            rows: "steps", or "tokens": step, token_id, token and weight of what was fed, as far as the trace holds it (each
+                step's n_tokens says how many there were).
+
+        The columns of steps: index, position, mode, thinking, token_id and token (the readout), text (what became
+        readable), n_tokens and weight (how many tokens were fed, and the largest weight), effective_tokens, entropy (nats),
+        logp (of the readout), noise, hidden, left_out, seconds, why.
 
         Raises:
+            UsageError: rows is something else.
             SoftLlamaError: pandas is not installed.
         """
-        columns = self.step_columns()
+        if rows not in ("steps", "tokens"):
+            raise UsageError(f"rows = {rows!r} is not allowed", "use steps or tokens")
+        columns = self.step_columns() if rows == "steps" else self.token_columns()
         return tables.dataframe(list(columns), zip(*columns.values(), strict=True))
 
     def __repr__(self) -> str:
@@ -101,9 +111,22 @@ class Trace(TraceData):
         return notebook.html(self)
 
 
-def check_path(path: str | os.PathLike[str]) -> None:
+def check_export(path: str | os.PathLike[str]) -> None:
+    """Raise UsageError for a place where `Trace.save` cannot write, or where a file is that may not be replaced."""
+    p = Path(path)
+    if p.suffix == ".html":
+        from softllama.trace import page
+
+        page.check_path(p)
+    elif p.suffix == ".csv":
+        check_place(p, "a table of steps", CSV_MARK)
+    else:
+        check_path(p, "end the name in .jsonl, .npz, .csv or .html")
+
+
+def check_path(path: str | os.PathLike[str], hint: str = "end the name in .npz or .jsonl") -> None:
     """Raise UsageError for a place where a trace cannot be saved, or where a file of another kind is."""
     p = Path(path)
     if p.suffix not in MARKS:
-        raise UsageError(f"cannot save a trace as {p.name!r}", "end the name in .jsonl or .npz")
+        raise UsageError(f"cannot save a trace as {p.name!r}", hint)
     check_place(p, "a trace", MARKS[p.suffix])

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.whole import WholeVector
+
+HEAVY = 100  # entries of a mixture that a record holds, where the others can be computed again
 
 
 class Mode(StrEnum):
@@ -39,6 +45,18 @@ SOFT, HARD, FORCED = Mode.SOFT, Mode.HARD, Mode.FORCED
 MODES: dict[str, Mode] = {m.value: m for m in Mode}  # a look-up, where Mode(text) would be a call for each step
 
 
+@dataclass(frozen=True)
+class Rest:
+    """What a step fed beyond the entries that its record holds.
+
+    n: tokens. weight: their sum. effective_tokens: exp(H(w)) of all that was fed, these tokens included.
+    """
+
+    n: int
+    weight: float
+    effective_tokens: float
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One generated position.
@@ -49,6 +67,9 @@ class Step:
     or `hidden`, what was fed is that much different). entropy: of the distribution before any filter, at temperature 1,
     in nats. top: its likeliest (id, p). why: the policy's reason. left_out: mass that an epsilon left out. seconds:
     since the generation began. logp: ln p of the readout, at temperature 1 and before any filter; of a forced one too.
+    whole: how `mixture` comes out of the model's whole distribution, to the last bit; None where it does not. rest: what was
+    fed beyond `mixture`, which then holds the heaviest entries only, with the weights that they were fed with; None where
+    `mixture` is all of it. A step with a rest has `whole`, so a replay computes the rest again.
     """
 
     index: int
@@ -66,6 +87,8 @@ class Step:
     hidden: bool = False
     seconds: float = 0.0
     logp: float = 0.0
+    whole: WholeVector | None = None
+    rest: Rest | None = None
 
     @classmethod
     def of(cls, **fields: object) -> Step:
@@ -78,3 +101,32 @@ class Step:
     def forced(self) -> bool:
         """Was the token put there, rather than chosen from the distribution?"""
         return self.mode == FORCED
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens were fed, whether the record holds them or not."""
+        return len(self.mixture) + (self.rest.n if self.rest else 0)
+
+    @property
+    def effective_tokens(self) -> float:
+        """exp(H(w)) of the weights that were fed: 1 for one token, n for n equal ones."""
+        return self.rest.effective_tokens if self.rest else effective(self.mixture)
+
+
+def heavy(s: Step, n: int = HEAVY) -> Step:
+    """The step with the n heaviest entries of its mixture, if the others can be computed again; else the step as it is."""
+    if s.whole is None or s.rest is not None or len(s.mixture) <= n:
+        return s
+    ids, w = s.mixture.ids, s.mixture.weights  # (k,) each, in the order of ids
+    kept = np.argpartition(-w, n)[:n]
+    m = Mixture(ids[kept], w[kept], signed=True)  # it does not sum to 1
+    total = float(w.sum(dtype=np.float64))
+    rest = Rest(len(w) - n, max(0.0, total - float(m.weights.sum(dtype=np.float64))), effective(s.mixture))
+    return Step.of(**{**s.__dict__, "mixture": m, "rest": rest})
+
+
+def effective(m: Mixture) -> float:
+    """exp of the entropy of a mixture's weights: 1 for one token, n for n equal ones. Negative weights count as 0."""
+    w = m.weights[m.weights > 0].astype(np.float64)
+    w = w / w.sum()
+    return math.exp(max(0.0, float(-(w * np.log(w)).sum())))

@@ -104,8 +104,8 @@ def _chunks(s: Step, spell: Callable[[int], str], top: int) -> list[Text]:
         if len(s.mixture) > 1 or w != 1:
             chunk.append(f" {_weight(w)}", style="dim")
         chunks.append(chunk)
-    if len(s.mixture) > len(shown):
-        chunks.append(Text(f"+{len(s.mixture) - len(shown):,}", style="dim"))
+    if s.n_tokens > len(shown):
+        chunks.append(Text(f"+{s.n_tokens - len(shown):,}", style="dim"))
     if s.noise:
         chunks.append(Text(f"noise {s.noise:.3g}", style="dim"))
     return chunks

@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from softllama.errors import UsageError
 
 LEVEL = 0.95
+FEWEST = 10  # cases below which no verdict is given, whatever the interval says
+POWER = 0.8  # the probability with which a detectable difference would be seen
 DRAWS = 2000  # of a bootstrap: the ends of a 95 % interval are then certain to about a tenth of its width
 
 
@@ -30,9 +32,14 @@ class Estimate:
     n: int
 
     @property
+    def enough(self) -> bool:
+        """Are there cases enough for a verdict: FEWEST or more?"""
+        return self.n >= FEWEST
+
+    @property
     def clear(self) -> bool:
-        """Does the interval leave out 0?"""
-        return self.low > 0 or self.high < 0
+        """Does the interval leave out 0, with cases enough for a verdict?"""
+        return self.enough and (self.low > 0 or self.high < 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON: NaN becomes None."""
@@ -45,15 +52,19 @@ class Paired:
     """How two ways of answering differ on the same problems.
 
     Attributes:
-        difference: share right of the first minus that of the second, with its bootstrap interval.
+        difference: share right of the first minus that of the second, with its bootstrap interval; an exact one where all
+            pairs are alike, see `all_alike`.
         only_first, only_second: how many problems just one of them solved.
         p: McNemar's exact test, two-sided.
+        detectable: the smallest difference that the test would find with probability POWER in as many problems, if as
+            many pairs differ; NaN if it would find none. See `detectable`.
     """
 
     difference: Estimate
     only_first: int
     only_second: int
     p: float
+    detectable: float = math.nan
 
 
 def wilson(hits: int, n: int, level: float = LEVEL) -> Estimate:
@@ -175,8 +186,80 @@ def paired(first: ArrayLike, second: ArrayLike, seed: int = 0) -> Paired:
     a, b = np.asarray(first, dtype=np.bool_), np.asarray(second, dtype=np.bool_)
     if a.shape != b.shape or a.ndim != 1:
         raise UsageError(f"cannot pair {a.shape} with {b.shape} results")
-    x, y = int((a & ~b).sum()), int((~a & b).sum())
-    return Paired(mean(a.astype(np.float64) - b.astype(np.float64), seed), x, y, mcnemar(x, y))
+    x, y, n = int((a & ~b).sum()), int((~a & b).sum()), len(a)
+    pairs = a.astype(np.float64) - b.astype(np.float64)
+    alike = n and (x == n or y == n or x + y == 0)
+    difference = all_alike(int(pairs[0]), n) if alike else mean(pairs, seed)
+    return Paired(difference, x, y, mcnemar(x, y), detectable(n, x + y))
+
+
+def all_alike(value: int, n: int, level: float = LEVEL) -> Estimate:
+    """The difference of two shares, and its exact interval, where all n pairs are alike. A bootstrap would give no width.
+
+    0 of n pairs of a kind: its probability is at most u = 1 - ((1 - level)/2)^(1/n) (Clopper and Pearson, 1934). So the
+    difference is from -u to u where no pair differs, and from 1 - 2u to 1 where only the first is right in all of them.
+
+    Args:
+        value: 0 if no pair differs, 1 if only the first is right in all, -1 if only the second is.
+        n: how many pairs, 1 or more.
+        level: the probability that the interval covers, at the least.
+    """
+    u = 1 - ((1 - level) / 2) ** (1 / n)
+    low, high = (-u, u) if value == 0 else (1 - 2 * u, 1.0)
+    if value < 0:
+        low, high = -high, -low
+    return Estimate(float(value), low, high, n)
+
+
+def detectable(n: int, discordant: int, power: float = POWER) -> float:
+    """The smallest difference of two shares that McNemar's exact test at 0.05 finds in n pairs with that power.
+
+    Args:
+        n: pairs.
+        discordant: how many of them differ. The share of pairs that differ is taken as (discordant + 1)/(n + 2), or as the
+            difference itself where that is larger.
+        power: the probability of p < 0.05.
+
+    Returns:
+        The difference, 0 to 1; NaN if not even a difference of 1 is found so.
+    """
+    if not n or _power(n, 1.0, 1.0) < power:
+        return math.nan
+    share = (discordant + 1) / (n + 2)
+    low, high = 0.0, 1.0
+    for _ in range(14):
+        middle = (low + high) / 2
+        if _power(n, max(share, middle), middle) < power:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _power(n: int, share: float, difference: float) -> float:
+    """P(p < 0.05) of McNemar's test in n pairs, of which a share differs. Exact up to 300 pairs, then Connor's (1987) formula."""
+    if n > 300:
+        spread = math.sqrt(max(share - difference**2, 1e-12))
+        normal = NormalDist()
+        return normal.cdf((difference * math.sqrt(n) - normal.inv_cdf(0.975) * math.sqrt(share)) / spread)
+    q = min(1.0, (1 + difference / share) / 2)  # of a pair that differs, that it is the first that is right
+    found = 0.0
+    for m, weight in enumerate(_binomial(n, share)):
+        if weight > 1e-9:
+            tail = np.cumsum(_binomial(m, 0.5))
+            k = int(np.searchsorted(2 * tail, 0.05))  # the test finds fewer than k, or more than m - k
+            p = _binomial(m, q)
+            found += float(weight) * float(p[:k].sum() + p[m - k + 1 :].sum())
+    return found
+
+
+def _binomial(n: int, p: float) -> NDArray[np.float64]:
+    """P(X = 0..n) for X ~ Binomial(n, p)."""
+    k = np.arange(n + 1)
+    if p in (0.0, 1.0):
+        return np.asarray(k == round(n * p), dtype=np.float64)
+    ln = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])  # ln k!
+    return np.asarray(np.exp(ln[n] - ln - ln[::-1] + k * math.log(p) + (n - k) * math.log1p(-p)), dtype=np.float64)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -469,7 +469,7 @@ def test_bad_lines_after_an_answer(chat: Callable[..., Any], tmp_path: Path) -> 
     (tmp_path / "other.json").write_text('{"kind": "trace"}')
     for line, said in (
         ("/compare greddy", "greedy"),
-        ("/trace t.txt", ".jsonl or .npz"),
+        ("/trace t.txt", ".npz or .jsonl"),
         (f"/load {tmp_path / 'damaged.json'}", "not JSON"),
         (f"/load {tmp_path / 'other.json'}", "not a conversation"),
         ("/system " + "x" * 2000, "context has room"),

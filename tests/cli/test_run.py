@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -128,7 +129,7 @@ BAD = [
     (["run", "a", "--stop", ""], 2, "stop"),
     (["run", "a", "--chat"], 1, "no chat template"),
     (["run", "a", "--system", "b"], 2, "--chat"),
-    (["run", "a", "--trace", "x.txt"], 2, ".jsonl or .npz"),
+    (["run", "a", "--trace", "x.txt"], 2, ".npz or .jsonl"),
     (["run", "a", "--trace", "nowhere/x.npz"], 2, "no folder"),
     (["run", "a", "--template", "nowhere.jinja"], 2, "--template names a file"),
     (["run", "a", "--raw", "--template", "nowhere.jinja"], 2, "--raw leaves the prompt as it is"),
@@ -168,6 +169,17 @@ def test_policies_are_listed(cli: Cli) -> None:
         assert name in out
     assert "tau" not in out
     assert "tau " in cli("policies", "gumbel")[1]
+
+
+@pytest.mark.parametrize("search", ["--samples", "--best-of"])
+def test_searches_report_the_seed_that_was_drawn(cli: Cli, file: Path, search: str) -> None:
+    rest = ("run", "-m", file, "The dog", "--max-tokens", 6, search, 3)
+    _, out, err = cli(*rest)
+    seed = re.search(r"seed (\d+)", err)
+    assert seed, err
+    again = cli(*rest, "--seed", seed[1])
+    assert again[1] == out
+    assert f"seed {seed[1]}" in again[2]
 
 
 def test_searches_print_their_answer_and_their_cost(cli: Cli, file: Path, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import pytest
 from rich.cells import cell_len
 
 from softllama.cli import main
-from softllama.trace import page
+from softllama.trace import load, page
 from softllama.trace.record import Trace
+from softllama.trace.step import HARD, SOFT
 from softllama.vectors.mixture import Mixture
 from tests.support.traces import HOSTILE, hostile, step, trace
 
@@ -170,6 +171,11 @@ def test_in_a_pipe_there_are_no_colours(file: Path) -> None:
         (["replay", "FILE", "--tolerance", "-1"], 2, "the tolerance must be"),
         (["replay", "FILE", "--tolerance", "nan"], 2, "the tolerance must be"),
         (["replay", "FILE", "-m", "no.gguf"], 1, "no.gguf"),
+        (["export", "FILE", "t.txt"], 2, "end the name in .jsonl, .npz, .csv or .html"),
+        (["export", "FILE", "no/t.npz"], 2, "there is no folder"),
+        (["export", "FILE", "mine.html"], 2, "is not a page of softllama"),
+        (["export", "FILE"], 2, "Missing argument"),
+        (["export", "no.npz", "t.jsonl"], 1, "cannot read the trace"),
         (["shw", "FILE"], 2, "No such command"),
     ],
 )
@@ -188,6 +194,31 @@ def test_errors(
     assert words in err
     assert not out
     assert Path("mine.html").read_text() == "<!doctype html><p>my own page"
+
+
+# ---- export
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".jsonl"])
+def test_export_to_a_form_that_is_read_again(file: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    target = file.with_name("other" + suffix)
+    for _ in range(2):  # an earlier trace is replaced
+        assert call("trace", "export", file, target) == 0
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", f"trace: {target}\n")
+        assert list(load(target).jsonl()) == list(load(file).jsonl())
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".html"])
+def test_export_to_a_form_for_others(file: Path, suffix: str) -> None:
+    target = file.with_name("other" + suffix)
+    for _ in range(2):
+        assert call("trace", "export", file, target) == 0
+        text = target.read_text()
+        assert "softllama trace html" in text if suffix == ".html" else len(text.splitlines()) == 5
+    target.write_text("mine")
+    assert call("trace", "export", file, target) == 2
+    assert target.read_text() == "mine"
 
 
 # ---- replay
@@ -343,7 +374,7 @@ def state(dom: str) -> dict[str, str]:
 def test_a_browser_draws_the_page(file: Path, browser: Any) -> None:
     page.write(trace(), file.with_suffix(".html"))
     dom = browser(file.with_suffix(".html"), "#step=0")
-    assert state(dom) == {"ready": "steps=4 rows=4 view=token", "step": "0"}
+    assert state(dom) == {"ready": "steps=4 columns=4 rows=4 view=token", "step": "0"}
     tip = re.findall(r'<div id="tip".*?</table>', dom, re.DOTALL)[0]
     assert re.sub(r"<[^>]*>", " ", tip).split() == (
         ["step", "0,", "soft,", "thinking", "1.000", "nats", "reads", "␣dog", "n=2", "␣dog", "0.500", "␣cat", "0.500"]
@@ -352,10 +383,52 @@ def test_a_browser_draws_the_page(file: Path, browser: Any) -> None:
     assert "hidden" not in re.findall(r'<div id="tip"[^>]*>', dom)[0]
 
 
+def runs() -> Trace:
+    """2 mixtures, 8 hard steps of other tokens, 1 mixture, 5 hard steps: of the runs, only the first is long enough."""
+    fed = (
+        [{1: 0.5, 2: 0.5}] * 2
+        + [{10 + i: 1.0} for i in range(8)]
+        + [{3: 0.75, 4: 0.25}]
+        + [{20 + i: 1.0} for i in range(5)]
+    )
+    steps = [step(i, w, SOFT if len(w) > 1 else HARD, text="x") for i, w in enumerate(fed)]
+    return trace(steps, texts={i: f" t{i}" for i in range(30)})
+
+
+def test_a_browser_folds_runs_of_single_tokens(file: Path, browser: Any) -> None:
+    """16 steps in 9 columns; a run has a text of its own, and a step in it can still be named."""
+    target = file.with_suffix(".html")
+    page.write(runs(), target)
+    assert state(browser(target))["ready"].startswith("steps=16 columns=9 ")
+    assert state(browser(target, "#fold=0"))["ready"].startswith("steps=16 columns=16 ")
+    assert "step 4, hard" in browser(target, "#step=4")
+    script = """<script>
+    const chart = document.getElementById("chart"), log = [];
+    for (const key of ["ArrowRight", "ArrowRight", "ArrowRight"]) chart.dispatchEvent(new KeyboardEvent("keydown", { key }));
+    document.documentElement.dataset.log = document.getElementById("tip").textContent;
+    </script>"""
+    target.write_text(re.sub(r"<meta http-equiv[^>]*>", "", page.page(runs())).replace("</body>", script + "</body>"))
+    assert state(browser(target))["log"].startswith("steps 2 to 9one token each")
+
+
+def test_a_browser_folds_nothing_where_nothing_is_mixed(file: Path, browser: Any) -> None:
+    page.write(trace([step(i, {1: 1.0}, HARD) for i in range(20)]), file.with_suffix(".html"))
+    assert state(browser(file.with_suffix(".html")))["ready"].startswith("steps=20 columns=20 ")
+
+
+def test_rows_are_the_tokens_that_are_mixed(file: Path, browser: Any) -> None:
+    """With two rows for 17 tokens, they are those of the mixtures, though every other token has more weight."""
+    many = [step(i, {5 + i: 1.0}, HARD, text="x") for i in range(5)]
+    steps = [*many, step(5, {1: 0.6, 2: 0.4}), *(step(i, {10 + i: 1.0}, HARD) for i in range(6, 11))]
+    target = file.with_suffix(".html")
+    page.write(trace(steps, texts={i: f" t{i}" for i in range(30)}), target)
+    assert 'aria-description="rows: ␣t1, ␣t2"' in browser(target, "#rows=2")
+
+
 def test_a_browser_shows_why_a_step_was_forced(file: Path, browser: Any) -> None:
     page.write(trace(), file.with_suffix(".html"))
     dom = browser(file.with_suffix(".html"), "#step=2&view=rank")
-    assert state(dom) == {"ready": "steps=4 rows=2 view=rank", "step": "2"}
+    assert state(dom) == {"ready": "steps=4 columns=4 rows=2 view=rank", "step": "2"}
     assert "forced, thinking" in dom
     assert '<div class="why">thinking budget</div>' in dom
 
@@ -389,7 +462,7 @@ def test_pointer_keys_and_buttons(file: Path, browser: Any) -> None:
 def test_a_browser_runs_nothing_that_a_trace_holds(file: Path, browser: Any) -> None:
     page.write(hostile(), file.with_suffix(".html"))
     dom = browser(file.with_suffix(".html"), "#step=1")
-    assert state(dom) == {"ready": f"steps={len(HOSTILE)} rows=10 view=token", "step": "1"}
+    assert state(dom) == {"ready": f"steps={len(HOSTILE)} columns={len(HOSTILE)} rows=10 view=token", "step": "1"}
 
 
 @pytest.mark.slow
@@ -397,11 +470,11 @@ def test_a_browser_opens_long_and_empty_traces(file: Path, browser: Any) -> None
     long = trace([step(i, {1 + i % 400: 0.75, 2 + i % 400: 0.25}, text=" a", thinking=i < 1500) for i in range(3000)])
     page.write(long, file.with_suffix(".html"))
     assert state(browser(file.with_suffix(".html"), "#step=2999")) == {
-        "ready": "steps=3000 rows=31 view=token",
+        "ready": "steps=3000 columns=3000 rows=31 view=token",
         "step": "2999",
     }
     page.write(trace([]), file.with_suffix(".html"))
-    assert state(browser(file.with_suffix(".html"))) == {"ready": "steps=0 rows=0 view=token"}
+    assert state(browser(file.with_suffix(".html"))) == {"ready": "steps=0 columns=0 rows=0 view=token"}
 
 
 @pytest.mark.slow

@@ -128,6 +128,14 @@ def test_the_variable_turns_it_off(file: Path, word: str, monkeypatch: pytest.Mo
     assert not cache.load_all("trial")
 
 
+@pytest.mark.parametrize("word", ["off", "0", "no", "OFF"])
+def test_a_trial_that_is_asked_for_is_made_where_the_variable_turns_it_off(
+    file: Path, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOFTLLAMA_TRIAL", word)
+    assert sl.load(file, n_threads=1, trial=True).trial is not None
+
+
 def test_what_is_not_tried(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sl.load(n_threads=1).trial is None  # ours
     assert sl.load(file, n_threads=1, trial=False).trial is None

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from softllama.evaluate import data, results, run, summary, ways
 from softllama.evaluate.options import EvaluateOptions
 from softllama.evaluate.results import Result, ResultsFile
 from softllama.evaluate.run import problem_seed
+from softllama.study import answers_tables
+from softllama.vectors.statistics import Estimate
 from tests.conftest import SHARED, Cli
 
 
@@ -52,6 +55,41 @@ def test_a_choice_is_a_letter_an_index_or_its_text(tmp_path: Path, answer: Any) 
     d = data.load(lines(tmp_path / "a.jsonl", {"question": "q", "choices": ["Paris", "Rome"], "answer": answer}))
     assert (d.kind, d.problems[0].answers) == ("choice", ("B",))
     assert "A. Paris\nB. Rome" in d.problems[0].to_prompt(d.prompt)
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "right", "fields"),
+    [
+        ({"question_id": 70, "question": "q", "options": list("0123456789"), "answer": "I", "answer_index": 8, "src": "x"},
+         "choice", "I", "question choices=options answer"),  # MMLU-Pro
+        ({"question": "q", "subject": "s", "choices": list("0123"), "answer": 2}, "choice", "C", "question choices answer"),
+        ({"question": "q", "A": "1", "B": "2", "C": "3", "D": "4", "answer": "(B)"}, "choice", "B", "question answer choices=A-D"),
+        ({"question": "q", "options": {"A": "x", "B": "y"}, "answer": "b"}, "choice", "B", "question choices=options answer"),
+        ({"Question": "q", "options": ["x", "y"], "answer_index": 1}, "choice", "B",
+         "question=Question choices=options answer=answer_index"),
+        ({"problem": "q", "level": "5", "solution": r"so $\boxed{\frac{1}{2}}$"}, "boxed", "0.5",
+         "question=problem answer=solution"),
+        ({"problem": "q", "solution": r"so $\boxed{x^2}$", "answer": "x^2"}, "boxed", "x^2", "question=problem answer"),
+        ({"prompt": "q", "target": "yes"}, "text", "yes", "question=prompt answer=target"),
+    ],
+)  # fmt: skip
+def test_fields_of_usual_names_are_found_and_reported(
+    tmp_path: Path, record: dict[str, Any], kind: str, right: str, fields: str
+) -> None:
+    d = data.load(lines(tmp_path / "a.jsonl", record))
+    assert (d.kind, d.problems[0].answers, d.problems[0].question) == (kind, (right,), "q")
+    assert " ".join(what if what == name else f"{what}={name}" for what, name in d.fields) == fields
+
+
+def test_a_right_choice_that_is_given_twice_must_agree(tmp_path: Path) -> None:
+    record = {"question": "q", "options": ["x", "y"], "answer": "A", "answer_index": 1}
+    with pytest.raises(SoftLlamaError, match="its answer is A, and its answer_index is 1, which is B"):
+        data.load(lines(tmp_path / "a.jsonl", record))
+
+
+def test_right_answers_lose_their_wrapping_as_the_models_do() -> None:
+    for answer, right in (("10", r"10\%"), ("Evelyn", r"\text{Evelyn}"), ("32348", r"\$32,\!348"), ("C", "(C)")):
+        assert data.is_right(answer, (right,))
 
 
 def test_arcs_form_is_read(tmp_path: Path) -> None:
@@ -169,7 +207,7 @@ def test_results_are_sorted_and_never_counted_twice(tmp_path: Path) -> None:
     with ResultsFile(path, HEADER) as f:
         for i, way in [(2, "b"), (0, "b"), (2, "a"), (0, "a"), (0, "a"), (1, "a")]:
             f.add(result(i, way))
-        f.sort(["a", "b"])
+        f.sort()
     assert [r.key for r in results.read(path)[1]] == [(0, "a"), (0, "b"), (1, "a"), (2, "a"), (2, "b")]
 
 
@@ -190,7 +228,7 @@ def test_results_of_something_else_are_not_continued(tmp_path: Path) -> None:
         pass
     with pytest.raises(SoftLlamaError, match="evaluation: prompt was None, and is 'x'"):
         ResultsFile(path, {**HEADER, "settings": {"prompt": "x"}})
-    with pytest.raises(SoftLlamaError, match="the policies were a=greedy, b=full, and are a, mine=greedy"):
+    with pytest.raises(SoftLlamaError, match="the policy a was greedy, and is a"):
         ResultsFile(path, {**HEADER, "ways": [["a", "a"], ["mine", "greedy"]]})
     with ResultsFile(path, {**HEADER, "info": {"problems": 2}}) as f:
         assert len(f.results) == 1
@@ -214,7 +252,7 @@ def test_files_with_the_old_names_are_read_and_continued(tmp_path: Path) -> None
     with ResultsFile(path, HEADER) as f:
         f.add(result(2))
         f.add(result(1))
-        f.sort(["greedy"])
+        f.sort()
     assert [r.problem for r in results.read(path)[1]] == [0, 1, 2]
     assert path.read_text().startswith(old)
     path.write_text(new.replace('"format":2', '"format":3'))
@@ -278,7 +316,8 @@ def seen(path: Path) -> list[dict[str, Any]]:
     """What must be equal: everything but the clock."""
     records = [json.loads(x) for x in path.read_text().splitlines()]
     records[0]["info"]["manifest"].pop("created")
-    return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
+    records[0]["info"].pop("commands")
+    return [{k: v for k, v in r.items() if k not in ("seconds", "wall")} for r in records]
 
 
 @pytest.mark.slow
@@ -331,6 +370,81 @@ def test_the_report_is_built_again_from_the_file(tmp_path: Path, cli: Cli) -> No
     assert csv.startswith("table,row,column,value,low,high,n\naccuracy,greedy,right,")
 
 
+def test_a_policy_can_be_added_to_an_evaluation(tmp_path: Path, cli: Cli) -> None:
+    problems, out, page = write_sums(tmp_path / "sums.jsonl", 12), tmp_path / "r.jsonl", tmp_path / "r.html"
+    given = ["eval", problems, "-m", "bundled:sums", "-o", out, "--json"]
+    assert cli(*given, "--policy", "greedy", "--limit", "8")[0] == 0
+    first = results.read(out)[1]
+    code, _, err = cli(*given, "--policy", "greedy", "--policy", "sample", "--limit", "8")
+    assert code == 0, err
+    header, both = results.read(out)
+    assert [r for r in both if r.way == "greedy"] == first  # not asked again
+    assert [name for name, _ in header["ways"]] == ["greedy", "sample"]
+    assert [r.key for r in both] == [(i, w) for i in range(8) for w in ("greedy", "sample")]
+    code, text, _ = cli(*given, "--policy", "top_mean", "--html", page)  # the new one alone, and on more problems
+    report = json.loads(text)
+    assert [r["policy"] for r in report["results"]["tables"][0]["rows"]] == ["greedy", "sample", "top_mean"]
+    header, every = results.read(out)
+    assert len(every) == 16 + 12
+    assert [q[0] for q in header["info"]["questions"]] == list(range(12))
+    assert len(out.read_text().splitlines()) == 1 + 28  # one header again
+    assert json.loads(cli("eval", "report", out, "--json")[1])["results"] == report["results"]
+    code, _, err = cli(*given, "--policy", "greedy=sample")
+    assert (code, "the policy greedy was" in err) == (1, True)
+
+
+def test_a_policy_that_was_being_added_when_the_process_died_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    more = {**HEADER, "ways": [["a", "greedy"], ["c", "moi"]]}
+    with ResultsFile(path, HEADER) as f:
+        f.add(result(0, "a"))
+    with ResultsFile(path, more) as f:
+        f.add(result(0, "c"))
+    whole = path.read_bytes()
+    header, both = results.read(path)
+    assert header["ways"] == [["a", "greedy"], ["b", "full"], ["c", "moi"]]
+    assert [r.way for r in both] == ["a", "c"]
+    start = whole.index(b'{"kind":"more"')
+    for cut in range(start, len(whole)):  # killed anywhere in it
+        path.write_bytes(whole[:cut])
+        with ResultsFile(path, more) as f:
+            assert [w for w, _ in f.header["ways"]] == ["a", "b", "c"]
+            f.add(result(0, "c"))
+        assert path.read_bytes() == whole
+
+
+def test_the_time_of_an_evaluation_is_that_of_the_clock(tmp_path: Path) -> None:
+    problems = evaluate.load(write_sums(tmp_path / "sums.jsonl", 24))
+    path, elapsed = tmp_path / "r.jsonl", 0.0
+    chosen = evaluate.parse_all(["greedy", "sample"])
+    with sl.load("bundled:sums") as model:
+        for part in (problems.first(10), problems):  # two runs
+            start = time.perf_counter()
+            header, rs = evaluate.evaluate(model, part, chosen, evaluate.EvaluateOptions(streams=8), path)
+            elapsed += time.perf_counter() - start
+    assert 0.3 * elapsed < evaluate.summarize(header, rs).seconds <= elapsed
+    assert evaluate.summarize(*evaluate.read(path)).seconds <= elapsed
+    old = [replace(r, wall=0.0) for r in rs]  # files that have no such times
+    assert evaluate.summarize(header, old).seconds == pytest.approx(sum(r.seconds for r in rs))
+
+
+def test_a_page_has_every_problem_with_all_answers_the_command_and_the_time(tmp_path: Path, cli: Cli) -> None:
+    data, out, page = tmp_path / "d.jsonl", tmp_path / "r.jsonl", tmp_path / "r.html"
+    data.write_text('{"question": "5 4 3 2 <6>", "answer": "0"}\n{"question": "7 9 9 7 8", "answer": "4"}\n')
+    given = ["eval", data, "-m", "bundled:sums", "--policy", "greedy", "--policy", "full", "-o", out]
+    code, text, _ = cli(*given, "--max-tokens", "24")
+    assert code == 0
+    assert "Every problem" not in text  # too long for a terminal
+    assert cli("eval", "report", out, "--html", page)[0] == 0
+    html = page.read_text()
+    rows = html[html.index("Every problem") :]
+    assert "5 4 3 2 &lt;6&gt;" in rows
+    assert rows.count("✓") + rows.count("✗") - 2 == 4  # two in the note
+    header, _ = results.read(out)
+    assert header["info"]["commands"][0] in html.replace("&#39;", "'")
+    assert "It took" in html
+
+
 def test_usage_errors_come_before_the_model(tmp_path: Path, cli: Cli) -> None:
     problems = write_sums(tmp_path / "sums.jsonl", 3)
     assert cli("eval", problems, "--policy", "gredy")[0] == 2
@@ -353,3 +467,49 @@ def test_a_summary_says_when_there_is_no_difference() -> None:
     assert "a solves more than b (+100.0 points" in r.answer[1]
     half = summary.summarize({**header, "info": {"problems": 40}}, far)
     assert "20 of 40 problems have been asked so far" in half.answer[0]
+
+
+TWO_WAYS = {"ways": [["a", "a"], ["b", "b"]], "model": {"name": "m"}, "data": {"name": "d"}, "settings": {}}
+
+
+def answers(n: int, a: int, b: int) -> list[Result]:
+    """n problems, of which the way a solves the first ones, and b the first ones."""
+    return [result(i, way, right=i < k) for i in range(n) for way, k in (("a", a), ("b", b))]
+
+
+def test_few_problems_give_no_verdict() -> None:
+    for a, b in ((8, 0), (0, 0), (3, 2)):
+        text = " ".join(summary.summarize(TWO_WAYS, answers(8, a, b)).answer)
+        assert "8 problems are too few for a verdict (fewer than 10)" in text
+        assert "difference" not in text
+        assert "more than" not in text
+
+
+def test_what_was_not_seen_has_its_power_beside_it() -> None:
+    text = summary.summarize(TWO_WAYS, answers(40, 21, 20)).answer[0]
+    assert "No difference seen" in text
+    assert "40 problems would show a difference of about" in text
+    r = summary.summarize(TWO_WAYS, answers(8, 0, 0))
+    ((_, difference, *_, detectable),) = next(t for t in r.tables if t.name == "paired").rows
+    assert isinstance(difference, Estimate)
+    assert (difference.low, difference.high) == pytest.approx((-0.369, 0.369), abs=1e-3)
+    assert 0.7 < detectable < 0.9  # type: ignore[operator]
+
+
+def test_the_highest_share_is_not_said_of_what_is_equal() -> None:
+    assert "All have the same share, 0.0 %" in summary.summarize(TWO_WAYS, answers(20, 0, 0)).answer[0]
+    three = {**TWO_WAYS, "ways": [["a", "a"], ["b", "b"], ["c", "c"]]}
+    rows = [result(i, way, right=i < k) for i in range(20) for way, k in (("a", 15), ("b", 15), ("c", 0))]
+    assert summary.summarize(three, rows).answer[0] == "a and b have the highest share, 75.0 % [53.1, 88.8]."
+    rows = [result(i, way, right=i < k) for i in range(20) for way, k in (("a", 16), ("b", 15), ("c", 0))]
+    assert summary.summarize(three, rows).answer[0].startswith("a has the highest share, 80.0 %")
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [("greedy", 1), ("sample:temperature=0.6,top_k=30", 1), ("soft_thinking:answer=greedy", 1), ("vote:samples=4", 4),
+     ("best:samples=3,policy=sample(temperature=0.7)", 3), ("beam:beams=5", 5), ("beam", 4)],
+)  # fmt: skip
+def test_passes_are_counted_from_what_runs(text: str, passes: int) -> None:
+    assert ways.parse(text).passes == passes
+    assert answers_tables.cost(text) == ("one pass" if passes == 1 else f"{passes} passes")

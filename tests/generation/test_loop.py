@@ -291,8 +291,12 @@ def test_an_interrupt_keeps_what_there_is(model: sl.Model) -> None:
             raise KeyboardInterrupt
         return policy.Decision(sl.Mixture.one_hot(5), 5, "hard")
 
-    t = model.generate("The dog", policy=interrupted, max_tokens=10)
+    with pytest.raises(KeyboardInterrupt) as e:  # a loop over prompts ends, too
+        [model.generate(prompt, policy=interrupted, max_tokens=10) for prompt in ("The dog", "The cat")]
+    assert isinstance(e.value, sl.Interrupted)
+    t = e.value.trace
     assert (len(t.steps), t.stop_reason) == (3, "interrupted")
+    assert t.prompt_text.endswith("The dog")
 
 
 def test_a_run_may_start_from_a_mixture(model: sl.Model) -> None:

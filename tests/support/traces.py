@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,20 @@ def arrays(t: Trace) -> dict[str, Any]:
         t.save(path)
         with np.load(path) as f:
             return dict(f)
+
+
+def first_format(t: Trace) -> dict[str, Any]:
+    """The arrays of a trace's .npz file as format 1 had them, by name."""
+    lines = [json.loads(line) for line in t.jsonl()]
+    sizes = [len(s.mixture) for s in t.steps]
+    steps = [{k: v for k, v in x.items() if k not in ("whole", "rest")} | {"mixture": None} for x in lines[1:-1]]
+    return {
+        "header": np.array(json.dumps({**lines[0], "format": 1})),
+        "footer": np.array(json.dumps(lines[-1])),
+        "steps": np.array(json.dumps(steps)),
+        "offsets": np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        "ids": np.concatenate([s.mixture.ids for s in t.steps]).astype(np.int32),
+        "weights": np.concatenate([s.mixture.weights for s in t.steps]).astype(np.float32),
+        "tokens": np.array([s.token for s in t.steps], dtype=np.int32),
+        "entropy": np.array([s.entropy for s in t.steps], dtype=np.float64),
+    }

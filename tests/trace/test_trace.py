@@ -7,21 +7,25 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import softllama as sl
 from softllama import trace as traces
-from softllama.errors import ContextError, MixtureError, ModelError, SoftLlamaError
+from softllama.errors import ContextError, MixtureError, ModelError, SoftLlamaError, UsageError
 from softllama.generation.replay import replay
-from softllama.trace.data import effective, ids_of
+from softllama.trace.data import ids_of
 from softllama.trace.reader import CUT_OFF
 from softllama.trace.record import Trace
-from softllama.trace.step import SOFT
+from softllama.trace.step import HARD, HEAVY, SOFT, Rest, Step, effective, heavy
+from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
-from tests.support.traces import HOSTILE, TEXTS, hostile, step, trace
+from softllama.vectors.whole import WholeVector
+from tests.support.traces import HOSTILE, TEXTS, first_format, hostile, step, trace
 
 SUFFIXES = (".jsonl", ".npz")
 
@@ -148,6 +152,115 @@ def test_a_file_that_was_cut_off_loads_as_far_as_it_goes(tmp_path: Path) -> None
         assert u.stop_reason == ("max tokens" if complete == 4 else CUT_OFF), n
 
 
+# ---- files of format 1, in which every mixture is whole
+
+
+def test_json_lines_of_format_1_are_read(tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in trace().jsonl()]
+    lines[0]["format"] = 1
+    for line in lines[1:-1]:
+        del line["whole"], line["rest"]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert same(traces.load(tmp_path / "t.jsonl"), trace_with(trace(), {i: TEXTS[i] for i in (1, 2, 3, 5)}))
+
+
+@pytest.mark.parametrize("made", [trace, hostile, lambda: trace([step(0, {1: 2.0, 2: -1.0}, signed=True)])])
+def test_an_npz_of_format_1_is_read(tmp_path: Path, made: Callable[[], Trace]) -> None:
+    t = made()
+    np.savez_compressed(tmp_path / "t.npz", **first_format(t))
+    u = traces.load(tmp_path / "t.npz")
+    assert list(u.jsonl()) == list(trace_with(t, {i: t.spell(i) for s in t.steps for i in ids_of(s)}).jsonl())
+
+
+# ---- mixtures that are the whole distribution
+
+
+def whole_step(index: int, n: int = 1000, **more: Any) -> Step:
+    """A step that fed n tokens, in a record that holds the heaviest."""
+    w = np.random.default_rng(index).dirichlet(np.full(n, 0.1)).astype(np.float32) + np.float32(1e-6)
+    whole = step(index, dict(enumerate((w / w.sum()).tolist())), whole=WholeVector(1.0, 1e-6), **more)
+    return heavy(whole)
+
+
+def test_the_heaviest_entries_keep_their_weights_and_the_rest_is_counted() -> None:
+    """Of 0.5, 0.25 and four of 0.0625, two are kept: four with 0.25 are left."""
+    w = {7: 0.0625, 1: 0.5, 3: 0.0625, 2: 0.25, 8: 0.0625, 9: 0.0625}
+    s = heavy(step(0, w, whole=WholeVector()), 2)
+    assert s.mixture.top() == [(1, 0.5), (2, 0.25)]
+    assert s.rest == Rest(4, 0.25, pytest.approx(4.0))  # H = 0.5 ln 2 + 0.25 ln 4 + 0.25 ln 16 = 2 ln 2
+    assert (s.n_tokens, s.effective_tokens) == (6, pytest.approx(4.0))
+    assert heavy(s, 1) is s  # it is not made smaller again
+
+
+def test_what_cannot_be_computed_again_is_kept() -> None:
+    s = step(0, dict.fromkeys(range(1000), 0.001))
+    assert heavy(s) is s
+    assert (s.n_tokens, s.rest) == (1000, None)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_rest_is_saved_and_loaded(tmp_path: Path, suffix: str) -> None:
+    more = {"whole": WholeVector(0.5, 1e-3, 0.75, 9)}
+    t = trace([whole_step(0), heavy(step(1, dict.fromkeys(range(400), 0.0025), **more)), step(2, {1: 1.0})], texts={})
+    t.save(tmp_path / f"t{suffix}")
+    u = traces.load(tmp_path / f"t{suffix}")
+    assert [(s.mixture, s.whole, s.rest) for s in u.steps] == [(s.mixture, s.whole, s.rest) for s in t.steps]
+    assert [s.n_tokens for s in u.steps] == [1000, 400, 1]
+    assert u.effective_tokens == t.effective_tokens
+
+
+def test_a_table_counts_what_the_record_does_not_hold() -> None:
+    t = trace([whole_step(0)], texts={})
+    assert "+995" in t.table(200)
+    assert t.step_columns()["n_tokens"] == [1000]
+    assert len(t.token_columns()["weight"]) == HEAVY
+
+
+@pytest.mark.parametrize(("tokens", "megabytes"), [(10, 1), (150_000, 20)])
+def test_a_thousand_steps_fit(tmp_path: Path, tokens: int, megabytes: float) -> None:
+    """Soft Thinking's 10 tokens, or the heaviest of 150,000, with ids, weights and texts that have no pattern."""
+    rng, steps = np.random.default_rng(0), []
+    for i in range(1000):
+        ids = rng.choice(150_000, size=min(tokens, HEAVY), replace=False)
+        w = rng.dirichlet(np.ones(len(ids)))
+        more: dict[str, Any] = {} if tokens == 10 else {"whole": WholeVector(), "rest": Rest(tokens - HEAVY, 0.5, 99.5)}
+        w = w if tokens == 10 else w / 2
+        top = tuple((int(k), float(p)) for k, p in zip(ids[:5], rng.random(5), strict=True))
+        steps.append(
+            step(i, dict(zip(ids.tolist(), w, strict=True)), signed=tokens > 10, top=top, seconds=rng.random(), **more)
+        )
+    trace(steps, texts={i: f" token{i}" for i in range(150_000)}).save(tmp_path / "t.npz")
+    assert (tmp_path / "t.npz").stat().st_size < megabytes * 1e6
+
+
+def test_the_arrays_are_tables(tmp_path: Path) -> None:
+    """What reads .npz reads three tables: the arrays of each group have one length."""
+    t = trace([whole_step(0), step(1, {1: 0.25, 2: 0.75}), step(2, {3: 1.0}, HARD)])
+    t.save(tmp_path / "t.npz")
+    with np.load(tmp_path / "t.npz") as z:
+        tables: dict[str, dict[str, Any]] = {}
+        for name in z.files:
+            group, slash, column = name.partition("/")
+            if slash:
+                tables.setdefault(group, {})[column] = z[name]
+    lengths = {group: {len(a) for a in columns.values()} for group, columns in tables.items()}
+    assert lengths == {"steps": {3}, "mixtures": {HEAVY + 3}, "top": {6}}
+    fed = tables["mixtures"]
+    assert fed["weight"][fed["step"] == 1].tolist() == [0.25, 0.75]
+    assert tables["steps"]["rest_n"].tolist() == [1000 - HEAVY, 0, 0]
+
+
+def test_a_data_frame_of_tokens() -> None:
+    pytest.importorskip("pandas")
+    frame = trace().to_dataframe("tokens")
+    assert frame.to_dict("list") == {
+        "step": [0, 0, 1, 2, 3], "token_id": [1, 2, 2, 3, 5], "token": [" dog", " cat", " cat", "</think>", " the"],
+        "weight": [0.5, 0.5, 1.0, 1.0, 1.0],
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="rows = 'x'"):
+        trace().to_dataframe("x")
+
+
 # ---- damaged
 
 
@@ -176,7 +289,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "other JSON": (b'{"prompt": 1}\n', "does not begin"),
     "a list": (b"[1, 2]\n", "does not begin"),
     "deep": (b"[" * 200_000, "not a trace"),
-    "another format": (damaged(put(0, "format", 2)), "format is 2"),
+    "another format": (damaged(put(0, "format", 3)), "format is 3, and this softllama reads 1 to 2"),
     "no policy": (damaged(drop(0, "policy")), "'policy' is missing"),
     "a seed that is none": (damaged(put(0, "seed", -1)), "damaged"),
     "a manifest that is a list": (damaged(put(0, "manifest", [1])), "damaged"),
@@ -210,6 +323,14 @@ BAD: dict[str, tuple[bytes, str]] = {
     "texts that are numbers": (damaged(put(1, "texts", {"1": 2})), "not text"),
     "an ending of the wrong kind": (damaged(put(-1, "timings", [1])), "damaged"),
     "a tail of three": (damaged(put(-1, "tail", ["", "", ""])), "damaged"),
+    "a rest that nothing computes": (
+        damaged(put(1, "rest", {"n": 3, "weight": 0.5, "effective_tokens": 2.0})),
+        "nothing says how",
+    ),
+    "a share above 1": (
+        damaged(put(1, "whole", {"temperature": 1.0, "epsilon": 0.0, "share": 2.0, "token": 1})),
+        "share 2",
+    ),
     "an endless count": (damaged(put(-1, "evaluated", 1.5)), "damaged"),
 }
 
@@ -235,14 +356,30 @@ BAD_NPZ: dict[str, dict[str, Any]] = {
     "no header": {k: v for k, v in npz().items() if k != "header"},
     "a header that is no JSON": npz(header=np.array("{")),
     "a header that is a list": npz(header=np.array("[]")),
-    "steps that are a number": npz(steps=np.array("3")),
-    "offsets that are too few": npz(offsets=np.array([0, 1])),
-    "offsets that go back": npz(offsets=np.array([0, 4, 2, 3, 5])),
-    "offsets that go too far": npz(offsets=np.array([0, 2, 3, 4, 99])),
-    "fewer weights than ids": npz(weights=np.zeros(2, np.float32)),
-    "weights that are no numbers": npz(weights=np.full(5, np.nan, np.float32)),
-    "ids that are text": npz(ids=np.array(list("abcde"))),
-    "pickled objects": npz(ids=np.array([None] * 5, dtype=object)),
+    "words that are a number": npz(words=np.array("3")),
+    "a step without a text": npz(words=np.array('{"text": ["a", "b", "c"], "why": ["", "", "", ""]}')),
+    "an unknown mode": npz(**{"steps/mode": np.array(["soft", "soft", "mushy", "hard"])}),
+    "a column that is missing": {k: v for k, v in npz().items() if k != "steps/entropy"},
+    "a column that is too short": npz(**{"steps/entropy": np.zeros(3)}),
+    "an entropy that is no number": npz(**{"steps/entropy": np.full(4, np.nan)}),
+    "a probability above 1": npz(**{"steps/logp": np.full(4, np.inf)}),
+    "a readout that is no id": npz(**{"steps/token": np.full(4, -1)}),
+    "fewer weights than ids": npz(**{"mixtures/weight": np.zeros(2, np.float32)}),
+    "weights that are no numbers": npz(**{"mixtures/weight": np.full(5, np.nan, np.float32)}),
+    "ids that are text": npz(**{"mixtures/id": np.array(list("abcde"))}),
+    "ids that are none": npz(**{"mixtures/id": np.array([1, 2, -3, 4, 5])}),
+    "pickled objects": npz(**{"mixtures/id": np.array([None] * 5, dtype=object)}),
+    "mixtures in another order": npz(**{"mixtures/step": np.array([0, 0, 2, 1, 3])}),
+    "a step without a mixture": npz(**{"mixtures/step": np.array([0, 0, 1, 1, 3])}),
+    "a mixture of no step": npz(**{"mixtures/step": np.array([0, 0, 1, 2, 99])}),
+    "a rest that nothing computes": npz(**{"steps/rest_n": np.array([5, 0, 0, 0])}),
+    "a temperature below 0": npz(**{"steps/whole_temperature": np.full(4, -1.0)}),
+    "format 1 and its arrays are not there": npz(header=np.array(json.dumps({**trace().header(), "format": 1}))),
+    "steps that are a number": {**first_format(trace()), "steps": np.array("3")},
+    "offsets that are too few": {**first_format(trace()), "offsets": np.array([0, 1])},
+    "offsets that go back": {**first_format(trace()), "offsets": np.array([0, 4, 2, 3, 5])},
+    "offsets that go too far": {**first_format(trace()), "offsets": np.array([0, 2, 3, 4, 99])},
+    "fewer weights than ids, before": {**first_format(trace()), "weights": np.zeros(2, np.float32)},
 }
 
 
@@ -323,6 +460,45 @@ def test_saved_loaded_and_replayed_it_agrees(model: Any, tmp_path: Path, policy:
     assert max(differences) == 0
 
 
+@pytest.mark.parametrize(
+    "policy", ["full", "full:temperature=1.5,epsilon=1e-3", "soft_noise:temperature=1.5", "swir:window=2"]
+)
+def test_what_a_trace_does_not_hold_is_computed_again(model: Any, tmp_path: Path, policy: str) -> None:
+    """The heaviest weights are those that were fed, the others come out of the distribution to the last bit."""
+    lean = model.generate("Once upon", policy=policy, max_tokens=10, seed=1)
+    everything = model.generate("Once upon", policy=policy, max_tokens=10, seed=1, keep="all")
+    assert [s.token for s in lean.steps] == [s.token for s in everything.steps]
+    assert any(s.rest for s in lean.steps)
+    for a, b in zip(lean.steps, everything.steps, strict=True):
+        assert b.rest is None
+        assert a.mixture.top() == b.mixture.top(len(a.mixture))
+        assert a.n_tokens == b.n_tokens
+        assert a.effective_tokens == b.effective_tokens
+        assert float(b.mixture.weights.sum(dtype=float)) == pytest.approx(
+            float(a.mixture.weights.sum(dtype=float)) + (a.rest.weight if a.rest else 0), abs=1e-6
+        )
+    lean.save(tmp_path / "t.npz")
+    assert max(replay(model, traces.load(tmp_path / "t.npz"))) == 0
+    assert max(replay(model, everything)) == 0
+
+
+def test_a_policy_that_changes_the_whole_vector_is_kept_whole(model: Any) -> None:
+    """What the record says is computed from the distribution is: a policy's word alone is not enough."""
+    full = sl.policy.full(where="everywhere")
+
+    def half(d: Distribution, moment: Any) -> Any:
+        decision = full(d, moment)
+        return replace(decision, mixture=sl.blend([decision.mixture, Mixture.one_hot(3)], [0.5, 0.5]))
+
+    def other(d: Distribution, moment: Any) -> Any:
+        return full(Distribution(d.logits * np.float32(0.5)), moment)
+
+    for rule in (half, other):
+        t = model.generate("Once upon", policy=rule, max_tokens=4, seed=1)
+        assert all(s.rest is None and s.whole is None and len(s.mixture) > HEAVY for s in t.steps)
+        assert max(replay(model, t)) == 0
+
+
 def test_a_replay_shows_what_was_changed(model: Any, told: Trace) -> None:
     """Another mixture at step 1 changes the distributions after it, and none up to it."""
     changed = list(told.steps)
@@ -369,8 +545,6 @@ def test_ids_outside_the_vocabulary_are_refused(model: Any, where: str) -> None:
 
 
 def test_a_replay_that_does_not_fit_says_so(write: Any, told: Trace) -> None:
-    import softllama as sl
-
     with (
         sl.load(write("llama"), n_ctx=8, n_threads=1) as small,
         pytest.raises(ContextError, match="context"),

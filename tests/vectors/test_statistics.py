@@ -91,3 +91,35 @@ def test_a_paired_comparison_counts_what_only_one_solved() -> None:
 def test_holm_by_hand() -> None:
     assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert statistics.holm([]) == []
+
+
+def test_pairs_that_are_all_alike_have_an_exact_interval() -> None:
+    none = statistics.paired([False] * 8, [False] * 8)
+    u = 1 - 0.025 ** (1 / 8)  # Clopper and Pearson: 0 of 8
+    assert (none.difference.value, none.difference.low, none.difference.high) == pytest.approx((0, -u, u))
+    assert (none.p, none.only_first, none.only_second) == (1.0, 0, 0)
+    all_first = statistics.paired([True] * 20, [False] * 20).difference
+    assert (all_first.value, all_first.low, all_first.high) == pytest.approx((1, 2 * 0.025 ** (1 / 20) - 1, 1))
+    all_second = statistics.paired([False] * 20, [True] * 20).difference
+    assert (all_second.low, all_second.high) == (-all_first.high, -all_first.low)
+    assert statistics.paired([True], [True]).difference.high == pytest.approx(0.975)
+    assert statistics.paired([], []).difference.n == 0
+
+
+def test_a_verdict_takes_ten_cases() -> None:
+    assert not statistics.Estimate(1.0, 0.9, 1.1, 9).clear
+    assert statistics.Estimate(1.0, 0.9, 1.1, 10).clear
+
+
+def test_the_power_of_a_comparison_by_hand_and_by_simulation() -> None:
+    # 5 pairs: even 5 of 5 has p = 1/16. 6 pairs: 6 of 6 has p = 1/32, so all 6 must differ the same way: d^6 = 0.8
+    assert math.isnan(statistics.detectable(5, 0))
+    assert statistics.detectable(6, 0) == pytest.approx(0.8 ** (1 / 6), abs=2e-4)
+    rng = np.random.default_rng(0)
+    for n, discordant in ((50, 9), (200, 30), (500, 60)):
+        d = statistics.detectable(n, discordant)
+        share = max((discordant + 1) / (n + 2), d)
+        draws = rng.multinomial(n, [(share + d) / 2, (share - d) / 2, 1 - share], 4000)
+        seen = np.mean([statistics.mcnemar(int(a), int(b)) < 0.05 for a, b, _ in draws])
+        assert seen == pytest.approx(0.8, abs=0.03)
+    assert statistics.detectable(1000, 100) < statistics.detectable(100, 10) < statistics.detectable(20, 2)

@@ -28,9 +28,9 @@ def load(chat: ChatState, text: str) -> None:
     chat.show_last()
 
 
-@command("FILE", "save the record of the last answer (.jsonl or .npz), as softllama trace shows it")
+@command("FILE", "save the record of the last answer (.npz or .jsonl), as softllama trace shows it")
 def trace(chat: ChatState, text: str) -> None:
-    path = unquoted(text, "/trace answer.jsonl")
+    path = unquoted(text, "/trace answer.npz")
     last = chat.conversation.last
     if last is None or last.trace is None:
         raise UsageError("there is no record of the last answer", "/regen makes one")

@@ -1,0 +1,49 @@
+"""What a later run adds to an evaluation: policies, problems, and its command. Knows headers as `make_header` makes them.
+
+Does not know the file that they are in, nor what results depend on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def more(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """What a header has that an earlier one of the same evaluation has not.
+
+    Returns:
+        {"ways": ..., "questions": ..., "command": ...}, with what is new only; {} where nothing is.
+    """
+    ways = [list(w) for w in now["ways"] if list(w) not in [list(x) for x in before["ways"]]]
+    known = {q[0] for q in _info(before).get("questions", ())}
+    questions = [q for q in _info(now).get("questions", ()) if q[0] not in known]
+    added = {k: v for k, v in (("ways", ways), ("questions", questions)) if v}
+    command = " ".join(_info(now).get("commands", ()))
+    return {**added, "command": command} if added and command else added
+
+
+def merged(header: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+    """A header with what `more` found. Raises one of a few errors for another record."""
+    info = dict(_info(header))
+    if questions := added.get("questions"):
+        info["questions"] = sorted([*info.get("questions", ()), *questions], key=lambda q: q[0])
+        info["problems"] = max(int(info.get("problems", 0)), len(info["questions"]))
+    if command := added.get("command"):
+        info["commands"] = [*info.get("commands", ()), str(command)]
+    if not readable(info):
+        raise ValueError
+    return {**header, "ways": [*header["ways"], *([str(n), str(t)] for n, t in added.get("ways", ()))], "info": info}
+
+
+def readable(info: dict[str, Any]) -> bool:
+    """Have the questions and commands of a header the form that a report is made from?"""
+    questions, commands = info.get("questions", []), info.get("commands", [])
+    if not isinstance(questions, list) or not isinstance(commands, list):
+        return False
+    forms = [isinstance(q, list) and len(q) == 3 and type(q[0]) is int and isinstance(q[2], list) for q in questions]
+    return all(forms) and all(isinstance(c, str) for c in commands)
+
+
+def _info(header: dict[str, Any]) -> dict[str, Any]:
+    info = header.get("info", {})
+    return info if isinstance(info, dict) else {}
