@@ -109,7 +109,7 @@ class Model(Engine):
 
     def probe(
         self,
-        prompt: str = "The {} says",
+        prompt: str | None = None,
         mix: MixArgument = (),
         *,
         sweep: int | None = None,
@@ -121,6 +121,8 @@ class Model(Engine):
         split: Split | None = None,
         n_top: int = 5,
         n_ctx: int | None = None,
+        repeats: int = 1,
+        watch: str | None = None,
     ) -> ProbeResult:
         """Ask what the model makes of a prompt that holds mixtures. Arguments and errors are those of softllama.probe.run.probe."""
         return probes.probe(
@@ -136,6 +138,8 @@ class Model(Engine):
             split=split,
             n_top=n_top,
             n_ctx=n_ctx,
+            repeats=repeats,
+            watch=watch,
         )
 
     def stream(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:

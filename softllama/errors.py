@@ -13,7 +13,7 @@ class SoftLlamaError(Exception):
     Attributes:
         message: what happened, with the numbers.
         hint: what to do or type; "" if nothing helps.
-        exit_code: of the command line: 1, or 2 for something typed wrongly.
+        exit_code: of the command line: 1, 2 for something typed wrongly, or 3 for an empty answer.
     """
 
     exit_code = 1
@@ -52,6 +52,12 @@ class UsageError(SoftLlamaError):
     """An option or argument outside what is allowed."""
 
     exit_code = 2
+
+
+class EmptyAnswerError(SoftLlamaError):
+    """A generation that ended without an answer."""
+
+    exit_code = 3
 
 
 class ModelError(SoftLlamaError):

@@ -21,6 +21,12 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.0f} B"
 
 
+def percent(share: float) -> str:
+    """Write a share with two digits that count, and no exponent: "0.41 %", "4.1 %", "110 %"."""
+    value = float(f"{100 * share:.2g}")
+    return f"{value:.0f} %" if abs(value) >= 10 else f"{value:g} %" if abs(value) >= 1e-4 or not value else "<0.0001 %"
+
+
 def unknown(message: str, word: str, choices: Iterable[str]) -> UsageError:
     """Make the error for a name that is none of the choices, with the closest of them as the hint.
 

@@ -23,7 +23,7 @@ from softllama.chat.storage import Saved
 from softllama.engine.engine import Engine, checked
 from softllama.errors import UsageError
 from softllama.generation import prepare, run
-from softllama.generation.options import GenerationOptions
+from softllama.generation.options import GenerationOptions, day
 from softllama.generation.state import Generation
 from softllama.llama.template import ChatTemplate
 from softllama.policy import Policy
@@ -69,6 +69,10 @@ class Conversation:
         self.settings = chat_settings.options(settings)
         self.template_source = template
         self.template = messages.template_of(model, template)
+        if (
+            self.settings.date is None and self.template.asks_for_date
+        ):  # it stays the same, however long the conversation
+            self.settings = self.settings.changed(date=self.template.day.isoformat())
         self.mixes: dict[str, Mix] = {}
         self.messages: list[Message] = []
         self.seed = secrets.randbits(32) if seed is None else seed
@@ -113,7 +117,23 @@ class Conversation:
     def default_policy(self) -> tuple[str, str]:
         """The policy where none was chosen, as text, and why: what the model's file asks for, soft thinking
         for a model with a thinking block, plain sampling for one without."""
-        return chat_settings.default_policy(self.model, self.tags)
+        tags = self.tags
+        return chat_settings.default_policy(self.model, tags if tags and self._thinks(tags) else None)
+
+    def acts(self, policy: Policy | None = None) -> bool:
+        """Would a policy decide steps of the next answer? One that acts in thinking blocks needs one.
+
+        Args:
+            policy: None for the policy of the next answer.
+        """
+        tags = self.tags
+        return (policy or self.policy).where != "thinking" or (
+            self.settings.think != "off" and tags is not None and self._thinks(tags)
+        )
+
+    def _thinks(self, tags: thinking.Tags) -> bool:
+        """Will the next answer have a thinking block, as far as the settings tell?"""
+        return tags.expected or self.settings.think in ("on", "prompt")
 
     @property
     def last(self) -> Message | None:
@@ -290,7 +310,9 @@ class Conversation:
         """The prompt for these messages, and how many of the oldest turns are left out of it: see OVERFLOW."""
 
         def render(kept: list[Message]) -> Rendered:
-            return messages.render(self.model, self.template, self.system, kept, self.settings.think, self.tags)
+            s = self.settings
+            template = self.template.on(day(s.date)) if s.date else self.template
+            return messages.render(self.model, template, self.system, kept, s.think, self.tags, s.parse_special)
 
         return overflow.fit(
             render, turns_so_far, self.left_out, self.n_ctx, self.settings.max_tokens, bool(self.system)

@@ -99,11 +99,18 @@ def slotted(message: Message) -> PromptTemplate:
 
 
 def render(
-    model: Engine, template: ChatTemplate, system: str, messages: Sequence[Message], think: str, tags: Tags | None
+    model: Engine,
+    template: ChatTemplate,
+    system: str,
+    messages: Sequence[Message],
+    think: str,
+    tags: Tags | None,
+    parse_special: bool = False,
 ) -> Rendered:
     """The prompt that asks for an answer to the last message.
 
     Thinking of earlier answers is left to the template, which gets it as `reasoning_content` if it looks for that.
+    parse_special: as in GenerationOptions.
 
     Raises:
         PromptError: the template refuses the messages.
@@ -115,7 +122,8 @@ def render(
         text = slotted(m)
         mixes += [m.mixes[name].input() for name in text.slots]
         reasoning = m.thinking and "reasoning_content" in template.source
-        plain.append(SlottedMessage(m.role, text, {"reasoning_content": m.thinking} if reasoning else {}))
+        said = SlottedMessage(m.role, text, {"reasoning_content": m.thinking} if reasoning else {})
+        plain.append(said if parse_special else build.without_control_tokens(said, model.tokenizer))
     try:
         chat = build.chat_text(template, plain, think, tags, model.name)
     except PromptError as e:
@@ -123,7 +131,7 @@ def render(
     items = build.filled(chat.text, chat.order, mixes, model.tokenizer)
     if not items:
         raise PromptError("the chat template makes an empty prompt of these messages", "use --template FILE")
-    stable = _stable(model, template, plain, think, chat, items, mixes) if model.recurrent else 0
+    stable = _stable(model, template, plain, think, tags, chat, items, mixes) if model.recurrent else 0
     return Rendered(items, chat.thinking, stable)
 
 
@@ -132,6 +140,7 @@ def _stable(
     template: ChatTemplate,
     messages: Sequence[SlottedMessage],
     think: str,
+    tags: Tags | None,
     chat: ChatText,
     items: Sequence[Item],
     mixes: Sequence[MixInput],
@@ -140,7 +149,7 @@ def _stable(
     something is. Models that can go back to anywhere need no such number."""
     later = [*messages, SlottedMessage.plain(ASSISTANT, "x"), SlottedMessage.plain(USER, "x")]
     now = chat.text.filled([f"\ue000{i}\ue001" for i in chat.order])
-    text, order = build.unmarked(_common(now, build.history_text(template, later, think)))
+    text, order = build.unmarked(_common(now, build.history_text(template, later, think, tags)))
     return min(shared(items, build.filled(text, order, mixes, model.tokenizer)), len(items) - 1)
 
 

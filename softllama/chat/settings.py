@@ -14,7 +14,18 @@ from softllama.policy import Policy
 from softllama.prompts import thinking
 
 PLAIN = "sample:temperature=0.6,top_k=30,top_p=0.95"  # as Soft Thinking decodes its answers, so that the two compare
-NAMES = ("policy", "answer", "think", "think_budget", "max_tokens", "stop", "think_tags", "on_loop")
+NAMES = (
+    "policy",
+    "answer",
+    "think",
+    "think_budget",
+    "max_tokens",
+    "stop",
+    "think_tags",
+    "parse_special",
+    "date",
+    "on_loop",
+)
 THINK = thinking.MODES
 
 
@@ -28,6 +39,8 @@ class ChatKeywords(TypedDict, total=False):
     max_tokens: int | None
     stop: str | Sequence[str]
     think_tags: str | None
+    parse_special: bool
+    date: str | None
 
 
 def options(values: Mapping[str, Any], before: GenerationOptions | None = None) -> GenerationOptions:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@generation_options(without=["where"])
+@generation_options(in_plain_text=True, without=["where"])
 @click.option(
     "--thinking",
     "view",
@@ -94,6 +94,7 @@ def command(
     for mix in mixes:
         commands.define(chat, mix)
     _introduce(chat, is_earlier)
+    commands.give_room_to_act(chat)
     sys.exit(Repl(chat).run())
 
 

@@ -115,10 +115,13 @@ def command() -> None:
     seed=0,
     think="auto",
     in_plain_text=True,
-    without=["policy", "answer", "where", "template", "on_loop"],
+    without=["policy", "answer", "where", "template", "parse_special", "on_loop"],
 )
 @click.option(
     "--streams", type=int, default=1, show_default=True, metavar="N", help="Problems side by side in one context."
+)
+@click.option(
+    "--allow-inactive", is_flag=True, help="Go on where a policy would never act, for want of a thinking block."
 )
 @report_output
 @model_options
@@ -132,6 +135,7 @@ def run(
     chat: bool | None,
     generation: GenerationChoices,
     streams: int,
+    allow_inactive: bool,
     output: ReportOutput,
     options: ModelOptions,
 ) -> None:
@@ -153,6 +157,7 @@ def run(
     from softllama import evaluate
     from softllama.base import signals
     from softllama.evaluate import ways
+    from softllama.generation import extract as rules
     from softllama.show.progress import progress
 
     output.check()
@@ -164,11 +169,10 @@ def run(
         chat=chat,
         system=generation.system_text(),
         streams=streams,
+        allow_inactive=allow_inactive,
         **generation.keywords(),
     )
     if extract is not None:
-        from softllama.generation import extract as rules
-
         rules.rule(extract)
     model = options.load()
     signals.take_sigterm()  # as Ctrl-C: a problem that is being answered gives no result

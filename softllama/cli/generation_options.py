@@ -34,6 +34,8 @@ class GenerationChoices:
     max_tokens: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    parse_special: bool | None = None
+    date: str | None = None
     on_loop: str | None = None
 
     def check(self) -> None:
@@ -91,6 +93,17 @@ def generation_options(
         ),
         **_thinking_options(think, in_plain_text),
         **_limit_options(max_tokens, seed),
+        "date": click.option(
+            "--date",
+            metavar="DATE",
+            help="What a chat template takes for today, such as 2026-01-31. Default: today, and recorded.",
+        ),
+        "parse_special": click.option(
+            "--parse-special",
+            is_flag=True,
+            default=None,
+            help='Take the text of a control token in a message, such as "<|im_end|>", for that token.',
+        ),
     }
     names = [name for name in options if name not in without]
     return as_one_object(GenerationChoices, "generation", [*(options[name] for name in names), *_REFUSED], names)

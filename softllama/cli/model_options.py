@@ -132,7 +132,7 @@ def _note_trial() -> None:
 def _is_model(word: str, *, alone: bool) -> bool:
     if any(c.isspace() for c in word):
         return False
-    schemes = ("ollama:", "lmstudio:", "bundled:", "hf:")
+    schemes = ("ollama:", "lmstudio:", "package:", "bundled:", "hf:")
     repo = re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", word)
     return (
         word.lower().endswith(".gguf") or word.startswith(schemes) or (repo is not None and bool(repo[1] or not alone))

@@ -9,7 +9,12 @@ from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import MixtureChoices, mixture_options, option, read_system, read_text
 from softllama.errors import MixtureError, UsageError
 
-DEFAULT_PROMPT = "The {} says"
+
+def _choice(frames: dict[str, float]) -> str:
+    """Which prompt was chosen, and why."""
+    prompt, js = next(iter(frames.items()))
+    of = f", of {len(frames)} the one in which the words differ most (JS {js:.3f})" if len(frames) > 1 else ""
+    return f'prompt: "{prompt}"{of}; --prompt TEXT sets another'
 
 
 @click.command()
@@ -19,7 +24,8 @@ DEFAULT_PROMPT = "The {} says"
     "--prompt",
     other_names=["-p"],
     metavar="TEXT",
-    help=f'Text with {{}} or {{name}} for the mixtures; the argument is the same. Default: "{DEFAULT_PROMPT}".',
+    help="Text with {} or {name} for the mixtures; the argument is the same. Default: of a few, the one in which the words "
+    "differ most.",
 )
 @option("--prompt-file", other_names=["-f"], metavar="FILE", help="The prompt from a file; - for stdin.")
 @click.option("--chat", is_flag=True, help="Put the prompt through the model's chat template, as the user's message.")
@@ -30,6 +36,10 @@ DEFAULT_PROMPT = "The {} says"
 )
 @click.option(
     "--top", "n_top", type=int, default=5, show_default=True, metavar="N", help="How many tokens to show at most."
+)
+@click.option("--watch", metavar="WORDS", help='Tokens to follow by name: "Paris,Berlin".')
+@click.option(
+    "--repeats", type=int, default=1, metavar="N", help="Average over N copies moved by 1e-5: less noise of rounding."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
@@ -45,6 +55,8 @@ def command(
     sweep: int | None,
     continue_tokens: int,
     n_top: int,
+    watch: str | None,
+    repeats: int,
     as_json: bool,
     as_csv: bool,
     plot: str | None,
@@ -84,10 +96,6 @@ def command(
     text = read_text(prompt_file) if prompt_file is not None else prompt
     system_text = read_system(system)
     model = options.load()
-    if text is None:
-        text = DEFAULT_PROMPT
-        if not options.quiet:
-            note(f'prompt: "{text}"; --prompt TEXT sets another')
     result = model.probe(
         text,
         sweep=sweep,
@@ -95,8 +103,12 @@ def command(
         chat=chat,
         system=system_text,
         n_top=n_top,
+        watch=watch,
+        repeats=repeats,
         **mixtures.keywords(),
     )
+    if text is None and not options.quiet:
+        note(_choice(result.frames))
     if as_json:
         click.echo(result.json())
     elif as_csv:

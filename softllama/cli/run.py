@@ -15,7 +15,7 @@ from softllama.cli.generation_options import GenerationChoices, generation_optio
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import MixtureChoices, as_one_object, mixture_options, option, read_text
 from softllama.cli.search import SearchChoices, search_options
-from softllama.errors import PromptError, UsageError
+from softllama.errors import EmptyAnswerError, PromptError, UsageError
 
 if TYPE_CHECKING:
     from softllama.api import Model
@@ -138,8 +138,11 @@ def command(
     echo "What is the capital of France?" | softllama run -m model.gguf --think-budget 200 --json
 
     The answer goes to stdout, the thinking (its readouts) dim to stderr. A policy is soft in the thinking block. A raw
-    prompt has no thinking block, so there the policy acts everywhere.
+    prompt has no thinking block, so there the policy acts everywhere. A quarter of --max-tokens, and 512 at most, is kept for
+    the answer: then the thinking is closed. If the answer is empty, stderr says why, and the exit code is 3.
     """
+    from softllama.generation.run import no_answer
+
     output.check()
     if source.chat is False and generation.template is not None:
         raise UsageError("--raw leaves the prompt as it is, so it excludes --template")
@@ -156,6 +159,7 @@ def command(
         "system": generation.system_text(),
         **_chat_keywords(model, source.chat, template, options.quiet),
     }
+    keywords = _with_thinking(model, prompt, keywords, options.quiet)
     if search.chosen:
         keywords["n_ctx"] = options.n_ctx
         trace = search.run(model, prompt, keywords, as_json=output.as_json, quiet=options.quiet)
@@ -165,6 +169,8 @@ def command(
         trace.save(output.trace_file)
     if trace.stop_reason == "interrupted":
         raise KeyboardInterrupt
+    if why := no_answer(trace):
+        raise EmptyAnswerError(f"the answer is empty: {why}", _way_out(trace, bool(keywords["chat"])))
 
 
 def _chat_keywords(model: Model, chat: bool | None, template: str | None, quiet: bool) -> dict[str, Any]:
@@ -178,6 +184,35 @@ def _chat_keywords(model: Model, chat: bool | None, template: str | None, quiet:
                 else "prompt: raw, as the model has no chat template"
             )
     return {"chat": chat, "template": template}
+
+
+def _way_out(trace: Trace, chat: bool) -> str:
+    """What to type after an empty answer."""
+    if trace.n_thinking:
+        return (
+            "--max-tokens N gives more room, --think-budget N closes the thinking earlier, --think off does without it"
+        )
+    return "--seed N or another --policy" if chat else "another prompt; --chat puts it into the model's chat template"
+
+
+def _with_thinking(model: Model, prompt: str, keywords: dict[str, Any], quiet: bool) -> dict[str, Any]:
+    """The keywords, with thinking in plain text where the policy that was typed would have no block to act in."""
+    if "policy" not in keywords:
+        return keywords
+    from softllama.generation import prepare
+    from softllama.generation.options import GenerationOptions
+
+    options = GenerationOptions(**keywords)
+    g = prepare.prepare(model, prompt, options)
+    if not prepare.never_acts(g):
+        return keywords
+    why = prepare.no_block(model, g.policy, options.think)
+    if options.think == "auto":
+        keywords = {**keywords, "think": "prompt"}
+        why += ": the model is asked to think in plain text (--think prompt)"
+    if not quiet:
+        note(f"{why}; --where everywhere mixes the whole answer")
+    return keywords
 
 
 def _generate(

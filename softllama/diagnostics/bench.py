@@ -233,7 +233,7 @@ def sweep(model: Model, points: int = SWEEP, *, repeat: int = 5, clock: Clock = 
     mixture = Mixture([5, 6], [0.5, 0.5])
     tail = 1  # the mixture is the prompt's last position
     n_batches = -(-points // BRANCHES)
-    size = -(-points // n_batches)
+    size = BRANCHES
     for _ in range(repeat):
         start = clock()
         r = model.probe("{}", mixture, sweep=points)

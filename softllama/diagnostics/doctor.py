@@ -164,7 +164,9 @@ def findings(
     if model is not None:
         checks.path(model)
     sound = True
-    for f in _in_child("installation", "softllama.diagnostics.install:installation", {}, doing):
+    for f in _in_child(
+        "installation", "softllama.diagnostics.install:installation", {"n_gpu_layers": n_gpu_layers}, doing
+    ):
         sound = sound and not (f.part == "installation" and f.state == PROBLEM)
         yield f
     if not sound:  # a model would say the same in worse words

@@ -8,14 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from softllama.base.text import percent
 from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
+from softllama.engine import noise
 from softllama.engine.calibration import GPU_TOLERANCE
 from softllama.engine.engine import Engine
 from softllama.engine.table import EmbeddingTable
@@ -25,6 +27,7 @@ from softllama.llama.header import Header
 from softllama.vectors import kernels
 from softllama.vectors.mixture import Mixture
 
+MUCH_ROUNDING = 0.01  # of the largest logit, by which another batch shape or number of threads is worth a note
 clock = time.perf_counter
 POSITIONS = 320  # that the comparison of one-hot mixtures with tokens covers, if the time allows
 AT_LEAST = 24
@@ -238,4 +241,25 @@ def determinism(m: Engine) -> Iterable[Finding]:
     text = f"{m.n_threads} and {n_threads} threads differ by {by_threads:.2g}"
     if not m.diffusion:
         text += f", a batch of {n} and single positions by {by_batch:.2g}"
-    yield _finding("rounding", OK, f"{text}, where the largest logit is {largest:.3g}", **facts)
+    text += f", where the largest logit is {largest:.3g}"
+    if max(by_batch, by_threads) > MUCH_ROUNDING * largest:
+        text += f" ({percent(max(by_batch, by_threads) / largest)}): results depend on what is computed together"
+        yield _finding(
+            "rounding", NOTE, text, "compare only what was computed in one batch shape, as probe does", **facts
+        )
+    else:
+        yield _finding("rounding", OK, text, **facts)
+
+
+def noise_floor(m: Engine) -> Iterable[Finding]:
+    """How far outputs are apart whose input was moved by nothing that counts."""
+    f = noise.floor(m)
+    facts = asdict(f)
+    if not f.js:
+        yield _finding("noise", OK, "an input moved by 1e-5 moves nothing that four digits show", **facts)
+        return
+    text = (
+        f"an input moved by 1e-5 moves logits by {f.logit_median:.2g} (median) to {f.logit:.2g}, and the output by a JS of "
+        f"{f.js_median:.1g} to {f.js:.2g}: smaller differences mean nothing on this model"
+    )
+    yield _finding("noise", OK, text, **facts)

@@ -12,6 +12,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from softllama._version import __version__
@@ -42,11 +43,12 @@ def _machine(name: str, state: str, text: str, advice: str = "", **facts: Any) -
     return Finding(part="machine", name=name, state=state, text=text, advice=advice, facts=facts)
 
 
-def installation(send: Send) -> None:
+def installation(send: Send, n_gpu_layers: int | None = None) -> None:
     """Look at everything that needs no model.
 
     Args:
         send: Takes the records of the findings, in order.
+        n_gpu_layers: As for softllama.load; 0 keeps to the CPU.
     """
     report = Reporter(send, "installation")
     report.add(
@@ -57,7 +59,9 @@ def installation(send: Send) -> None:
     for name, check in {"llama.cpp": _llama, "kernels": _kernels}.items():
         report.check(name, check)
     report.part = "machine"
-    for name, check in {"processor": _processor, "devices": _devices, "memory": _memory, "folders": _folders}.items():
+    report.check("processor", _processor)
+    report.check("devices", partial(_devices, n_gpu_layers))
+    for name, check in {"memory": _memory, "folders": _folders}.items():
         report.check(name, check)
 
 
@@ -177,7 +181,7 @@ def _processor() -> Iterable[Finding]:
         yield _machine("AMX", NOTE, text + "so softllama keeps weights away from it")
 
 
-def _devices() -> Iterable[Finding]:
+def _devices(n_gpu_layers: int | None = None) -> Iterable[Finding]:
     from softllama.llama import devices, library
 
     for d in devices.all_devices():
@@ -185,7 +189,10 @@ def _devices() -> Iterable[Finding]:
         text = f"{d.kind}, {d.back_end} back end: {d.description}{memory}"
         yield Finding(part="machine", name=d.name, state=OK, text=text, facts=dataclasses.asdict(d))
     gpus, maker = devices.gpus(), machine.gpu_maker()
-    if gpus:
+    if gpus and n_gpu_layers == 0:
+        text = f"the CPU, as --n-gpu-layers 0 asks for; without it {', '.join(gpus)}"
+        yield _machine("chosen", OK, text, gpus=list(gpus))
+    elif gpus:
         text = f"{', '.join(gpus)}, as this build has a GPU back end; --n-gpu-layers 0 keeps to the CPU"
         yield _machine("chosen", OK, text, gpus=list(gpus))
     elif library.api.llama_supports_gpu_offload():

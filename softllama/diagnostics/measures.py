@@ -21,7 +21,7 @@ from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.diagnostics.exactness import positions
 from softllama.engine import branches
 from softllama.errors import ModelError, SoftLlamaError
-from softllama.llama import devices, library, memory
+from softllama.llama import devices, library, memory, thinking_tags
 from softllama.prompts import thinking
 from softllama.vectors.mixture import Mixture
 
@@ -79,7 +79,13 @@ def template(m: Model) -> Iterable[Finding]:
         advice = "chat --template FILE takes another" if there else "chat --template FILE takes one"
         yield _finding("chat template", NOTE, text, advice, present=there, ok=False)
     tags = thinking.find(m.tokenizer, m.template_source)
-    text = f"between {tags.open} and {tags.close}" if tags else "no thinking block: policies act on the whole text"
+    text = "no thinking block: policies act on the text of --think prompt, or everywhere with --where everywhere"
+    if tags is not None and tags.expected:
+        text = f"between {' and '.join(tags.family.pair)}, as {tags.family.models}"
+    elif variable := thinking_tags.unknown(m.template_source):
+        text = f"unknown: the chat template has {variable!r}, but no tags that softllama knows"
+    elif tags is not None:
+        text = f"the vocabulary has {' and '.join(tags.family.pair)}, but the chat template does not use them"
     yield _finding("thinking", OK, text, open=tags.open if tags else None, close=tags.close if tags else None)
 
 

@@ -83,6 +83,7 @@ def check(
             ("mixtures", "how mixtures are fed", measures.mixtures, True),
             ("exact", "one-hot mixtures and tokens", exactness.one_hot, True),
             ("repeats", "the same thing twice", exactness.determinism, False),
+            ("noise", "the noise floor", exactness.noise_floor, False),
             ("speed", "speed", measures.speed, True),
             ("memory", "memory of a context", measures.context_memory, False),
         ):

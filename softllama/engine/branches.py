@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from softllama.engine import nonfinite
 from softllama.engine.engine import Engine, Item
 from softllama.errors import NotFiniteError, PromptError, UsageError
-from softllama.llama.context import N_BATCH, Context
+from softllama.llama.context import Context
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.vector import Vector
 
 NO_MASK = "fetch a conversion of it that has the key tokenizer.ggml.mask_token_id"
-BRANCHES = 64  # sequences at once
-BRANCHES_RECURRENT = 16
+BRANCHES = 8  # sequences at once, always: a multiple of the 4 rows that llama.cpp's kernels take together
+ROWS = 56  # of a batch at most: from 64 on, llama.cpp's attention sums in blocks, by where a sequence lies in memory
 
 Continue: TypeAlias = Callable[[Context, Sequence[Sequence[Item]], Sequence[Distribution]], list[tuple[int, ...]]]
 """What goes on after endings while a context holds them, sequence i ending i: (context, items of each whole sequence,
@@ -57,9 +57,9 @@ def run(
 ) -> list[Branch]:
     """Feed each tail after the prefix, and look at what follows.
 
-    Tails that hold the same, a one-hot mixture being its token, are evaluated once: where a row lies in a batch and in
-    the memory changes its rounding (by about 1e-6, and up to 0.4 where batches are of different sizes), and equal inputs
-    must have equal outputs to the bit. For the same reason all batches have the same size.
+    Equal tails have equal outputs to the bit on the CPU, whatever else is asked: llama.cpp rounds by the shape of a batch
+    (logits differ by up to 0.6 between shapes), so every batch here has `BRANCHES` sequences and at most `ROWS` rows, and
+    what is left over is filled up. Tails that hold the same, a one-hot mixture being its token, are evaluated once.
 
     Args:
         tails: of one length, at least one item each.
@@ -114,9 +114,7 @@ def _run(
         )
     if model.diffusion:
         return _run_masked(model, prefix, tails, then.steps)
-    at_once = max(1, min(BRANCHES_RECURRENT if model.recurrent else BRANCHES, N_BATCH // length, len(tails)))
-    n_batches = -(-len(tails) // at_once)
-    at_once = -(-len(tails) // n_batches)  # batches of one size with the least to fill up
+    at_once = BRANCHES
     cells = len(prefix) + at_once * length + min(at_once, then.count) * then.steps
     context = model.new_context(cells, at_once)
     try:
@@ -162,7 +160,7 @@ def _run_masked(model: Engine, prefix: Sequence[int], tails: Sequence[Sequence[I
     rows = [[*prefix, *t, mask] for t in tails]
     n = len(rows[0])
     at = n - 2 if model.metadata.get("diffusion.shift_logits", True) in (True, "true") else n - 1
-    at_once = max(1, min(BRANCHES, N_BATCH // n, len(rows)))
+    at_once = 1 if n >= ROWS // 4 else 4  # of one shape, see `run`
     # logits come for every position
     context = model.new_context(at_once * n, at_once, causal=False, n_batch=at_once * n, n_outputs=at_once * n)
     try:
@@ -190,7 +188,7 @@ def _distributions(model: Engine, logits: NDArray[np.float32], start: int) -> li
 def _feed_tails(model: Engine, context: Context, at: int, tails: Sequence[Sequence[Item]]) -> NDArray[np.float32]:
     """Logits (len(tails), n_vocab) after each tail; sequence i holds tail i."""
     n, length = len(tails), len(tails[0])
-    width = min(length, context.n_batch // n)  # positions of each tail that fit into a batch
+    width = min(length, ROWS // n)  # positions of each tail that fit into a batch
     for first in range(0, length, width):
         m = min(width, length - first)
         rows = model.rows([x for t in tails for x in t[first : first + m]])

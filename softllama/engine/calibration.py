@@ -73,11 +73,7 @@ def calibrate(
     if handed is not None:
         logger.debug("%s: the calibration was measured by the first load", name)
         return Calibration(**handed)
-    adapters = [a for a in weights.lora if a.a is not None]
-    files = [*weights.header.files, *(a.path for a in adapters)]
-    where = f"{weights.device} {weights.n_gpu_layers}"
-    scales = [str(a.scale) for a in adapters]
-    key = cache.file_key(files, f"calibration {FORMAT}", library.build(), where, *scales)
+    key = key_of(weights, f"calibration {FORMAT}")
     known = cache.load("calibration", key)
     if known is not None:
         try:
@@ -91,6 +87,14 @@ def calibrate(
     cache.store("calibration", key, asdict(calibration))
     logger.info("%s: mixtures by %s, times %s, measured", name, calibration.text, calibration.source)
     return calibration
+
+
+def key_of(weights: Weights, kind: str) -> str:
+    """The key of what is measured once per file, adapters, device and build of llama.cpp. kind: of the measurement."""
+    adapters = [a for a in weights.lora if a.a is not None]
+    files = [*weights.header.files, *(a.path for a in adapters)]
+    where = f"{weights.device} {weights.n_gpu_layers}"
+    return cache.file_key(files, kind, library.build(), where, *(str(a.scale) for a in adapters))
 
 
 def candidates(weights: Weights) -> list[tuple[float, str]]:

@@ -33,6 +33,7 @@ from softllama.llama.tokenizer import Tokenizer
 from softllama.llama.weights import Weights
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.noise import NoiseFloor
 from softllama.vectors.vector import Vector
 
 Item: TypeAlias = "int | Mixture | Vector"  # what is fed at one position
@@ -65,6 +66,7 @@ class Engine(Facts):
             add_workers(rpc)
         adapters = adapters_of(lora)
         self.trial: Trial | None = None  # of this load
+        self.noise_floor: NoiseFloor | None = None  # once `engine.noise` has measured it
 
         def before(weights: Weights) -> None:
             how: dict[str, Any] = {"n_gpu_layers": n_gpu_layers, "n_threads": n_threads, "lora": adapters, "rpc": rpc}
@@ -152,8 +154,8 @@ class Engine(Facts):
         """The model's own chat template. Raises ModelError where it has none."""
         if not self.template_source:
             raise ModelError(f"{self.name} has no chat template", "use a raw prompt, without --chat")
-        ids = {"bos": self.tokenizer.bos, "eos": self.tokenizer.eos}
-        return ChatTemplate(self.template_source, **{k: "" if i is None else self.spell(i) for k, i in ids.items()})
+        bos, eos = ("" if i is None else self.spell(i) for i in (self.tokenizer.bos, self.tokenizer.eos))
+        return ChatTemplate(self.template_source, bos=bos, eos=eos)
 
     # ---- evaluation
 

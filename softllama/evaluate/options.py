@@ -25,6 +25,7 @@ class EvaluateOptions:
         chat: Ask in the model's chat template? None: if it has one.
         seed: Of every random choice.
         streams: Problems side by side in one context.
+        allow_inactive: Go on where a policy would never act, as it acts in thinking blocks and the prompts open none.
 
     The others are those of softllama.generation.options.GenerationOptions.
     """
@@ -40,6 +41,8 @@ class EvaluateOptions:
     stop: tuple[str, ...] = ()
     seed: int = 0
     streams: int = 1
+    allow_inactive: bool = False
+    date: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.streams <= 256:
@@ -53,7 +56,10 @@ class EvaluateOptions:
     def with_defaults(self, model: Engine, data: Dataset) -> EvaluateOptions:
         """The same, with the data's and the model's own in place of what was left open."""
         chat = bool(model.metadata.get("tokenizer.chat_template")) if self.chat is None else self.chat
-        return replace(self, chat=chat, prompt=self.prompt or data.prompt, extract=self.extract or data.rule)
+        date = self.date
+        if date is None and chat and model.chat_template.asks_for_date:
+            date = model.chat_template.day.isoformat()
+        return replace(self, chat=chat, date=date, prompt=self.prompt or data.prompt, extract=self.extract or data.rule)
 
     def generation_keywords(self) -> GenerationKeywords:
         """The options that GenerationOptions has as well, but for the seed: each problem has its own."""
@@ -65,6 +71,7 @@ class EvaluateOptions:
             "think_budget": self.think_budget,
             "think_tags": self.think_tags,
             "stop": self.stop,
+            "date": self.date,
         }
 
 
@@ -73,7 +80,9 @@ def make_header(
 ) -> dict[str, Any]:
     """What the results depend on, and under "info" what they do not. Ready for JSON."""
     record = manifest.build(model, {}, n_ctx=model.n_ctx_given, seed=options.seed)
-    settings = {k: v for k, v in asdict(options).items() if k != "streams"}
+    settings = {k: v for k, v in asdict(options).items() if k not in ("streams", "allow_inactive")}
+    if options.date is None:  # the template asks for none, or an older file knows none
+        del settings["date"]
     return {
         "model": {k: record["model"][k] for k in ("name", "sha256", "lora")},
         "data": {"name": data.name, "sha256": data.sha256, "kind": data.kind},

@@ -50,6 +50,7 @@ class Result:
         text: The text that was judged, or the error message.
         seconds: From start to end. With several streams these times overlap.
         wall: Seconds since the result before it; of all results, the time that the evaluation took. 0 in old files.
+        n_soft: Steps of the text that was judged that fed a mixture; None in older files.
     """
 
     problem: int
@@ -66,6 +67,7 @@ class Result:
     text: str
     seconds: float
     wall: float = 0.0
+    n_soft: int | None = None
 
     @property
     def key(self) -> tuple[int, str]:
@@ -215,6 +217,16 @@ def read(path: str | Path) -> tuple[dict[str, Any], list[Result]]:
     return _read(data[: data.rfind(b"\n") + 1], p, ORIGIN)
 
 
+def first_date(path: Path) -> str | None:
+    """The date that the templates of a file's results were given; None where there is none."""
+    try:
+        header, _ = read(path)
+    except SoftLlamaError:
+        return None
+    found = header["settings"].get("date") if isinstance(header["settings"], dict) else None
+    return found if isinstance(found, str) else None
+
+
 def _read(data: bytes, path: Path, hint: str) -> tuple[dict[str, Any], list[Result]]:
     results: dict[tuple[int, str], Result] = {}
     header: dict[str, Any] = {}
@@ -286,6 +298,8 @@ def _has_type(value: Any, name: str) -> bool:
         return type(value) in (int, float) and 0 <= value < 1e18
     if name == "bool":
         return isinstance(value, bool)
+    if name == "int | None":
+        return value is None or _has_type(value, "int")
     return isinstance(value, str) or (value is None and name == "str | None")
 
 

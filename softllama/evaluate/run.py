@@ -22,9 +22,10 @@ import numpy as np
 
 from softllama.engine.engine import Engine
 from softllama.errors import ContextError, PromptError, SoftLlamaError, UsageError
+from softllama.evaluate.active import require_active
 from softllama.evaluate.data import Dataset, Problem, is_right
 from softllama.evaluate.options import EvaluateOptions, make_header
-from softllama.evaluate.results import Result, ResultsFile
+from softllama.evaluate.results import Result, ResultsFile, first_date
 from softllama.evaluate.ways import Way
 from softllama.generation import extract, loop
 from softllama.generation.cost import Cost
@@ -70,7 +71,10 @@ def evaluate(
     """
     if not ways:
         raise UsageError("no policy was given", "--policy greedy --policy soft_thinking")
-    opts = (options or EvaluateOptions()).with_defaults(model, data)
+    options = options or EvaluateOptions()
+    if options.date is None and path is not None and (first := first_date(path)):
+        options = replace(options, date=first)
+    opts = options.with_defaults(model, data)
     logger.info(
         "%d problems of %s, %s, answers read by %r",
         len(data.problems),
@@ -81,6 +85,8 @@ def evaluate(
     rule = extract.rule(opts.extract)
     # options that cannot be are refused before any problem is asked
     prepare(model, "x", GenerationOptions.of({**opts.generation_keywords(), "policy": "greedy", "seed": 0}))
+    if not opts.allow_inactive:
+        require_active(model, data, ways, opts)
     header = make_header(model, data, ways, opts, command)
     solver = _Solver(model, opts, rule)
     if path is None:
@@ -245,6 +251,7 @@ def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
         failure="" if right else _reason(o),
         n_thinking=o.trace.n_thinking,
         n_answer=o.trace.n_answer,
+        n_soft=o.trace.n_soft,
         tokens=o.tokens,
         evaluated=o.evaluated,
         stop=o.trace.stop_reason,

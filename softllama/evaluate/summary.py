@@ -121,6 +121,9 @@ def sentences(compared: Compared, scores: dict[str, statistics.Estimate]) -> lis
     most = max((e.n for _, _, r, _ in compared for e in (r.difference,)), default=0)
     if most < FEWEST:
         return [f"{most} problems are too few for a verdict (fewer than {FEWEST}). {_highest(scores)}"]
+    if not any(e.value for e in scores.values()):
+        n = max(e.n for e in scores.values())
+        return [f"None of the ways of decoding solves any of the {n} problems, so nothing tells them apart."]
     clear = [c for c in compared if c[3] < ALPHA and c[2].difference.enough]
     if not clear:
         power = [r.detectable for _, _, r, _ in compared]
@@ -160,9 +163,25 @@ def way_table(by: Ways) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, results in by.items():
         rs = list(results.values())
-        rows.append((name, accuracy(results), len(rs), *(_mean([getattr(r, k) for r in rs]) for k in columns)))
-    head = ("policy", "right", "n", "thinking tokens", "answer tokens", "tokens", "seconds")
-    return Table("accuracy", "Share right, and what it costs", head, tuple(rows), "Means for a problem.")
+        means = [_mean([getattr(r, k) for r in rs]) for k in columns]
+        rows.append((name, accuracy(results), len(rs), soft_share(rs), *means))
+    head = ("policy", "right", "n", "share soft", "thinking tokens", "answer tokens", "tokens", "seconds")
+    return Table(
+        "accuracy",
+        "Share right, and what it costs",
+        head,
+        tuple(rows),
+        "Means for a problem. Share soft: of its steps, those that fed a mixture.",
+    )
+
+
+def soft_share(results: Sequence[Result]) -> float:
+    """The share of steps that fed a mixture, of the texts that were judged; NaN where older files do not tell."""
+    counts = [(r.n_soft, r.n_thinking + r.n_answer) for r in results if r.n_soft is not None]
+    if not counts:
+        return float("nan")
+    soft, steps = (sum(x) for x in zip(*counts, strict=True))
+    return soft / steps if steps else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -72,6 +72,7 @@ class Loop:
 
     def join(self, g: Generation, seq: int, after: After) -> None:
         """Take in a generation whose prompt is in `seq`. after: what the model gave after the prompt."""
+        g.capacity = self._limit
         self._live[seq] = _Sequence(g, after)
 
     def leave(self, seq: int) -> Generation:

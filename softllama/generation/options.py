@@ -6,6 +6,7 @@ for functions that take the options as keywords.
 
 from __future__ import annotations
 
+import datetime
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -22,9 +23,9 @@ from softllama.prompts.words import MixArgument, Split
 PolicyArgument: TypeAlias = "Policy | Callable[..., Any] | str"
 Think: TypeAlias = Literal["auto", "on", "off", "prompt"]
 Where: TypeAlias = Literal["thinking", "everywhere"]
+Keep: TypeAlias = Literal["heavy", "all"]
 OnLoop: TypeAlias = Literal["warn", "stop", "hard"]
 ON_LOOP = ("warn", "stop", "hard")
-Keep: TypeAlias = Literal["heavy", "all"]
 WHERE = ("thinking", "everywhere")
 
 
@@ -49,6 +50,8 @@ class GenerationKeywords(TypedDict, total=False):
     signed: bool
     normalize: bool
     keep: Keep
+    parse_special: bool
+    date: str | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,11 +74,14 @@ class GenerationOptions:
             it, "prompt" asks for thinking in plain text.
         think_budget: steps after which the thinking block is closed.
         think_tags: "<open>,</close>", if not the model's own.
-        on_loop: what happens where the text loops, repeats itself, or surprises the model (generation/degeneration.py): "warn"
-            keeps that in the record, "stop" also ends the thinking or the answer, "hard" also feeds single tokens from there on.
         keep: what the trace holds of a mixture that is the whole distribution (policies `full`, `soft_noise`, `swir`).
             "heavy": the 100 heaviest entries; a replay computes the others again. "all": every entry, up to 8 bytes for
             each token of the vocabulary and step.
+        parse_special: the text of a control token in a user's chat message, such as "<|im_end|>", is that token. Without, it
+            is text like any other.
+        date: the day that a chat template takes for today, as "2026-01-31"; None for today. It is in the record.
+        on_loop: what happens where the text loops, repeats itself, or surprises the model (generation/degeneration.py): "warn"
+            keeps that in the record, "stop" also ends the thinking or the answer, "hard" also feeds single tokens from there on.
 
     Raises:
         UsageError: a value is not allowed.
@@ -99,6 +105,8 @@ class GenerationOptions:
     signed: bool = False
     normalize: bool = False
     keep: Keep = "heavy"
+    parse_special: bool = False
+    date: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("policy", "answer"):
@@ -106,6 +114,10 @@ class GenerationOptions:
         for name in ("think_tags", "system", "split"):
             if not isinstance(value := getattr(self, name), str | None):
                 raise UsageError(f"{name} must be text, not {value!r}")
+        if self.date is not None:
+            day(self.date)
+        if not isinstance(self.parse_special, bool):
+            raise UsageError(f"parse_special must be True or False, not {self.parse_special!r}")
         if not isinstance(self.template, ChatTemplate | str | None):
             raise UsageError(
                 f"template must be a ChatTemplate or Jinja text, not {type(self.template).__name__}",
@@ -136,6 +148,14 @@ class GenerationOptions:
     def changed(self, **keywords: Any) -> GenerationOptions:
         """The same with other values. Raises UsageError as the constructor does."""
         return replace(self, **keywords)
+
+
+def day(text: str) -> datetime.date:
+    """A day as "2026-01-31". Raises UsageError for another text."""
+    try:
+        return datetime.date.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise UsageError(f"{text!r} is no date", "such as 2026-01-31") from None
 
 
 def _policy(value: Any) -> Policy | None:

@@ -16,7 +16,7 @@ from softllama import policy as policies
 from softllama.base import arguments
 from softllama.engine.engine import Engine, checked
 from softllama.errors import ModelError, PromptError, UsageError
-from softllama.generation.options import GenerationOptions
+from softllama.generation.options import GenerationOptions, day
 from softllama.generation.state import Generation
 from softllama.llama.template import ChatTemplate
 from softllama.policy import Policy
@@ -47,6 +47,9 @@ def prepare(model: Engine, prompt: PromptInput, options: GenerationOptions, labe
         raise PromptError(f"a prompt is text, token ids and mixtures, or messages, not {type(prompt).__name__}")
     messages = _messages(prompt, options)
     template = chat_template(model, options.template) if messages is not None or options.template is not None else None
+    if template is not None:
+        template = template.on(day(options.date)) if options.date else template
+        options = options.changed(date=template.day.isoformat() if template.asks_for_date else None)
     source = model.template_source if template is None else template.source
     tags = thinking.tags_for(model.tokenizer, source, options.think, options.think_tags)
     if messages is not None:
@@ -104,6 +107,17 @@ def _policy(value: object) -> Policy | None:
     return value
 
 
+def never_acts(g: Generation) -> bool:
+    """Would the policy of a prepared generation never decide a step, as it acts in a thinking block and there is none?"""
+    return g.policy.where == "thinking" and not (g.thinking or g.everywhere)
+
+
+def no_block(model: Engine, policy: Policy, think: str) -> str:
+    """Why a policy would never act, in words. think: of the options."""
+    why = "thinking is switched off" if think == "off" else f"{model.name} has no thinking block"
+    return f"{why}, so {policy.name} would never act"
+
+
 def default_policy(model: Engine, inside: bool) -> tuple[str, str]:
     """The policy for a prompt that names none, as text, and why: what the model's file asks for (softllama.policy), soft
     thinking inside a thinking block, greedy decoding without one."""
@@ -125,9 +139,9 @@ def chat_template(model: Engine, template: ChatTemplate | str | None = None) -> 
         return template
     if template is None:
         return model.chat_template
-    ids = {"bos": model.tokenizer.bos, "eos": model.tokenizer.eos}
+    bos, eos = ("" if i is None else model.spell(i) for i in (model.tokenizer.bos, model.tokenizer.eos))
     try:
-        return ChatTemplate(template, **{k: "" if i is None else model.spell(i) for k, i in ids.items()})
+        return ChatTemplate(template, bos=bos, eos=eos)
     except ModelError as e:
         raise ModelError(e.message, "repair the file that --template names") from None
 
@@ -163,7 +177,10 @@ def _chat(
     ]
     mixes, which, text = _slotted(messages[-1]["content"], options)
     last = SlottedMessage(last.role, text, last.more)
-    chat = build.chat_text(template, [*earlier, last], options.think, tags, model.name)
+    messages_ = [*earlier, last]
+    if not options.parse_special:
+        messages_ = [build.without_control_tokens(m, model.tokenizer) for m in messages_]
+    chat = build.chat_text(template, messages_, options.think, tags, model.name)
     return build.filled(chat.text, [which[i] for i in chat.order], mixes, model.tokenizer), chat.thinking
 
 

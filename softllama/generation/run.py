@@ -88,6 +88,7 @@ def record(model: Engine, g: Generation) -> Trace:
         "max_tokens": g.options.max_tokens,
         "think_budget": g.options.think_budget,
         "stop": list(g.options.stop),
+        **({"date": g.options.date} if g.options.date else {}),
         "on_loop": g.options.on_loop,
     }
     steps = g.recorded()
@@ -109,6 +110,21 @@ def record(model: Engine, g: Generation) -> Trace:
         stop_string=g.stop_string,
         degenerations=tuple(d.to_dict() for d in g.degenerations),
     )
+
+
+def no_answer(trace: Trace) -> str:
+    """Why there is no answer, in words; "" where there is one, or where none was asked for."""
+    if trace.answer.strip() or trace.stop_reason == StopReason.INTERRUPTED:
+        return ""
+    if not trace.steps:
+        return "the model ended its answer at once" if trace.stop_reason == StopReason.END_OF_GENERATION else ""
+    if all(s.thinking for s in trace.steps) and trace.n_thinking:
+        return f"all {trace.n_thinking:,} tokens went to thinking"
+    if trace.stop_string:
+        return f"the stop string {trace.stop_string!r} came first"
+    if trace.answer:
+        return "it has white space only"
+    return f"the model ended it at once, after {trace.n_thinking:,} tokens of thinking"
 
 
 def describe(model: Engine, items: Sequence[int | Mixture]) -> str:

@@ -27,8 +27,10 @@ from softllama.vectors.mixture import Mixture
 from softllama.vectors.whole import WholeVector
 
 TOP = FEW  # of each step's distribution, for the record and for replaying
+CLOSED, BUDGET, ROOM = "closing tag", "thinking budget", "room for the answer"  # why a step is forced
 ON_LOOP = "on_loop: single tokens"  # why a step is hard
-CLOSED, BUDGET = "closing tag", "thinking budget"  # why a step is forced
+# of the tokens that there is room for, a quarter is kept for the answer, and 512 at most
+ROOM_SHARE, ROOM_MOST = 4, 512
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Generation:
         if not self.prompt:
             raise UsageError("an empty prompt gives the model nothing to go on", "write a prompt")
         tags, m = self.tags, self.model
-        close = tags.close_ids if tags else ()
+        close = (tags.end_ids or tags.close_ids) if tags else ()
         newline = encoded(m.tokenizer, "\n")
         self.moment = Moment(
             np.random.default_rng(self.seed),
@@ -82,10 +84,12 @@ class Generation:
         self.began_thinking = self.thinking
         self.started = time.perf_counter()
         self._most = self.options.max_tokens
+        self.capacity: int | None = None  # positions that its sequence may use; the loop that takes it in knows
         self._forced: deque[int] = deque()
         self._closing = False
-        self._block = TextStream([tags.close] if tags else [])
-        self._answer = TextStream(self.options.stop)
+        self._block = TextStream([tags.family.end or tags.close] if tags else [])
+        self._answer_end = tags.family.answer_end if tags else ""
+        self._answer = TextStream((*self.options.stop, *([self._answer_end] if self._answer_end else [])))
         self._monitor: Monitor | None = Monitor()
         self._hard = False  # only single tokens are fed from now on
         if self.options.max_tokens == 0:
@@ -111,8 +115,8 @@ class Generation:
     def advance(self, d: Distribution) -> Step | None:
         """Decide one position. None, with `stop_reason` set, where the sequence ends without another."""
         if not self._forced and self.bound:
+            why = BUDGET if self._over_budget() else ROOM
             self._close()
-            why = BUDGET
         else:
             why = ""
         if self._forced:
@@ -152,7 +156,7 @@ class Generation:
     @property
     def bound(self) -> bool:
         """Is the next position the loop's choice, whatever the distribution says: a tag, or the end of the budget?"""
-        return bool(self._forced) or (self.thinking and self._over_budget())
+        return bool(self._forced) or (self.thinking and (self._over_budget() or self._needs_room()))
 
     def fork(self) -> Generation:
         """A second generation that goes on from here, with everything that changes copied."""
@@ -179,9 +183,24 @@ class Generation:
         budget = self.options.think_budget
         return self.tags is not None and budget is not None and self.n_thinking >= budget
 
+    def _needs_room(self) -> bool:
+        """Must the thinking end now, so that a quarter of the room is left for the answer? Not where that is no token."""
+        capacity = None if self.capacity is None else self.capacity - len(self.prompt)
+        room = min((n for n in (self._most, capacity) if n is not None), default=0)
+        if self.tags is None or room < ROOM_SHARE:
+            return False
+        last = room - min(room // ROOM_SHARE, ROOM_MOST) - len(self.tags.close_ids)
+        return 0 < last <= self.n_steps
+
     def _close(self) -> None:
+        """Close the block where it is. In plain text, the answer begins on a line of its own, and outside a code block."""
         assert self.tags is not None
         self._forced.clear()
+        if not self.tags.open and self.n_steps:
+            text = self.model.detokenize(self.moment.readouts)
+            fence = "```\n\n" * (text.count("```") % 2)
+            before = ("\n" if fence else "\n\n") * (not text.endswith("\n")) + fence
+            self._forced.extend(encoded(self.model.tokenizer, before))
         self._forced.extend(self.tags.close_ids)
         self._closing = True
 
@@ -214,6 +233,9 @@ class Generation:
         self.moment.advance(token)
         if inside:
             # a readout that completes the closing tag ends the block, however it was split into tokens
+            if self._block.stopped and not self._closing and self.tags is not None and self.tags.bridge_ids:
+                self._forced.extendleft(reversed(self.tags.bridge_ids))
+                self._closing = True
             if (self._block.stopped or self._closing) and not self._forced:
                 self.thinking = self._closing = False
                 self.moment.thinking = self.everywhere
@@ -223,6 +245,8 @@ class Generation:
         elif self._opens(token):
             self.thinking = self.began_thinking = True
             self.moment.thinking = True
+        elif self._answer.stopped and self._answer.stopped == self._answer_end:
+            self.stop_reason = StopReason.END_OF_GENERATION
         elif self._answer.stopped:
             self.stop_reason, self.stop_string = StopReason.STOP_STRING, self._answer.stopped
         if mode != FORCED and self._monitor is not None and (found := self._monitor.push(token, step.logp, piece)):

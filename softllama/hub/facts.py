@@ -20,7 +20,7 @@ from softllama.hub.local_model import LocalModel
 from softllama.llama import architectures, gguf, header, library, thinking_tags
 from softllama.llama.library import api
 
-KIND = "header-3"  # of the cache's entries; counts up when the fields below change
+KIND = "header-4"  # of the cache's entries; counts up when the fields below change
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Facts:
         refusal: Why it cannot take mixtures; "" where nothing is wrong.
         note: What is special about how it takes them.
         table: The type of its embedding table, (n_vocab, n_embd).
-        thinking: The tags of a thinking block in its chat template or vocabulary; "" if there are none.
+        thinking: The tags of a thinking block, if its chat template has some that are known; "" if not.
+        thinking_note: What else the template or the vocabulary says about thinking.
         policy: The policy that it was trained with (softllama.policy), "" for most.
     """
 
@@ -56,6 +57,7 @@ class Facts:
     parameters: int = 0
     chat_template: bool = False
     thinking: str = ""
+    thinking_note: str = ""
     policy: str = ""
 
     @property
@@ -127,7 +129,7 @@ def read(h: header.Header) -> dict[str, Any]:
             e.message.replace(f"{h.path} ", "").replace(f"{h.path.name} ({h.arch}) cannot take mixtures: ", ""),
         )
     template = str(h.get("tokenizer.chat_template") or "")
-    tags = thinking_tags.known(template, lambda texts: gguf.texts_in_vocabulary(h.path, texts))
+    tags, note = _thinking(h, template)
 
     def number(key: str) -> int:
         value = h.get(f"{{arch}}.{key}", 0)
@@ -148,9 +150,22 @@ def read(h: header.Header) -> dict[str, Any]:
         "n_ctx": number("context_length"),
         "parameters": sum(_count(t.shape) for t in h.tensors.values()),
         "chat_template": bool(template),
-        "thinking": " ".join(tags) if tags else "",
+        "thinking": tags,
+        "thinking_note": note,
         "policy": str(h.get("softllama.policy") or ""),
     }
+
+
+def _thinking(h: header.Header, template: str) -> tuple[str, str]:
+    """The tags of the thinking block, and what is to be said about them."""
+    found = thinking_tags.known(template, lambda texts: gguf.texts_in_vocabulary(h.path, texts))
+    if found is not None and found[1]:
+        return " ".join(found[0].pair), f"as {found[0].models}"
+    if variable := thinking_tags.unknown(template):
+        return "", f"unknown: the chat template has {variable!r}, but no tags that softllama knows"
+    if found is not None:
+        return "", f"only the vocabulary has {' '.join(found[0].pair)}; --think on uses them"
+    return "", ""
 
 
 def _note(h: header.Header) -> str:

@@ -52,7 +52,7 @@ def model_facts(f: Facts) -> Text:
         "context": f"{f.n_ctx:,} tokens",
         "takes mixtures": answer,
         "chat template": "yes" if f.chat_template else "no",
-        "thinking": f.thinking or "no known tags",
+        "thinking": ", ".join(t for t in (f.thinking or "no known tags", f.thinking_note) if t),
         "asks for policy": f.policy,
     }
     shown = Text(no_wrap=True, overflow="ignore")  # paths are not wrapped

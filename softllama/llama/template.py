@@ -6,7 +6,7 @@ Knows Jinja and messages. Knows no model, no tokens and no tags of thinking.
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import date, datetime, time
 from typing import Any, NoReturn
 
 import jinja2
@@ -27,17 +27,31 @@ class ChatTemplate:
         source: Jinja text.
         bos: What the template's `bos_token` stands for.
         eos: What its `eos_token` stands for.
+        day: What it takes for today, if it asks; None for the day on which it is made. It stays the same.
 
     Raises:
         ModelError: The template does not parse.
     """
 
-    def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
-        self.source = source
+    def __init__(self, source: str, *, bos: str = "", eos: str = "", day: date | None = None) -> None:
+        self.source, self.bos, self.eos, self.day = source, bos, eos, day or date.today()
+        names = {"bos_token": bos, "eos_token": eos, "strftime_now": self._strftime_now}
         try:
-            self._template = _environment().from_string(source, {"bos_token": bos, "eos_token": eos})
+            self._template = _environment().from_string(source, names)
         except jinja2.TemplateError as e:
             raise ModelError(f"the chat template does not parse: {e}", "use a raw prompt, without --chat") from None
+
+    @property
+    def asks_for_date(self) -> bool:
+        """Does the template's text depend on the day?"""
+        return "strftime_now" in self.source
+
+    def on(self, day: date) -> ChatTemplate:
+        """The same template on another day."""
+        return self if day == self.day else ChatTemplate(self.source, bos=self.bos, eos=self.eos, day=day)
+
+    def _strftime_now(self, form: str) -> str:
+        return datetime.combine(self.day, time()).strftime(form)
 
     def render(self, messages: list[dict[str, str]], *, generation: bool = True, **variables: Any) -> str:
         """Render messages as the model's prompt, up to where the assistant speaks.
@@ -67,7 +81,6 @@ def _environment() -> ImmutableSandboxedEnvironment:
     environment.filters["tojson"] = _to_json
     environment.globals |= {
         "raise_exception": _raise_exception,
-        "strftime_now": _strftime_now,
         **dict.fromkeys(("tools", "tool_choice", "functions", "function_call")),
     }
     return environment
@@ -96,7 +109,3 @@ def _to_json(
 
 def _raise_exception(message: str) -> NoReturn:
     raise jinja2.TemplateError(message)
-
-
-def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)

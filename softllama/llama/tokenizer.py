@@ -16,6 +16,7 @@ from softllama.llama.library import api
 from softllama.llama.weights import Weights
 
 _ATTR_UNKNOWN = 1
+_ATTR_CONTROL = 8
 _ATTR_SPECIAL = 1 | 8 | 16  # unknown, control, user-defined
 _TYPE_NONE, _TYPE_SPM, _TYPE_BPE, _TYPE_RWKV, _TYPE_PLAMO2 = 0, 1, 2, 5, 6
 
@@ -108,6 +109,17 @@ class Tokenizer:
                 ids = self._after_sentinel(data, special)
             self._check_round_trip(text, data, ids)
         return ids
+
+    def control_tokens_in(self, text: str) -> list[str]:
+        """Texts in a text that are control tokens where they are looked for (`special`), longest first."""
+        try:
+            plain, special = (self.tokenize(text, special=s, lead=False) for s in (False, True))
+        except PromptError:  # it cannot be encoded at all, as whoever encodes it will say
+            return []
+        with self._vocabulary():
+            control = {i for i in special if api.llama_vocab_get_attr(self._vocab, i) & _ATTR_CONTROL}
+        texts = {self.piece(i).decode("utf-8", "replace") for i in control - set(plain)}
+        return sorted((t for t in texts if t in text), key=lambda t: (-len(t), t))
 
     def detokenize(self, ids: list[int]) -> str:
         """The text of ids; bytes that are not UTF-8 become U+FFFD."""

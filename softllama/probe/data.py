@@ -6,17 +6,27 @@ Knows vectors only, no model; and not how the results look: view.py and plot.py 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from softllama.prompts.words import Resolved
 from softllama.vectors import measures
-from softllama.vectors.distribution import Distribution
-from softllama.vectors.sweep import Sweep
+from softllama.vectors.distribution import Distribution, Token
+from softllama.vectors.noise import NO_NOISE, NoiseFloor
+from softllama.vectors.sweep import EMERGENT, Sweep
 
 MIXTURE, AVERAGE = "mixture", "average"  # names of rows
 COLUMNS = ("kind", "name", "weight", "alpha", "rank", "token_id", "token", "p", "entropy", "js_to_mixture")
+
+
+class Emergent(NamedTuple):
+    """A token that no component brings: its probability p in the mixture, and the largest in a component alone."""
+
+    id: int
+    text: str
+    p: float
+    alone: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -29,7 +39,9 @@ class ProbeData:
     which is what one gets by sampling the tokens first; None for signed mixtures. weight_covered: the weight that the
     baselines have together (1 unless there are more than 64). sweep: from the first component to the others, if it was
     asked for. continuations: greedy text after the mixture and after each baseline. n_top: how many tokens are shown.
-    tokens: the prompt's tokens as text. make_manifest: see `manifest`.
+    tokens: the prompt's tokens as text. noise: the noise floor of these numbers. repeats: of how many copies, each moved by
+    1e-5, they are averages. watched: ids that were asked for by name. frames: where no prompt was given, the prompts that
+    were tried, with the JS between the components alone. make_manifest: see `manifest`.
     """
 
     prompt: str
@@ -43,6 +55,10 @@ class ProbeData:
     continuations: dict[str, str]
     n_top: int
     tokens: list[str]
+    noise: NoiseFloor = NO_NOISE
+    repeats: int = 1
+    watched: tuple[int, ...] = ()
+    frames: dict[str, float] = field(default_factory=dict)
     make_manifest: Callable[[], dict[str, Any]] = field(repr=False)
 
     @property
@@ -54,6 +70,26 @@ class ProbeData:
     def mass_outside_nuclei(self) -> float:
         """The mass that the mixture puts on tokens in the nucleus of no component (`vectors.measures`)."""
         return measures.mass_outside_nuclei(self.next, list(self.baselines.values()))
+
+    @cached_property
+    def mass_outside_nuclei_alone(self) -> float:
+        """The floor of `mass_outside_nuclei`: the most that a component alone has there."""
+        return measures.mass_outside_nuclei_alone(list(self.baselines.values()))
+
+    @cached_property
+    def emergent(self) -> list[Emergent]:
+        """Tokens whose probability exceeds that in every component alone by 0.01 and by the noise floor; at most `n_top`."""
+        most = measures.emergent(self.next, list(self.baselines.values()), self.n_top)
+        enough = (max(EMERGENT, float(self.noise.of_probability(p))) for _, p, _ in most)
+        return [
+            Emergent(i, self.next[i].text, p, alone)
+            for (i, p, alone), e in zip(most, enough, strict=True)
+            if p - alone >= e
+        ]
+
+    def watched_in(self, d: Distribution) -> list[Token]:
+        """The watched tokens of one of the distributions."""
+        return [d[i] for i in self.watched]
 
     @property
     def is_third_token(self) -> bool:
@@ -119,8 +155,14 @@ class ProbeData:
             "heaviest": self.heaviest,
             "covered": self.weight_covered,
             "stray_mass": self.mass_outside_nuclei,
+            "stray_mass_alone": self.mass_outside_nuclei_alone,
             "third_token": self.is_third_token,
+            "emergent": [e._asdict() for e in self.emergent],
+            "noise": asdict(self.noise),
+            "repeats": self.repeats,
         }
+        if self.frames:
+            out["frames"] = self.frames
         if self.continuations:
             out["continuations"] = self.continuations
         if self.sweep is not None:
@@ -130,7 +172,10 @@ class ProbeData:
 
     def _distribution_dict(self, d: Distribution) -> dict[str, Any]:
         top = [{"id": t.id, "text": t.text, "p": t.p} for t in d.top(self.n_top)]
-        return {"entropy": d.entropy(), "js_to_mixture": d.js(self.next), "top": top}
+        out: dict[str, Any] = {"entropy": d.entropy(), "js_to_mixture": d.js(self.next), "top": top}
+        if self.watched:
+            out["watched"] = [{"id": t.id, "text": t.text, "p": t.p} for t in self.watched_in(d)]
+        return out
 
 
 def _mixture_dict(m: Resolved) -> dict[str, Any]:
@@ -146,6 +191,7 @@ def _sweep_dict(s: Sweep) -> dict[str, Any]:
         "end": s.end,
         "alphas": s.alphas.tolist(),
         "midpoint": s.midpoint,
+        "emergent": s.emergent,
         "js_start": s.js_start.tolist(),
         "js_end": s.js_end.tolist(),
         "entropy": s.entropy.tolist(),

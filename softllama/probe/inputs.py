@@ -14,11 +14,12 @@ from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.errors import MixtureError, UsageError
 from softllama.probe.data import AVERAGE, MIXTURE
-from softllama.prompts import build, slots
+from softllama.prompts import build, slots, words
 from softllama.prompts.build import SlottedMessage
 from softllama.prompts.encoded import Encoded, encode, with_shared
 from softllama.prompts.slots import PromptTemplate
 from softllama.prompts.words import Component, MixArgument, MixInput, Resolved
+from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 from softllama.vectors.mixture import Mixture
 
@@ -116,10 +117,26 @@ def _between(components: Sequence[Component], a: float, signed: bool) -> Mixture
 def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None) -> PromptTemplate:
     """The prompt as a user's message in the model's chat template. The thinking block stays as the template has it."""
     messages = [SlottedMessage.plain(build.SYSTEM, system)] if system else []
-    text = build.rendered(model.chat_template, [*messages, SlottedMessage(build.USER, parsed)])
+    asked = build.without_control_tokens(SlottedMessage(build.USER, parsed), model.tokenizer)
+    text = build.rendered(model.chat_template, [*messages, asked])
     if text.order != tuple(range(len(parsed.slots))):
         raise UsageError("the chat template changes the order of the slots", "use a raw prompt, without --chat")
     return text.text
+
+
+def watched(model: Engine, text: str | None) -> tuple[int, ...]:
+    """The ids of words that are followed: the token of each after a space, or the first of its tokens; #id; in quotes as it is.
+
+    Raises:
+        MixtureError: a text that is no list of words.
+    """
+    if text is None:
+        return ()
+    spec = mix_text.parse(arguments.text("watch", text))
+    if spec.vector:
+        raise UsageError("a vector cannot be watched", '--watch "Paris,Berlin"')
+    found = words.resolve(spec, model.tokenizer, split="first")
+    return tuple(dict.fromkeys(c.mixture.argmax for c in found.components))
 
 
 def mix_texts(mix: MixArgument) -> list[str]:

@@ -84,6 +84,7 @@ def _label(text: str) -> str:
 def _bars(r: ProbeData, axes: Any) -> None:
     rows = r.rows()[:8]
     ids = list(dict.fromkeys(t.id for _, _, d in rows for t in d.top(min(r.n_top, 5))))
+    ids += [i for i in (*r.watched, *(e.id for e in r.emergent)) if i not in ids]
     ids = sorted(ids, key=lambda i: -max(d[i].p for _, _, d in rows))[:12]
     x, width = np.arange(len(ids)), 0.8 / len(rows)
     for j, (name, weight, d) in enumerate(rows):
@@ -110,6 +111,9 @@ def _curves(r: ProbeData, picture: Any) -> None:
         (line,) = top.plot(
             s.alphas, c.p, label=_label(c.text), marker="o" if len(s.alphas) <= 25 else None, markersize=3
         )
+        if s.noise.log_odds:
+            half = s.noise.of_probability(c.p) / 2
+            top.fill_between(s.alphas, c.p - half, c.p + half, color=line.get_color(), alpha=0.15, linewidth=0)
         top.plot([0, 1], [c.p[0], c.p[-1]], color=line.get_color(), linewidth=0.8, linestyle=":")  # sampling first
     top.set_ylabel("probability")
     top.set_ylim(-0.02, 1.02)
@@ -117,11 +121,13 @@ def _curves(r: ProbeData, picture: Any) -> None:
         frameon=False,
         loc="center left",
         bbox_to_anchor=(1.0, 0.5),
-        title="dotted: average\nof the outputs",
+        title="dotted: average\nof the outputs" + ("\nshaded: noise" if s.noise.log_odds else ""),
         title_fontsize=8,
     )
     bottom.plot(s.alphas, s.js_start, color="C0", label=_no_formula(f"to {s.start}"))
     bottom.plot(s.alphas, s.js_end, color="C1", label=_no_formula(f"to {s.end}"))
+    if s.noise.js:
+        bottom.axhspan(0, s.noise.js, color="0.9", linewidth=0, zorder=0)
     bottom.set_ylabel("JS (nats)")
     bottom.set_xlabel(_no_formula(f"α, from {s.start} (0) to {s.end} (1)"))
     bottom.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,20 +17,22 @@ from numpy.typing import NDArray
 
 from softllama.base import arguments, tables
 from softllama.base.files import save_as
-from softllama.engine import branches, manifest
+from softllama.engine import branches, manifest, noise
 from softllama.engine.branches import Branch, Continuation
 from softllama.engine.engine import Engine, checked
 from softllama.errors import UsageError
+from softllama.probe import frames
 from softllama.probe.data import COLUMNS, MIXTURE, ProbeData
-from softllama.probe.inputs import Filling, combinations, distinct, mix_texts
+from softllama.probe.inputs import Filling, combinations, distinct, mix_texts, watched
 from softllama.prompts import words
 from softllama.prompts.encoded import Encoded, items_with
 from softllama.prompts.words import MixArgument, Resolved
 from softllama.vectors.average import average
 from softllama.vectors.distribution import Distribution
+from softllama.vectors.noise import NoiseFloor
 from softllama.vectors.sweep import Sweep
 
-MAX_SWEEP, MAX_CONTINUE = 10_001, 100_000
+MAX_SWEEP, MAX_CONTINUE, MAX_REPEATS = 10_001, 100_000, 64
 
 
 class ProbeResult(ProbeData):
@@ -100,9 +103,22 @@ class ProbeResult(ProbeData):
         return view.html(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """What `probe` was asked for, beside the prompt and the mixtures."""
+
+    sweep: int | None
+    continue_tokens: int
+    signed: bool
+    n_top: int
+    n_ctx: int | None
+    repeats: int
+    watch: tuple[int, ...] = ()
+
+
 def probe(
     model: Engine,
-    prompt: str = "The {} says",
+    prompt: str | None = None,
     mix: MixArgument = (),
     *,
     sweep: int | None = None,
@@ -114,12 +130,14 @@ def probe(
     split: str | None = None,
     n_top: int = 5,
     n_ctx: int | None = None,
+    repeats: int = 1,
+    watch: str | None = None,
 ) -> ProbeResult:
     """Run a prompt whose slots hold mixtures, beside the same prompt with each component alone.
 
     Args:
         model: the model.
-        prompt: text with `{}` or `{name}` where a mixture goes.
+        prompt: text with `{}` or `{name}` where a mixture goes. None: of a few, the one in which the words differ most.
         mix: mixtures as text ("dog:0.5,cat:0.5", "animal=dog:0.5,cat:0.5") or as Mixture; or a mapping from names to them.
         sweep: how many points from the first component (α = 0) to the others in their proportion (α = 1), of the first
             mixture; 2 to 10001. None for no sweep.
@@ -129,6 +147,8 @@ def probe(
         normalize, signed, split: how mixtures that are text are read (`Model.mix`).
         n_top: how many tokens of each distribution are shown, 1 to 1000.
         n_ctx: positions of the context; None for what the model was loaded with.
+        repeats: average over so many copies, each with its mixtures moved by 1e-5, 1 to 64: less of the noise of rounding.
+        watch: tokens to follow, by name ("Paris,Berlin"): each word is the token that follows a space.
 
     Raises:
         MixtureError: a mixture is wrong, or there is none.
@@ -138,44 +158,41 @@ def probe(
         UsageError: another argument is wrong.
     """
     checked(model)
-    _check(sweep, continue_tokens, n_top, n_ctx, system, chat)
+    _check(sweep, continue_tokens, n_top, n_ctx, system, chat, repeats)
     inputs = words.read_mixes(mix, split=split, signed=signed, normalize=normalize)
+    tried = frames.choose(model, inputs, chat=chat, system=system) if prompt is None else {}
+    prompt = next(iter(tried)) if prompt is None else prompt
     filling = Filling.of(model, prompt, inputs, chat=chat, system=system)
-    settings = {
-        "prompt": prompt,
-        "mix": mix_texts(mix),
-        "sweep": sweep,
-        "continue": continue_tokens,
-        "chat": chat,
-        "system": system,
-        "normalize": normalize,
-        "signed": signed,
-        "split": split,
-        "top": n_top,
-    }
-    n_ctx = n_ctx or model.n_ctx_given
-    return _result(model, filling, settings, sweep or 0, continue_tokens, n_top, n_ctx, signed)
+    settings = {"prompt": prompt, "mix": mix_texts(mix), "sweep": sweep, "continue": continue_tokens, "chat": chat}
+    settings |= {"system": system, "normalize": normalize, "signed": signed, "split": split, "top": n_top}
+    settings |= {"repeats": repeats, "watch": watch}
+    options = _Options(
+        sweep=sweep,
+        continue_tokens=continue_tokens,
+        signed=signed,
+        n_top=n_top,
+        n_ctx=n_ctx or model.n_ctx_given,
+        repeats=repeats,
+        watch=watched(model, watch),
+    )
+    return _result(model, filling, settings, options, tried)
 
 
 def _result(
-    model: Engine,
-    filling: Filling,
-    settings: dict[str, Any],
-    sweep: int,
-    continue_tokens: int,
-    n_top: int,
-    n_ctx: int | None,
-    signed: bool,
+    model: Engine, filling: Filling, settings: dict[str, Any], options: _Options, tried: dict[str, float]
 ) -> ProbeResult:
-    """Run everything, and put the results together. settings: of `probe`, for the manifest."""
+    """Run everything, and put the results together. settings: of `probe`, for the manifest. tried: see `ProbeData.frames`."""
     combos, covered = combinations(filling.mixtures)
-    alphas = np.linspace(0.0, 1.0, sweep)  # (sweep,)
+    alphas = np.linspace(0.0, 1.0, options.sweep or 0)  # (sweep,)
     labels = distinct(["+".join(c.label for c in filling.chosen(combo)) for combo in combos])
-    results = _run(model, filling, combos, labels, alphas, signed, continue_tokens, n_ctx)
+    results = _run(model, filling, combos, labels, alphas, options)
+    floor = noise.floor(model).averaged(options.repeats)
     n = 1 + len(combos)
     weights = [math.prod(c.weight for c in filling.chosen(combo)) for combo in combos]
     baselines = {k: r.next for k, r in zip(labels, results[1:n], strict=True)}
-    texts = {k: _text(model, r.continuation) for k, r in zip((MIXTURE, *labels), results[:n], strict=True)}
+    ids = [[i for i in r.continuation if not model.is_eog(i)] for r in results[:n]]  # without the token that ended it
+    texts = {k: model.detokenize(i) for k, i in zip((MIXTURE, *labels), ids, strict=True)}
+    points = [r.next for r in results[n:]]
     return ProbeResult(
         prompt=settings["prompt"],
         mixtures=filling.mixtures,
@@ -184,22 +201,35 @@ def _result(
         weights=dict(zip(labels, weights, strict=True)),
         average=average(list(baselines.values()), weights) if min(weights) >= 0 and sum(weights) > 0 else None,
         weight_covered=covered,
-        sweep=_sweep(filling.mixtures[0], alphas, [r.next for r in results[n:]]) if sweep else None,
-        continuations=texts if continue_tokens else {},
-        n_top=n_top,
+        sweep=_sweep(filling.mixtures[0], alphas, points, floor, options.watch) if points else None,
+        continuations=texts if options.continue_tokens else {},
+        n_top=options.n_top,
         tokens=filling.tokens(model),
-        make_manifest=lambda: manifest.build(model, settings, n_ctx=n_ctx),
+        noise=floor,
+        repeats=options.repeats,
+        watched=options.watch,
+        frames=tried,
+        make_manifest=lambda: manifest.build(model, settings, n_ctx=options.n_ctx),
     )
 
 
 def _check(
-    sweep: int | None, continue_tokens: int, n_top: int, n_ctx: int | None, system: str | None, chat: bool
+    sweep: int | None,
+    continue_tokens: int,
+    n_top: int,
+    n_ctx: int | None,
+    system: str | None,
+    chat: bool,
+    repeats: int,
 ) -> None:
     """Raise UsageError for an argument of `probe` that is out of range."""
     arguments.integer_or_none("sweep", sweep)
     arguments.integer("continue_tokens", continue_tokens)
     arguments.integer("n_top", n_top)
     arguments.integer_or_none("n_ctx", n_ctx)
+    arguments.integer("repeats", repeats)
+    if not 1 <= repeats <= MAX_REPEATS:
+        raise UsageError(f"cannot average over {repeats} copies", f"--repeats takes 1 to {MAX_REPEATS}")
     if sweep is not None and not 2 <= sweep <= MAX_SWEEP:
         raise UsageError(f"a sweep has 2 to {MAX_SWEEP} points, not {sweep}", "--sweep 21")
     if not 0 <= continue_tokens <= MAX_CONTINUE:
@@ -218,44 +248,51 @@ def _run(
     combos: Sequence[Sequence[int]],
     labels: Sequence[str],
     alphas: NDArray[np.float64],
-    signed: bool,
-    continue_tokens: int,
-    n_ctx: int | None,
+    options: _Options,
 ) -> list[Branch]:
     """The branches of the mixture, of each combination, and of each point of the sweep, in this order.
 
-    What is before the first slot is computed once. The first two kinds are continued.
+    What is before the first slot is computed once. The first two kinds are continued. Repeats of all come after all, so that
+    the first copies are what they are without.
     """
     if len(alphas) and len(filling.mixtures[0].components) < 2:
         raise UsageError("a sweep needs a mixture of at least two components", 'such as --mix "dog:0.5,cat:0.5"')
-    fills = [filling.mixed(), *map(filling.alone, combos), *(filling.between(float(a), signed) for a in alphas)]
+    between = (filling.between(float(a), options.signed) for a in alphas)
+    fills = [filling.mixed(), *map(filling.alone, combos), *between]
     encoded, at = filling.encoded, filling.encoded.first_slot
     rest = Encoded(encoded.items[at:], encoded.spaces, encoded.leads)
-    return branches.run(
+    copies = [[noise.perturbed(model, m, i) for m in fill] for i in range(options.repeats) for fill in fills]
+    names = ["the mixture", *(f"{k} alone" for k in labels), *(f"the sweep's α = {a:g}" for a in alphas)]
+    results = branches.run(
         model,
         encoded.items[:at],
-        [items_with(rest, fill) for fill in fills],
-        names=["the mixture", *(f"{k} alone" for k in labels), *(f"the sweep's α = {a:g}" for a in alphas)],
-        then=_greedy(model, continue_tokens, 1 + len(combos)),
-        n_ctx=n_ctx,
+        [items_with(rest, fill) for fill in copies],
+        names=names * options.repeats,
+        then=_greedy(model, options.continue_tokens, 1 + len(combos)),
+        n_ctx=options.n_ctx,
     )
+    if options.repeats == 1:
+        return results
+    n, equal = len(fills), [1.0] * options.repeats
+    return [replace(r, next=average([c.next for c in results[i::n]], equal)) for i, r in enumerate(results[:n])]
 
 
 def _greedy(model: Engine, steps: int, count: int) -> Continuation | None:
     """How the first branches go on."""
     if not steps:
         return None
-    from softllama.generation import continuation  # the whole loop, which a probe alone does not need
+    from softllama.generation import continuation  # the loop, which a probe alone does not need
 
     return continuation.greedy(model, steps, count)
 
 
-def _sweep(mixture: Resolved, alphas: NDArray[np.float64], points: list[Distribution]) -> Sweep:
+def _sweep(
+    mixture: Resolved,
+    alphas: NDArray[np.float64],
+    points: list[Distribution],
+    floor: NoiseFloor,
+    watch: tuple[int, ...],
+) -> Sweep:
     """The sweep of a mixture; points[i] is the distribution at alphas[i]."""
     first, *others = (c.label for c in mixture.components)
-    return Sweep(first, " + ".join(others), alphas, points)
-
-
-def _text(model: Engine, ids: Sequence[int]) -> str:
-    """A continuation as text, without the token that ended it."""
-    return model.detokenize([i for i in ids if not model.is_eog(i)])
+    return Sweep(first, " + ".join(others), alphas, points, floor, watch)

@@ -37,8 +37,9 @@ def _distributions(r: ProbeData) -> Table:
         label = Text(name, style="bold" if weight is None else "")
         if weight is not None:
             label.append(f" {weight:.3g}", style="dim")
-        js = "" if d is r.next else f"{d.js(r.next):.4f}"
-        table.add_row(label, tokens(d.top(r.n_top)), f"{d.entropy():.3f}", js)
+        js = "" if d is r.next else r.noise.js_text(d.js(r.next))
+        style = "dim" if js.startswith("<") else ""
+        table.add_row(label, tokens(d.top(r.n_top), r.noise.digits_of), f"{d.entropy():.3f}", Text(js, style=style))
     return table
 
 
@@ -50,14 +51,20 @@ def _verdict(r: ProbeData) -> Text:
     text = Text("\n")
     if r.average is not None:
         text.append(_to_heaviest(r))
-        text.append(f", to the average of the outputs {r.next.js(r.average):.4f} nats (0 to 0.6931).\n")
-    text.append(f"Mass on tokens that no component favours: {r.mass_outside_nuclei:.4f}.")
+        text.append(f", to the average of the outputs {r.noise.js_text(r.next.js(r.average))} nats (0 to 0.6931).\n")
+    text.append(f"Mass on tokens that no component favours: {r.mass_outside_nuclei:.4f}")
+    text.append(f" (a component alone has up to {r.mass_outside_nuclei_alone:.4f} there).")
     if r.is_third_token:
         text.append(f" Its likeliest token, {visible(r.next.top(1)[0].text)!r}, is that of no component.")
+    text.append_text(_emergent(r))
+    for t in r.watched_in(r.next):
+        alone = ", ".join(f"{k} {_small(d[t.id].p)}" for k, d in r.baselines.items())
+        text.append(f"\n{visible(t.text)} {_small(t.p)}, alone: {alone}.")
     if r.weight_covered < 1:
         text.append(
             f"\nThe {len(r.baselines)} heaviest components ran alone; they hold {r.weight_covered:.4f} of the weight."
         )
+    text.append_text(_noise(r))
     return text
 
 
@@ -67,7 +74,30 @@ def _to_heaviest(r: ProbeData) -> str:
     heaviest = [k for k, w in r.weights.items() if math.isclose(w, most, rel_tol=1e-6)]
     nearest = min(heaviest, key=lambda k: r.next.js(r.baselines[k]))
     of = "heaviest component" if len(heaviest) == 1 else f"nearest of {len(heaviest)} components of equal weight"
-    return f"JS to the {of} ({nearest}) {r.next.js(r.baselines[nearest]):.4f}"
+    return f"JS to the {of} ({nearest}) {r.noise.js_text(r.next.js(r.baselines[nearest]))}"
+
+
+def _emergent(r: ProbeData) -> Text:
+    """ "emergent: ␣Strasbourg .099, at most .0085 alone": nothing where there is none."""
+    if not r.emergent:
+        return Text()
+    text = Text("\nemergent: ", style="bold")
+    text.append("; ".join(f"{visible(e.text)} {_small(e.p)}, at most {_small(e.alone)} alone" for e in r.emergent), "")
+    return text
+
+
+def _noise(r: ProbeData) -> Text:
+    """The noise floor, and what to do about it; nothing where there is none."""
+    if not r.noise.js:
+        return Text()
+    copies = f", over {r.repeats} copies" if r.repeats > 1 else "; --repeats 8 averages"
+    text = f"\nNoise floor: JS {r.noise.js:.2g}, about ±{float(r.noise.of_probability(0.5)) / 2:.2g} of a probability of .5"
+    return Text(f"{text}: llama.cpp's rounding on this model{copies}.", style="dim")
+
+
+def _small(p: float) -> str:
+    """A probability with two digits that count: .099, .0085."""
+    return number(p) if p >= 0.01 or p < 0.00001 else f"{p:.2g}".removeprefix("0")
 
 
 def _sweep(s: Sweep) -> RenderableType:
@@ -81,20 +111,22 @@ def _sweep(s: Sweep) -> RenderableType:
     for i in sorted({round(k * last / (POINTS - 1)) for k in range(POINTS)}) if last >= POINTS else range(last + 1):
         row = [
             f"{s.alphas[i]:.3f}".rstrip("0").rstrip("."),
-            *(number(float(c.p[i])) for c in s.curves),
+            *(number(float(c.p[i]), s.noise.digits_of(float(c.p[i]))) for c in s.curves),
             f"{s.entropy[i]:.3f}",
         ]
         table.add_row(*row)
     table.add_section()
     gap = [""]
     table.add_row("midpoint", *("-" if c.midpoint is None else f"{c.midpoint:.3f}" for c in s.curves), *gap)
-    table.add_row("sharpness", *(f"{c.sharpness:.2f}" for c in s.curves), *gap)
+    table.add_row("sharpness", *("-" if c.sharpness is None else f"{c.sharpness:.2f}" for c in s.curves), *gap)
     table.add_row("above", *(f"{c.above:.3f}" for c in s.curves), *gap)
     table.add_row("below", *(f"{c.below:.3f}" for c in s.curves), *gap)
     mid = "never as far from the one as from the other" if s.midpoint is None else f"α = {s.midpoint:.3f}"
     note = Text(f"\nThe output is as far from {s.start} as from {s.end} at {mid}.")
     if s.midpoint is None:
         note = Text(f"\nThe output is {mid}.")
+    if any(c.sharpness is None for c in s.curves):
+        note.append(" A curve that stays within the noise floor has no midpoint and no sharpness.")
     note.append(
         " Sharpness: steepest slope over the range (1: a straight line). Above, below: excursion beyond the ends.",
         style="dim",

@@ -12,17 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from softllama.errors import MixtureError, PromptError, UsageError
+from softllama.llama import thinking_tags
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
 from softllama.prompts import thinking, words
-from softllama.prompts.encoded import Encoded, encode, items_with, with_shared
+from softllama.prompts.encoded import CUT, Encoded, encode, items_with, with_shared
 from softllama.prompts.slots import PromptTemplate
-from softllama.prompts.thinking import Tags
+from softllama.prompts.thinking import Block, Tags
 from softllama.prompts.words import MixInput
 from softllama.vectors.mixture import Mixture
 
 Item: TypeAlias = "int | Mixture"
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
+_PLACEHOLDER = PromptTemplate(("\ue002",), ())  # stands for a message, to see what a template writes after it
 _MARK = re.compile("\ue000([0-9]+)\ue001")  # private-use characters: a slot's number on its way through the template
 
 
@@ -40,6 +42,20 @@ class SlottedMessage:
         return cls(role, PromptTemplate((text,), ()))
 
 
+def without_control_tokens(message: SlottedMessage, tokenizer: Tokenizer) -> SlottedMessage:
+    """A message of the user in which the text of a control token, such as "<|im_end|>", is text like any other."""
+    if message.role != USER:
+        return message
+    texts = tuple(_cut(t, tokenizer) for t in message.text.texts)
+    return SlottedMessage(message.role, PromptTemplate(texts, message.text.slots), message.more)
+
+
+def _cut(text: str, tokenizer: Tokenizer) -> str:
+    for control in tokenizer.control_tokens_in(text):
+        text = text.replace(control, CUT.join((control[:1], control[1:])))
+    return text
+
+
 @dataclass(frozen=True)
 class ChatText:
     """A rendered chat. text: around its slots. order: for each slot in the text, its number among the messages' slots.
@@ -55,27 +71,32 @@ def chat_text(
 ) -> ChatText:
     """The prompt that asks for an answer to the last message, with its thinking block opened or closed as asked.
 
-    Only what the template adds for the answer can open the block: a message may mention tags.
+    Only what the template writes after the last message can open or close the block: a message may mention tags.
 
     Args:
-        think: "auto" opens a block where there are tags, "on" insists, "off" prevents it, "prompt" asks for thinking in
-            plain text, in the last message.
+        think: "auto" opens a block where the template or the user names tags, unless the template has just closed one; "on"
+            insists; "off" prevents it, with an empty block where the template has no way of its own; "prompt" asks for
+            thinking in plain text, in the last message.
         tags: of the thinking block; None where the model has none.
         model_name: for error messages.
 
     Raises:
-        PromptError: the template refuses the messages.
+        PromptError: the template refuses the messages, or leaves the last one out.
         UsageError: the template does not keep the messages as they are, or there is no thinking block to open.
     """
     if think == "prompt":
         messages = [*messages[:-1], _instructed(messages[-1])]
-    variables = {"enable_thinking": think != "off"}
+    variables = _variables(think, tags)
     text = _rendered(template, messages, variables)
-    before = _before_answer(template, messages, variables, text)
+    before = text[: _answer_start(template, messages, variables, text)]
     if think == "prompt":
         inside = True
     else:
-        ending, inside = opened_block(text[len(before) :], think, tags, model_name)
+        if think == "off" and _rendered(template, messages, _variables("on", tags)) != text:
+            tags_to_skip = None  # the template has a way of its own, such as a line in the system message
+        else:
+            tags_to_skip = tags
+        ending, inside = answer_start(text[len(before) :], think, tags, tags_to_skip, model_name)
         text = before + ending
     return ChatText(*_split(text, sum(len(m.text.slots) for m in messages)), inside)
 
@@ -86,35 +107,52 @@ def rendered(template: ChatTemplate, messages: Sequence[SlottedMessage]) -> Chat
     Raises:
         PromptError, UsageError: as `chat_text`.
     """
-    return ChatText(
-        *_split(_rendered(template, messages, {}), sum(len(m.text.slots) for m in messages)), thinking=False
-    )
+    text = _rendered(template, messages, {})
+    _answer_start(template, messages, {}, text)  # raises where the message is lost
+    return ChatText(*_split(text, sum(len(m.text.slots) for m in messages)), thinking=False)
 
 
-def history_text(template: ChatTemplate, messages: Sequence[SlottedMessage], think: str) -> str:
+def history_text(
+    template: ChatTemplate, messages: Sequence[SlottedMessage], think: str, tags: Tags | None = None
+) -> str:
     """The same messages as the beginning of a longer chat, slots still marked."""
-    return _rendered(template, messages, {"enable_thinking": think != "off"}, generation=False)
+    return _rendered(template, messages, _variables(think, tags), generation=False)
 
 
-def opened_block(text: str, think: str, tags: Tags | None, model_name: str) -> tuple[str, bool]:
-    """Open or close the thinking block at the end of a text, as `think` says. Is it open now?"""
-    inside = thinking.opened(text, tags)
+def answer_start(text: str, think: str, tags: Tags | None, skip: Tags | None, model_name: str) -> tuple[str, bool]:
+    """Open or close the thinking block at the end of a text, as `think` says. Is it open now?
+
+    Args:
+        text: what the template writes after the last message.
+        skip: the tags of the empty block with which thinking is switched off; None where that is not needed.
+    """
+    block = thinking.last_block(text, tags)
     if think == "off":
-        if inside:
-            assert tags is not None
-            return f"{text}{tags.close}\n\n", False
-    elif not inside and (think == "on" or tags is not None):
+        if tags is not None and block is Block.OPEN:
+            return f"{text}{tags.close}" + "\n\n" * bool(tags.family.after_open), False
+        if skip is not None and skip.expected and block is Block.NONE:
+            return f"{text}{skip.skipped}", False
+        return text, False
+    if block is Block.OPEN:
+        return text, True
+    if think == "on":
         if tags is None:
             raise no_tags(model_name)
-        return f"{text}{tags.open}\n", True
-    return text, inside
+        if block is Block.CLOSED:
+            raise UsageError(
+                "the chat template has closed the thinking block before the answer",
+                "leave out what switches thinking off, such as /no_think in the system message",
+            )
+    if tags is None or block is Block.CLOSED or (think == "auto" and not tags.expected):
+        return text, False
+    return f"{text}{tags.opening}", True
 
 
 def no_tags(model_name: str) -> UsageError:
     """The error where a thinking block is asked for, and the model has none."""
     return UsageError(
         f"{model_name} has no thinking block that softllama knows",
-        'name its tags with --think-tags "<think>,</think>", or use --think prompt',
+        "--think prompt asks it to think in plain text; --think-tags OPEN,CLOSE names tags that it was trained with",
     )
 
 
@@ -173,15 +211,46 @@ def _rendered(
     return template.render(plain, generation=generation, **variables)
 
 
-def _before_answer(
+def _variables(think: str, tags: Tags | None) -> dict[str, Any]:
+    """What the template gets to switch thinking on or off. Nothing by itself where the tags would not be known."""
+    if think in ("off", "prompt"):
+        return thinking_tags.variables(on=False)
+    return thinking_tags.variables(on=True) if tags is not None or think == "on" else {}
+
+
+def _answer_start(
     template: ChatTemplate, messages: Sequence[SlottedMessage], variables: dict[str, Any], text: str
-) -> str:
-    """The beginning of a rendered text that is not added for the answer; "" where that cannot be told apart."""
+) -> int:
+    """Where in a rendered text begins what the template writes after the last message.
+
+    Raises:
+        PromptError: the text lacks the message.
+    """
+    *earlier, last = messages
+    try:
+        other = _rendered(template, [*earlier, SlottedMessage(last.role, _PLACEHOLDER, last.more)], variables)
+    except PromptError:  # it looks into the message
+        return _prompt_end(template, messages, variables, text)
+    _, mark, after = other.rpartition(_PLACEHOLDER.texts[0])
+    if not mark and any(t.strip() and t.strip() not in text for t in last.text.texts):
+        raise PromptError(
+            "the chat template leaves the message out",
+            "--template FILE names another template; --raw goes without one",
+        )
+    if mark and text.endswith(after):
+        return len(text) - len(after)
+    return _prompt_end(template, messages, variables, text)
+
+
+def _prompt_end(
+    template: ChatTemplate, messages: Sequence[SlottedMessage], variables: dict[str, Any], text: str
+) -> int:
+    """Where the text goes on for the answer; 0 where that cannot be told apart."""
     try:
         before = _rendered(template, messages, variables, generation=False)
     except PromptError:
-        return ""
-    return before if before != text and text.startswith(before) else ""
+        return 0
+    return len(before) if before != text and text.startswith(before) else 0
 
 
 def _split(text: str, n: int) -> tuple[PromptTemplate, tuple[int, ...]]:

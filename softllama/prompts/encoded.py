@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from softllama.llama.tokenizer import Tokenizer
 from softllama.prompts.slots import PromptTemplate
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
+
+Filled = TypeVar("Filled", bound=Mixture | Vector)  # what a slot holds
+CUT = "\ue003\ue004"  # in a text: no token goes across
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ def encode(prompt: PromptTemplate, tokenizer: Tokenizer, *, bos: bool | None = N
     last = len(prompt.texts) - 1
     for i, text in enumerate(prompt.texts):
         space = i < last and text.endswith(" ")
-        items += tokenizer.tokenize(text[:-1] if space else text, lead=i == 0)
+        for j, part in enumerate((text[:-1] if space else text).split(CUT)):
+            items += tokenizer.tokenize(part, lead=i == j == 0)
         if i < last:
             spaces.append(space)
             leads.append(i == 0 and not text)
@@ -52,6 +58,6 @@ def with_shared(encoded: Encoded, before: Sequence[Sequence[int]]) -> Encoded:
     return replace(encoded, items=tuple(items))
 
 
-def items_with(encoded: Encoded, fill: Sequence[Mixture]) -> list[int | Mixture]:
+def items_with(encoded: Encoded, fill: Sequence[Filled]) -> list[int | Filled]:
     """What to feed when slot i holds fill[i]."""
     return [t if t >= 0 else fill[~t] for t in encoded.items]

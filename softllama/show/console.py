@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -54,12 +55,14 @@ class Flow:
         yield line
 
 
-def tokens(top: list[Token]) -> Flow:
-    """Tokens with their probabilities, those that would show as .000 left out."""
+def tokens(top: list[Token], digits_of: Callable[[float], int] = lambda p: 3) -> Flow:
+    """Tokens with their probabilities, those that would show as .000 left out. digits_of: decimals of a probability."""
     pieces = []
     for i, t in enumerate([t for t in top if t.p >= 0.0005] or top[:1]):
         shown = visible(t.text)
         core = shown.lstrip("␣") or shown
         start = Text(shown[: len(shown) - len(core)], style="dim")
-        pieces.append(Text.assemble(start, (core, "bold" if i == 0 else ""), (f" {number(t.p)}", "dim")))
+        pieces.append(
+            Text.assemble(start, (core, "bold" if i == 0 else ""), (f" {number(t.p, digits_of(t.p))}", "dim"))
+        )
     return Flow(tuple(pieces))

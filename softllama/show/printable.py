@@ -25,6 +25,7 @@ def visible(text: str) -> str:
     return "␣" * (len(shown) - len(shown.lstrip(" "))) + core + "␣" * (len(shown) - len(shown.rstrip(" ")))
 
 
-def number(p: float) -> str:
-    """A probability in four characters: .512, 1.00, .000."""
-    return "1.00" if p >= 0.9995 else f"{p:.3f}"[1:]
+def number(p: float, digits: int = 3) -> str:
+    """A probability in four characters: .512, 1.00, .000; in fewer with fewer digits."""
+    shown = f"{p:.{digits}f}"
+    return shown[1:] if shown.startswith("0") else f"{p:.{max(1, digits - 1)}f}"

@@ -33,11 +33,15 @@ def answer_numbers(record: Mapping[str, Any]) -> str:
         record: how the answer was made, as `Message.details`; a saved one may lack entries. The tokens in a mixture are
             left out where no step was soft, and the stop reason where the answer came to its end.
     """
+    n_thinking, n_answer, n_soft = (record.get(k, 0) for k in ("n_thinking", "n_answer", "n_soft"))
+    speed = record.get("tokens_per_second", 0)
+    steps = n_thinking + n_answer
+    share = f", {n_soft / steps:.0%} soft" if n_soft and steps else ", none soft" if steps else ""
     parts = [
-        f"{record.get('n_thinking', 0)} thinking + {record.get('n_answer', 0)} answer tokens",
+        f"{n_thinking} thinking + {n_answer} answer tokens{share}",
         f"mean entropy {record.get('mean_entropy', 0):.2f} nats",
-        *([f"{record.get('effective_tokens', 1):.1f} tokens in a mixture"] if record.get("n_soft") else []),
-        f"{record.get('tokens_per_second', 0):.0f} tokens/s",
+        *([f"{record.get('effective_tokens', 1):.1f} tokens in a mixture"] if n_soft else []),
+        *([f"{speed:.3g} tokens/s" if speed < 10 else f"{speed:.0f} tokens/s"] if speed else []),
     ]
     reason = record.get("stop_reason", StopReason.END_OF_GENERATION)
     return ", ".join(parts) + (f"; {reason}" if reason != StopReason.END_OF_GENERATION else "")

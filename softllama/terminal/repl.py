@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from softllama.chat import storage
-from softllama.errors import PromptError, SoftLlamaError
+from softllama.errors import EmptyAnswerError, PromptError, SoftLlamaError
 from softllama.terminal import commands
 from softllama.terminal.state import ChatState
 
@@ -34,7 +34,7 @@ class Repl:
         self._remember: Callable[[], None] = lambda: None  # writes the history of lines
 
     def run(self) -> int:
-        """Talk until the lines end; returns the exit code: 1 if a line of a pipe failed."""
+        """Talk until the lines end; returns the exit code: 1 if a line of a pipe failed, 3 if an answer to one was empty."""
         try:
             with self._history():
                 self._talk()
@@ -42,7 +42,9 @@ class Repl:
         finally:
             if self._chat.autosave is not None:
                 self._chat.autosave.release()
-        return int(self._failed and not self._screen.typed)
+        if self._screen.typed:
+            return 0
+        return 1 if self._failed else EmptyAnswerError.exit_code * self._chat.had_empty_answer
 
     def _talk(self) -> None:
         lines = self._typed() if self._screen.typed else _piped()

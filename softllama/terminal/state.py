@@ -12,6 +12,7 @@ from softllama.chat.messages import details_of
 from softllama.chat.overflow import OVERFLOW
 from softllama.chat.storage import Autosave
 from softllama.errors import SoftLlamaError
+from softllama.generation.run import no_answer
 from softllama.terminal.format import answer_numbers, warnings
 from softllama.terminal.live import AnswerPrinter
 from softllama.terminal.screen import Screen
@@ -29,13 +30,14 @@ class ChatState:
 
     Attributes:
         leaving: the chat ends after this line.
+        had_empty_answer: was an answer empty?
     """
 
     def __init__(
         self, conversation: Conversation, screen: Screen, *, view: str = "show", autosave: Autosave | None = None
     ) -> None:
         self.conversation, self.screen, self.view, self.autosave = conversation, screen, view, autosave
-        self.leaving = False
+        self.leaving = self.had_empty_answer = False
         self._reported: set[str] = set()
         conversation.changed = self.save
 
@@ -57,6 +59,10 @@ class ChatState:
         trace = make(printer)
         printer.end(trace.tail)
         self.screen.note(answer_numbers(details_of(trace)))
+        if why := no_answer(trace):
+            self.had_empty_answer = True
+            hint = "/think off, /think budget N" if trace.n_thinking else "/regen draws another"
+            self.screen.error(f"the answer is empty: {why}", hint)
         for warning in warnings(trace.degenerations, c.settings.on_loop):
             self.screen.note(warning)
         if c.left_out > n_left_out:

@@ -89,6 +89,34 @@ def mass_outside_nuclei(d: Distribution, components: Sequence[Distribution]) -> 
     return float(max(0.0, p.sum() - p[inside].sum()))
 
 
+def mass_outside_nuclei_alone(components: Sequence[Distribution]) -> float:
+    """The floor of `mass_outside_nuclei`: the most that one of the components alone has there, at most 1 - NUCLEUS.
+
+    Args:
+        components: as there.
+    """
+    return max(mass_outside_nuclei(c, components) for c in components)
+
+
+def emergent(d: Distribution, components: Sequence[Distribution], n: int = 5) -> list[tuple[int, float, float]]:
+    """The tokens whose probability exceeds the largest of the components' by most.
+
+    Args:
+        d: the distribution of a mixture.
+        components: the distribution of each component alone, at least one.
+        n: how many at most.
+
+    Returns:
+        (id, probability in d, largest probability in a component), the largest difference first; only differences above 0.
+    """
+    alone = np.max([c.probs for c in components], axis=0)  # (n_vocab,)
+    over = d.probs.astype(np.float64) - alone
+    n = min(n, len(over))
+    ids = np.argpartition(-over, n - 1)[:n]
+    ids = ids[np.argsort(-over[ids], kind="stable")]
+    return [(int(i), float(d.probs[i]), float(alone[i])) for i in ids if over[i] > 0]
+
+
 def dominance(to_a: float, to_b: float) -> float:
     """|x - y| / (x + y) of two distances: 0 halfway between two things, 1 at one of them. NaN where both are 0."""
     return abs(to_a - to_b) / (to_a + to_b) if to_a + to_b > 0 else float("nan")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from softllama.base.text import size, unknown
+from softllama.base.text import percent, size, unknown
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,11 @@ def test_names_that_are_none_of_the_choices() -> None:
     assert (error.message, error.hint) == ("there is no policy 'sotf'", "did you mean 'soft'? there are: greedy, soft")
     assert unknown("no", "xyz", ["greedy"]).hint == "there are: greedy"
     assert unknown("no", "xyz", []).hint == "there are: none"
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(1.1, "110 %"), (0.0041, "0.41 %"), (0.041, "4.1 %"), (24, "2400 %"), (0.999, "100 %"), (0, "0 %")],
+)
+def test_shares_have_no_exponent(share: float, shown: str) -> None:
+    assert percent(share) == shown

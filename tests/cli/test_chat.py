@@ -73,7 +73,8 @@ def test_a_whole_transcript(chat: Callable[..., Any], load: Callable[..., sl.Mod
         "policy: top_mean:n=3; seed 5\n",
         *(
             (f"{t.thinking.strip()}\n" if t.thinking.strip() else "")
-            + f"4 thinking + {t.n_answer} answer tokens, mean entropy {t.mean_entropy:.2f} nats, "
+            + f"4 thinking + {t.n_answer} answer tokens, {t.n_soft / (4 + t.n_answer):.0%} soft, "
+            f"mean entropy {t.mean_entropy:.2f} nats, "
             f"{t.effective_tokens:.1f} tokens in a mixture, N tokens/s"
             + (f"; {t.stop_reason}\n" if t.stop_reason != "end of generation" else "\n")
             for t in (a, b)
@@ -160,7 +161,7 @@ def test_settings_are_shown_and_changed(chat: Callable[..., Any], load: Callable
     assert (code, out) == (0, "")
     assert err == (
         "policy = top_mean:n=3\nanswer = none\nthink = auto\nthink_budget = 4\nmax_tokens = 20\nstop = none\n"
-        "think_tags = none\non_loop = warn\n"
+        "think_tags = none\nparse_special = off\ndate = none\non_loop = warn\n"
         "seed = 5 for the next answer\nmax_tokens = 7\nseed = 11 for the next answer\nstop = 'a\\nb'\n"
         "answer = greedy\nthink_budget = none\ntop_mean:n=3\nfull\nsoft_thinking: the default for a prompt with a thinking "
         "block\nthere is no system message\nbe a dog\nthere is no system message\n"

@@ -129,8 +129,10 @@ def test_the_prompt_comes_from_stdin_or_a_file(cli: Cli, file: Path, tmp_path: P
 def test_without_a_prompt_there_is_one_and_it_is_said(cli: Cli, file: Path) -> None:
     code, out, err = cli("probe", "-m", file, "--mix", "#257,#260")
     assert code == 0
-    assert 'prompt: "The {} says"' in err
-    assert out.startswith("The [0.5 ")
+    assert 'prompt: "' in err
+    assert "of 5 the one in which the words differ most (JS " in err
+    assert "[0.5 " in out.splitlines()[0]
+    assert 'prompt: "The {} says"; --prompt' in cli("probe", "-m", file, "--mix", "#257")[2]
 
 
 def test_a_chat_prompt_goes_through_the_template(cli: Cli, write: Callable[..., Path]) -> None:

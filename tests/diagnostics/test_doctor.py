@@ -34,7 +34,7 @@ from tests.support.overlay import disarm
 Write = Callable[..., Path]
 MODEL = [
     "file", "weights", "table", "tensors", "loads", "vocabulary", "chat template", "thinking", "mixtures", "logits", "exact",
-    "repeats", "rounding", "speed", "mixing", "memory",
+    "repeats", "rounding", "noise", "speed", "mixing", "memory",
 ]  # fmt: skip
 
 
@@ -180,6 +180,8 @@ def test_a_slow_build_and_a_gpu_that_is_not_used(monkeypatch: pytest.MonkeyPatch
     assert "finds no device" in of(list(install._devices()), "chosen").text
     monkeypatch.setattr(devices, "gpus", lambda: ("CUDA0 (NVIDIA H100)",))
     assert of(list(install._devices()), "chosen").text.startswith("CUDA0 (NVIDIA H100), as this build has")
+    cpu = of(list(install._devices(0)), "chosen")
+    assert (cpu.state, cpu.text) == (OK, "the CPU, as --n-gpu-layers 0 asks for; without it CUDA0 (NVIDIA H100)")
 
 
 def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,6 +426,17 @@ def test_a_mixture_that_is_wrong_and_a_run_that_does_not_repeat(
     assert repeats.state == NOTE
     assert repeats.facts["twice"] == pytest.approx(1e-3, rel=0.1)
     assert [f.state for f in exactness.determinism(m)] == [OK, OK]
+
+    with monkeypatch.context() as patch:  # single positions are another batch shape
+        patch.setattr(
+            sl.llama.context.Context,
+            "decode",
+            lambda self, seqs, *a, **k: decode(self, seqs, *a, **k) * np.float32(1.1 if len(seqs) == 1 else 1),
+        )
+        rounding = of(list(exactness.determinism(m)), "rounding")
+    assert rounding.state == NOTE
+    assert "(10 %)" in rounding.text
+    assert "one batch shape" in rounding.advice
 
     embed = EmbeddingTable.embed
     monkeypatch.setattr(EmbeddingTable, "embed", lambda self, mixture: embed(self, mixture) * np.float32(1.01))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama.engine.branches import BRANCHES, BRANCHES_RECURRENT
+from softllama.engine.branches import BRANCHES
 from softllama.probe.inputs import MAX_BASELINES, combinations
 from softllama.probe.run import ProbeResult
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.noise import NoiseFloor
 from softllama.vectors.sweep import Sweep, crossing, sharpness
 from tests.support import tiny
 
@@ -200,6 +202,73 @@ def test_a_vector_is_a_mixture(model: Model, tmp_path: Path) -> None:
     assert same(r.next, model.probe("The {}", Mixture([40, 41], [0.75, 0.25])).next)
 
 
+# ---- tokens that neither word brings, tokens by name, copies, prompts
+
+
+def test_emergent_tokens_by_hand() -> None:
+    a, b = d(0.9, 0.05, 0.05, 0, 0), d(0.05, 0.9, 0.05, 0, 0)
+    r = result(d(0.45, 0.2, 0.15, 0.195, 0.005), a, b)
+    assert [(e.id, round(e.p, 3), round(e.alone, 3)) for e in r.emergent] == [(3, 0.195, 0), (2, 0.15, 0.05)]
+    assert "emergent: ∅ .195, at most .000 alone; ∅ .150, at most .050 alone" in r.table()
+    assert [e["id"] for e in r.to_dict()["emergent"]] == [3, 2]
+    quiet = replace(r, noise=NoiseFloor(js=1e-3, log_odds=1.0))  # which may move .15 by .13
+    assert [e.id for e in quiet.emergent] == [3]
+    assert result(a, a, b).emergent == []
+
+
+def test_the_floor_of_mass_outside_nuclei_stands_beside_it() -> None:
+    a, b = d(0.96, 0.01, 0.01, 0.01, 0.01), d(0.01, 0.96, 0.01, 0.01, 0.01)
+    r = result(a, a, b)
+    assert r.mass_outside_nuclei == pytest.approx(0.03)
+    assert r.mass_outside_nuclei_alone == pytest.approx(0.03)
+    assert "a component alone has up to 0.0300 there" in r.table()
+    assert r.to_dict()["stray_mass_alone"] == pytest.approx(0.03)
+
+
+def test_emergent_tokens_are_in_a_sweep() -> None:
+    rows = [[0.9, 0.1, 0], [0.5, 0.3, 0.2], [0.1, 0.9, 0]]
+    s = sweep_of(rows)
+    assert s.emergent == [2]
+    assert [c.id for c in s.curves] == [0, 1, 2]
+
+
+def test_tokens_are_followed_by_name(model: Model) -> None:
+    r = model.probe("The {} says", "dog,cat", sweep=3, watch=" ball, bone")
+    ids = [model.tokenize(w)[0] for w in (" ball", " bone")]
+    assert list(r.watched) == ids
+    assert r.sweep is not None
+    assert [c.id for c in r.sweep.curves[:2]] == ids
+    assert [t["id"] for t in r.to_dict()["next"]["watched"]] == ids
+    assert "alone: dog" in r.table()
+    with pytest.raises(sl.MixtureError):
+        model.probe("The {} says", "dog,cat", watch=",")
+
+
+@pytest.mark.parametrize("arch", ["llama", "gemma3", "mamba"])
+def test_repeats_are_averages_over_copies(load: Load, arch: str) -> None:
+    model = load(arch)
+    one = model.probe("The {} says", "dog,cat", sweep=3, continue_tokens=2)
+    many = model.probe("The {} says", "dog,cat", sweep=3, continue_tokens=2, repeats=5)
+    assert many.repeats == 5
+    assert many.continuations == one.continuations
+    assert many.sweep is not None
+    assert same(many.sweep.distributions[1], many.next)
+    assert not same(one.next, many.next)
+    assert one.next.js(many.next) < 1e-5
+    with pytest.raises(sl.UsageError):
+        model.probe("The {} says", "dog,cat", repeats=0)
+
+
+def test_without_a_prompt_the_frame_is_taken_in_which_the_words_differ_most(model: Model) -> None:
+    r = model.probe(mix="dog:0.3,cat:0.7")
+    assert r.prompt == max(r.frames, key=lambda k: r.frames[k]) == next(iter(r.frames))
+    assert len(r.frames) > 3
+    for frame in r.frames:
+        alone = model.probe(frame, "dog:0.3,cat:0.7").baselines
+        assert r.frames[frame] == pytest.approx(alone["dog"].js(alone["cat"]))
+    assert model.probe(mix="dog").prompt == "The {} says"  # nothing to compare
+
+
 # ---- stray mass
 
 
@@ -294,7 +363,22 @@ def test_room_is_made_for_what_is_continued_only(model: Model, monkeypatch: pyte
     monkeypatch.setattr(sl.Model, "new_context", lambda self, n, *rest: asked.append(n) or context(self, n, *rest))
     r = model.probe("The {}", "dog:0.3,cat:0.7", sweep=60, continue_tokens=200)
     assert len(r.continuations) == 3
-    assert asked == [2 + 61 + 3 * 200]
+    assert asked == [2 + BRANCHES + 3 * 200]
+
+
+@pytest.mark.parametrize("table", ["F32", "Q8_0", "Q4_K"])
+@pytest.mark.parametrize("rest", [" says", " says that the dog and the cat and the ball"])
+def test_a_mixture_has_one_value_whatever_else_is_asked(load: Load, table: str, rest: str) -> None:
+    """Sweeps of 11 and of 21 points, a probe without one, other components beside it: the same to the bit."""
+    model = load("llama", table_type=table)
+    alone = model.probe("The {}" + rest, "dog:0.5,cat:0.5")
+    for points in (3, 11, 21):
+        r = model.probe("The {}" + rest, "dog:0.5,cat:0.5", sweep=points)
+        assert r.sweep is not None
+        assert same(r.sweep.distributions[points // 2], alone.next)
+        assert same(r.sweep.distributions[-1], alone.baselines["cat"])
+    other = model.probe("The {}" + rest, "cat:0.25,ball:0.25,dog:0.25,bone:0.25", continue_tokens=3)
+    assert same(other.baselines["cat"], alone.baselines["cat"])
 
 
 @pytest.mark.parametrize("arch", ["llama", "lfm2"])
@@ -313,11 +397,10 @@ def test_the_beginning_is_computed_once(load: Load, arch: str, monkeypatch: pyte
     prefix = "the " * 100
     model.probe(prefix + "{} says", "dog,cat", sweep=101)
     n_tails = 101  # the mixture and the two components are points of the sweep
-    n_batches = -(-n_tails // (BRANCHES_RECURRENT if model.recurrent else BRANCHES))
-    at_once = -(-n_tails // n_batches)
+    n_batches = -(-n_tails // BRANCHES)
     n_prefix = len(model.tokenize(prefix[:-1], bos=True))
     repeated = n_batches if model.recurrent else 1  # recurrent memories cannot go back to the end of the prefix
-    assert sum(batches) == 2 * n_batches * at_once + repeated * n_prefix
+    assert sum(batches) == 2 * n_batches * BRANCHES + repeated * n_prefix
     assert len(batches) == n_batches + repeated
 
 
@@ -364,6 +447,30 @@ def test_a_curve_that_does_not_move() -> None:
     c = s.curve(0)
     assert (c.sharpness, c.midpoint, c.above, c.below) == (0, None, 0, 0)
     assert s.midpoint is None
+
+
+@pytest.mark.parametrize("p", [[0.687, 0.70, 0.69, 0.718, 0.70], [0.70, 0.70, 0.70, 0.70, 0.70]])
+def test_a_curve_within_the_noise_floor_has_no_midpoint_and_no_sharpness(p: list[float]) -> None:
+    """P(Paris) along α = ±0.0001 on a quantized model, where the same weights in F32 give .7045 to .7050."""
+    rows = [Distribution.from_probs([x, 1 - x]) for x in p]
+    js = rows[0].js(rows[3]) + 1e-6
+    s = Sweep("a", "b", np.linspace(0, 1, 5), rows, NoiseFloor(js=js, log_odds=0.16))
+    assert s.midpoint is None
+    for c in s.curves:
+        assert (c.midpoint, c.sharpness) == (None, None)
+
+
+def test_of_a_step_only_what_exceeds_the_floor_counts() -> None:
+    """A line from 0.1 to 0.9 with steps of rounding on it: sharpness near 1, as without them."""
+    alphas = np.linspace(0, 1, 101)
+    p = 0.1 + 0.8 * alphas + 0.02 * np.where(np.arange(101) % 2, 1, -1) * (np.abs(alphas - 0.5) < 0.49)
+    rows = [Distribution.from_probs([x, 1 - x]) for x in p]
+    raw = Sweep("a", "b", alphas, rows).curve(0).sharpness
+    shown = Sweep("a", "b", alphas, rows, NoiseFloor(js=1e-3, log_odds=0.5)).curve(0).sharpness
+    assert raw is not None
+    assert shown is not None
+    assert raw > 5
+    assert 0.7 < shown <= 1.05
 
 
 def test_crossing_by_hand() -> None:

@@ -88,7 +88,17 @@ def test_steps_that_are_listed_do_not_cut_the_answer_in_pieces(monkeypatch: pyte
 def test_lines() -> None:
     assert step_line(step(7, "", why="closing tag"), WORDS.__getitem__) == "    7 forced H  0.50  dog  (closing tag)"
     assert step_line(step(7, "", soft=True), WORDS.__getitem__, n=1) == "    7 soft   H  0.50  dog 0.750  + 1 more"
-    assert answer_numbers({}) == "0 thinking + 0 answer tokens, mean entropy 0.00 nats, 0 tokens/s"
+    assert answer_numbers({}) == "0 thinking + 0 answer tokens, mean entropy 0.00 nats"
     assert answer_numbers({"n_soft": 2, "effective_tokens": 1.5, "stop_reason": "interrupted"}) == (
-        "0 thinking + 0 answer tokens, mean entropy 0.00 nats, 1.5 tokens in a mixture, 0 tokens/s; interrupted"
+        "0 thinking + 0 answer tokens, mean entropy 0.00 nats, 1.5 tokens in a mixture; interrupted"
+    )
+
+
+def test_numbers_say_how_much_was_soft() -> None:
+    """A speed that is not known is not a speed of 0."""
+    assert answer_numbers({"n_thinking": 6, "n_answer": 2, "n_soft": 4, "effective_tokens": 2.0}) == (
+        "6 thinking + 2 answer tokens, 50% soft, mean entropy 0.00 nats, 2.0 tokens in a mixture"
+    )
+    assert answer_numbers({"n_answer": 2, "tokens_per_second": 0.25}) == (
+        "0 thinking + 2 answer tokens, none soft, mean entropy 0.00 nats, 0.25 tokens/s"
     )

@@ -9,11 +9,11 @@ files    save load trace
 from __future__ import annotations
 
 from softllama.terminal.commands import change, files, talk
-from softllama.terminal.commands.change import define
+from softllama.terminal.commands.change import define, give_room_to_act
 from softllama.terminal.commands.table import COMMANDS, Command, find
 from softllama.terminal.state import ChatState
 
-__all__ = ["COMMANDS", "Command", "change", "define", "files", "find", "run", "talk"]
+__all__ = ["COMMANDS", "Command", "change", "define", "files", "find", "give_room_to_act", "run", "talk"]
 
 ORDER = "help clear system policy set think mix top regen undo compare save load trace stats exit"
 for _name in ORDER.split():  # as /help lists them, whichever module they are in

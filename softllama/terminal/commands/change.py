@@ -14,6 +14,7 @@ from softllama.chat.messages import Mix
 from softllama.chat.settings import THINK as MODES
 from softllama.chat.settings import ChatKeywords
 from softllama.errors import SoftLlamaError, UsageError
+from softllama.generation import prepare
 from softllama.terminal.commands.table import COMMANDS, command, integer
 from softllama.terminal.live import VIEWS
 from softllama.terminal.state import ChatState
@@ -47,10 +48,23 @@ def policy_(chat: ChatState, text: str) -> None:
     c = chat.conversation
     if text:
         c.set(policy=None if text in NOTHING else text)
+        give_room_to_act(chat)
     why = "" if c.settings.policy else ": " + c.default_policy()[1]
     chat.screen.print(f"{c.policy!r}{why}")
     if not text:
         chat.screen.note(f"there are: {', '.join(policy.names())}")
+
+
+def give_room_to_act(chat: ChatState) -> None:
+    """Ask for thinking in plain text where the policy would never act, and say so."""
+    c = chat.conversation
+    if c.settings.policy is None or c.acts():
+        return
+    why = prepare.no_block(c.model, c.policy, c.settings.think)
+    if c.settings.think == "auto":
+        c.set(think="prompt")
+        why += ": the model is asked to think in plain text (/think prompt)"
+    chat.screen.note(f"{why}; /policy {c.policy.name}:where=everywhere mixes the whole answer")
 
 
 @command(
@@ -59,13 +73,15 @@ def policy_(chat: ChatState, text: str) -> None:
     "max_tokens N|none (of an answer with its thinking), think_budget N|none, stop TEXT|none (\\n is a newline), "
     "on_loop warn|stop|hard, "
     "seed N (of the next answer; each takes the next number), policy, answer (the policy after the thinking), think, "
-    "think_tags OPEN,CLOSE.",
+    "think_tags OPEN,CLOSE, parse_special on|off (control tokens in messages).",
 )
 def set_(chat: ChatState, text: str) -> None:
     c = chat.conversation
     if text:
         name, _, value = text.partition(" ")
         change(chat, name, value.strip())
+        if name == "policy":
+            give_room_to_act(chat)
     rows = [(k, shown(v)) for k, v in chat_settings.to_dict(c.settings).items()]
     rows += [("seed", f"{c.seed + c.answers} for the next answer")]
     if text:
@@ -78,6 +94,8 @@ def shown(value: Any) -> str:
     """A setting's value as it is typed."""
     if isinstance(value, list):
         return ", ".join(repr(v) for v in value) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return "none" if value is None else str(value)
 
 
@@ -96,6 +114,10 @@ def change(chat: ChatState, name: str, value: str) -> None:
         raise UsageError(f"/set {name} needs a value", f"/set {name} none" if name != "seed" else "/set seed 7")
     if name == "seed":
         c.reseed(arguments.seed(integer(name, value)))
+    elif name == "parse_special":
+        if value not in ("on", "off"):
+            raise UsageError(f"/set {name} {value}: it is on or off", f"/set {name} on")
+        c.set(parse_special=value == "on")
     elif value in NOTHING:
         _set(c, name, () if name == "stop" else "auto" if name == "think" else None)
     elif name == "stop":
@@ -105,12 +127,12 @@ def change(chat: ChatState, name: str, value: str) -> None:
 
 
 @command(
-    "[show|hide|mixtures|on|off|auto|budget N]",
+    "[show|hide|mixtures|on|off|auto|prompt|budget N]",
     "how thinking is shown, and whether and how long the model thinks",
     "show: its readouts; hide: only that it thinks; mixtures: every step's tokens with their weights, after its entropy "
     "in nats. show after hide shows the last thinking again. on: think; a model without a thinking block refuses. off: do "
-    "not think. auto: think if the model has a thinking block. budget N closes the block after N steps, budget none does "
-    "not.",
+    "not think. auto: think if the model has a thinking block. prompt: the message asks for thinking in plain text. "
+    "budget N closes the block after N steps, budget none does not.",
 )
 def think(chat: ChatState, text: str) -> None:
     c, (word, _, rest) = chat.conversation, text.partition(" ")

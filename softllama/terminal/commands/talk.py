@@ -7,6 +7,7 @@ from typing import Any
 from softllama import policy
 from softllama.chat.messages import details_of
 from softllama.errors import UsageError
+from softllama.generation import prepare
 from softllama.prompts.build import ASSISTANT
 from softllama.terminal.commands.table import COMMANDS, command, find, integer
 from softllama.terminal.format import answer_numbers, beginning
@@ -99,6 +100,9 @@ def compare(chat: ChatState, text: str) -> None:
     if last is None:
         raise UsageError("there is no answer to compare with", "write a message, or /regen")
     other = policy.parse(text)
+    if not c.acts(other):
+        why = prepare.no_block(c.model, other, c.settings.think)
+        chat.screen.note(f"{why}: this is its answer policy; /think prompt gives it thinking, then /regen")
     steps = 0
 
     def count(_: Any) -> None:
