@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.errors import MixtureError, SoftLlamaError, UsageError
-from softllama.hub import bundled, facts, quants
-from softllama.llama import header
 from softllama.prompts import encoded as encoding
 from softllama.prompts import slots as prompts
 from softllama.prompts import words as vocab
