@@ -125,7 +125,7 @@ class ResultsFile:
             self._append({"kind": "eval", "format": FORMAT, **header})
             return {}
         before, results = _read(complete, self.path, "-o names another file")
-        if difference := _difference(before, header):
+        if difference := additions.difference(before, header):
             raise SoftLlamaError(
                 f"{self.path.name} has results of another evaluation: {difference}",
                 "-o names another file, or remove this one",
@@ -245,25 +245,6 @@ def _read(data: bytes, path: Path, hint: str) -> tuple[dict[str, Any], list[Resu
     if not header:
         raise SoftLlamaError(f"{path.name} holds no results", hint)
     return header, list(results.values())
-
-
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first thing on which results depend and which two headers have differently, in words; "" if there is none."""
-    for key in [k for k in {**now, **before} if k not in ("kind", "format", "info")]:
-        a, b = before.get(key), now.get(key)
-        if key == "ways":  # one that is not there yet is added
-            texts = dict(a or ())
-            for name, text in b or ():
-                if texts.get(name, text) != text:
-                    return f"the policy {name} was {texts[name]}, and is {text}"
-        elif isinstance(a, dict) and isinstance(b, dict):
-            hashed = key == "model" and a.get("sha256") and b.get("sha256")  # which says more than the name
-            for k in [k for k in {**b, **a} if not (hashed and k == "name")]:
-                if a.get(k) != b.get(k):
-                    return f"{k if key == 'settings' else f'the {key}, {k},'} was {a.get(k)!r}, and is {b.get(k)!r}"
-        elif a != b:
-            return f"{key} was {a!r}, and is {b!r}"
-    return ""
 
 
 def _header(record: Any) -> dict[str, Any]:
