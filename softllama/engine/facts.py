@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from softllama.base import cache
+from softllama.hub import bundled, quants
 from softllama.hub import facts as hub_facts
-from softllama.hub import quants
 from softllama.llama.weights import Weights
 
 _HASH = re.compile(r"(sha256-)?[0-9a-f]{40,}")
@@ -35,9 +35,13 @@ class Facts:
     def name(self) -> str:
         """The file's name without .gguf, with the quantization where the file's name has none: files of one title differ.
 
-        Ollama and Hugging Face's cache name files by their hashes; those have their title and their quantization.
+        Ollama and Hugging Face's cache name files by their hashes; those have their title and their quantization. A bundled
+        model has its name alone.
         """
-        stem = self._weights.header.path.stem
+        path = self._weights.header.path
+        stem = re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
+        if path.parent == bundled.FOLDER:
+            return stem
         stem = self.title if _HASH.fullmatch(stem) and self.title else stem
         return stem if quants.of(stem) or not self.quantization else f"{stem} ({self.quantization})"
 

@@ -66,22 +66,3 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
 def _info(header: dict[str, Any]) -> dict[str, Any]:
     info = header.get("info", {})
     return info if isinstance(info, dict) else {}
-
-
-def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first thing on which results depend and which two headers have differently, in words; "" if there is none."""
-    for key in [k for k in {**now, **before} if k not in ("kind", "format", "info")]:
-        a, b = before.get(key), now.get(key)
-        if key == "ways":  # one that is not there yet is added
-            texts = dict(a or ())
-            for name, text in b or ():
-                if texts.get(name, text) != text:
-                    return f"the policy {name} was {texts[name]}, and is {text}"
-        elif isinstance(a, dict) and isinstance(b, dict):
-            hashed = key == "model" and a.get("sha256") and b.get("sha256")  # which says more than the name
-            for k in [k for k in {**b, **a} if not (hashed and k == "name")]:
-                if a.get(k) != b.get(k):
-                    return f"{k if key == 'settings' else f'the {key}, {k},'} was {a.get(k)!r}, and is {b.get(k)!r}"
-        elif a != b:
-            return f"{key} was {a!r}, and is {b!r}"
-    return ""

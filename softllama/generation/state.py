@@ -139,8 +139,14 @@ class Generation:
             return None
         self._forced.extend(decision.forced)
         if self._hard and decision.mode != HARD:
-            hard = Mixture.one_hot(decision.token)
-            decision = replace(decision, mixture=hard, mode="hard", why=ON_LOOP, left_out=0.0, noise=0.0, hidden=False)
+            decision = Decision(
+                Mixture.one_hot(decision.token),
+                decision.token,
+                HARD,
+                ON_LOOP,
+                forced=decision.forced,
+                stop=decision.stop,
+            )
         return self._record(d, decision)
 
     def finish(self, reason: StopReason) -> None:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from softllama.base import arguments
 from softllama.engine.engine import Engine
 from softllama.errors import MixtureError, SoftLlamaError, UsageError
-from softllama.hub import bundled
 from softllama.prompts import encoded as encoding
 from softllama.prompts import slots as prompts
 from softllama.prompts import words as vocab
@@ -123,8 +122,7 @@ def is_words(model: Engine) -> bool:
 
 def model_label(model: Engine) -> str:
     """The model as people know it: a bundled model's name, else its file's, with the quantization."""
-    path = Path(model.path)
-    return path.stem if path.parent == bundled.FOLDER else model.name
+    return model.name
 
 
 def encode(model: Engine, frame: str) -> Encoded:
