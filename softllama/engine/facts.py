@@ -39,7 +39,7 @@ class Facts:
         model has its name alone.
         """
         path = self._weights.header.path
-        stem = re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
+        stem = "".join(c for c in re.sub(r"-\d{5}-of-\d{5}$", "", path.stem) if c.isprintable())
         if path.parent == bundled.FOLDER:
             return stem
         stem = self.title if _HASH.fullmatch(stem) and self.title else stem

@@ -121,6 +121,8 @@ def sentences(compared: Compared, scores: dict[str, statistics.Estimate]) -> lis
     most = max((e.n for _, _, r, _ in compared for e in (r.difference,)), default=0)
     if most < FEWEST:
         return [f"{most} problems are too few for a verdict (fewer than {FEWEST}). {_highest(scores)}"]
+    if not any(e.value for e in scores.values()):
+        return [f"None of the ways of decoding solves any of the {most} problems, so nothing tells them apart."]
     clear = [c for c in compared if c[3] < ALPHA and c[2].difference.enough]
     if not clear:
         power = [r.detectable for _, _, r, _ in compared]
@@ -142,6 +144,8 @@ def sentences(compared: Compared, scores: dict[str, statistics.Estimate]) -> lis
 def _highest(scores: dict[str, statistics.Estimate], clear: Compared | None = None) -> str:
     """Which way has the highest share. It "solves most" only where it is clearly better than each other way."""
     asked = {w: e for w, e in scores.items() if e.n}
+    if not asked:
+        return "None was asked anything."
     top = max(e.value for e in asked.values())
     best = [w for w, e in asked.items() if e.value == top]
     if len(best) == len(asked):

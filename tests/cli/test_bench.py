@@ -21,7 +21,7 @@ def test_everything_is_measured_as_json(cli: Cli) -> None:
         found["policies"]["full"]["tokens"]["median"] > 3 >= found["policies"]["soft_thinking:n=3"]["tokens"]["median"]
     )
     assert list(found["streams"]) == ["1", "3"]
-    assert found["sweep"]["positions"] == 5
+    assert found["sweep"]["positions"] == 8  # whole batches
     assert set(found["parts"]["full"]) == {"llama.cpp", "logits", "policy", "mixing", "record", "step"}
     assert found["memory"]["most"] >= found["memory"]["after loading"] > 1e6
     assert found["manifest"]["model"]
@@ -33,7 +33,7 @@ def test_tables_fit_the_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch, widt
     code, out, _ = cli(*SHORT, "--streams", "1", "--sweep", "3")
     assert code == 0
     assert all(len(line) <= width for line in out.splitlines())
-    for word in ("x llama.cpp", "mixing", "Streams", "A sweep of 3 positions", "memory"):
+    for word in ("x llama.cpp", "mixing", "Streams", "A sweep of 8 positions", "memory"):
         assert word in out or (width < 80 and word == "x llama.cpp")
 
 

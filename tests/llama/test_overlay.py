@@ -310,7 +310,7 @@ def test_greedy_rows_are_greedy_tokens(special: Callable[..., sl.Model], name: s
 def test_policies_run(special: Callable[..., sl.Model], name: str, policy: str) -> None:
     """A soft step's distribution is what a session says that is fed the same mixtures."""
     model = special(name)
-    trace = model.generate([40, 7, MIX], policy=policy, max_tokens=5, seed=3)
+    trace = model.generate([40, 7, MIX], policy=policy, max_tokens=5, seed=3, keep="all")
     assert 1 <= len(trace.steps) <= 5
     if policy.startswith("hidden"):
         assert any(step.hidden for step in trace.steps)

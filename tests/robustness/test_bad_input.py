@@ -160,7 +160,6 @@ PROMPTS: list[tuple[str, Any, dict[str, Any], type[SoftLlamaError], str, str | N
     ("The {}", {"a": 3}, {}, MixtureError, "the weights sum to 3", NONE),
     ("The {}", {"a": "dog:1", "b": 3}, {}, MixtureError, "is no word with a number", NONE),
     ("The {}", {"a": DOG}, {}, PromptError, "no slot {a}", NONE),
-    (None, DOG, {}, PromptError, "must be text, not NoneType", NONE),
     (b"The {}", DOG, {}, PromptError, "must be text, not bytes", NONE),
     ("a\ud800 {}", DOG, {}, PromptError, "not valid Unicode", "UTF-8"),
     ("The {}", "doghouse", {}, MixtureError, "tokens here", "--split"),

@@ -273,14 +273,14 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- 2>&-"])
 def test_a_closed_stream_is_no_traceback(closed: str) -> None:
     """Python's sys.stdout is None then, and the first file that is opened would get its number."""
-    run = f'exec "$0" -m softllama run hi --max-tokens 3 --seed 1 {closed}'
+    run = f'exec "$0" -m softllama run hi --think off --max-tokens 3 --seed 1 {closed}'
     done = subprocess.run(["sh", "-c", run, sys.executable], capture_output=True, text=True, cwd=ROOT, check=False)
     if closed == ">&-":
         assert (done.returncode, done.stderr.splitlines()[0]) == (1, "Error: the standard output is closed")
     else:
         assert (done.returncode, "Traceback" in done.stderr) == (0, False)
         assert ("policy:" in done.stderr) == ("2>&-" not in closed)
-        assert command("run", "hi", "--max-tokens", 3, "--seed", 1).stdout == done.stdout
+        assert command("run", "hi", "--think", "off", "--max-tokens", 3, "--seed", 1).stdout == done.stdout
 
 
 @pytest.mark.parametrize(("encoding", "shown"), [("ascii", r"\u2423woof"), ("utf-8", "␣woof")])
@@ -292,7 +292,7 @@ def test_what_the_encoding_of_stdout_lacks_is_an_escape(encoding: str, shown: st
 @pytest.mark.parametrize("name", ["problems.jsonl", "data.npz"])
 def test_a_trace_replaces_an_earlier_one_and_nothing_else(cli: Cli, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    arguments = ("run", "hi", "--max-tokens", 2, "--trace", path)
+    arguments = ("run", "hi", "--think", "off", "--max-tokens", 2, "--trace", path)
     path.write_text('{"question": "mine", "answer": "too"}\n')
     code, out, err = cli(*arguments)
     assert (code, out, "is there already and is not a trace" in err) == (2, "", True)
@@ -411,7 +411,7 @@ def test_an_evaluation_that_sigterm_stops_goes_on_and_ends_as_if_it_had_not_been
 
     def lines(name: str) -> list[dict[str, Any]]:
         found = [json.loads(x) for x in (tmp_path / name).read_text().splitlines()]
-        return [{k: v for k, v in r.items() if k not in ("seconds", "info")} for r in found]
+        return [{k: v for k, v in r.items() if k not in ("seconds", "wall", "info")} for r in found]
 
     with start("stopped") as p:
         ready(p, 3, tmp_path / "stopped")
