@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from softllama.vectors import passes
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.whole import WholeVector
 
@@ -118,7 +119,7 @@ def heavy(s: Step, n: int = HEAVY) -> Step:
     if s.whole is None or s.rest is not None or len(s.mixture) <= n:
         return s
     ids, w = s.mixture.ids, s.mixture.weights  # (k,) each, in the order of ids
-    kept = np.argpartition(-w, n)[:n]
+    kept = np.sort(passes.top(w, n))
     m = Mixture(ids[kept], w[kept], signed=True)  # it does not sum to 1
     total = float(w.sum(dtype=np.float64))
     rest = Rest(len(w) - n, max(0.0, total - float(m.weights.sum(dtype=np.float64))), effective(s.mixture))

@@ -53,8 +53,9 @@ class Distribution:
     spell: Callable[[int], str] | None = field(default=None, compare=False)
     _peak: tuple[float, int] = field(init=False)  # the largest logit and its id
     _sum_cache: dict[float, tuple[float, float]] = field(init=False)  # temperature -> Σ e^x, Σ x e^x, x = (z - max)/T
-    _top: NDArray[np.int32] | None = field(init=False)  # the result of `_top_ids` for the largest k so far
-    _known: tuple[Any, Any] | None = field(init=False)  # `passes.summary`'s ids and p, for logits from a model
+    _top: NDArray[np.int32] | None = None  # the result of `_top_ids` for the largest k so far
+    _known: tuple[Any, Any] | None = None  # `passes.summary`'s ids and p, of a model's logits
+    _cut: tuple[Any, Any] | None = None  # arguments of `_truncated`, and the result
     _n_threads: int = field(init=False)  # that passes over the logits may use
 
     def __init__(self, logits: ArrayLike, spell: Callable[[int], str] | None = None) -> None:
@@ -70,7 +71,7 @@ class Distribution:
     def _set(self, z: NDArray[np.float32], spell: Callable[[int], str] | None) -> None:
         peak = passes.peak(z)  # and the check of every number
         z.flags.writeable = False
-        self.__dict__.update(logits=z, spell=spell, _peak=peak, _sum_cache={}, _top=None, _known=None, _n_threads=1)
+        self.__dict__.update(logits=z, spell=spell, _peak=peak, _sum_cache={}, _n_threads=1)
 
     @classmethod
     def _owning(
@@ -83,15 +84,8 @@ class Distribution:
         d = cls.__new__(cls)
         high, sums, ids, p = passes.summary(logits, n_threads)
         logits.flags.writeable = False
-        d.__dict__.update(
-            logits=logits,
-            spell=spell,
-            _peak=(high, ids[0]),
-            _sum_cache={1.0: sums},
-            _top=None,
-            _known=(ids, p),
-            _n_threads=n_threads,
-        )
+        d.__dict__.update(logits=logits, spell=spell, _peak=(high, ids[0]), _sum_cache={1.0: sums})
+        d.__dict__.update(_known=(ids, p), _n_threads=n_threads)
         return d
 
     @classmethod
@@ -223,9 +217,13 @@ class Distribution:
     def _truncated(
         self, temperature: float = 1.0, epsilon: float = 0.0
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
-        """softmax(logits / temperature) as ids (k,), weights (k,) and the mass left out: see `passes.truncated`."""
-        total = self._sums(temperature)[0]
-        return passes.truncated(self.logits, self._peak[0], total, epsilon, temperature, self._n_threads)
+        """softmax(logits / temperature) as ids, weights (k,) and the mass left out (`passes.truncated`); kept for a second call."""
+        if self._cut is None or self._cut[0] != (temperature, epsilon):
+            total = self._sums(temperature)[0]
+            found = passes.truncated(self.logits, self._peak[0], total, epsilon, temperature, self._n_threads)
+            found[0].flags.writeable = found[1].flags.writeable = False
+            self.__dict__["_cut"] = ((temperature, epsilon), found)
+        return self.__dict__["_cut"][1]  # type: ignore[no-any-return]
 
     def to_mixture(self, n: int | None = None, mass: float = 1.0) -> Mixture:
         """The distribution as a mixture, renormalised.

@@ -159,6 +159,8 @@ class Mixture:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mixture):
             return NotImplemented
+        if self.ids is other.ids and self.weights is other.weights:
+            return True
         return np.array_equal(self.ids, other.ids) and np.array_equal(self.weights, other.weights)
 
     def __hash__(self) -> int:
