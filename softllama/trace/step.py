@@ -120,7 +120,7 @@ def heavy(s: Step, n: int = HEAVY) -> Step:
         return s
     ids, w = s.mixture.ids, s.mixture.weights  # (k,) each, in the order of ids
     kept = np.sort(passes.top(w, n))
-    m = Mixture(ids[kept], w[kept], signed=True)  # it does not sum to 1
+    m = Mixture.trusted(ids[kept], w[kept], signed=True)  # it does not sum to 1
     total = float(w.sum(dtype=np.float64))
     rest = Rest(len(w) - n, max(0.0, total - float(m.weights.sum(dtype=np.float64))), effective(s.mixture))
     return Step.of(**{**s.__dict__, "mixture": m, "rest": rest})
@@ -128,6 +128,9 @@ def heavy(s: Step, n: int = HEAVY) -> Step:
 
 def effective(m: Mixture) -> float:
     """exp of the entropy of a mixture's weights: 1 for one token, n for n equal ones. Negative weights count as 0."""
-    w = m.weights[m.weights > 0].astype(np.float64)
-    w = w / w.sum()
-    return math.exp(max(0.0, float(-(w * np.log(w)).sum())))
+    w = m.weights.astype(np.float64)
+    w = w if w.min() > 0 else w[w > 0]
+    if not len(w):
+        return 1.0
+    total = float(w.sum())
+    return math.exp(max(0.0, math.log(total) - float(w.dot(np.log(w))) / total))  # H = ln s - Σ w ln w / s

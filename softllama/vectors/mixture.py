@@ -67,17 +67,18 @@ class Mixture:
         object.__setattr__(self, "signed", signed)
 
     @classmethod
-    def trusted(cls, ids: NDArray[Any], weights: NDArray[Any]) -> Mixture:
+    def trusted(cls, ids: NDArray[Any], weights: NDArray[Any], *, signed: bool = False) -> Mixture:
         """A mixture without checks, for a policy's inner loop.
 
         Args:
             ids: (k,) in increasing order, each once. The mixture keeps the array and makes it read-only.
             weights: (k,), non-negative, known to sum to 1. The mixture keeps the array and makes it read-only.
+            signed: they may be negative, and need not sum to 1.
         """
         m = cls.__new__(cls)
         ids, weights = ids.astype(np.int32, copy=False), weights.astype(np.float32, copy=False)
         ids.flags.writeable = weights.flags.writeable = False
-        m.__dict__.update(ids=ids, weights=weights, signed=False)
+        m.__dict__.update(ids=ids, weights=weights, signed=signed)
         return m
 
     @classmethod
