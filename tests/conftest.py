@@ -113,7 +113,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     With llama.cpp's defaults, batches of another shape round differently before a 16-bit memory, which moves ln p by 1e-4
     on trained and 1e-3 on random weights. Without, by 1e-7: what is left is whether the memory is the right one.
     """
-    from softllama.llama.library import api
+    from softllama.llama.bindings import api
 
     defaults = api.llama_context_default_params
 

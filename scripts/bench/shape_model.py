@@ -20,7 +20,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from softllama.llama.library import lib
+from softllama.llama.bindings import lib
 
 BLOCK = 64  # rows of a layer's matrix that are really random
 SIGMA = 0.02  # of a weight

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository: 
 import softllama as sl
 from softllama.engine import branches
 from softllama.engine.lens import Lens
-from softllama.llama import library
+from softllama.llama import bindings
 from softllama.llama.batch import Rows
 from tests.support import tiny, tiny_more
 
@@ -307,7 +307,7 @@ def summary(rows: Sequence[Row]) -> str:
     archs = len({tiny_more.arch_of(r["name"]) for r in fed})
     most = {k: max(r[k] for r in fed) for k in ("difference", "again", "side")}
     return (
-        f"Measured with llama-cpp-python {library.VERSION} on the CPU: {len(fed)} models of {archs} architectures take "
+        f"Measured with llama-cpp-python {bindings.VERSION} on the CPU: {len(fed)} models of {archs} architectures take "
         f"mixtures; the largest difference of any logit between a token and a mixture of it alone is "
         f"{most['difference']:.2g}, between going back or forking and reading again {most['again']:.2g}, between "
         f"ids and mixtures in sequences side by side {most['side']:.2g}."

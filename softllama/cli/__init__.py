@@ -87,9 +87,9 @@ def _version(ctx: click.Context, _: click.Parameter, requested: bool) -> None:
 
     click.echo(f"softllama {__version__}")
     try:
-        from softllama.llama import library
+        from softllama.llama import bindings
 
-        click.echo(library.build())
+        click.echo(bindings.build())
     except (ImportError, OSError, RuntimeError) as e:
         click.echo(f"llama-cpp-python cannot be loaded: {e}")
     click.echo(f"Python {sys.version.split()[0]}, click {importlib.metadata.version('click')}")

@@ -70,11 +70,11 @@ class ModelOptions:
         """Load the model, and report on stderr which model runs where and why."""
         from softllama.api import load
         from softllama.base import signals
-        from softllama.llama import library, rpc
+        from softllama.llama import bindings, rpc
 
         workers = [] if self.rpc is None else rpc.parse(self.rpc)
         file = self._file()
-        library.exit_on_abort()
+        bindings.exit_on_abort()
         signals.say_on_bus_error(
             "Error: a file of the model, or another that was being read, was cut short on the disk while it was in use\n"
             "Hint: fetch it again, and run the command again\n"

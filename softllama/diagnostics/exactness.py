@@ -21,7 +21,7 @@ from softllama.engine import noise
 from softllama.engine.calibration import GPU_TOLERANCE
 from softllama.engine.engine import Engine
 from softllama.engine.table import EmbeddingTable
-from softllama.llama import library
+from softllama.llama import bindings
 from softllama.llama.context import Context
 from softllama.llama.header import Header
 from softllama.vectors import kernels
@@ -71,8 +71,8 @@ def tensors(h: Header, tables: Collection[str], n_threads: int) -> Iterable[Find
     """Are the numbers of all other tensors finite? Reads the whole file, as a model's first use does."""
     start, damaged, n = clock(), dict[str, int](), 0
     for t in h.tensors.values():
-        if t.name not in tables and t.size and library.has_floats(t.ggml_type):
-            kind, n = library.table_type(t.ggml_type), n + 1
+        if t.name not in tables and t.size and bindings.has_floats(t.ggml_type):
+            kind, n = bindings.table_type(t.ggml_type), n + 1
             rows = kernels.Rows(t.rows(), t.shape[0], kind.block, kind.to_float, t.ggml_type)
             if k := len(kernels.damaged_rows(rows, n_threads)):
                 damaged[t.name] = k

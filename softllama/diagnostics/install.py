@@ -79,7 +79,7 @@ def _loads_c_module(report: Reporter) -> bool:
 def _loads_llama(report: Reporter) -> bool:
     report.doing("llama.cpp")
     try:
-        importlib.import_module("softllama.llama.library")
+        importlib.import_module("softllama.llama.bindings")
     except SoftLlamaError as e:
         report.add("llama.cpp", PROBLEM, e.message, e.hint)
         return False
@@ -112,15 +112,15 @@ def _optional_text() -> str:
 
 
 def _llama() -> Iterable[Finding]:
-    from softllama.llama import devices, library
+    from softllama.llama import bindings, devices
 
-    library.table_type(library.api.GGML_TYPE_Q8_0)  # raises where ggml's own table has another layout
-    numbers = tuple(int(x) for x in library.VERSION.split(".")[:3] if x.isdigit())
-    ggml = library.ggml_version()
-    text = library.build() + (f", ggml {ggml}" if ggml else "")
+    bindings.table_type(bindings.api.GGML_TYPE_Q8_0)  # raises where ggml's own table has another layout
+    numbers = tuple(int(x) for x in bindings.VERSION.split(".")[:3] if x.isdigit())
+    ggml = bindings.ggml_version()
+    text = bindings.build() + (f", ggml {ggml}" if ggml else "")
     facts: dict[str, Any] = {
-        "llama_cpp_python": library.VERSION,
-        "build": library.build(),
+        "llama_cpp_python": bindings.VERSION,
+        "build": bindings.build(),
         "ggml": ggml,
         "features": devices.features(),
     }
@@ -128,7 +128,7 @@ def _llama() -> Iterable[Finding]:
         text += f": older than {'.'.join(map(str, FLOOR))}"
         yield _installation("llama.cpp", PROBLEM, text, "pip install --upgrade llama-cpp-python", **facts)
         return
-    if library.VERSION != DEVELOPED:
+    if bindings.VERSION != DEVELOPED:
         text += f" (softllama was developed on {DEVELOPED}; what differs is measured for each model)"
     if devices.features():
         text += f"; built with {', '.join(devices.features())}"
@@ -182,7 +182,7 @@ def _processor() -> Iterable[Finding]:
 
 
 def _devices(n_gpu_layers: int | None = None) -> Iterable[Finding]:
-    from softllama.llama import devices, library
+    from softllama.llama import bindings, devices
 
     for d in devices.all_devices():
         memory = f", {size(d.free)} of {size(d.total)} free" if d.total and d.kind != "CPU" else ""
@@ -195,7 +195,7 @@ def _devices(n_gpu_layers: int | None = None) -> Iterable[Finding]:
     elif gpus:
         text = f"{', '.join(gpus)}, as this build has a GPU back end; --n-gpu-layers 0 keeps to the CPU"
         yield _machine("chosen", OK, text, gpus=list(gpus))
-    elif library.api.llama_supports_gpu_offload():
+    elif bindings.api.llama_supports_gpu_offload():
         text = "the CPU: this build has a GPU back end, which finds no device"
         yield _machine("chosen", NOTE, text, "look at the GPU's driver (nvidia-smi, rocminfo, vulkaninfo)", gpus=[])
     elif maker:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from softllama.base import signals
 from softllama.errors import ContextError
+from softllama.llama.bindings import api
 from softllama.llama.context import Context
-from softllama.llama.library import api
 
 Clock = Callable[[], float]
 

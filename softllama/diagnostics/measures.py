@@ -21,7 +21,7 @@ from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.diagnostics.exactness import positions
 from softllama.engine import branches
 from softllama.errors import ModelError, SoftLlamaError
-from softllama.llama import devices, library, memory, thinking_tags
+from softllama.llama import bindings, devices, memory, thinking_tags
 from softllama.prompts import build, thinking
 from softllama.vectors.mixture import Mixture
 
@@ -175,6 +175,6 @@ def context_memory(m: Model) -> Iterable[Finding]:
 
 
 def _set_aside(m: Model, n_ctx: int) -> float:
-    with library.capture_log() as lines:
+    with bindings.capture_log() as lines:
         m.session(n_ctx).close()
-    return library.buffer_bytes(lines)
+    return bindings.buffer_bytes(lines)

@@ -93,9 +93,9 @@ def check(
 
 def check_in_child(send: Send, **options: Any) -> None:
     """`check` in a process of its own, where nothing is recalled, and the parent gets what llama.cpp prints."""
-    from softllama.llama import library
+    from softllama.llama import bindings
 
-    library.echo_log()
+    bindings.echo_log()
     os.environ["SOFTLLAMA_CACHE"] = f"{os.devnull}/none"
     check(send, **options)
 

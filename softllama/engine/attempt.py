@@ -11,7 +11,7 @@ from softllama.base import child
 from softllama.engine.engine import Engine
 from softllama.engine.session import Session
 from softllama.errors import SoftLlamaError
-from softllama.llama import library
+from softllama.llama import bindings
 from softllama.vectors.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def attempt(
     rpc: Sequence[str],
 ) -> None:
     """Load, calibrate, and evaluate batches of the shapes that sessions have."""
-    library.echo_log()
+    bindings.echo_log()
 
     adapters = [(str(p), float(s)) for p, s in lora]
     with Engine(path, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, trial=False) as model:

@@ -26,7 +26,7 @@ from softllama.base import cache
 from softllama.engine.rows import BATCH, OVERLAY, PER_LAYER_NODE, Calibration, mixed_rows, per_layer_scale, widths
 from softllama.engine.table import EmbeddingTable
 from softllama.errors import ContextError, ModelError
-from softllama.llama import library
+from softllama.llama import bindings
 from softllama.llama.architectures import by_id, no_batch
 from softllama.llama.batch import Rows
 from softllama.llama.context import Context
@@ -94,7 +94,7 @@ def key_of(weights: Weights, kind: str) -> str:
     adapters = [a for a in weights.lora if a.a is not None]
     files = [*weights.header.files, *(a.path for a in adapters)]
     where = f"{weights.device} {weights.n_gpu_layers}"
-    return cache.file_key(files, kind, library.build(), where, *(str(a.scale) for a in adapters))
+    return cache.file_key(files, kind, bindings.build(), where, *(str(a.scale) for a in adapters))
 
 
 def candidates(weights: Weights) -> list[tuple[float, str]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from softllama.base import cache, child
 from softllama.errors import ModelError, UsageError
 from softllama.hub import bundled
-from softllama.llama import library
+from softllama.llama import bindings
 
 if TYPE_CHECKING:
     from softllama.llama.weights import Weights
@@ -65,7 +65,7 @@ def of(
         n_bytes = sum(f.stat().st_size for f in files)
         files = [*files, *(Path(p) for p, _ in lora)]
         where = f"{weights.device} {weights.n_gpu_layers}"
-        key = cache.file_key(files, f"trial {FORMAT}", library.build(), where)
+        key = cache.file_key(files, f"trial {FORMAT}", bindings.build(), where)
     except OSError:
         return None  # an adapter that is not there: loading it says so
     if try_it is None and cache.load("trial", key):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from softllama.engine.engine import Engine, Item
 from softllama.errors import ContextError
-from softllama.llama.library import api, lib
+from softllama.llama.bindings import api, lib
 
 _PREFIX = b"l_out-"
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from softllama._version import __version__
 from softllama.engine.engine import Engine
-from softllama.llama import library
+from softllama.llama import bindings
 
 
 def build(
@@ -30,7 +30,7 @@ def build(
     """
     return {
         "softllama": __version__,
-        "llama_cpp": library.build(),
+        "llama_cpp": bindings.build(),
         "numpy": np.__version__,
         "python": platform.python_version(),
         "system": platform.platform(),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from softllama.base import cache
 from softllama.errors import MixtureError
-from softllama.llama import library
+from softllama.llama import bindings
 from softllama.llama.header import Tensor
 from softllama.vectors import kernels
 from softllama.vectors.mixture import Mixture
@@ -53,7 +53,7 @@ class EmbeddingTable:
             adapters: What is added to its rows.
             substitutes: Ids whose row is that of another id.
         """
-        t = library.table_type(tensor.ggml_type)
+        t = bindings.table_type(tensor.ggml_type)
         self.n_embd, self.n_vocab = tensor.shape[:2]
         self.quantization = t.name
         self._file = tensor.path

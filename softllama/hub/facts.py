@@ -17,8 +17,8 @@ from softllama.base import cache
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.hub import caches
 from softllama.hub.local_model import LocalModel
-from softllama.llama import architectures, gguf, header, library, thinking_tags
-from softllama.llama.library import api
+from softllama.llama import architectures, bindings, gguf, header, thinking_tags
+from softllama.llama.bindings import api
 
 KIND = "header-4"  # of the cache's entries; counts up when the fields below change
 
@@ -143,7 +143,7 @@ def read(h: header.Header) -> dict[str, Any]:
         "architecture": h.arch,
         "title": str(h.get("general.name") or ""),
         "quantization": quantization(h),
-        "table": library.table_type(table.ggml_type).name if table else "",
+        "table": bindings.table_type(table.ggml_type).name if table else "",
         "n_vocab": table.shape[1] if table else 0,
         "n_embd": table.shape[0] if table else number("embedding_length"),
         "n_layer": number("block_count"),
@@ -184,7 +184,7 @@ def quantization(h: header.Header) -> str:
         sizes[t.ggml_type] += t.size
     for ggml_type, _ in sizes.most_common(1):
         try:
-            return library.table_type(ggml_type).name.upper()
+            return bindings.table_type(ggml_type).name.upper()
         except SoftLlamaError:
             return f"type {ggml_type}"
     return ""

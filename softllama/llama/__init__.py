@@ -2,7 +2,7 @@
 
 Knows files, models, contexts and tokens. Does not know mixtures, prompts or policies.
 
-    library        the libraries, their log, tensor types     devices      what it computes on
+    bindings       the libraries, their log, tensor types     devices      what it computes on
     header         a GGUF's header, before loading            weights      a loaded model
     architectures  what a header means for mixtures           context      sequences, batches, logits
     tokenizer      text and token ids                         template     chat templates

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from softllama.errors import ModelError
-from softllama.llama import gguf, library
+from softllama.llama import bindings, gguf
 from softllama.llama.header import Header, Tensor
 
 _ENCODERS = {
@@ -225,7 +225,7 @@ def find_table(h: Header) -> Tensor:
     if table is None:
         what = "a vocabulary without weights" if not h.tensors else "no token_embd.weight tensor"
         raise ModelError(f"{h.path} holds {what}", "name a complete model")
-    t = library.table_type(table.ggml_type)
+    t = bindings.table_type(table.ggml_type)
     check_tensors(h)
     n_embd, n_vocab = table.shape[:2]
     if (
@@ -247,7 +247,7 @@ def check_tensors(h: Header) -> None:
         ModelError: a tensor does not hold floats, or tensors begin at a wrong byte.
     """
     for t in h.tensors.values():
-        if _NO_FLOATS not in t.name and not library.has_floats(t.ggml_type):
+        if _NO_FLOATS not in t.name and not bindings.has_floats(t.ggml_type):
             raise ModelError(
                 f"{h.path} is damaged: its tensor {t.name[:60]!r} does not hold floats", "fetch the file again"
             )

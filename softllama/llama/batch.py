@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.errors import ContextError
-from softllama.llama.library import api
+from softllama.llama.bindings import api
 
 F32: TypeAlias = "NDArray[np.float32]"
 Integers: TypeAlias = "Sequence[int] | NDArray[np.integer[Any]]"

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from softllama.base import signals
 from softllama.errors import ContextError
+from softllama.llama import bindings, devices
 from softllama.llama import context_setup as setup
-from softllama.llama import devices, library
 from softllama.llama.batch import F32, Batch, Booleans, Integers, Rows, in_order
-from softllama.llama.library import Handle, api, lib
+from softllama.llama.bindings import Handle, api, lib
 from softllama.llama.sequences import Sequences
 from softllama.llama.weights import Weights
 
@@ -154,7 +154,7 @@ class Context(Sequences):
             return self._copied_logits(wanted)
 
     def _evaluate(self, n: int, *, with_rows: bool) -> None:
-        library.clear_log()
+        bindings.clear_log()
         if self._overlay is not None:
             self._overlay.arm(n if with_rows else 0)
         if self._stops:
@@ -173,7 +173,7 @@ class Context(Sequences):
                 f"the context of {self.n_ctx} positions is full", "--n-ctx (n_ctx=...) gives it more room"
             )
         if code:
-            raise ContextError(f"llama.cpp could not evaluate a batch of {n}: {library.last_error()} (code {code})")
+            raise ContextError(f"llama.cpp could not evaluate a batch of {n}: {bindings.last_error()} (code {code})")
         if self._overlay is not None and (why := self._overlay.unwritten()):
             raise ContextError(f"llama.cpp did not take the rows of a batch of {n}: {why}")
         self.evaluated += n

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from softllama.base import arguments, signals
 from softllama.errors import ContextError, UsageError
-from softllama.llama import library, memory
+from softllama.llama import bindings, memory
 from softllama.llama.batch import F32
-from softllama.llama.library import Handle, api
+from softllama.llama.bindings import Handle, api
 from softllama.llama.overlay import FUNCTIONS, Overlay
 from softllama.llama.weights import Weights
 
@@ -75,7 +75,7 @@ def params(context: Wanted, n_ctx: int, over: Overlay | None, watch: Any) -> Any
 
 def overlay(nodes: Sequence[tuple[str, int]], buffers: Sequence[F32], watch: Any) -> Overlay:
     """The overlay that writes buffers (n_batch, width) over nodes; another callback is asked as well."""
-    functions = {name: library.address(name) for name in FUNCTIONS.values()}
+    functions = {name: bindings.address(name) for name in FUNCTIONS.values()}
     other = (ctypes.cast(watch, ctypes.c_void_p).value or 0) if watch is not None else 0
     rows = [(name, b) for (name, _), b in zip(nodes, buffers, strict=True)]
     return Overlay(functions, rows, (other, 0))
@@ -96,7 +96,7 @@ def allocated(context: Wanted, n_ctx: int, params: Any, n_ends: int) -> tuple[Ha
             f"a context has at most {MOST:,} positions, not {n_ctx:,} for {context.n_seq} sequences",
             memory.hint(MOST, n_ends),
         )
-    library.clear_log()
+    bindings.clear_log()
     with weights.lock, signals.deferred():  # llama.cpp's log calls Python
         weights.check()
         pointer = api.llama_init_from_model(weights.model.handle.pointer, params)
@@ -104,7 +104,7 @@ def allocated(context: Wanted, n_ctx: int, params: Any, n_ends: int) -> tuple[Ha
             own = Handle(pointer, api.llama_free, context.lock, weights.model, weights.contexts)
             finalizer = weakref.finalize(context, own.free)  # here, where no interrupt comes between
     if not pointer:
-        message = f"llama.cpp cannot make a context of {n_ctx:,} positions: {library.last_error()}"
+        message = f"llama.cpp cannot make a context of {n_ctx:,} positions: {bindings.last_error()}"
         smaller = f"try a smaller one, such as --n-ctx {max(256, n_ctx // 4)}"  # a GPU's memory is not looked at
         raise ContextError(message, smaller if weights.on_gpu else memory.hint(fits(), n_ends))
     return own, finalizer
@@ -124,11 +124,11 @@ def apply_adapters(weights: Weights, pointer: Any) -> None:
 def _footprint(weights: Weights, params: Any, n_ctx: int) -> tuple[int, int] | None:
     """Bytes that llama.cpp says it sets aside for a context of n_ctx positions, and those by which the process grows, as
     some architectures' graphs take more; None if it cannot."""
-    with weights.lock, signals.deferred(), library.capture_log() as log:
+    with weights.lock, signals.deferred(), bindings.capture_log() as log:
         weights.check()
         before_n_ctx, params.n_ctx, before = params.n_ctx, n_ctx, memory.address_space()
         pointer = api.llama_init_from_model(weights.model.handle.pointer, params)
         grown, params.n_ctx = memory.address_space() - before, before_n_ctx
         if pointer:
             api.llama_free(pointer)
-    return (library.buffer_bytes(log), grown) if pointer else None
+    return (bindings.buffer_bytes(log), grown) if pointer else None

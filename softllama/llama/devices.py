@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 
 from softllama.base import control_groups
-from softllama.llama import library
-from softllama.llama.library import api, declare
+from softllama.llama import bindings
+from softllama.llama.bindings import api, declare
 
 _dev_count = declare("ggml_backend_dev_count", ctypes.c_size_t)
 _dev_get = declare("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
@@ -31,7 +31,7 @@ _GPU = 1  # GGML_BACKEND_DEVICE_TYPE_GPU; integrated ones are 2
 @cache
 def gpus() -> tuple[str, ...]:
     """Names of the GPUs that this build of llama.cpp can use, such as "CUDA0 (NVIDIA H100)"."""
-    library.init()
+    bindings.init()
     if not api.llama_supports_gpu_offload():
         return ()
     handles = [dev for dev in map(_dev_get, range(_dev_count())) if _dev_type(dev) in (_GPU, _GPU + 1)]
@@ -58,7 +58,7 @@ class Device:
 
 def all_devices() -> list[Device]:
     """All devices of the back ends that this llama.cpp was built with."""
-    library.init()
+    bindings.init()
     devices = []
     for dev in map(_dev_get, range(_dev_count())):
         free, total, kind = ctypes.c_size_t(), ctypes.c_size_t(), _dev_type(dev)
@@ -73,7 +73,7 @@ def all_devices() -> list[Device]:
 @cache
 def features() -> tuple[str, ...]:
     """The processor features that this llama.cpp was built with: "AVX2", "AVX512", "NEON"."""
-    library.init()
+    bindings.init()
     text = (api.llama_print_system_info() or b"").decode("utf-8", "replace")
     return tuple(re.findall(r"(\w+) = 1", text))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from softllama.llama.library import declare
+from softllama.llama.bindings import declare
 
 
 class _InitParams(ctypes.Structure):

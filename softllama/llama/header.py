@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.errors import ModelError
-from softllama.llama import gguf, library
+from softllama.llama import bindings, gguf
 
 _TYPED = {  # keys that llama.cpp reads without asking what type they have: it ends the process if it is another
     "general.architecture": gguf.STRING,
@@ -185,10 +185,10 @@ def check_path(path: str | os.PathLike[str]) -> Path:
 
 def _read_one(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Metadata and tensors of a single file. Raises ModelError with ggml's reason."""
-    library.clear_log()
+    bindings.clear_log()
     with gguf.opened(path) as handle:
         if not handle:
-            raise ModelError(f"{path} is damaged or not complete: {library.last_error()}", "fetch the file again")
+            raise ModelError(f"{path} is damaged or not complete: {bindings.last_error()}", "fetch the file again")
         return _metadata(handle, path), _tensors(handle, path)
 
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from softllama.base import signals
 from softllama.errors import ModelError, UsageError
-from softllama.llama import architectures, header, library
+from softllama.llama import architectures, bindings, header
+from softllama.llama.bindings import api
 from softllama.llama.header import Header, Tensor
-from softllama.llama.library import api
 
 MERGE = "merge it into the model first, with llama.cpp's llama-export-lora"
 
@@ -65,11 +65,13 @@ def load(path: str, scale: float, model: Any, model_header: Header) -> Lora:
         )
     architectures.check_tensors(h)
     _check_embedding(h, model_header)
-    library.clear_log()
+    bindings.clear_log()
     with signals.deferred():  # its log calls Python
         pointer = api.llama_adapter_lora_init(model, os.fsencode(h.path))
     if not pointer:
-        raise ModelError(f"llama.cpp cannot load the adapter {h.path}: {library.last_error()}", "it must fit the model")
+        raise ModelError(
+            f"llama.cpp cannot load the adapter {h.path}: {bindings.last_error()}", "it must fit the model"
+        )
     a, b = (h.tensors.get(f"token_embd.weight.lora_{x}") for x in "ab")
     if a is None or b is None:
         return Lora(path=h.path, scale=scale, pointer=pointer)
@@ -94,4 +96,4 @@ def _check_embedding(h: Header, model_header: Header) -> None:
             MERGE,
         )
     for name in changed:
-        library.table_type(h.tensors[name].ggml_type)
+        bindings.table_type(h.tensors[name].ggml_type)

@@ -14,7 +14,7 @@ from functools import cache
 
 from softllama.errors import ModelError, UsageError
 from softllama.llama import devices
-from softllama.llama.library import api, declare, init
+from softllama.llama.bindings import api, declare, init
 
 BUILD = 'CMAKE_ARGS="-DGGML_RPC=on" pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python'
 TIMEOUT = 5.0  # seconds for a worker to take the connection

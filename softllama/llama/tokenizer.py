@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from softllama.errors import PromptError
-from softllama.llama.library import api
+from softllama.llama.bindings import api
 from softllama.llama.weights import Weights
 
 _ATTR_UNKNOWN = 1

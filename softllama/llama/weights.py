@@ -14,9 +14,9 @@ from typing import Any
 
 from softllama.base import cache, signals
 from softllama.errors import ModelError, UsageError
-from softllama.llama import architectures, devices, gguf, header, library
+from softllama.llama import architectures, bindings, devices, gguf, header
 from softllama.llama import lora as adapters
-from softllama.llama.library import Handle, api
+from softllama.llama.bindings import Handle, api
 
 FORKED = "this process was forked from one that had used a model, and llama.cpp's threads do not survive that"
 HOW_TO_FORK = "start it with multiprocessing.get_context('spawn'), or load no model before"
@@ -106,14 +106,14 @@ class Weights:
         params.n_gpu_layers = self.n_gpu_layers
         if devices.amx() and hasattr(params, "use_extra_bufts"):
             params.use_extra_bufts = False  # keeps the weights out of the AMX buffer, whose matrix product may crash
-        library.clear_log()
+        bindings.clear_log()
         with signals.deferred() as interrupted:
             progress = api.llama_progress_callback(lambda share, _: not interrupted())
             params.progress_callback = progress  # which is False where it shall stop
             pointer = api.llama_model_load_from_file(os.fsencode(self.header.path), params)
         if not pointer:
             raise ModelError(
-                f"llama.cpp cannot load {self.header.path}: {library.last_error()}",
+                f"llama.cpp cannot load {self.header.path}: {bindings.last_error()}",
                 "the file may be damaged, or need a newer llama-cpp-python",
             )
         return pointer

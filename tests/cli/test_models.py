@@ -359,7 +359,7 @@ def test_version(cli: Cli) -> None:
 
 def test_version_without_a_working_llama_cpp(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "softllama.llama", None)
-    monkeypatch.delitem(sys.modules, "softllama.llama.library", raising=False)
+    monkeypatch.delitem(sys.modules, "softllama.llama.bindings", raising=False)
     code, out, _ = cli("--version")
     assert code == 0
     assert "cannot be loaded" in out

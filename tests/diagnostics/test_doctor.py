@@ -23,7 +23,7 @@ from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
 from softllama.diagnostics.reporter import Reporter
 from softllama.engine.table import EmbeddingTable
 from softllama.errors import NotFiniteError
-from softllama.llama import devices, library
+from softllama.llama import bindings, devices
 from softllama.llama import memory as room
 from softllama.show import console
 from softllama.vectors import kernels, native
@@ -68,7 +68,7 @@ def test_this_installation_is_usable(here: doctor.Diagnosis) -> None:
     assert here.usable, [f for f in here.findings if f.state == PROBLEM]
     assert here.verdict.startswith("this installation is usable")
     assert sl.__version__ in of(here, "softllama").text
-    assert library.build() in of(here, "llama.cpp").text
+    assert bindings.build() in of(here, "llama.cpp").text
     assert all(x in of(here, "llama.cpp").text for x in devices.features())
     assert native.isa_name() in of(here, "kernels").text
     assert devices.cpu_name() in of(here, "processor").text
@@ -133,11 +133,11 @@ def test_whoever_asks_needs_no_c_module() -> None:
 
 
 def test_a_llama_cpp_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "VERSION", "0.3.9")
+    monkeypatch.setattr(bindings, "VERSION", "0.3.9")
     (f,) = install._llama()
     assert f.state == PROBLEM
     assert "older than 0.3.17" in f.text
-    monkeypatch.setattr(library, "VERSION", "0.3.40")
+    monkeypatch.setattr(bindings, "VERSION", "0.3.40")
     (f,) = install._llama()
     assert f.state == OK
     assert "was developed on 0.3.36" in f.text
@@ -167,7 +167,7 @@ def test_a_slow_build_and_a_gpu_that_is_not_used(monkeypatch: pytest.MonkeyPatch
     assert "build" not in [f.name for f in install._processor()]
 
     monkeypatch.setattr(devices, "gpus", lambda: ())
-    monkeypatch.setattr(library.api, "llama_supports_gpu_offload", lambda: False)
+    monkeypatch.setattr(bindings.api, "llama_supports_gpu_offload", lambda: False)
     for maker, switch in (("NVIDIA", "GGML_CUDA"), ("AMD", "GGML_HIP"), ("Apple", "GGML_METAL")):
         monkeypatch.setattr(machine, "gpu_maker", lambda maker=maker: maker)
         f = of(list(install._devices()), "chosen")
@@ -176,7 +176,7 @@ def test_a_slow_build_and_a_gpu_that_is_not_used(monkeypatch: pytest.MonkeyPatch
         assert switch in f.advice
     monkeypatch.setattr(machine, "gpu_maker", lambda: "")
     assert of(list(install._devices()), "chosen").state == OK
-    monkeypatch.setattr(library.api, "llama_supports_gpu_offload", lambda: True)
+    monkeypatch.setattr(bindings.api, "llama_supports_gpu_offload", lambda: True)
     assert "finds no device" in of(list(install._devices()), "chosen").text
     monkeypatch.setattr(devices, "gpus", lambda: ("CUDA0 (NVIDIA H100)",))
     assert of(list(install._devices()), "chosen").text.startswith("CUDA0 (NVIDIA H100), as this build has")

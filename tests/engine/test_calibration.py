@@ -15,7 +15,7 @@ import softllama as sl
 from softllama.base import cache
 from softllama.engine import calibration
 from softllama.engine.table import EmbeddingTable
-from softllama.llama import devices, library
+from softllama.llama import bindings, devices
 from softllama.llama.context import Context
 from tests.support import tiny, tiny_special
 from tests.support.overlay import disarm
@@ -150,7 +150,7 @@ def test_another_llama_cpp_and_another_device_are_measured_anew(
 
     assert [remembered(), remembered()] == [False, True]
     with monkeypatch.context() as patch:
-        patch.setattr(library, "build", lambda: "llama-cpp-python 9.9.9")
+        patch.setattr(bindings, "build", lambda: "llama-cpp-python 9.9.9")
         assert [remembered(), remembered()] == [False, True]
     with monkeypatch.context() as patch:
         patch.setattr(devices, "cpu_name", lambda: "another processor")

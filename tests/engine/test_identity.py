@@ -393,11 +393,11 @@ def test_a_damaged_cache_is_measured_again(
 ) -> None:
     from softllama.base import cache
     from softllama.engine import calibration
-    from softllama.llama import library
+    from softllama.llama import bindings
 
     monkeypatch.setenv("SOFTLLAMA_CACHE", str(tmp_path))
     path = write("gemma3")
-    key = cache.file_key([path], f"calibration {calibration.FORMAT}", library.build(), "False")
+    key = cache.file_key([path], f"calibration {calibration.FORMAT}", bindings.build(), "False")
     (tmp_path / "calibration.json").write_text(rubbish.replace("key", key))
     with sl.load(path) as model:
         assert model.calibration.multiplier == 8

@@ -16,7 +16,7 @@ import pytest
 
 import softllama as sl
 from scripts.dev import architectures
-from softllama.llama import library
+from softllama.llama import bindings
 from tests.conftest import ROOT
 from tests.support import tiny, tiny_more
 from tests.support.overlay import disarm
@@ -52,7 +52,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("architectures"),  # what one process measured, once
     pytest.mark.skipif(
-        not hasattr(library.lib, "llama_model_init_from_user"),
+        not hasattr(bindings.lib, "llama_model_init_from_user"),
         reason="this llama.cpp does not say which tensors it needs",
     ),
 ]
@@ -139,7 +139,7 @@ def test_all_types_that_ggml_can_read_are_tried() -> None:
     readable = set()
     for number in range(1000):
         try:
-            readable.add(library.table_type(number).name)
+            readable.add(bindings.table_type(number).name)
         except sl.SoftLlamaError:
             continue
     assert readable == set(tiny.TABLE_TYPES)
@@ -223,7 +223,7 @@ def test_the_documents_tables_are_what_the_script_prints(rows: Rows) -> None:
     if not path.is_file():
         pytest.skip("docs/architectures.md is not written yet")
     document = path.read_text("utf-8")
-    if f"llama-cpp-python {library.VERSION} " not in document:
-        pytest.skip(f"docs/architectures.md is of another llama-cpp-python than {library.VERSION}")
+    if f"llama-cpp-python {bindings.VERSION} " not in document:
+        pytest.skip(f"docs/architectures.md is of another llama-cpp-python than {bindings.VERSION}")
     new = architectures.written(document, architectures.blocks(list(rows.values())))
     assert document == new, "python scripts/dev/architectures.py --write docs/architectures.md"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import softllama as sl
-from softllama.llama import library
+from softllama.llama import bindings
 from tests.conftest import ROOT
 from tests.support import damage, tiny
 
@@ -74,7 +74,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.xdist_group("extra keys")  # what one process found, once
 @pytest.mark.skipif(
-    not hasattr(library.lib, "llama_model_init_from_user"), reason="this llama.cpp does not say which tensors it needs"
+    not hasattr(bindings.lib, "llama_model_init_from_user"), reason="this llama.cpp does not say which tensors it needs"
 )
 @pytest.mark.parametrize("name", extra_keys.NAMES)
 def test_what_a_header_refuses_llama_cpp_does_not_run(name: str, rows: dict[str, dict[str, Any]]) -> None:

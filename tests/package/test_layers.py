@@ -70,7 +70,7 @@ MODULES = {name_of(p): p for p in sorted(PACKAGE.rglob("*.py"))}
 
 
 def imports(source: str) -> Iterator[str]:
-    """Each name that a module imports, fully: "softllama.llama.library.api"."""
+    """Each name that a module imports, fully: "softllama.llama.bindings.api"."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names)
@@ -80,7 +80,7 @@ def imports(source: str) -> Iterator[str]:
 
 
 def own(imported: str) -> str | None:
-    """The module of ours that an import names: "softllama.llama.library.api" -> "llama.library"; None for others."""
+    """The module of ours that an import names: "softllama.llama.bindings.api" -> "llama.bindings"; None for others."""
     parts = imported.split(".")
     if parts[0] != "softllama":
         return None
@@ -156,7 +156,7 @@ def test_the_rules_would_notice() -> None:
         "def f():\n    import c\nclass D:\n    from e import g\ntry:\n    import h\nexcept ImportError:\n    pass\n"
     )
     assert set(imports(source)) == {"a", "typing.TYPE_CHECKING", "b", "c", "e.g", "h"}
-    assert own("softllama.llama.library.api") == "llama.library"
+    assert own("softllama.llama.bindings.api") == "llama.bindings"
     assert own("softllama.load") == "__init__"
     assert own("numpy") is None
     assert climbs("engine.engine", "generation.loop")

@@ -92,8 +92,8 @@ def test_an_import_changes_nothing_in_the_process() -> None:
     code = (
         "import os\nbefore = dict(os.environ)\n"
         "import softllama.api, softllama.llama.context, softllama.llama.devices\n"
-        "from softllama.llama import library\nfrom softllama.vectors import native\n"
-        "assert dict(os.environ) == before\nassert library.init.cache_info().currsize == native.openmp_address() == 0\n"
+        "from softllama.llama import bindings\nfrom softllama.vectors import native\n"
+        "assert dict(os.environ) == before\nassert bindings.init.cache_info().currsize == native.openmp_address() == 0\n"
     )
     p = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (p.returncode, p.stdout, p.stderr) == (0, "", "")

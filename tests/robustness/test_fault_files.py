@@ -487,7 +487,7 @@ def test_ctrl_c_while_llama_cpp_frees_a_context_is_not_lost(flagged: bool) -> No
     code = """
 import ctypes, os, signal, sys, threading
 from softllama.base import signals as faults
-from softllama.llama import library as binding
+from softllama.llama import bindings as binding
 if sys.argv[1] == "True":
     faults.flag_interrupts()
 log = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama.llama import header, library, memory
+from softllama.llama import bindings, header, memory
 from tests.conftest import ROOT, Cli
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -78,7 +78,7 @@ LIMITED = """
 import os, re, resource, sys
 from pathlib import Path
 import softllama as sl
-from softllama.llama import library as binding, memory as room
+from softllama.llama import bindings as binding, memory as room
 from tests.support import tiny_more
 with sl.load(tiny_more.write(Path(sys.argv[1]), sys.argv[2]), n_threads=1) as model:
     most = room.address_space() + (1300 << 20)
@@ -144,10 +144,10 @@ def test_a_recurrent_model_needs_memory_for_sequences_and_not_for_positions(load
 
 def test_what_is_tried_for_a_large_context_is_not_heard_by_who_listens_to_it(load: Callable[..., sl.Model]) -> None:
     model = load("mamba")
-    with library.capture_log() as said, model.session(100_000):
+    with bindings.capture_log() as said, model.session(100_000):
         pass
     assert "".join(said).count("RS buffer size") == 1
-    assert library.buffer_bytes(said) > 0
+    assert bindings.buffer_bytes(said) > 0
 
 
 def test_a_number_that_llama_cpp_would_cut_off_is_refused(load: Callable[..., sl.Model]) -> None:
@@ -525,8 +525,8 @@ if __name__ == "__main__":
 def test_divergences_in_a_forked_child_do_not_wait_for_threads_that_are_gone() -> None:
     code = """
 import os, numpy as np, softllama as sl
-from softllama.llama import library
-library.init()
+from softllama.llama import bindings
+bindings.init()
 ds = [sl.Distribution._owning(np.random.default_rng(i).normal(size=100_000).astype(np.float32), n_threads=2) for i in range(20)]
 a = [d.js(ds[0]) for d in ds]
 pid = os.fork()

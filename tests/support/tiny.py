@@ -318,7 +318,7 @@ def type_of(name: str) -> Any:
     """The gguf package's member for a tensor type, or what can stand in for it."""
     if name in gguf.GGMLQuantizationType.__members__:
         return gguf.GGMLQuantizationType[name]
-    from softllama.llama.library import table_type
+    from softllama.llama.bindings import table_type
 
     member = IntEnum("Newer", {name: NEWER[name]})[name]  # type: ignore[misc]
     t = table_type(member)
@@ -333,7 +333,7 @@ def quantize(values: NDArray[np.float32], ggml_type: str) -> NDArray[Any]:
     """
     if ggml_type == "F32":
         return values
-    from softllama.llama.library import lib
+    from softllama.llama.bindings import lib
 
     number = type_of(ggml_type)
     block, size = gguf.GGML_QUANT_SIZES[number]

@@ -296,7 +296,7 @@ class _Gguf(ctypes.Structure):
 
 def shapes(metadata: Path) -> Shapes:
     """The tensors that llama.cpp would read from a file with this metadata. Raises ValueError with its reason."""
-    from softllama.llama.library import api, clear_log, last_error, lib
+    from softllama.llama.bindings import api, clear_log, last_error, lib
 
     visit = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
     params = api.llama_model_default_params()

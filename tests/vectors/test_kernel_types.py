@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 import softllama as sl
 from softllama._shim import lib
 from softllama.errors import MixtureError, ModelError, SoftLlamaError
-from softllama.llama import library
+from softllama.llama import bindings
 from softllama.vectors import divergence, kernels, native, passes
 from softllama.vectors.kernels import Rows
 from tests.support import tiny
 
 WITH_KERNEL = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0")
 WITHOUT = ("Q4_1", "Q3_K", "IQ4_XS", "TQ1_0")
-library.init()  # tells the kernels of llama.cpp's OpenMP
+bindings.init()  # tells the kernels of llama.cpp's OpenMP
 RUNS = [name for name, i in native.ISAS.items() if lib.softmix_has(i)]
 N_ROWS = 2500
 DISTINCT = 401  # a prime: ids that are wrong by a power of two do not meet the same row
@@ -44,7 +44,7 @@ def table(kind: str, n_embd: int, n_rows: int = N_ROWS) -> tuple[Rows, NDArray[n
     """Random rows of a type, and what ggml reads in them. Few of them are quantized, which takes long, and repeat."""
     values = np.random.default_rng([5, n_embd]).standard_normal((min(n_rows, DISTINCT), n_embd)).astype(np.float32)
     number = gguf.GGMLQuantizationType[kind].value
-    t = library.table_type(number)
+    t = bindings.table_type(number)
     data = tiny.quantize(values, kind).view(np.uint8).reshape(len(values), -1)
     again = np.arange(n_rows) % len(values)
     read = gguf.quants.dequantize(data, gguf.GGMLQuantizationType(number)) if kind != "F32" else values
@@ -251,7 +251,7 @@ def everything(z: NDArray[np.float32], threads: int) -> tuple[Any, ...]:
 
 def test_threads_are_those_of_llama_cpp() -> None:
     """Others would wait for a processor on which these still spin: seen only as lost time, so it is asked for here."""
-    theirs = hasattr(library.lib, "GOMP_parallel")
+    theirs = hasattr(bindings.lib, "GOMP_parallel")
     assert bool(native.team(2)) == theirs  # none, or none but theirs, for passes over logits
     started = native.ffi.addressof(lib, "softmix_spawn")
     run = int(native.ffi.cast("intptr_t", native.team(2, True).run))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from softllama.llama import library
+from softllama.llama import bindings
 
 
 def test_two_threads_capture_what_each_of_them_causes() -> None:
@@ -13,7 +13,7 @@ def test_two_threads_capture_what_each_of_them_causes() -> None:
     seen: dict[str, list[str]] = {}
 
     def first() -> None:
-        with library.capture_log() as lines:
+        with bindings.capture_log() as lines:
             began.set()
             assert logged.wait(60)
             log("one")
@@ -22,7 +22,7 @@ def test_two_threads_capture_what_each_of_them_causes() -> None:
 
     def second() -> None:
         assert began.wait(60)
-        with library.capture_log() as lines:
+        with bindings.capture_log() as lines:
             log("two")
             logged.set()
             assert ended.wait(60)
@@ -31,7 +31,7 @@ def test_two_threads_capture_what_each_of_them_causes() -> None:
         seen["second"] = lines
 
     def log(text: str) -> None:
-        library._keep(2, text.encode(), None)
+        bindings._keep(2, text.encode(), None)
 
     threads = [threading.Thread(target=f) for f in (first, second)]
     for t in threads:
@@ -42,9 +42,9 @@ def test_two_threads_capture_what_each_of_them_causes() -> None:
 
 
 def test_captures_may_be_nested() -> None:
-    with library.capture_log() as outer:
-        library._keep(2, b"a", None)
-        with library.capture_log() as inner:
-            library._keep(2, b"b", None)
-        library._keep(2, b"c", None)
+    with bindings.capture_log() as outer:
+        bindings._keep(2, b"a", None)
+        with bindings.capture_log() as inner:
+            bindings._keep(2, b"b", None)
+        bindings._keep(2, b"c", None)
     assert (outer, inner) == (["a", "c"], ["b"])
