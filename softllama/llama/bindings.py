@@ -227,12 +227,6 @@ _type_size = declare("ggml_type_size", ctypes.c_size_t, ctypes.c_int)
 _blck_size = declare("ggml_blck_size", ctypes.c_int64, ctypes.c_int)
 
 
-@cache
-def block_of(ggml_type: int) -> tuple[int, int]:
-    """Values in a block of a ggml type, and the block's bytes; (0, 0) for types that are no longer in use."""
-    return int(_blck_size(ggml_type)), int(_type_size(ggml_type))
-
-
 @dataclass(frozen=True)
 class TableType:
     """A ggml type: `block` values take `block_bytes` bytes; `to_float` is the address of its dequantizer (0 for F32)."""
