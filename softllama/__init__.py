@@ -41,6 +41,7 @@ _HOME = {
     "Step": "trace.step",
     "Trace": "trace.record",
     "UsageError": "errors",
+    "Vector": "vectors.vector",
     "average": "vectors.average",
     "blend": "vectors.mixture",
     "generate": "generation.run",
@@ -75,6 +76,7 @@ __all__ = [  # written out, so that type checkers see what is exported
     "Step",
     "Trace",
     "UsageError",
+    "Vector",
     "__version__",
     "average",
     "blend",
@@ -114,6 +116,7 @@ if TYPE_CHECKING:
     from softllama.vectors.average import average
     from softllama.vectors.distribution import Distribution
     from softllama.vectors.mixture import Mixture, blend
+    from softllama.vectors.vector import Vector
 
 
 def __getattr__(name: str) -> Any:

@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from softllama.base import arguments
+from softllama.engine import embeddings
+from softllama.engine.embeddings import Near
 from softllama.engine.engine import Engine
 from softllama.engine.load_arguments import Lora
 from softllama.engine.session import Session
+from softllama.errors import MixtureError
 from softllama.probe import run as probes
 from softllama.probe.run import ProbeResult
 from softllama.prompts import words
 from softllama.prompts.words import MixArgument, Split
 from softllama.vectors import mix_text
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
 if TYPE_CHECKING:
     from softllama.generation.options import GenerationKeywords
@@ -101,7 +108,68 @@ class Model(Engine):
         resolved = words.resolve(
             spec, self.tokenizer, space=space, lead=not space, split=split, signed=signed, normalize=normalize
         )
+        if isinstance(resolved.mixture, Vector):
+            self.check_vector(resolved.mixture)
+            raise MixtureError(
+                f"{spec.vector!r} holds {self.n_embd} numbers in place of an embedding, and no mixture of tokens",
+                f"sl.Vector.load({spec.vector!r})",
+            )
         return resolved.mixture.with_words(self.spell)
+
+    def embed(self, mixture: str | Mapping[str, float] | Mixture | int) -> NDArray[np.float32]:
+        """Σ wᵢ E[i]: what stands in for a row of the embedding table, before the architecture's multiplier.
+
+        Sums and differences of embeddings are vectors to be fed: `Vector(array, scale="table")`, whose `with_norm` gives
+        them the size of a usual row.
+
+        Args:
+            mixture: a Mixture; text or words with weights, as for `mix` ("king": the token " king"); or a token id.
+
+        Returns:
+            (n_embd,) float32.
+
+        Raises:
+            MixtureError: the text is not understood, or an id is outside the vocabulary.
+        """
+        if isinstance(mixture, str | Mapping):
+            mixture = self.mix(mixture)
+        elif type(mixture) is int:
+            mixture = Mixture.one_hot(mixture)
+        return super().embed(mixture)  # type: ignore[arg-type]  # which refuses everything else
+
+    def nearest(
+        self, vector: Vector | Mixture | ArrayLike | str, n: int = 10, by: Literal["cosine", "dot"] = "cosine"
+    ) -> list[Near]:
+        """The tokens whose rows of the embedding table are nearest to a vector. The whole table is read.
+
+        Args:
+            vector: of one position: a Vector, an array (n_embd,) in the table's scale, or what `embed` takes.
+            n: how many tokens.
+            by: "cosine", or "dot" for the dot product, in the table's scale.
+
+        Returns:
+            (id, text, score), the nearest first.
+
+        Raises:
+            MixtureError: the vector does not fit the model, or has several positions.
+            UsageError: another argument is not allowed.
+        """
+        each = self.nearest_each(vector, n, by)
+        if len(each) != 1:
+            raise MixtureError(
+                f"the vector has {len(each)} positions", "model.nearest_each(vector) gives a list for each"
+            )
+        return each[0]
+
+    def nearest_each(
+        self, vector: Vector | Mixture | ArrayLike | str, n: int = 10, by: Literal["cosine", "dot"] = "cosine"
+    ) -> list[list[Near]]:
+        """`nearest` of each position of a vector (k, n_embd), such as a soft prompt, in one reading of the table."""
+        v = vector if isinstance(vector, Vector) else Vector(self._array(vector), scale="table")
+        return embeddings.nearest(self, v, n, by)
+
+    def _array(self, vector: Mixture | ArrayLike | str) -> ArrayLike:
+        return self.embed(vector) if isinstance(vector, str | Mapping | Mixture) else vector
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""

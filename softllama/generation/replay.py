@@ -18,6 +18,7 @@ from softllama.generation.state import Generation
 from softllama.trace.data import ids_of
 from softllama.trace.record import Trace
 from softllama.vectors.distribution import Distribution
+from softllama.vectors.vector import Vector
 
 
 def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[float]:
@@ -87,7 +88,9 @@ def _adapters(lora: Any) -> str:
 
 def check_ids(model: Engine, trace: Trace) -> None:
     """Raise MixtureError if a trace holds token ids that the model does not have."""
-    highest = [("prompt", i if isinstance(i, int) else int(i.ids[-1])) for i in trace.prompt]
+    model.check_vectors(trace.prompt)
+    plain = [i for i in trace.prompt if not isinstance(i, Vector)]
+    highest = [("prompt", i if isinstance(i, int) else int(i.ids[-1])) for i in plain]
     highest += [(f"step {s.index}", max(ids_of(s))) for s in trace.steps]
     for where, i in highest:
         if i >= model.n_vocab:

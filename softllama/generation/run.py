@@ -19,6 +19,7 @@ from softllama.trace.data import ids_of
 from softllama.trace.record import Trace
 from softllama.trace.step import Step, StopReason
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
 
 class Interrupted(KeyboardInterrupt):
@@ -127,7 +128,7 @@ def no_answer(trace: Trace) -> str:
     return f"the model ended it at once, after {trace.n_thinking:,} tokens of thinking"
 
 
-def describe(model: Engine, items: Sequence[int | Mixture]) -> str:
+def describe(model: Engine, items: Sequence[int | Mixture | Vector]) -> str:
     """Ids and mixtures as text, mixtures in brackets."""
     parts: list[str] = []
     ids: list[int] = []
@@ -135,9 +136,11 @@ def describe(model: Engine, items: Sequence[int | Mixture]) -> str:
         if isinstance(i, int):
             ids.append(i)
             continue
-        parts += [
-            model.detokenize(ids),
-            "[" + " + ".join(f"{w:.3g} {model.spell(t).removeprefix(' ')}" for t, w in i.top(4)) + "]",
-        ]
+        shown = "vector" if isinstance(i, Vector) else " + ".join(f"{w:.3g} {_word(model, t)}" for t, w in i.top(4))
+        parts += [model.detokenize(ids), f"[{shown}]"]
         ids = []
     return "".join(parts) + model.detokenize(ids)
+
+
+def _word(model: Engine, token: int) -> str:
+    return model.spell(token).removeprefix(" ")

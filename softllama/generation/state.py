@@ -24,6 +24,7 @@ from softllama.prompts.thinking import Tags, encoded
 from softllama.trace.step import FORCED, HARD, HEAVY, MODES, Step, StopReason, heavy
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 from softllama.vectors.whole import WholeVector
 
 TOP = FEW  # of each step's distribution, for the record and for replaying
@@ -47,7 +48,7 @@ class Generation:
 
     model: Engine
     policy: Policy
-    prompt: tuple[int | Mixture, ...]
+    prompt: tuple[int | Mixture | Vector, ...]
     options: GenerationOptions
     seed: int
     tags: Tags | None = None
@@ -93,7 +94,9 @@ class Generation:
         self._answer = TextStream((*self.options.stop, *([self._answer_end] if self._answer_end else [])))
         self._monitor: Monitor | None = Monitor()
         self._hard = False  # only single tokens are fed from now on
-        self._thinned = self._entries = 0  # steps that hold their heaviest entries only; entries of mixtures in the others
+        self._thinned = self._entries = (
+            0  # steps that hold their heaviest entries only; entries of mixtures in the others
+        )
         if self.options.max_tokens == 0:
             self.stop_reason = StopReason.MAX_TOKENS
 

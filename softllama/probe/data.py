@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 from softllama.prompts.words import Resolved
 from softllama.vectors import measures
 from softllama.vectors.distribution import Distribution, Token
+from softllama.vectors.mixture import Mixture
 from softllama.vectors.noise import NO_NOISE, NoiseFloor
 from softllama.vectors.sweep import EMERGENT, Sweep
+from softllama.vectors.vector import Vector
 
 MIXTURE, AVERAGE = "mixture", "average"  # names of rows
 COLUMNS = ("kind", "name", "weight", "alpha", "rank", "token_id", "token", "p", "entropy", "js_to_mixture")
@@ -179,10 +181,15 @@ class ProbeData:
 
 
 def _mixture_dict(m: Resolved) -> dict[str, Any]:
-    components = [
-        {"label": c.label, "weight": c.weight, "tokens": [[i, w] for i, w in c.mixture.top()]} for c in m.components
-    ]
+    components = [{"label": c.label, "weight": c.weight, **_contents(c.mixture)} for c in m.components]
     return {"name": m.name, "components": components, **({"before": list(m.before)} if m.before else {})}
+
+
+def _contents(m: Mixture | Vector) -> dict[str, Any]:
+    """The tokens of a mixture; of a vector its scale and size, as its numbers are in the file that it is from."""
+    if isinstance(m, Vector):
+        return {"vector": {"positions": len(m), "n_embd": m.n_embd, "scale": m.scale, "norm": float(m.norms.mean())}}
+    return {"tokens": [[i, w] for i, w in m.top()]}
 
 
 def _sweep_dict(s: Sweep) -> dict[str, Any]:

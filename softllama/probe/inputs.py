@@ -22,6 +22,7 @@ from softllama.prompts.words import Component, MixArgument, MixInput, Resolved
 from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
 MAX_BASELINES = 64  # components, or combinations of them, that run alone: the heaviest
 
@@ -54,6 +55,7 @@ class Filling:
         which = slots.assign(parsed, [m.name for m in inputs])
         encoded = encode(_chat_text(model, parsed, system) if chat else parsed, model.tokenizer)
         placed = build.resolved(encoded, which, inputs, model.tokenizer)
+        model.check_vectors([p.mixture for p in placed])
         mixtures = [placed[which.index(j)] for j in range(len(inputs))]
         encoded = with_shared(encoded, [p.before for p in placed])
         return cls(encoded=encoded, names=parsed.slots, which=which, placed=placed, mixtures=mixtures)
@@ -62,15 +64,15 @@ class Filling:
         """The component of each mixture that a combination names."""
         return [m.components[i] for m, i in zip(self.mixtures, combo, strict=True)]
 
-    def mixed(self) -> list[Mixture]:
+    def mixed(self) -> list[Mixture | Vector]:
         """Each slot with its mixture."""
         return [p.mixture for p in self.placed]
 
-    def alone(self, combo: Sequence[int]) -> list[Mixture]:
+    def alone(self, combo: Sequence[int]) -> list[Mixture | Vector]:
         """Each slot with one component of its mixture."""
         return [p.components[combo[j]].mixture for p, j in zip(self.placed, self.which, strict=True)]
 
-    def between(self, alpha: float, signed: bool) -> list[Mixture]:
+    def between(self, alpha: float, signed: bool) -> list[Mixture | Vector]:
         """Each slot with its mixture, and those of the first mixture with a point of its sweep."""
         return [
             p.mixture if j else _between(p.components, alpha, signed)
@@ -111,7 +113,7 @@ def _between(components: Sequence[Component], a: float, signed: bool) -> Mixture
     first, others = components[0], components[1:]
     total = sum(c.weight for c in others)
     shares = [c.weight / total for c in others] if total > 0 else [1 / len(others)] * len(others)
-    return mx.blend([first.mixture, *(c.mixture for c in others)], [1 - a, *(a * s for s in shares)], signed=signed)
+    return mx.blend([first.tokens, *(c.tokens for c in others)], [1 - a, *(a * s for s in shares)], signed=signed)
 
 
 def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None) -> PromptTemplate:
@@ -136,17 +138,17 @@ def watched(model: Engine, text: str | None) -> tuple[int, ...]:
     if spec.vector:
         raise UsageError("a vector cannot be watched", '--watch "Paris,Berlin"')
     found = words.resolve(spec, model.tokenizer, split="first")
-    return tuple(dict.fromkeys(c.mixture.argmax for c in found.components))
+    return tuple(dict.fromkeys(c.tokens.argmax for c in found.components))
 
 
 def mix_texts(mix: MixArgument) -> list[str]:
     """The mixtures of an argument as text, for the manifest."""
-    if isinstance(mix, str | Mixture):
+    if isinstance(mix, str | Mixture | Vector):
         return [str(mix)]
     if isinstance(mix, Mapping):
         return (
             [str(mix)]
-            if not all(isinstance(m, str | Mixture) for m in mix.values())
+            if not all(isinstance(m, str | Mixture | Vector) for m in mix.values())
             else [str(m) for m in mix.values()]
         )
     return [str(m) for m in mix]

@@ -18,39 +18,60 @@ import numpy as np
 
 from softllama.errors import MixtureError
 from softllama.llama.tokenizer import Tokenizer
-from softllama.vectors import mix_text
+from softllama.vectors import array_files, mix_text
 from softllama.vectors import mixture as mx
 from softllama.vectors.mix_text import MixSpec, Part
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import SCALES, Scale, Vector, scale_of
 
 SPLITS = ("first", "last", "mean")
 Split: TypeAlias = Literal["first", "last", "mean"]
-OneMix: TypeAlias = "str | Mixture | Mapping[str, float]"
-"""A mixture: as text ("dog:0.5,cat:0.5"), by words ({"dog": 0.5, "cat": 0.5}), or as Mixture."""
+OneMix: TypeAlias = "str | Mixture | Vector | Mapping[str, float]"
+"""A mixture: as text ("dog:0.5,cat:0.5"), by words ({"dog": 0.5, "cat": 0.5}), or as Mixture; or a Vector in its place."""
 MixArgument: TypeAlias = "OneMix | Mapping[str, OneMix] | Sequence[OneMix]"
 """Mixtures for slots: one, several, or by the slots' names."""
 
 
 @dataclass(frozen=True)
 class Component:
-    """One part of a mixture: what the user calls it, its weight, and the tokens it stands for (one, unless split)."""
+    """One part of a mixture: what the user calls it, its weight, and the tokens it stands for (one, unless split).
+
+    A vector is one part, itself.
+    """
 
     label: str
     weight: float
-    mixture: Mixture
+    mixture: Mixture | Vector
+
+    @property
+    def tokens(self) -> Mixture:
+        """The mixture of tokens. Raises MixtureError for a vector, which has none."""
+        return _tokens_of(self.mixture)
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A mixture whose words have become ids. components: in the user's order; those of a vector, heaviest first.
+    """A mixture whose words have become ids; or a vector in its place. components: in the user's order; those of a vector
+    over the vocabulary, heaviest first.
 
     before: the tokens with which all its words begin. They are fed before the mixture.
     """
 
     name: str
-    mixture: Mixture
+    mixture: Mixture | Vector
     components: tuple[Component, ...]
     before: tuple[int, ...] = ()
+
+    @property
+    def tokens(self) -> Mixture:
+        """The mixture of tokens. Raises MixtureError for a vector, which has none."""
+        return _tokens_of(self.mixture)
+
+
+def _tokens_of(item: Mixture | Vector) -> Mixture:
+    if isinstance(item, Vector):
+        raise MixtureError("a vector of n_embd numbers is no mixture of tokens", "write words: dog:0.5,cat:0.5")
+    return item
 
 
 def resolve(
@@ -69,7 +90,7 @@ def resolve(
     share: tokens with which all words begin may become `Resolved.before`.
 
     Raises MixtureError for a word of several tokens (with the pieces; `split` says which to take), for words that `split`
-    makes equal, ids outside the vocabulary, and vectors that are not over it.
+    makes equal, ids outside the vocabulary, and files that hold no vector.
     """
     if split is not None and split not in SPLITS:
         raise MixtureError(f"{split!r} is no way to split a word", f"use one of {', '.join(SPLITS)}")
@@ -96,14 +117,14 @@ class MixInput:
     """A mixture for a slot, before its words have become ids: which tokens they are, the slot decides.
 
     Args:
-        spec: the text, parsed, or a Mixture.
+        spec: the text, parsed, or a Mixture, or a Vector.
         name: of the slot; "" for `{}`.
         split: what a word of several tokens stands for: "first", "last", "mean"; None refuses it.
         signed: whether weights may be any real numbers.
         normalize: whether weights are divided by their sum.
     """
 
-    spec: MixSpec | Mixture
+    spec: MixSpec | Mixture | Vector
     name: str = ""
     split: str | None = None
     signed: bool = False
@@ -117,6 +138,8 @@ class MixInput:
         """
         if isinstance(self.spec, Mixture):
             return from_mixture(self.spec, tokenizer, self.name)
+        if isinstance(self.spec, Vector):
+            return Resolved(self.name, self.spec, (Component("vector", 1.0, self.spec),))
         return resolve(
             self.spec,
             tokenizer,
@@ -135,32 +158,38 @@ def read_mixes(
     """The mixtures of an argument, in its order.
 
     Raises:
-        MixtureError: something is neither text nor a Mixture, or a text that is not understood.
+        MixtureError: something is neither text nor a Mixture nor a Vector, or a text that is not understood.
     """
     pairs: list[tuple[str, object]]
     if mix is None:
         pairs = []
-    elif isinstance(mix, str | Mixture) or _is_weights(mix):
+    elif isinstance(mix, str | Mixture | Vector) or _is_weights(mix):
         pairs = [("", mix)]
     elif isinstance(mix, Mapping):
         pairs = list(mix.items())
     elif isinstance(mix, Sequence):
         pairs = [("", m) for m in mix]
     else:
-        raise MixtureError(f"a mixture is text or a Mixture, not {type(mix).__name__}")
+        raise _no_mixture(mix)
     inputs = []
     for name, value in pairs:
-        if isinstance(value, Mixture):
-            spec: MixSpec | Mixture = value
+        if isinstance(value, Mixture | Vector):
+            spec: MixSpec | Mixture | Vector = value
         elif _is_weights(value):
             spec = mix_text.from_weights(value, signed=signed, normalize=normalize)
         elif isinstance(value, str):
             spec = mix_text.parse(value, signed=signed, normalize=normalize)
         else:
-            raise MixtureError(f"a mixture is text or a Mixture, not {type(value).__name__}")
+            raise _no_mixture(value)
         label = name or (spec.name if isinstance(spec, MixSpec) else "")
         inputs.append(MixInput(spec, label, split, signed, normalize))
     return inputs
+
+
+def _no_mixture(value: object) -> MixtureError:
+    hint = "sl.Vector(array) for n_embd numbers, Mixture.from_dense(array) for one for each token"
+    is_array = isinstance(value, np.ndarray)
+    return MixtureError(f"a mixture is text or a Mixture, not {type(value).__name__}", hint if is_array else "")
 
 
 def _is_weights(value: object) -> TypeGuard[Mapping[str, float]]:
@@ -188,7 +217,7 @@ def _distinct(parts: list[Component]) -> Iterator[Component]:
     seen: set[str] = set()
     for c in parts:
         name = c.label
-        while name in seen:
+        while name in seen and isinstance(c.mixture, Mixture):
             name = f"{name}#{c.mixture.argmax}"
         seen.add(name)
         yield Component(name, c.weight, c.mixture)
@@ -249,16 +278,32 @@ def _pieces(ids: Sequence[int], tokenizer: Tokenizer) -> str:
 
 
 def _from_vector(spec: MixSpec, tokenizer: Tokenizer, signed: bool, normalize: bool) -> Resolved:
-    try:
-        with Path(spec.vector).expanduser().open("rb") as f:
-            v = np.load(f, allow_pickle=False)
-    except (OSError, ValueError, EOFError, RuntimeError) as e:  # RuntimeError: ~user without such a user
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else "it is not an .npy file of numbers"
-        raise MixtureError(f"cannot read the vector {spec.vector!r}: {reason}", "write one with numpy.save") from None
-    if not isinstance(v, np.ndarray) or v.shape != (tokenizer.n_vocab,) or v.dtype.kind not in "fiub":
-        shape = f"{v.dtype} {v.shape}" if isinstance(v, np.ndarray) else "several arrays"
-        raise MixtureError(f"{spec.vector!r} holds {shape}", f"this model needs the shape ({tokenizer.n_vocab},)")
+    """One number for each token is a mixture; any other shape, numbers in place of embeddings, which the model checks."""
+    path, scale = _with_scale(spec.vector)
+    stored = array_files.read(path)
+    v = stored.values
+    if v.shape != (tokenizer.n_vocab,):
+        return _from_embedding(spec, path, stored, scale or scale_of(stored))
+    if v.dtype.kind not in "fiub":
+        raise MixtureError(f"{path!r} holds {v.dtype} {v.shape}", f"this model needs the shape ({tokenizer.n_vocab},)")
+    if scale is not None:
+        raise MixtureError(f"{path!r} is a vector over the vocabulary, which has no scale", f"leave out :{scale}")
     v = v.astype(np.float64)
     if normalize and np.isfinite(v).all() and v.sum() > 0:
         v = v / v.sum()
     return from_mixture(Mixture.from_dense(v, signed=signed), tokenizer, spec.name)
+
+
+def _with_scale(text: str) -> tuple[str, Scale | None]:
+    """A path, and the scale behind a colon, unless it belongs to the file's name."""
+    path, _, scale = text.rpartition(":")
+    return (path, scale) if path and scale in SCALES and not Path(text).exists() else (text, None)  # type: ignore[return-value]
+
+
+def _from_embedding(spec: MixSpec, path: str, stored: array_files.Stored, scale: Scale | None) -> Resolved:
+    try:
+        vector = Vector(stored.values, scale=scale)
+    except MixtureError as e:
+        v = stored.values
+        raise MixtureError(f"{path!r} holds {v.dtype} {v.shape}: {e.message}", e.hint) from None
+    return Resolved(spec.name, vector, (Component(Path(path).name, 1.0, vector),))

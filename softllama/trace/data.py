@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from softllama.trace import columns
+from softllama.trace import columns, items
 from softllama.trace.step import FORCED, SOFT, Step, StopReason
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
 FORMAT = 2  # 1 had every mixture whole, and the .npz form other arrays
-Item = int | Mixture
+Item = int | Mixture | Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +129,7 @@ class TraceData:
             "policy": self.policy,
             "seed": self.seed,
             "prompt_text": self.prompt_text,
-            "prompt": [i if isinstance(i, int) else _mixture(i) for i in self.prompt],
+            "prompt": [items.to_json(i) for i in self.prompt],
             "stop": list(self.stop),
             "thinking_tags": list(self.thinking_tags),
             "manifest": self.manifest,
@@ -220,7 +221,7 @@ def step_dict(s: Step) -> dict[str, Any]:
         "thinking": s.thinking,
         "token": s.token,
         "text": s.text,
-        "mixture": _mixture(s.mixture),
+        "mixture": items.pairs(s.mixture),
         "entropy": s.entropy,
         "top": [list(t) for t in s.top],
         "why": s.why,
@@ -232,10 +233,6 @@ def step_dict(s: Step) -> dict[str, Any]:
         "whole": None if s.whole is None else asdict(s.whole),
         "rest": None if s.rest is None else asdict(s.rest),
     }
-
-
-def _mixture(m: Mixture) -> list[list[float]]:
-    return [[int(i), float(w)] for i, w in zip(m.ids, m.weights, strict=True)]
 
 
 def stepper(spell: Callable[[int], str]) -> Callable[[Step], dict[str, Any]]:

@@ -18,7 +18,7 @@ import numpy as np
 from softllama.base import arguments
 from softllama.base.files import from_json
 from softllama.errors import SoftLlamaError
-from softllama.trace import columns
+from softllama.trace import columns, items
 from softllama.trace.columns import MODES
 from softllama.trace.data import FORMAT
 from softllama.trace.record import Trace
@@ -149,7 +149,7 @@ def _build(
         reason, stop_string = _stop_reason(_text(end.get("stop_reason", CUT_OFF)), _text(end.get("stop_string", "")))
         return Trace(
             steps=tuple(steps),
-            prompt=tuple(_unmix(i) if isinstance(i, list) else _id(i) for i in header["prompt"]),
+            prompt=tuple(items.from_json(i, _unmix, _id) for i in header["prompt"]),
             prompt_text=_text(header["prompt_text"]),
             policy=_text(header["policy"]),
             seed=seed,

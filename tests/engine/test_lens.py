@@ -33,7 +33,7 @@ def test_a_raw_vector_is_its_row(load: Callable[..., sl.Model]) -> None:
     model = load("gemma3")
     with Lens(model, 32) as r:
         _, by_id = r.states([5, 9, 7])
-        _, by_vector = r.states([5, Vector(model.embed(Mixture.one_hot(9))), 7])
+        _, by_vector = r.states([5, Vector(model.embed(Mixture.one_hot(9)), scale="table"), 7])
     assert np.array_equal(by_id, by_vector)
 
 
