@@ -73,7 +73,7 @@ def check_vector(model: Fed, v: Vector) -> None:
     if v.scale is None and (factor := model.calibration.multiplier) != 1:
         raise MixtureError(
             f"the vector's scale is not said, and {model.name} multiplies rows of its table by {factor:.6g}",
-            'scale="table" (--vector-scale table) for vectors like rows of the table, "model" for multiplied ones',
+            'scale="table" (--mix @FILE:table) for vectors like rows of the table, "model" for multiplied ones',
         )
 
 

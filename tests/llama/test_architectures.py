@@ -42,6 +42,11 @@ MULTIPLIERS = {
 DEEPSEEK4 = ("deepseek4", "deepseek4+hashed", "deepseek4+vision")
 WIDER = "256 numbers long, and its embeddings 64"
 NO_HIDDEN = {"lfm2": "other logits", "lfm2moe": "other logits", **dict.fromkeys((*DEEPSEEK4, "qwen4exp"), WIDER)}
+NO_VECTORS = {
+    **{name: f"the token id decides {what}" for name, what in (
+        ("deepseek4+hashed", "the experts"), ("graniteswitch", "which adapter"), ("qwen4exp", "the n-grams"))},
+    **dict.fromkeys(("gemma3n", "gemma4+per-layer"), "per-layer embedding by token id"),
+}  # fmt: skip
 UNNAMED = (*DEEPSEEK4, "plamo2", "qwen4exp", "step35")
 NO_LAYERS = {
     **dict.fromkeys(UNNAMED, "does not name the layers"), "nemotron_h": "names only some", "nemotron_h_moe": "names only some",
@@ -90,6 +95,15 @@ def test_a_one_hot_mixture_is_its_token(name: str, rows: Rows) -> None:
     assert row["multiplier"] == MULTIPLIERS.get(name, "1")
     assert row["finite"]
     assert row["moves"] > 1e-3
+
+
+@pytest.mark.parametrize("name", FED)
+def test_a_vector_equal_to_a_row_is_its_token(name: str, rows: Rows) -> None:
+    """In the table's scale and in the model's; where the id decides something beside the embedding, it is refused."""
+    if name in NO_VECTORS:
+        assert NO_VECTORS[name] in rows[name]["no vectors"]
+    else:
+        assert rows[name]["vectors"] == 0, rows[name]
 
 
 @pytest.mark.parametrize("name", ORDERED)
