@@ -26,6 +26,7 @@ from softllama.errors import C_MODULE, C_MODULE_MISSING
 
 _HOME = {
     "ContextError": "errors",
+    "ControlVector": "vectors.interventions",
     "Conversation": "chat.conversation",
     "Distribution": "vectors.distribution",
     "Interrupted": "generation.run",
@@ -34,6 +35,7 @@ _HOME = {
     "Model": "api",
     "ModelError": "errors",
     "NotFiniteError": "errors",
+    "Patch": "vectors.interventions",
     "ProbeResult": "probe.run",
     "PromptError": "errors",
     "Session": "engine.session",
@@ -61,6 +63,7 @@ _MODULES = {
 
 __all__ = [  # written out, so that type checkers see what is exported
     "ContextError",
+    "ControlVector",
     "Conversation",
     "Distribution",
     "Interrupted",
@@ -69,6 +72,7 @@ __all__ = [  # written out, so that type checkers see what is exported
     "Model",
     "ModelError",
     "NotFiniteError",
+    "Patch",
     "ProbeResult",
     "PromptError",
     "Session",
@@ -115,6 +119,7 @@ if TYPE_CHECKING:
     from softllama.trace.step import Step
     from softllama.vectors.average import average
     from softllama.vectors.distribution import Distribution
+    from softllama.vectors.interventions import ControlVector, Patch
     from softllama.vectors.mixture import Mixture, blend
     from softllama.vectors.vector import Vector
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softllama.base import arguments
-from softllama.engine import embeddings
+from softllama.engine import embeddings, steering
 from softllama.engine.embeddings import Near
 from softllama.engine.engine import Engine
 from softllama.engine.load_arguments import Lora
@@ -24,6 +24,7 @@ from softllama.probe.run import ProbeResult
 from softllama.prompts import words
 from softllama.prompts.words import MixArgument, Split
 from softllama.vectors import mix_text
+from softllama.vectors.interventions import ControlVector
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.vector import Vector
 
@@ -170,6 +171,17 @@ class Model(Engine):
 
     def _array(self, vector: Mixture | ArrayLike | str) -> ArrayLike:
         return self.embed(vector) if isinstance(vector, str | Mapping | Mixture) else vector
+
+    def with_control(self, *vectors: ControlVector) -> Model:
+        """The same model with vectors added to its states after layers, in everything that it does: steering.
+
+        The weights are shared, and this model stays as it is. Vectors that it has already are replaced.
+
+        Raises:
+            UsageError: there is no such layer, or a vector has another length.
+            ContextError: llama.cpp neither adds to a layer of this architecture nor names it.
+        """
+        return steering.with_control(self, vectors)
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""

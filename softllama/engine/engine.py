@@ -18,10 +18,12 @@ from softllama import hub
 from softllama.base import arguments
 from softllama.engine import first_load as trials
 from softllama.engine.calibration import calibrate
+from softllama.engine.control import Controls
 from softllama.engine.facts import Facts
 from softllama.engine.first_load import Trial
 from softllama.engine.items import Item as Item
 from softllama.engine.items import check_vector, put_vectors, stand_in
+from softllama.engine.layers import LayerWatch
 from softllama.engine.load_arguments import Lora, adapters_of, check_load
 from softllama.engine.rows import Calibration, mixed_rows, per_layer_scale, widths
 from softllama.engine.table import EmbeddingTable, LowRank
@@ -68,6 +70,7 @@ class Engine(Facts):
         adapters = adapters_of(lora)
         self.trial: Trial | None = None  # of this load
         self.noise_floor: NoiseFloor | None = None  # once `engine.noise` has measured it
+        self.controls = Controls()  # vectors that are added to states, see Model.with_control
 
         def before(weights: Weights) -> None:
             how: dict[str, Any] = {"n_gpu_layers": n_gpu_layers, "n_threads": n_threads, "lora": adapters, "rpc": rpc}
@@ -170,7 +173,7 @@ class Engine(Facts):
         n_batch: int = N_BATCH,
         n_outputs: int | None = None,
         embeddings: bool = False,
-        watch: Any = None,
+        watch: LayerWatch | None = None,
         branches: bool = False,
         all_outputs: bool | None = None,
     ) -> Context:
@@ -189,6 +192,7 @@ class Engine(Facts):
         """
         if causal:
             self.require_causal()
+        watch = self.controls.watch(watch, self.n_embd)
         nodes = widths(self.calibration.nodes, self.table, self._per_layer[0] if self._per_layer else None)
         return Context(
             self._weights,
@@ -198,10 +202,11 @@ class Engine(Facts):
             n_batch=n_batch,
             n_outputs=n_outputs,
             embeddings=embeddings,
-            watch=watch,
+            watch=None if watch is None else watch.callback,
             nodes=nodes,
             all_outputs=self.calibration.all_outputs if all_outputs is None else all_outputs,
             branches=branches,
+            control=self.controls.served,
         )
 
     def require_causal(self) -> None:
