@@ -30,6 +30,7 @@ _HOME = {
     "Conversation": "chat.conversation",
     "Distribution": "vectors.distribution",
     "Interrupted": "generation.run",
+    "LensResult": "probe.lens.run",
     "Mixture": "vectors.mixture",
     "MixtureError": "errors",
     "Model": "api",
@@ -67,6 +68,7 @@ __all__ = [  # written out, so that type checkers see what is exported
     "Conversation",
     "Distribution",
     "Interrupted",
+    "LensResult",
     "Mixture",
     "MixtureError",
     "Model",
@@ -114,6 +116,7 @@ if TYPE_CHECKING:
     )
     from softllama.generation import extract, search
     from softllama.generation.run import Interrupted, generate, stream
+    from softllama.probe.lens.run import LensResult
     from softllama.probe.run import ProbeResult
     from softllama.trace.record import Trace
     from softllama.trace.step import Step

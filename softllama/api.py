@@ -20,11 +20,15 @@ from softllama.engine.load_arguments import Lora
 from softllama.engine.session import Session
 from softllama.errors import MixtureError
 from softllama.probe import run as probes
+from softllama.probe.lens import run as lenses
+from softllama.probe.lens.inputs import HowRead, Prompt
+from softllama.probe.lens.run import LensResult
 from softllama.probe.run import ProbeResult
 from softllama.prompts import words
 from softllama.prompts.words import MixArgument, Split
+from softllama.show.progress import Tick
 from softllama.vectors import mix_text
-from softllama.vectors.interventions import ControlVector
+from softllama.vectors.interventions import ControlVector, Patch
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.vector import Vector
 
@@ -220,6 +224,36 @@ class Model(Engine):
             n_ctx=n_ctx,
             repeats=repeats,
             watch=watch,
+        )
+
+    def states(
+        self,
+        prompt: Prompt,
+        mix: MixArgument = (),
+        *,
+        layers: Sequence[int] | None = None,
+        positions: Sequence[int] | None = None,
+        patches: Sequence[Patch] = (),
+        **how: Unpack[HowRead],
+    ) -> NDArray[np.float32]:
+        """The hidden states of a prompt after layers, (layers, positions, n_embd): see softllama.probe.lens.run.states."""
+        return lenses.states(self, prompt, mix, layers=layers, positions=positions, patches=patches, **how)
+
+    def lens(
+        self,
+        prompt: Prompt | None = None,
+        mix: MixArgument = (),
+        *,
+        layers: Sequence[int] | None = None,
+        positions: Sequence[int] | None = None,
+        n_top: int = 5,
+        patches: Sequence[Patch] = (),
+        tick: Tick | None = None,
+        **how: Unpack[HowRead],
+    ) -> LensResult:
+        """What every layer would say at each position (the logit lens): see softllama.probe.lens.run.lens."""
+        return lenses.lens(
+            self, prompt, mix, layers=layers, positions=positions, n_top=n_top, patches=patches, tick=tick, **how
         )
 
     def stream(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:
