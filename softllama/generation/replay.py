@@ -74,6 +74,11 @@ def check_model(model: Engine, trace: Trace) -> None:
     before, now = (_adapters(a) for a in (origin.get("lora"), model.lora))
     if recorded is not None and before != now:
         raise ModelError(f"the trace was made with {before or 'no adapter'}, not with {now or 'no adapter'}", hint)
+    if recorded is not None and origin.get("control", []) != [v.to_dict() for v in model.controls.vectors]:
+        raise ModelError(
+            "the trace was made with other control vectors",
+            "--add adds them (model.with_control(...)); --any-model compares all the same",
+        )
 
 
 def _file(path: Any) -> str:

@@ -5,7 +5,7 @@ Knows vectors only, no model; and not how the results look: view.py and plot.py 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -106,14 +106,7 @@ class ProbeData:
     @property
     def title(self) -> str:
         """The prompt with the mixtures in its slots: "The [0.5 dog + 0.5 cat] says"."""
-        text = self.prompt
-        for m in self.mixtures:
-            shown = " + ".join(f"{c.weight:.3g} {c.label}" for c in m.components[:4])
-            if len(m.components) > 4:
-                shown += f" + {len(m.components) - 4} more"
-            slot, times = "{" + m.name + "}", -1 if m.name or len(self.mixtures) == 1 else 1
-            text = text.replace(slot, f"[{shown}]", times)
-        return text
+        return in_slots(self.prompt, self.mixtures)
 
     def rows(self) -> list[tuple[str, float | None, Distribution]]:
         """(name, weight, distribution) of the mixture, each baseline, and the average."""
@@ -178,6 +171,18 @@ class ProbeData:
         if self.watched:
             out["watched"] = [{"id": t.id, "text": t.text, "p": t.p} for t in self.watched_in(d)]
         return out
+
+
+def in_slots(prompt: str, mixtures: Sequence[Resolved]) -> str:
+    """A prompt with mixtures in its slots: "The [0.5 dog + 0.5 cat] says"."""
+    text = prompt
+    for m in mixtures:
+        shown = " + ".join(f"{c.weight:.3g} {c.label}" for c in m.components[:4])
+        if len(m.components) > 4:
+            shown += f" + {len(m.components) - 4} more"
+        slot, times = "{" + m.name + "}", -1 if m.name or len(mixtures) == 1 else 1
+        text = text.replace(slot, f"[{shown}]", times)
+    return text
 
 
 def _mixture_dict(m: Resolved) -> dict[str, Any]:

@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.show.printable import visible
-
 COLUMNS = (
     "run", "layer", "position", "input", "rank", "token_id", "token", "p", "entropy", "kl_to_last", "cosine", "js",
 )  # fmt: skip
@@ -49,12 +47,13 @@ class LensRun:
 class LensData:
     """What every layer would say.
 
-    prompt: as it was written. layers: their numbers; n_layer: how many the model has. positions: those that were looked at;
+    prompt: as it was written. title: with its mixtures in the slots. layers: their numbers; n_layer: how many the model has. positions: those that were looked at;
     n_positions: how many there are. runs: the prompt itself, then what stands beside it: each word of its mixtures alone, and
     the same prompt without patches. texts: of the tokens. make_manifest: see `manifest`.
     """
 
     prompt: str
+    title: str
     layers: list[int]
     n_layer: int
     positions: list[int]
@@ -73,11 +72,6 @@ class LensData:
     def beside(self) -> list[LensRun]:
         """What stands beside it."""
         return self.runs[1:]
-
-    @property
-    def title(self) -> str:
-        """What was fed, as one line."""
-        return "".join(_input(t) for t in self.first.inputs) if len(self.positions) == self.n_positions else self.prompt
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -125,6 +119,7 @@ class LensData:
         """Everything but the states, ready for JSON: `cells` has an entry for each run, layer and position."""
         return {
             "prompt": self.prompt,
+            "title": self.title,
             "n_layer": self.n_layer,
             "n_positions": self.n_positions,
             "layers": self.layers,
@@ -155,7 +150,3 @@ class LensData:
 
 def _number(x: Any) -> float | None:
     return float(x) if math.isfinite(x) else None
-
-
-def _input(text: str) -> str:
-    return visible(text).replace("␣", " ")

@@ -13,6 +13,7 @@ from typing import TypeAlias, TypedDict
 from softllama.engine.engine import Engine, Item
 from softllama.errors import PromptError, UsageError
 from softllama.probe import frames
+from softllama.probe.data import in_slots
 from softllama.probe.inputs import Filling, combinations, distinct
 from softllama.prompts import build, words
 from softllama.prompts.encoded import Encoded, encode, items_with
@@ -48,9 +49,13 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """All sequences, of one length. prompt: as it was written. first_slot: where the first mixture is; None for none."""
+    """All sequences, of one length.
+
+    prompt: as it was written. title: with its mixtures in the slots. first_slot: where the first mixture is; None for none.
+    """
 
     prompt: str
+    title: str
     runs: list[Input]
     first_slot: int | None
 
@@ -97,7 +102,9 @@ def read(
         labels = distinct(["+".join(c.label for c in filling.chosen(combos[i])) for i in heaviest])
         for i, label in zip(heaviest, labels, strict=True):
             runs.append(_input(model, label, weights[i], items_with(filling.encoded, filling.alone(combos[i]))))
-    return Inputs(prompt=prompt, runs=runs, first_slot=filling.encoded.first_slot)
+    return Inputs(
+        prompt=prompt, title=in_slots(prompt, filling.mixtures), runs=runs, first_slot=filling.encoded.first_slot
+    )
 
 
 def _of_items(model: Engine, items: Sequence[Item]) -> Inputs:
@@ -107,7 +114,8 @@ def _of_items(model: Engine, items: Sequence[Item]) -> Inputs:
         raise PromptError("an empty prompt has no positions to look at", "give it a token")
     slots = [i for i, x in enumerate(checked) if not isinstance(x, int)]
     run = _input(model, "prompt", None, checked)
-    return Inputs(prompt="".join(run.texts), runs=[run], first_slot=slots[0] if slots else None)
+    text = "".join(run.texts)
+    return Inputs(prompt=text, title=text, runs=[run], first_slot=slots[0] if slots else None)
 
 
 def _plain(model: Engine, prompt: str | None, chat: bool, system: str | None) -> Inputs:
@@ -122,7 +130,8 @@ def _plain(model: Engine, prompt: str | None, chat: bool, system: str | None) ->
     encoded: Encoded = encode(text, model.tokenizer)
     if not encoded.items:
         raise PromptError("an empty prompt has no positions to look at", "write a prompt")
-    return Inputs(prompt=prompt, runs=[_input(model, "prompt", None, list(encoded.items))], first_slot=None)
+    run = _input(model, "prompt", None, list(encoded.items))
+    return Inputs(prompt=prompt, title=prompt, runs=[run], first_slot=None)
 
 
 def _input(model: Engine, name: str, weight: float | None, items: Sequence[Item]) -> Input:

@@ -53,8 +53,7 @@
     });
     cells.forEach((row, i) => row.forEach((cell, j) => {
       cell.textContent = texts[run.t[i][j][0]];
-      cell.style.background = "rgba(var(--shade)," + (0.85 * dark[i][j]).toFixed(3) + ")";
-      cell.style.color = dark[i][j] > 0.6 ? "#fff" : "";
+      cell.style.background = "rgba(var(--shade)," + (0.7 * dark[i][j]).toFixed(3) + ")";
     }));
     show();
   }

@@ -214,6 +214,7 @@ def lens(
     ids = np.unique(np.concatenate([r.ids.ravel() for r in results]))
     return LensResult(
         prompt=read.prompt,
+        title=read.title,
         layers=chosen,
         n_layer=n_layer,
         positions=[p % n for p in at],
