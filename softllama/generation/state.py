@@ -93,7 +93,9 @@ class Generation:
         self._answer = TextStream((*self.options.stop, *([self._answer_end] if self._answer_end else [])))
         self._monitor: Monitor | None = Monitor()
         self._hard = False  # only single tokens are fed from now on
-        self._thinned = self._entries = 0  # steps that hold their heaviest entries only; entries of mixtures in the others
+        self._thinned = self._entries = (
+            0  # steps that hold their heaviest entries only; entries of mixtures in the others
+        )
         if self.options.max_tokens == 0:
             self.stop_reason = StopReason.MAX_TOKENS
 
