@@ -115,7 +115,7 @@ def command() -> None:
     seed=0,
     think="auto",
     in_plain_text=True,
-    without=["policy", "answer", "where", "template", "parse_special", "on_loop"],
+    without=["policy", "answer", "where", "template", "parse_special"],
 )
 @click.option(
     "--streams", type=int, default=1, show_default=True, metavar="N", help="Problems side by side in one context."
@@ -179,7 +179,7 @@ def run(
     path = Path(out or f"{Path(data).stem}.{Path(model.path).stem}.results.jsonl")
     if not options.quiet:
         _notes(settings.with_defaults(model, problems), problems, path)
-    with progress(options.quiet) as tick:
+    with progress(options.quiet, unit=settings.max_tokens) as tick:
         header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick, _command(sys.argv[1:]))
     output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
 

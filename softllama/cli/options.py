@@ -143,6 +143,22 @@ class MixtureChoices:
     signed: bool
     split: str | None
 
+    def check_fed(self) -> None:
+        """Raise MixtureError, before a model is loaded, for a way to read mixtures that only a probe knows."""
+        if self.split is not None:
+            from softllama.prompts import words
+
+            if self.split == words.ALTERNATIVES:
+                raise words.not_averaged()
+
+    def notes(self) -> list[str]:
+        """What is not as it may have been meant: words that are in a mixture twice."""
+        from softllama.vectors import mix_text
+
+        specs = [mix_text.parse(m, signed=self.signed, normalize=self.normalize) for m in self.mix]
+        words = [word for spec in specs for word in mix_text.repeated(spec)]
+        return [f"{word!r} is in the mixture more than once: its weights are added" for word in words]
+
     def keywords(self) -> dict[str, Any]:
         """Arguments of Model.probe and Model.generate."""
         return {"mix": list(self.mix), "normalize": self.normalize, "signed": self.signed, "split": self.split}
@@ -162,8 +178,9 @@ mixture_options = as_one_object(
         click.option("--signed", is_flag=True, help="Allow any real weights, as in king:1,man:-1,woman:1."),
         click.option(
             "--split",
-            type=click.Choice(["first", "last", "mean"]),
-            help="What a word of several tokens stands for: one of them, or all in equal shares.",
+            type=click.Choice(["first", "last", "mean", "alternatives"]),
+            help="What a word of several tokens stands for: one of them, or all in equal shares. alternatives, in probe: no "
+            "mixture is fed; each word stands in the prompt whole, and the outputs are averaged.",
         ),
     ],
     [f.name for f in fields(MixtureChoices)],

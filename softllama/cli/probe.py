@@ -94,7 +94,7 @@ def command(
 
         plots.check_path(plot)
     text = read_text(prompt_file) if prompt_file is not None else prompt
-    system_text = read_system(system)
+    system_text, notes = read_system(system), mixtures.notes()
     model = options.load()
     result = model.probe(
         text,
@@ -107,8 +107,10 @@ def command(
         repeats=repeats,
         **mixtures.keywords(),
     )
-    if text is None and not options.quiet:
-        note(_choice(result.frames))
+    if text is None:
+        notes.append(_choice(result.frames))
+    for line in notes if not options.quiet else ():
+        note(line)
     if as_json:
         click.echo(result.json())
     elif as_csv:

@@ -176,7 +176,7 @@ def command(
 def _chat_keywords(model: Model, chat: bool | None, template: str | None, quiet: bool) -> dict[str, Any]:
     """`chat` and `template` for the library. What was not typed is chosen, and reported."""
     if chat is None:
-        chat = template is not None or bool(model.metadata.get("tokenizer.chat_template"))
+        chat = template is not None or bool(model.template_source)
         if not quiet:
             note(
                 "prompt: in the model's chat template; --raw leaves it as it is"
@@ -251,7 +251,7 @@ def _printers(
     model: Model, output: OutputChoices, quiet: bool
 ) -> tuple[Callable[[Step], None], Callable[[tuple[str, str]], None]]:
     """A function for each step, and one for the end."""
-    from softllama.terminal.live import AnswerPrinter
+    from softllama.terminal.live import AnswerPrinter, TokenCount
     from softllama.terminal.screen import Screen
     from softllama.trace.data import stepper
     from softllama.trace.step import heavy
@@ -265,14 +265,22 @@ def _printers(
         every_step=True,
         answer=not is_data,
     )
+    count = TokenCount(Screen(quiet=quiet)) if is_data and not output.show_mixtures else None
     to_record = stepper(model.spell)
 
     def each(step: Step) -> None:
         if output.as_jsonl:
             _print_json(to_record(heavy(step)))
         printer(step)
+        if count is not None:
+            count()
 
-    return each, printer.end
+    def end(tail: tuple[str, str]) -> None:
+        if count is not None:
+            count.end()
+        printer.end(tail)
+
+    return each, end
 
 
 def _print_json(data: Any, indent: int | None = None) -> None:

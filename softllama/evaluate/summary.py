@@ -165,14 +165,15 @@ def way_table(by: Ways) -> Table:
     for name, results in by.items():
         rs = list(results.values())
         means = [_mean([getattr(r, k) for r in rs]) for k in columns]
-        rows.append((name, accuracy(results), len(rs), soft_share(rs), *means))
-    head = ("policy", "right", "n", "share soft", "thinking tokens", "answer tokens", "tokens", "seconds")
+        rows.append((name, accuracy(results), len(rs), soft_share(rs), degenerate_share(rs), *means))
+    head = ("policy", "right", "n", "share soft", "degenerate", "thinking tokens", "answer tokens", "tokens", "seconds")
     return Table(
         "accuracy",
         "Share right, and what it costs",
         head,
         tuple(rows),
-        "Means for a problem. Share soft: of its steps, those that fed a mixture.",
+        "Means for a problem. Share soft: of its steps, those that fed a mixture. Degenerate: the share of answers that loop, "
+        "repeat themselves or surprise the model, right ones included.",
     )
 
 
@@ -183,6 +184,12 @@ def soft_share(results: Sequence[Result]) -> float:
         return float("nan")
     soft, steps = (sum(x) for x in zip(*counts, strict=True))
     return soft / steps if steps else 0.0
+
+
+def degenerate_share(results: Sequence[Result]) -> statistics.Estimate | float:
+    """The share of texts that loop or are garbage, with its Wilson interval; NaN where older files do not tell."""
+    signs = [r.degenerate for r in results if r.degenerate is not None]
+    return statistics.wilson(sum(map(bool, signs)), len(signs)) if signs else float("nan")
 
 
 def _mean(values: Sequence[float]) -> float:

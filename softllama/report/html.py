@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from softllama.base.text import duration
 from softllama.report import svg
 from softllama.report.data import MARK, Cell, ReportData, Table, cell_text
 from softllama.show.page import render
@@ -50,14 +51,6 @@ def parts(cell: Cell) -> tuple[str, str]:
         return cell_text(cell), ""
     value, bracket, interval = cell_text(cell).partition(" [")
     return value, bracket.strip() + interval
-
-
-def duration(seconds: float) -> str:
-    """ "12.3 s", "13 min 5 s", "2 h 5 min"."""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def manifest(r: ReportData) -> str:

@@ -18,8 +18,9 @@ from __future__ import annotations
 import math
 import numbers
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -118,6 +119,19 @@ def parse(text: str, *, signed: bool = False, normalize: bool = False) -> MixSpe
         values = [w / total for w in values]
     check_weights(np.array(values), signed)
     return MixSpec(tuple(parts), tuple(values), name, text=text)
+
+
+def merged(spec: MixSpec) -> MixSpec:
+    """The same with the weights of a word that is there more than once added."""
+    weights: dict[Part, float] = {}
+    for part, w in zip(spec.parts, spec.weights, strict=True):
+        weights[part] = weights.get(part, 0.0) + w
+    return replace(spec, parts=tuple(weights), weights=tuple(weights.values()))
+
+
+def repeated(spec: MixSpec) -> list[str]:
+    """The words that are there more than once."""
+    return [str(part) for part, n in Counter(spec.parts).items() if n > 1]
 
 
 def from_weights(weights: Mapping[str, float], *, signed: bool = False, normalize: bool = False) -> MixSpec:
