@@ -12,6 +12,7 @@ import click
 
 from softllama.cli import note
 from softllama.cli.generation_options import GenerationChoices, generation_options
+from softllama.cli.help import Group
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import as_one_object, complete_policy
 from softllama.errors import UsageError
@@ -75,7 +76,7 @@ report_output = as_one_object(
 )
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """`eval DATA` is `eval run DATA`; only `report` is written out."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

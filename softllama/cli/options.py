@@ -6,6 +6,7 @@ Knows click. Does not know a model, and imports nothing heavy.
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
@@ -16,6 +17,7 @@ from click.shell_completion import CompletionItem
 
 from softllama.errors import UsageError
 
+_SLOT = re.compile(r"(?<![^\s\"'])(?<![)=>\]:;] )\{([A-Za-z_]\w*)?\}")  # "the {animal} eats", and not "int main() {}"
 F = TypeVar("F", bound=Callable[..., Any])
 PROMPT_FILE_HINT = "--prompt-file names a text file, or - for stdin"
 
@@ -158,6 +160,14 @@ class MixtureChoices:
         specs = [mix_text.parse(m, signed=self.signed, normalize=self.normalize) for m in self.mix]
         words = [word for spec in specs for word in mix_text.repeated(spec)]
         return [f"{word!r} is in the mixture more than once: its weights are added" for word in words]
+
+    def slots_left(self, prompt: str) -> list[str]:
+        """A note for braces that look like a slot in a prompt without a mixture."""
+        found = None if self.mix else _SLOT.search(prompt)
+        if found is None:
+            return []
+        name = f"{found[1]}=" if found[1] else ""
+        return [f"{found[0]} in the prompt is text, as there is no mixture for it: --mix {name}dog:0.5,cat:0.5"]
 
     def keywords(self) -> dict[str, Any]:
         """Arguments of Model.probe and Model.generate."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from softllama.cli import note
+from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import MixtureChoices, mixture_options, option, read_system, read_text
 from softllama.errors import MixtureError, UsageError
@@ -17,7 +18,7 @@ def _choice(frames: dict[str, float]) -> str:
     return f'prompt: "{prompt}"{of}; --prompt TEXT sets another'
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]")
 @mixture_options
 @option(

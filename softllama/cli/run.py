@@ -12,6 +12,7 @@ import click
 
 from softllama.cli import note
 from softllama.cli.generation_options import GenerationChoices, generation_options
+from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import MixtureChoices, as_one_object, mixture_options, option, read_text
 from softllama.cli.search import SearchChoices, search_options
@@ -111,7 +112,7 @@ output_options = as_one_object(
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @prompt_options
 @mixture_options
 @generation_options(max_tokens=512, think="auto", in_plain_text=True)
@@ -151,8 +152,11 @@ def command(
     if search.chosen and (output.as_jsonl or output.show_mixtures):
         raise UsageError("--jsonl and --show-mixtures show one generation, not a search", "--json, or --trace FILE")
     options, prompt_argument = options.split(source.words)
+    mixtures.check_fed()
     prompt, template = source.read(prompt_argument), generation.template_text()
     model = options.load()
+    for line in () if options.quiet else [*mixtures.notes(), *mixtures.slots_left(prompt)]:
+        note(line)
     keywords = {
         **mixtures.keywords(),
         **generation.keywords(),

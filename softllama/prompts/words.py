@@ -244,8 +244,11 @@ def _tokens(part: Part, ids: tuple[int, ...], tokenizer: Tokenizer, split: str |
     if len(ids) == 1:
         return Mixture.one_hot(ids[0])
     if split is None:
+        commas = mix_text.with_commas(part.word)
+        meant = f'a comma goes between words: "{commas}"; ' if "," in commas and not part.quoted else ""
         raise MixtureError(
             f"{part.word!r} is {len(ids)} tokens here: {_pieces(ids, tokenizer)}",
+            f"{meant}"
             "--split first|last|mean takes one of them, or their mean; --split alternatives, in probe, feeds whole words and "
             "averages the outputs; words that differ in their last token only need no --split",
         )
