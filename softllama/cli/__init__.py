@@ -188,8 +188,7 @@ def _run(arguments: list[str] | None) -> int:
             return 0
         return e.code if isinstance(e.code, int) else int(e.code is not None)
     except click.ClickException as e:
-        help.shorten(e)
-        e.show()
+        help.shortened(e).show()
         return e.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _interrupted()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -85,8 +84,9 @@ def no_command(name: str, meant: str, names: Sequence[str]) -> str:
     return f"No such command {name!r}.{guess} There are: {', '.join(listed)}."
 
 
-def shorten(e: click.ClickException) -> None:
-    """Keep the closest two of the options that click suggests."""
-    if isinstance(e, click.NoSuchOption) and e.possibilities:
-        options: Any = e.possibilities
-        e.possibilities = difflib.get_close_matches(e.option_name, options, n=2, cutoff=NEAR)
+def shortened(e: click.ClickException) -> click.ClickException:
+    """The same error; of the options that click suggests for one that does not exist, the closest two."""
+    if not isinstance(e, click.NoSuchOption) or not e.possibilities:
+        return e
+    near = difflib.get_close_matches(e.option_name, e.possibilities, n=2, cutoff=NEAR)
+    return click.NoSuchOption(e.option_name, possibilities=near, ctx=e.ctx)

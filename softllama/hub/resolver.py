@@ -216,7 +216,7 @@ def _part(text: str) -> Path | str:
 def _near(text: str, models: Sequence[LocalModel], n: int = 3) -> list[str]:
     """The names of models that are closest to a text, by the whole name or by the beginning that is as long."""
     wanted = text.lower()
-    scores = {}
+    scores: dict[str, float] = {}
     for f in models:
         for name in (f.name.lower(), f.path.stem.lower()):
             for part in (name, name.rpartition(":")[2], name[: len(wanted)], name.rpartition("/")[2][: len(wanted)]):

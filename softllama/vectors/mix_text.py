@@ -124,7 +124,8 @@ def parse(text: str, *, signed: bool = False, normalize: bool = False) -> MixSpe
 
 def with_commas(text: str) -> str:
     """A text in which other signs divide the words, such as "dog:0.5; cat:0.5", with commas."""
-    return ",".join(part.strip() for part in re.split(rf"[;|/&]|(?<={_DIGIT})\s*\+\s*|(?<={_DIGIT})\s+(?=\S)", text))
+    parts = re.split(rf"[;|/&]|(?<={_DIGIT})\s*\+\s*|(?<={_DIGIT})\s+(?=\S)", text)
+    return ",".join(part.strip() for part in parts if part.strip())
 
 
 def merged(spec: MixSpec) -> MixSpec:
