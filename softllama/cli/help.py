@@ -59,7 +59,7 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command of the first argument. Raises UsageError where there is none."""
         name = args[0] if args else ""
-        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+        if name and not name.startswith("-") and name not in self.list_commands(ctx):
             raise click.UsageError(self.unknown(ctx, name), ctx)
         return super().resolve_command(ctx, args)
 

@@ -258,20 +258,15 @@ def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
         seed=seed,
         text=o.trace.text,
         seconds=round(o.seconds, 4) if math.isfinite(o.seconds) else 0.0,
-        degenerate=_sign(o.trace),
+        degenerate=o.trace.degenerations[0]["sign"] if o.trace.degenerations else "",
     )
-
-
-def _sign(trace: Trace) -> str:
-    """The first sign that a text loops or is garbage; "" for none."""
-    return str(trace.degenerations[0]["sign"]) if trace.degenerations else ""
 
 
 def _reason(o: _Outcome) -> str:
     """Why an answer is not right; the first that holds."""
     stop = o.trace.stop_reason
-    if sign := _sign(o.trace):
-        return f"garbage: {sign}"
+    if o.trace.degenerations:
+        return f"garbage: {o.trace.degenerations[0]['sign']}"
     if stop in (StopReason.MAX_TOKENS, StopReason.CONTEXT_FULL):
         return f"{stop} while thinking" if o.inside else f"{stop} in the answer"
     return "no answer found" if o.answer is None else "wrong answer"

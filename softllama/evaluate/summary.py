@@ -5,6 +5,7 @@ Knows results and statistics only. Knows no model, and not how a report looks.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
@@ -19,6 +20,7 @@ from softllama.report.sentences import ALPHA, share, versus
 from softllama.vectors import statistics
 from softllama.vectors.statistics import FEWEST, POWER, Paired
 
+MOST = 300  # characters of an answer in the table of problems; the file of results has all of it
 PAIRS = 6  # ways up to which every pair is compared; with more, each with the first
 METHOD = (
     "Right: the extracted answer is one of the right answers, as text or as a number. Intervals of shares: Wilson, 95 %.",
@@ -232,4 +234,5 @@ def problem_table(by: Ways, questions: Sequence[Any]) -> Table:
 def _marked(r: Result | None) -> str:
     if r is None:
         return ""
-    return f"{'✓' if r.right else '✗'} {f'({r.failure})' if r.answer is None else r.answer}"
+    answer = f"({r.failure})" if r.answer is None else textwrap.shorten(r.answer, MOST, placeholder=" …")
+    return f"{'✓' if r.right else '✗'} {answer}"

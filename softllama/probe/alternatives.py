@@ -18,20 +18,9 @@ from numpy.typing import NDArray
 from softllama.engine import branches, noise
 from softllama.engine.branches import Branch
 from softllama.engine.engine import Engine, Item
-from softllama.errors import MixtureError
 from softllama.probe.inputs import Filling, in_proportion
-from softllama.prompts import words
-from softllama.prompts.words import MixInput
 from softllama.vectors.average import average
 from softllama.vectors.mixture import Mixture
-
-
-def check(inputs: Sequence[MixInput]) -> None:
-    """Raise MixtureError for signed weights where words are alternatives: no average has them."""
-    if any(m.signed and m.split == words.ALTERNATIVES for m in inputs):
-        raise MixtureError(
-            "--split alternatives averages outputs, and no average has signed weights", "leave out --signed"
-        )
 
 
 def run(

@@ -42,7 +42,7 @@ class ProbeData:
     tokens: the prompt's tokens as text. noise: the noise floor of these numbers. repeats: of how many copies, each moved by
     1e-5, they are averages. watched: ids that were asked for by name. frames: where no prompt was given, the prompts that
     were tried, with the JS between the components alone. alternatives: no mixture was fed; `next` is the average of the baselines,
-    each of a whole word. make_manifest: see `manifest`.
+    each of a whole word. model: its name. make_manifest: see `manifest`.
     """
 
     prompt: str
@@ -61,6 +61,7 @@ class ProbeData:
     watched: tuple[int, ...] = ()
     frames: dict[str, float] = field(default_factory=dict)
     alternatives: bool = False
+    model: str = ""
     make_manifest: Callable[[], dict[str, Any]] = field(repr=False)
 
     @property
@@ -150,7 +151,7 @@ class ProbeData:
         out: dict[str, Any] = {
             "prompt": self.prompt,
             "tokens": self.tokens,
-            "mixtures": [_mixture_dict(m) for m in self.mixtures],
+            "mixtures": [_mixture_dict(m, whole=self.alternatives) for m in self.mixtures],
             "next": self._distribution_dict(self.next),
             "baselines": {
                 k: {"weight": self.weights[k], **self._distribution_dict(d)} for k, d in self.baselines.items()
@@ -183,9 +184,11 @@ class ProbeData:
         return out
 
 
-def _mixture_dict(m: Resolved) -> dict[str, Any]:
+def _mixture_dict(m: Resolved, *, whole: bool) -> dict[str, Any]:
+    """A mixture. whole: were its words fed whole? Then each has all its tokens, too."""
     components = [
-        {"label": c.label, "weight": c.weight, "tokens": [[i, w] for i, w in c.mixture.top()], "word": list(c.tokens)}
+        {"label": c.label, "weight": c.weight, "tokens": [[i, w] for i, w in c.mixture.top()]}
+        | ({"word": list(c.tokens)} if whole else {})
         for c in m.components
     ]
     return {"name": m.name, "components": components, **({"before": list(m.before)} if m.before else {})}

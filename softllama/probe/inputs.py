@@ -60,6 +60,10 @@ class Filling:
         mixtures = [placed[which.index(j)] for j in range(len(inputs))]
         encoded = with_shared(encoded, [p.before for p in placed])
         alternatives = any(m.split == words.ALTERNATIVES for m in inputs)
+        if alternatives and any(m.signed for m in inputs):
+            raise MixtureError(
+                "--split alternatives averages outputs, and no average has signed weights", "leave out --signed"
+            )
         return cls(
             encoded=encoded,
             names=parsed.slots,

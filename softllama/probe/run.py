@@ -142,8 +142,7 @@ def probe(
         continue_tokens: how many tokens the mixture and each component are continued by, greedily.
         chat: put the prompt through the model's chat template, as the user's message.
         system: the system message, with chat.
-        normalize, signed, split: how mixtures that are text are read (`Model.mix`). split="alternatives": no mixture is fed; each
-            word stands in the prompt as its own tokens, and the outputs are averaged by the weights.
+        normalize, signed, split: how mixtures that are text are read (`Model.mix`); "alternatives": see `probe.alternatives`.
         n_top: how many tokens of each distribution are shown, 1 to 1000.
         n_ctx: positions of the context; None for what the model was loaded with.
         repeats: average over so many copies, each with its mixtures moved by 1e-5, 1 to 64: less of the noise of rounding.
@@ -159,7 +158,6 @@ def probe(
     checked(model)
     check(sweep, continue_tokens, n_top, n_ctx, system, chat, repeats)
     inputs = words.read_mixes(mix, split=split, signed=signed, normalize=normalize)
-    alternatives.check(inputs)
     tried = frames.choose(model, inputs, chat=chat, system=system) if prompt is None else {}
     prompt = next(iter(tried)) if prompt is None else prompt
     filling = Filling.of(model, prompt, inputs, chat=chat, system=system)
@@ -207,6 +205,7 @@ def _result(
         sweep=_sweep(filling.mixtures[0], alphas, points, floor, options.watch) if points else None,
         continuations=texts if options.continue_tokens else {},
         alternatives=filling.alternatives,
+        model=model.name,
         n_top=options.n_top,
         tokens=filling.tokens(model),
         noise=floor,

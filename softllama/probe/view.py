@@ -15,6 +15,7 @@ from softllama.show.printable import number, printable, visible
 from softllama.vectors.sweep import Sweep
 
 POINTS = 41  # rows of a sweep's table
+SHOWN = 0.0005  # the least probability of a token in a notebook
 
 
 def table(r: ProbeData) -> RenderableType:
@@ -164,10 +165,14 @@ def _short(cell: object) -> object:
 
 
 def html(r: ProbeData) -> str:
-    """A small table for notebooks."""
+    """A small table for notebooks, and below it what no component brings. Tokens that would show as 0.000 are left out."""
     rows = []
     for name, weight, d in r.rows():
-        top = ", ".join(f"<b>{tables.escape(visible(t.text))}</b> {t.p:.3f}" for t in d.top(r.n_top))
+        most = d.top(r.n_top)
+        shown = [t for t in most if t.p >= SHOWN] or most[:1]
+        top = ", ".join(f"<b>{tables.escape(visible(t.text))}</b> {t.p:.3f}" for t in shown)
         rows.append((printable(name), weight, tables.Markup(top), d.entropy(), d.js(r.next)))
-    head = ("input", "weight", "next tokens", "entropy", "JS to mixture")
-    return tables.html_table(head, rows, printable(r.title))
+    head = ("input", "weight", "next tokens", "entropy", "JS to average" if r.alternatives else "JS to mixture")
+    table = tables.html_table(head, rows, printable(r.title))
+    emergent = "" if r.alternatives else _emergent(r).plain.strip()
+    return f"{table}<p>{tables.escape(emergent)}</p>" if emergent else table

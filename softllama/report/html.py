@@ -15,6 +15,7 @@ from softllama.show.page import render
 from softllama.vectors.statistics import Estimate
 
 SHORT = 32  # characters of a text that stays in one line
+LONG = 100  # of one that gets a wide column
 # the page's colours for a section that stands in another page
 COLOURS = (
     "--bg:#fff;--fg:currentColor;--dim:#777;--line:#999;--soft:transparent;--c0:#2563eb;--c1:#d9480f;--c2:#0f8a5f;"
@@ -42,7 +43,8 @@ def _classes(cells: Sequence[Cell]) -> str:
     texts = [c for c in cells if isinstance(c, str)]
     if len(texts) < len(cells):
         return "number"
-    return "text short" if max(map(len, texts), default=0) <= SHORT else "text"
+    longest = max(map(len, texts), default=0)
+    return "text short" if longest <= SHORT else "text long" if longest > LONG else "text"
 
 
 def parts(cell: Cell) -> tuple[str, str]:

@@ -563,3 +563,14 @@ def test_on_loop_stops_an_answer_and_is_a_setting_of_the_results(
     code, _, err = cli("eval", tmp_path / "p.jsonl", "-o", tmp_path / "0.jsonl", "--on-loop", "hard")
     assert code == 1
     assert "on_loop" in err or "was" in err
+
+
+def test_long_answers_have_a_wide_column_and_an_end() -> None:
+    long = "word " * 200
+    rs = [replace(result(i, "a"), answer=long) for i in range(2)]
+    r = summary.summarize({**TWO_WAYS, "ways": [["a", "a"]]}, rs)
+    cell = r.tables[-1].rows[0][-1]
+    assert isinstance(cell, str)
+    assert len(cell) <= summary.MOST + 2
+    assert cell.endswith(" …")
+    assert 'class="text long"' in r.page()

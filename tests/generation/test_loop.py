@@ -250,15 +250,15 @@ def test_seeds_saving_loading_and_replaying(model: sl.Model, name: str, tmp_path
 
 
 def test_replaying_something_else_disagrees(model: sl.Model) -> None:
-    t = model.generate("The dog says", policy="full", max_tokens=6, seed=5)
-    other = model.generate("The cat says", policy="full", max_tokens=6, seed=5)
+    t = model.generate("The dog says", chat=False, policy="full", max_tokens=6, seed=5)
+    other = model.generate("The cat says", chat=False, policy="full", max_tokens=6, seed=5)
     wrong = sl.Trace(**{**t.__dict__, "prompt": other.prompt})
     assert max(replay(model, wrong)) > 1e-4
 
 
 def test_the_same_seed_gives_the_same_trace_whatever_runs_beside_it(model: sl.Model) -> None:
-    alone = [s.token for s in model.stream("The dog says", policy="gumbel", max_tokens=10, seed=3)]
-    a = model.stream("The dog says", policy="gumbel", max_tokens=10, seed=3)
+    alone = [s.token for s in model.stream("The dog says", chat=False, policy="gumbel", max_tokens=10, seed=3)]
+    a = model.stream("The dog says", chat=False, policy="gumbel", max_tokens=10, seed=3)
     b = model.stream("The cat sees", policy="sample", max_tokens=10, seed=4)
     beside = []
     for step, _ in zip(a, b, strict=False):
@@ -279,7 +279,7 @@ def test_streams_in_one_context_take_turns_and_all_finish(model: sl.Model) -> No
 
 
 def test_leaving_a_stream_early_ends_it(model: sl.Model) -> None:
-    s = model.stream("The dog", policy="full", max_tokens=10, seed=0)
+    s = model.stream("The dog", chat=False, policy="full", max_tokens=10, seed=0)
     assert next(s).index == 0
     s.close()  # type: ignore[attr-defined]
     assert list(s) == []

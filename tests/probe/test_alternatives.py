@@ -118,3 +118,9 @@ def test_the_hint_for_a_long_word_names_it(model: sl.Model) -> None:
     with pytest.raises(MixtureError) as e:
         model.probe("The {} says", "dog,doghouse")
     assert "--split alternatives" in e.value.hint
+
+
+def test_in_a_notebook(model: sl.Model) -> None:
+    html = model.probe("The {} says", "dog,doghouse", split=WHOLE)._repr_html_()
+    assert "JS to average" in html
+    assert "0.5 dog | 0.5 doghouse" in html
