@@ -5,7 +5,6 @@ Knows results and statistics only. Knows no model, and not how a report looks.
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
@@ -231,8 +230,12 @@ def problem_table(by: Ways, questions: Sequence[Any]) -> Table:
     return Table("problems", "Every problem", head, tuple(rows), note, in_terminal=False)
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST else text[:MOST].rstrip() + " …"
+
+
 def _marked(r: Result | None) -> str:
     if r is None:
         return ""
-    answer = f"({r.failure})" if r.answer is None else textwrap.shorten(r.answer, MOST, placeholder=" …")
+    answer = f"({r.failure})" if r.answer is None else _cut(r.answer)
     return f"{'✓' if r.right else '✗'} {answer}"
