@@ -104,6 +104,7 @@ def record(model: Engine, g: Generation) -> Trace:
         "stop": list(g.options.stop),
         **({"date": g.options.date} if g.options.date else {}),
         "on_loop": g.options.on_loop,
+        **({"hidden_states": True} if g.policy.needs_hidden else {}),
     }
     steps = g.recorded()
     total = time.perf_counter() - g.started if not g.steps else g.steps[-1].seconds

@@ -249,6 +249,15 @@ def test_seeds_saving_loading_and_replaying(model: sl.Model, name: str, tmp_path
         assert replay(model, loaded) == [0.0] * len(first.steps)
 
 
+def test_a_policy_that_never_acted_replays_to_the_bit(model: sl.Model) -> None:
+    """`hidden` has llama.cpp give hidden states, which changes how it rounds, whether they are fed or not."""
+    template = "{{ messages[0].content }}, and so it went on and on, for a long day and half of the night"
+    with pytest.warns(UserWarning, match="would never act"):
+        t = model.generate("The dog says", template=template, policy="hidden", max_tokens=12, seed=5)
+    assert not any(s.hidden for s in t.steps)
+    assert replay(model, t) == [0.0] * len(t.steps)
+
+
 def test_replaying_something_else_disagrees(model: sl.Model) -> None:
     t = model.generate("The dog says", chat=False, policy="full", max_tokens=6, seed=5)
     other = model.generate("The cat says", chat=False, policy="full", max_tokens=6, seed=5)
