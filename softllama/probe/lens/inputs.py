@@ -82,6 +82,8 @@ def read(
     Raises:
         PromptError, MixtureError, UsageError: the prompt or the mixtures do not fit each other or the model.
     """
+    if split == words.ALTERNATIVES:
+        raise words.not_averaged()
     mixes = words.read_mixes(mix, split=split, signed=signed, normalize=normalize)
     if prompt is not None and not isinstance(prompt, str):
         if mixes or chat or system is not None:
