@@ -17,8 +17,21 @@ GROUPS = {  # title -> names of parameters
     "Decoding": ("policy", "policies", "answer", "where", "max_tokens", "seed", "stop", "on_loop"),
     "Thinking": ("think", "think_budget", "think_tags"),
     "Search": ("beams", "samples", "best_of", "extract"),
-    "Output": ("n_top", "show_mixtures", "html", "as_json", "as_jsonl", "as_csv", "plot", "trace_file", "out", "brief"),
-    "Model": ("model", "n_ctx", "n_gpu_layers", "n_threads", "lora", "rpc"),
+    "Layers": ("layers", "positions", "patch", "lens"),
+    "Output": (
+        "n_top",
+        "show_mixtures",
+        "html",
+        "as_json",
+        "as_jsonl",
+        "as_csv",
+        "plot",
+        "trace_file",
+        "out",
+        "output",
+        "brief",
+    ),
+    "Model": ("model", "n_ctx", "n_gpu_layers", "n_threads", "lora", "add", "rpc"),
 }
 OTHERS = "Options"
 NEAR = 0.75  # how much an option is like what was typed, from which on it is suggested

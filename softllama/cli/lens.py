@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from softllama.cli import note
+from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import MixtureChoices, as_one_object, mixture_options, option, read_system, read_text
 from softllama.errors import UsageError
@@ -109,7 +110,7 @@ lens_options = as_one_object(
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]")
 @mixture_options
 @lens_options
@@ -131,10 +132,14 @@ def command(words: tuple[str, ...], mixtures: MixtureChoices, lens: LensChoices,
     the mixture turns into one thing. --add and --patch change states on the way.
     """
     lens.check()
+    mixtures.check_fed()
     options, argument = options.split(words)
     prompt, system, patches = lens.read(argument), read_system(lens.system), lens.patches()
     layers, positions = (_numbers(name, getattr(lens, name)) for name in ("layers", "positions"))
-    result = _run(options.load(), prompt, mixtures, lens, options.quiet, (layers, positions, system, patches))
+    model = options.load()
+    for line in () if options.quiet else [*mixtures.notes(), *mixtures.slots_left(prompt or "")]:
+        note(line)
+    result = _run(model, prompt, mixtures, lens, options.quiet, (layers, positions, system, patches))
     if lens.as_json:
         click.echo(result.json())
     elif lens.as_csv:

@@ -25,7 +25,8 @@ FIRST_WORD = "the first word"  # as the source of a model's name
 class ModelOptions:
     """Which model, and how it runs, as typed.
 
-    n_ctx, n_gpu_layers, n_threads: None for the library's choice. lora: FILE or FILE:SCALE. add: layer=N,scale=X,vector=@FILE. rpc: HOST:PORT[,...].
+    n_ctx, n_gpu_layers, n_threads: None for the library's choice. lora: FILE or FILE:SCALE. rpc: HOST:PORT[,...].
+    add: layer=N,scale=X,vector=@FILE.
     source: the variable or file that named the model, or the first word; "" if it was typed after -m.
     """
 

@@ -64,11 +64,25 @@ class OutputChoices:
     as_json: bool
     as_jsonl: bool
     trace_file: str | None
+    lens: str | None
+
+    @property
+    def every(self) -> int | None:
+        """After how many steps the layers are read; None for never. Raises UsageError for what is no "every:N"."""
+        if self.lens is None:
+            return None
+        word, _, n = self.lens.partition(":")
+        if word != "every" or not n.isdecimal() or not 0 < int(n) < 10**9:
+            raise UsageError(
+                f"--lens {self.lens!r} is not understood", "--lens every:4 reads the layers after each fourth step"
+            )
+        return int(n)
 
     def check(self) -> None:
         """Raise UsageError, before any work, for options that exclude each other or a file that cannot be written."""
         if self.as_json and self.as_jsonl:
             raise UsageError("--json and --jsonl exclude each other")
+        _ = self.every
         if self.trace_file is not None:
             from softllama.trace.record import check_path
 
@@ -106,6 +120,11 @@ output_options = as_one_object(
             "trace_file",
             metavar="FILE",
             help="Save the record (.npz or .jsonl); `softllama trace` shows it.",
+        ),
+        click.option(
+            "--lens",
+            metavar="every:N",
+            help="After each Nth step, record what every layer would say next (softllama lens), and list it on stderr.",
         ),
     ],
     [f.name for f in fields(OutputChoices)],
@@ -149,8 +168,10 @@ def command(
         raise UsageError("--raw leaves the prompt as it is, so it excludes --template")
     generation.check()
     search.check(generation)
-    if search.chosen and (output.as_jsonl or output.show_mixtures):
-        raise UsageError("--jsonl and --show-mixtures show one generation, not a search", "--json, or --trace FILE")
+    if search.chosen and (output.as_jsonl or output.show_mixtures or output.lens):
+        raise UsageError(
+            "--jsonl, --show-mixtures and --lens show one generation, not a search", "--json, or --trace FILE"
+        )
     options, prompt_argument = options.split(source.words)
     mixtures.check_fed()
     prompt, template = source.read(prompt_argument), generation.template_text()
@@ -161,6 +182,7 @@ def command(
         **mixtures.keywords(),
         **generation.keywords(),
         "system": generation.system_text(),
+        **({} if output.every is None else {"lens": output.every}),
         **_chat_keywords(model, source.chat, template, options.quiet),
     }
     keywords = _with_thinking(model, prompt, keywords, options.quiet)
@@ -248,7 +270,18 @@ def _generate(
         note(answer_numbers({**details_of(trace), "stop_reason": trace.stop_text}))
         for warning in warnings(trace.degenerations, g.options.on_loop):
             note(warning)
+        if trace.layers and not (output.as_json or output.as_jsonl):
+            _show_layers(trace)
     return trace
+
+
+def _show_layers(trace: Trace) -> None:
+    """The layers along the generation, on stderr."""
+    from softllama.show import console
+    from softllama.trace import layers_view
+
+    out = console.console(stderr=True)
+    out.print(layers_view.layers(trace, min(out.width, 160)))
 
 
 def _printers(

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.engine.engine import Engine, Item
+from softllama.engine.layers import LayerWatch
 from softllama.errors import NotFiniteError
 from softllama.generation.cost import Cost
 from softllama.generation.feed import After, PromptFeeder, item_of, not_finite, positions
+from softllama.generation.layers import recorder
 from softllama.generation.state import Generation
 from softllama.llama.context import Context
 from softllama.trace.step import Step, StopReason
@@ -166,7 +168,8 @@ def run(
         return
     at_once = max(1, min(at_once, len(waiting)))
     cells, hidden = positions(model, waiting, n_ctx), any(g.policy.needs_hidden for g in waiting)
-    context, home = _context_for(model, waiting, at_once, cells, hidden)
+    lens = recorder(model, waiting)
+    context, home = _context_for(model, waiting, at_once, cells, hidden, lens.watch if lens else None)
     prompts = PromptFeeder(model, context, home, hidden=hidden)
     loop = Loop(model, context, limit=cells, hidden=hidden, lap=lap)
     taken: set[int] = set()  # sequences that hold something
@@ -185,7 +188,9 @@ def run(
                 for seq in taken - loop.live.keys():
                     context.cut(seq, 0)
                 taken = set(loop.live)
-            if len(loop):
+            if len(loop) and lens is not None:
+                lens.along(next(iter(loop.live.values())), loop.feed)
+            elif len(loop):
                 loop.feed()
     finally:
         for g in loop.live.values():
@@ -194,13 +199,20 @@ def run(
             tokens = sum(g.n_steps for g in generations)
             cost.add(tokens, context.evaluated, context.calls, time.perf_counter() - began)
         context.close()
+        if lens is not None:
+            lens.close()
 
 
 def _context_for(
-    model: Engine, waiting: Sequence[Generation], at_once: int, cells: int, hidden: bool
+    model: Engine,
+    waiting: Sequence[Generation],
+    at_once: int,
+    cells: int,
+    hidden: bool,
+    watch: LayerWatch | None,
 ) -> tuple[Context, int]:
     """A context for so many sequences, and the sequence where a prompt stays that several of them have."""
     alike = [len(a.prompt) if a.prompt == b.prompt else 0 for a, b in pairwise(waiting)]
     longest = max(alike, default=0)  # of the prompts that are copied; cells that all sequences share are needed once
     room = at_once * (cells - (longest if all(alike) else 0)) + longest
-    return model.new_context(room, at_once + (longest > 0), embeddings=hidden), at_once
+    return model.new_context(room, at_once + (longest > 0), embeddings=hidden, watch=watch), at_once

@@ -122,10 +122,16 @@ def record(model: Engine, g: Generation) -> Trace:
         timings={"prompt": g.prompt_seconds, "total": total},
         manifest=manifest.build(model, arguments, seed=g.seed),
         tail=(rest, "") if g.thinking else ("", rest),
-        texts={i: model.spell(i) for i in dict.fromkeys(i for s in steps for i in ids_of(s))},
+        texts={i: model.spell(i) for i in _ids(steps, g)},
         stop_string=g.stop_string,
         degenerations=tuple(d.to_dict() for d in g.degenerations),
+        layers=tuple(g.layers),
     )
+
+
+def _ids(steps: Iterable[Step], g: Generation) -> Iterable[int]:
+    """Every token id in a record, each once."""
+    return dict.fromkeys([*(i for s in steps for i in ids_of(s)), *(i for s in g.layers for i in s.ids)])
 
 
 def no_answer(trace: Trace) -> str:

@@ -170,7 +170,9 @@ def _between(components: Sequence[Component], a: float, signed: bool) -> Mixture
     """(1-a) · the first component + a · the others in their own proportion."""
     first, others = components[0], components[1:]
     shares = in_proportion([c.weight for c in others])
-    return mx.blend([first.as_mixture, *(c.as_mixture for c in others)], [1 - a, *(a * s for s in shares)], signed=signed)
+    return mx.blend(
+        [first.as_mixture, *(c.as_mixture for c in others)], [1 - a, *(a * s for s in shares)], signed=signed
+    )
 
 
 def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None) -> PromptTemplate:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from softllama.trace import columns, items
+from softllama.trace.layers import StepLayers
 from softllama.trace.step import FORCED, SOFT, Step, StopReason
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.vector import Vector
@@ -39,7 +40,8 @@ class TraceData:
     prompt included unless its memory was copied. timings: seconds, "prompt" and "total". manifest: versions, model and
     settings. tail: text at the end of thinking and answer that belongs to no step, as it might have begun a stop string.
     texts: of every token in the steps, by id. degenerations: where its text loops, repeats itself or surprises the model: each
-    has a sign, a message, the step where it was found, and the one where it began.
+    has a sign, a message, the step where it was found, and the one where it began. layers: what every layer would have said
+    after each nth step, if that was asked for.
     """
 
     steps: tuple[Step, ...]
@@ -57,6 +59,7 @@ class TraceData:
     texts: dict[int, str] = field(default_factory=dict)
     stop_string: str = ""
     degenerations: tuple[dict[str, Any], ...] = ()
+    layers: tuple[StepLayers, ...] = ()
 
     @cached_property
     def thinking(self) -> str:
@@ -152,7 +155,12 @@ class TraceData:
             "timings": self.timings,
             "tail": list(self.tail),
             "degenerations": list(self.degenerations),
+            **(self._layers_footer() if self.layers else {}),
         }
+
+    def _layers_footer(self) -> dict[str, Any]:
+        ids = dict.fromkeys(i for s in self.layers for i in s.ids)
+        return {"layers": [s.to_dict() for s in self.layers], "texts": {str(i): self.spell(i) for i in ids}}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""

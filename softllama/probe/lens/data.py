@@ -47,7 +47,8 @@ class LensRun:
 class LensData:
     """What every layer would say.
 
-    prompt: as it was written. title: with its mixtures in the slots. layers: their numbers; n_layer: how many the model has. positions: those that were looked at;
+    prompt: as it was written. title: with its mixtures in the slots. layers: their numbers;
+    n_layer: how many the model has. positions: those that were looked at;
     n_positions: how many there are. runs: the prompt itself, then what stands beside it: each word of its mixtures alone, and
     the same prompt without patches. texts: of the tokens. make_manifest: see `manifest`.
     """

@@ -20,8 +20,9 @@ FORM = '"layer=8,position=3,state=@run.npz"; run=NAME and from=POSITION choose a
 
 
 def parse(text: str) -> Patch:
-    """ "layer=8,position=3,state=@run.npz,run=France,from=3". Without run, the first of the file's; without from, the same position.
+    """ "layer=8,position=3,state=@run.npz,run=France,from=3".
 
+    Without run, the first of the file's is taken; without from, the same position.
     A state may also be a .npy or .safetensors file of (n_embd,) numbers.
 
     Raises:
