@@ -6,6 +6,7 @@ Knows numbers and how people write them. Does not know a model: engine/control.p
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,24 +82,18 @@ def _state(values: ArrayLike) -> NDArray[np.float32]:
 
 
 def fields_of(text: str, form: str, needed: tuple[str, ...], others: tuple[str, ...] = ()) -> dict[str, str]:
-    """The parts of "layer=12,scale=4,vector=@v.npy". A file's name may hold commas if it comes last.
+    """The parts of "layer=12,scale=4,vector=@v.npy". A file's name may hold commas.
 
     Raises:
         UsageError: a part is missing, twice, or of another name.
     """
-    names = (*needed, *others)
+    names = "|".join((*needed, *others))
     parts: dict[str, str] = {}
-    rest = text
-    while rest:
-        name, equals, value = rest.partition("=")
-        name = name.strip()
-        if not equals or name not in names or name in parts:
-            raise UsageError(f"{text!r} is not understood at {rest!r}", f"write {form}")
-        if value.startswith("@") and not any(f",{other}=" in value for other in names):
-            value, rest = value, ""
-        else:
-            value, _, rest = value.partition(",")
-        parts[name] = value.strip()
+    for part in re.split(rf",\s*(?=(?:{names})\s*=)", text) if text else ():
+        m = re.fullmatch(rf"\s*({names})\s*=(.*)", part, re.DOTALL)
+        if m is None or m[1] in parts:
+            raise UsageError(f"{text!r} is not understood at {part!r}", f"write {form}")
+        parts[m[1]] = m[2].strip()
     if missing := [n for n in needed if n not in parts]:
         raise UsageError(f"{text!r} has no {missing[0]}=", f"write {form}")
     return parts

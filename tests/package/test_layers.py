@@ -43,6 +43,8 @@ HOMES = {  # library -> where alone it is imported
         "hub.view",
         "trace.view",
         "probe.view",
+        "probe.lens.view",
+        "trace.layers_view",
         "report.text",
         "diagnostics.view",
         "diagnostics.bench_view",
