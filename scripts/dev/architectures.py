@@ -217,10 +217,32 @@ def _insides(model: sl.Model, ids: Sequence[int]) -> Row:
         with Lens(model, 32) as r:
             states, logits = r.states([ids[0], sl.Mixture([40, 41], [0.5, 0.5]), ids[1]], at=(1, -1))
             read = r.read(states[-1])
+            items = [ids[0], sl.Mixture([40, 41], [0.5, 0.5]), ids[1]]
+            every, own = r.states(items, range(3))
+            own_state = [sl.Patch(0, 1, every[0, 1]), sl.Patch(-1, 2, every[-1, 2])]
+            again, same = r.states(items, range(3), patches=own_state)
+            row["patch"] = max(apart(again, every), apart(same, own))
+        row |= _control(model, items, every, own)
         said = (np.abs(read) < 1e30) & (np.abs(logits) < 1e30)  # chameleon rules tokens out in a batch's first row only
         row["layers"] = apart(np.where(said, read, 0), np.where(said, logits, 0))
     except sl.SoftLlamaError as e:
         row["no layers"] = _why(e)
+    return row
+
+
+def _control(model: sl.Model, items: list[Any], states: NDArray[np.float32], logits: NDArray[np.float32]) -> Row:
+    """A control vector after layer 0 and after the last, against the sums of states put in place; and who added it."""
+    v = np.random.default_rng(3).standard_normal(model.n_embd).astype(np.float32)
+    row: Row = {"control": 0.0, "control by": ""}
+    for layer in (0, len(states) - 1):
+        steered = model.with_control(sl.ControlVector(layer, v))
+        row["control by"] += " callback" if steered.controls.by_callback else " llama.cpp"
+        with Lens(model, 8) as plain, Lens(steered, 8) as r:
+            got, own = r.states(items, range(3))
+            sums = [sl.Patch(layer, p, states[layer, p] + v) for p in range(3)]
+            want, other = plain.states(items, range(3), patches=sums)
+        row["control"] = max(row["control"], apart(got, want), apart(own, other))
+        row["moved"] = min(row.get("moved", np.inf), apart(own, logits))
     return row
 
 

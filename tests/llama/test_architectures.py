@@ -129,6 +129,10 @@ def test_hidden_states_and_layers_are_right_or_refused(name: str, rows: Rows) ->
         assert NO_LAYERS[name] in row["no layers"]
     else:
         assert row["layers"] <= 1e-4, row
+        assert row["patch"] == 0, row  # a state in its own place
+        assert row["control"] <= 1e-4, row  # llama.cpp's control vectors and the callback's, against patched sums
+        assert row["moved"] > 1e-4, row
+        assert row["control by"] == " callback llama.cpp"
 
 
 @pytest.mark.parametrize("name", REFUSED)
