@@ -312,7 +312,7 @@ class Conversation:
         def render(kept: list[Message]) -> Rendered:
             s = self.settings
             template = self.template.on(day(s.date)) if s.date else self.template
-            return messages.render(self.model, template, self.system, kept, s.think, self.tags, s.parse_special)
+            return messages.render(self.model, template, self.system, kept, s, self.tags)
 
         return overflow.fit(
             render, turns_so_far, self.left_out, self.n_ctx, self.settings.max_tokens, bool(self.system)

@@ -180,7 +180,7 @@ def _chat(
     messages_ = [*earlier, last]
     if not options.parse_special:
         messages_ = [build.without_control_tokens(m, model.tokenizer) for m in messages_]
-    chat = build.chat_text(template, messages_, options.think, tags, model.name)
+    chat = build.chat_text(template, messages_, options.think, tags, model.name, options.think_budget)
     return build.filled(chat.text, [which[i] for i in chat.order], mixes, model.tokenizer), chat.thinking
 
 

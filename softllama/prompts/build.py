@@ -67,7 +67,12 @@ class ChatText:
 
 
 def chat_text(
-    template: ChatTemplate, messages: Sequence[SlottedMessage], think: str, tags: Tags | None, model_name: str
+    template: ChatTemplate,
+    messages: Sequence[SlottedMessage],
+    think: str,
+    tags: Tags | None,
+    model_name: str,
+    budget: int | None = None,
 ) -> ChatText:
     """The prompt that asks for an answer to the last message, with its thinking block opened or closed as asked.
 
@@ -79,6 +84,7 @@ def chat_text(
             thinking in plain text, in the last message.
         tags: of the thinking block; None where the model has none.
         model_name: for error messages.
+        budget: steps of thinking, for a template that tells the model; None for as many as it wants.
 
     Raises:
         PromptError: the template refuses the messages, or leaves the last one out.
@@ -86,13 +92,13 @@ def chat_text(
     """
     if think == "prompt":
         messages = [*messages[:-1], _instructed(messages[-1])]
-    variables = _variables(think, tags)
+    variables = _variables(template, think, tags, budget)
     text = _rendered(template, messages, variables)
     before = text[: _answer_start(template, messages, variables, text)]
     if think == "prompt":
         inside = True
     else:
-        if think == "off" and _rendered(template, messages, _variables("on", tags)) != text:
+        if think == "off" and _rendered(template, messages, _variables(template, "on", tags)) != text:
             tags_to_skip = None  # the template has a way of its own, such as a line in the system message
         else:
             tags_to_skip = tags
@@ -113,10 +119,14 @@ def rendered(template: ChatTemplate, messages: Sequence[SlottedMessage]) -> Chat
 
 
 def history_text(
-    template: ChatTemplate, messages: Sequence[SlottedMessage], think: str, tags: Tags | None = None
+    template: ChatTemplate,
+    messages: Sequence[SlottedMessage],
+    think: str,
+    tags: Tags | None = None,
+    budget: int | None = None,
 ) -> str:
     """The same messages as the beginning of a longer chat, slots still marked."""
-    return _rendered(template, messages, _variables(think, tags), generation=False)
+    return _rendered(template, messages, _variables(template, think, tags, budget), generation=False)
 
 
 def answer_start(text: str, think: str, tags: Tags | None, skip: Tags | None, model_name: str) -> tuple[str, bool]:
@@ -211,11 +221,14 @@ def _rendered(
     return template.render(plain, generation=generation, **variables)
 
 
-def _variables(think: str, tags: Tags | None) -> dict[str, Any]:
+def _variables(template: ChatTemplate, think: str, tags: Tags | None, budget: int | None = None) -> dict[str, Any]:
     """What the template gets to switch thinking on or off. Nothing by itself where the tags would not be known."""
+    family = thinking_tags.in_template(template.source)
     if think in ("off", "prompt"):
-        return thinking_tags.variables(on=False)
-    return thinking_tags.variables(on=True) if tags is not None or think == "on" else {}
+        return thinking_tags.variables(template.source, family, on=False)
+    if tags is None and think != "on":
+        return {}
+    return thinking_tags.variables(template.source, family, on=True, budget=budget)
 
 
 def _answer_start(
