@@ -45,6 +45,7 @@ class EvaluateOptions:
     streams: int = 1
     allow_inactive: bool = False
     date: str | None = None
+    parse_special: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.streams <= 256:
@@ -74,6 +75,7 @@ class EvaluateOptions:
             "think_tags": self.think_tags,
             "stop": self.stop,
             "date": self.date,
+            "parse_special": self.parse_special,
         }
 
 
@@ -95,6 +97,8 @@ def make_header(
     settings = {k: v for k, v in asdict(options).items() if k not in ("streams", "allow_inactive")}
     if options.date is None:  # the template asks for none, or an older file knows none
         del settings["date"]
+    if not options.parse_special:  # older files know none
+        del settings["parse_special"]
     return {
         "model": {k: record["model"][k] for k in ("name", "sha256", "lora")},
         "data": {"name": data.name, "sha256": data.sha256, "kind": data.kind},

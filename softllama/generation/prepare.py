@@ -60,7 +60,7 @@ def prepare(model: Engine, prompt: PromptInput, options: GenerationOptions, labe
         inside = thinking.opened(prompt, tags)
         if options.think == "on" and not inside:
             if tags is None:
-                raise build.no_tags(model.name)
+                raise thinking.no_tags(model.name)
             items, inside = (*items, *tags.open_ids), True
     else:
         items = build.checked_items(prompt, model.tokenizer)

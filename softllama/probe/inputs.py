@@ -41,18 +41,28 @@ class Filling:
     mixtures: list[Resolved]
 
     @classmethod
-    def of(cls, model: Engine, prompt: str, inputs: Sequence[MixInput], *, chat: bool, system: str | None) -> Filling:
+    def of(
+        cls,
+        model: Engine,
+        prompt: str,
+        inputs: Sequence[MixInput],
+        *,
+        chat: bool,
+        system: str | None,
+        parse_special: bool = False,
+    ) -> Filling:
         """Read a prompt and its mixtures.
 
         Args:
             prompt: text with slots; with chat, the user's message, after `system`.
             inputs: the mixtures, at least one.
+            parse_special: the text of a control token in the user's message is that token.
         """
         if not inputs:
             raise MixtureError("no mixture was given", "add --mix dog:0.5,cat:0.5")
         parsed = slots.parse(arguments.text("prompt", prompt))
         which = slots.assign(parsed, [m.name for m in inputs])
-        encoded = encode(_chat_text(model, parsed, system) if chat else parsed, model.tokenizer)
+        encoded = encode(_chat_text(model, parsed, system, parse_special) if chat else parsed, model.tokenizer)
         placed = build.resolved(encoded, which, inputs, model.tokenizer)
         mixtures = [placed[which.index(j)] for j in range(len(inputs))]
         encoded = with_shared(encoded, [p.before for p in placed])
@@ -114,10 +124,11 @@ def _between(components: Sequence[Component], a: float, signed: bool) -> Mixture
     return mx.blend([first.mixture, *(c.mixture for c in others)], [1 - a, *(a * s for s in shares)], signed=signed)
 
 
-def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None) -> PromptTemplate:
+def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None, parse_special: bool) -> PromptTemplate:
     """The prompt as a user's message in the model's chat template. The thinking block stays as the template has it."""
     messages = [SlottedMessage.plain(build.SYSTEM, system)] if system else []
-    asked = build.without_control_tokens(SlottedMessage(build.USER, parsed), model.tokenizer)
+    asked = SlottedMessage(build.USER, parsed)
+    asked = asked if parse_special else build.without_control_tokens(asked, model.tokenizer)
     text = build.rendered(model.chat_template, [*messages, asked])
     if text.order != tuple(range(len(parsed.slots))):
         raise UsageError("the chat template changes the order of the slots", "use a raw prompt, without --chat")

@@ -132,6 +132,7 @@ def probe(
     n_ctx: int | None = None,
     repeats: int = 1,
     watch: str | None = None,
+    parse_special: bool = False,
 ) -> ProbeResult:
     """Run a prompt whose slots hold mixtures, beside the same prompt with each component alone.
 
@@ -149,6 +150,7 @@ def probe(
         n_ctx: positions of the context; None for what the model was loaded with.
         repeats: average over so many copies, each with its mixtures moved by 1e-5, 1 to 64: less of the noise of rounding.
         watch: tokens to follow, by name ("Paris,Berlin"): each word is the token that follows a space.
+        parse_special: with chat, the text of a control token in the prompt is that token; else it is plain text.
 
     Raises:
         MixtureError: a mixture is wrong, or there is none.
@@ -158,23 +160,17 @@ def probe(
         UsageError: another argument is wrong.
     """
     checked(model)
-    _check(sweep, continue_tokens, n_top, n_ctx, system, chat, repeats)
+    _check(sweep, continue_tokens, n_top, n_ctx, repeats)
+    _check_chat(chat, system, parse_special)
     inputs = words.read_mixes(mix, split=split, signed=signed, normalize=normalize)
     tried = frames.choose(model, inputs, chat=chat, system=system) if prompt is None else {}
     prompt = next(iter(tried)) if prompt is None else prompt
-    filling = Filling.of(model, prompt, inputs, chat=chat, system=system)
+    filling = Filling.of(model, prompt, inputs, chat=chat, system=system, parse_special=parse_special)
     settings = {"prompt": prompt, "mix": mix_texts(mix), "sweep": sweep, "continue": continue_tokens, "chat": chat}
     settings |= {"system": system, "normalize": normalize, "signed": signed, "split": split, "top": n_top}
-    settings |= {"repeats": repeats, "watch": watch}
-    options = _Options(
-        sweep=sweep,
-        continue_tokens=continue_tokens,
-        signed=signed,
-        n_top=n_top,
-        n_ctx=n_ctx or model.n_ctx_given,
-        repeats=repeats,
-        watch=watched(model, watch),
-    )
+    settings |= {"repeats": repeats, "watch": watch, "parse_special": parse_special}
+    numbers = {"sweep": sweep, "continue_tokens": continue_tokens, "n_top": n_top, "repeats": repeats}
+    options = _Options(**numbers, signed=signed, n_ctx=n_ctx or model.n_ctx_given, watch=watched(model, watch))
     return _result(model, filling, settings, options, tried)
 
 
@@ -218,8 +214,6 @@ def _check(
     continue_tokens: int,
     n_top: int,
     n_ctx: int | None,
-    system: str | None,
-    chat: bool,
     repeats: int,
 ) -> None:
     """Raise UsageError for an argument of `probe` that is out of range."""
@@ -238,8 +232,12 @@ def _check(
         raise UsageError(f"cannot show {n_top} tokens", "--top takes 1 to 1000")
     if n_ctx is not None and n_ctx < 1:
         raise UsageError(f"n_ctx must be at least 1, not {n_ctx}")
-    if system is not None and not chat:
-        raise UsageError("a system message needs --chat")
+
+
+def _check_chat(chat: bool, system: str | None, parse_special: bool) -> None:
+    """Raise UsageError for what a raw prompt does not have."""
+    if not chat and (system is not None or parse_special):
+        raise UsageError("a system message needs --chat" if system is not None else "--parse-special needs --chat")
 
 
 def _run(

@@ -18,7 +18,7 @@ from softllama.llama.tokenizer import Tokenizer
 from softllama.prompts import thinking, words
 from softllama.prompts.encoded import CUT, Encoded, encode, items_with, with_shared
 from softllama.prompts.slots import PromptTemplate
-from softllama.prompts.thinking import Block, Tags
+from softllama.prompts.thinking import Tags
 from softllama.prompts.words import MixInput
 from softllama.vectors.mixture import Mixture
 
@@ -102,9 +102,19 @@ def chat_text(
             tags_to_skip = None  # the template has a way of its own, such as a line in the system message
         else:
             tags_to_skip = tags
-        ending, inside = answer_start(text[len(before) :], think, tags, tags_to_skip, model_name)
+        ending, inside = thinking.answer_start(text[len(before) :], think, tags, tags_to_skip, model_name)
         text = before + ending
     return ChatText(*_split(text, sum(len(m.text.slots) for m in messages)), inside)
+
+
+def has_switch(template: ChatTemplate, tags: Tags | None = None) -> bool:
+    """Does what a template writes change with the variables that switch thinking on and off?"""
+    messages = [SlottedMessage.plain(USER, "Hello")]
+    try:
+        on, off = (_rendered(template, messages, _variables(template, think, tags)) for think in ("on", "off"))
+    except PromptError:
+        return False
+    return on != off
 
 
 def rendered(template: ChatTemplate, messages: Sequence[SlottedMessage]) -> ChatText:
@@ -127,43 +137,6 @@ def history_text(
 ) -> str:
     """The same messages as the beginning of a longer chat, slots still marked."""
     return _rendered(template, messages, _variables(template, think, tags, budget), generation=False)
-
-
-def answer_start(text: str, think: str, tags: Tags | None, skip: Tags | None, model_name: str) -> tuple[str, bool]:
-    """Open or close the thinking block at the end of a text, as `think` says. Is it open now?
-
-    Args:
-        text: what the template writes after the last message.
-        skip: the tags of the empty block with which thinking is switched off; None where that is not needed.
-    """
-    block = thinking.last_block(text, tags)
-    if think == "off":
-        if tags is not None and block is Block.OPEN:
-            return f"{text}{tags.close}" + "\n\n" * bool(tags.family.after_open), False
-        if skip is not None and skip.expected and block is Block.NONE:
-            return f"{text}{skip.skipped}", False
-        return text, False
-    if block is Block.OPEN:
-        return text, True
-    if think == "on":
-        if tags is None:
-            raise no_tags(model_name)
-        if block is Block.CLOSED:
-            raise UsageError(
-                "the chat template has closed the thinking block before the answer",
-                "leave out what switches thinking off, such as /no_think in the system message",
-            )
-    if tags is None or block is Block.CLOSED or (think == "auto" and not tags.expected):
-        return text, False
-    return f"{text}{tags.opening}", True
-
-
-def no_tags(model_name: str) -> UsageError:
-    """The error where a thinking block is asked for, and the model has none."""
-    return UsageError(
-        f"{model_name} has no thinking block that softllama knows",
-        "--think prompt asks it to think in plain text; --think-tags OPEN,CLOSE names tags that it was trained with",
-    )
 
 
 def filled(
