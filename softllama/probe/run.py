@@ -103,7 +103,7 @@ class ProbeResult(ProbeData):
         return view.html(self)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Options:
     """What `probe` was asked for, beside the prompt and the mixtures."""
 
@@ -169,8 +169,9 @@ def probe(
     settings = {"prompt": prompt, "mix": mix_texts(mix), "sweep": sweep, "continue": continue_tokens, "chat": chat}
     settings |= {"system": system, "normalize": normalize, "signed": signed, "split": split, "top": n_top}
     settings |= {"repeats": repeats, "watch": watch, "parse_special": parse_special}
-    numbers = {"sweep": sweep, "continue_tokens": continue_tokens, "n_top": n_top, "repeats": repeats}
-    options = _Options(**numbers, signed=signed, n_ctx=n_ctx or model.n_ctx_given, watch=watched(model, watch))
+    options = _Options(
+        sweep, continue_tokens, signed, n_top, n_ctx or model.n_ctx_given, repeats, watched(model, watch)
+    )
     return _result(model, filling, settings, options, tried)
 
 
