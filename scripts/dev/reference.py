@@ -45,6 +45,7 @@ more release.
 
 Variables beside the options: `SOFTLLAMA_MODELS` (folders to look for models in), `SOFTLLAMA_CACHE`, `SOFTLLAMA_STATE`
 (the folders for what can be measured again, and for conversations), `SOFTLLAMA_CONFIG`,
+`SOFTLLAMA_MEMORY` (such as `4GB`: the memory that counts as free),
 `SOFTLLAMA_TRIAL` (`off`: do not try a file's first load in a child process; a number: its limit in seconds).
 """
 
