@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from softllama.cli import note
+from softllama.cli.generation_options import parse_special_option
 from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import MixtureChoices, mixture_options, option, read_system, read_text
@@ -31,6 +32,7 @@ def _choice(frames: dict[str, float]) -> str:
 @option("--prompt-file", other_names=["-f"], metavar="FILE", help="The prompt from a file; - for stdin.")
 @click.option("--chat", is_flag=True, help="Put the prompt through the model's chat template, as the user's message.")
 @click.option("--system", metavar="TEXT|@FILE", help="The system message, with --chat.")
+@parse_special_option
 @click.option("--sweep", type=int, metavar="N", help="Also go from the first component to the others in N points.")
 @click.option(
     "--continue", "continue_tokens", type=int, default=0, metavar="N", help="Also continue each greedily for N tokens."
@@ -53,6 +55,7 @@ def command(
     prompt_file: str | None,
     chat: bool,
     system: str | None,
+    parse_special: bool | None,
     sweep: int | None,
     continue_tokens: int,
     n_top: int,
@@ -105,6 +108,7 @@ def command(
         system=system_text,
         n_top=n_top,
         watch=watch,
+        parse_special=bool(parse_special),
         repeats=repeats,
         **mixtures.keywords(),
     )

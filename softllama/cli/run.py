@@ -142,6 +142,7 @@ def command(
     prompt has no thinking block, so there the policy acts everywhere. A quarter of --max-tokens, and 512 at most, is kept for
     the answer: then the thinking is closed. If the answer is empty, stderr says why, and the exit code is 3.
     """
+    from softllama.generation import advice
     from softllama.generation.run import no_answer
 
     output.check()
@@ -163,6 +164,10 @@ def command(
         "system": generation.system_text(),
         **_chat_keywords(model, source.chat, template, options.quiet),
     }
+    if not options.quiet and (
+        line := advice.thinks_anyway(model, keywords["chat"], template, generation.think, generation.think_tags)
+    ):
+        note(line)
     keywords = _with_thinking(model, prompt, keywords, options.quiet)
     if search.chosen:
         keywords["n_ctx"] = options.n_ctx
@@ -237,7 +242,7 @@ def _generate(
             note(line)
     if output.as_jsonl:
         _print_json(record(model, g).header())
-    each, end = _printers(model, output, options.quiet)
+    each, end = _printers(model, output, options.quiet, whole=keywords.get("keep") == "all")
     trace = collect(model, g, loop.run(model, [g], n_ctx=options.n_ctx), each)
     end(trace.tail)
     if output.as_json:
@@ -252,9 +257,9 @@ def _generate(
 
 
 def _printers(
-    model: Model, output: OutputChoices, quiet: bool
+    model: Model, output: OutputChoices, quiet: bool, *, whole: bool
 ) -> tuple[Callable[[Step], None], Callable[[tuple[str, str]], None]]:
-    """A function for each step, and one for the end."""
+    """A function for each step, and one for the end. whole: does a record hold every weight?"""
     from softllama.terminal.live import AnswerPrinter, TokenCount
     from softllama.terminal.screen import Screen
     from softllama.trace.data import stepper
@@ -274,7 +279,7 @@ def _printers(
 
     def each(step: Step) -> None:
         if output.as_jsonl:
-            _print_json(to_record(heavy(step)))
+            _print_json(to_record(step if whole else heavy(step)))
         printer(step)
         if count is not None:
             count()
