@@ -145,19 +145,13 @@ def command(
     from softllama.generation import advice
     from softllama.generation.run import no_answer
 
-    output.check()
-    if source.chat is False and generation.template is not None:
-        raise UsageError("--raw leaves the prompt as it is, so it excludes --template")
-    generation.check()
-    search.check(generation)
-    if search.chosen and (output.as_jsonl or output.show_mixtures):
-        raise UsageError("--jsonl and --show-mixtures show one generation, not a search", "--json, or --trace FILE")
+    _check(source, generation, output, search)
     options, prompt_argument = options.split(source.words)
     mixtures.check_fed()
     prompt, template = source.read(prompt_argument), generation.template_text()
     model = options.load()
-    for line in () if options.quiet else [*mixtures.notes(), *mixtures.slots_left(prompt)]:
-        note(line)
+    for text in () if options.quiet else [*mixtures.notes(), *mixtures.slots_left(prompt)]:
+        note(text)
     keywords = {
         **mixtures.keywords(),
         **generation.keywords(),
@@ -180,6 +174,17 @@ def command(
         raise KeyboardInterrupt
     if why := no_answer(trace):
         raise EmptyAnswerError(f"the answer is empty: {why}", _way_out(trace, bool(keywords["chat"])))
+
+
+def _check(source: PromptChoices, generation: GenerationChoices, output: OutputChoices, search: SearchChoices) -> None:
+    """Raise UsageError, before any work, for options that exclude each other."""
+    output.check()
+    if source.chat is False and generation.template is not None:
+        raise UsageError("--raw leaves the prompt as it is, so it excludes --template")
+    generation.check()
+    search.check(generation)
+    if search.chosen and (output.as_jsonl or output.show_mixtures):
+        raise UsageError("--jsonl and --show-mixtures show one generation, not a search", "--json, or --trace FILE")
 
 
 def _chat_keywords(model: Model, chat: bool | None, template: str | None, quiet: bool) -> dict[str, Any]:
