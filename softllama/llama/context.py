@@ -20,6 +20,7 @@ from softllama.llama import bindings, devices
 from softllama.llama import context_setup as setup
 from softllama.llama.batch import F32, Batch, Booleans, Integers, Rows, in_order
 from softllama.llama.bindings import Handle, api, lib
+from softllama.llama.pace import Pace
 from softllama.llama.sequences import Sequences
 from softllama.llama.weights import Weights
 
@@ -45,6 +46,7 @@ class Context(Sequences):
             and their widths; the embedding comes first.
         all_outputs: whether llama.cpp gives the right logits only where it is asked for those of every position.
         control: vectors that llama.cpp adds to the states of layers.
+        pace: decides how many threads go on where the machine is busy; None for n_threads always.
         branches: whether the sequences are ends of one: where less is suggested, n_ctx is then not divided among them.
 
     Raises:
@@ -67,6 +69,7 @@ class Context(Sequences):
         all_outputs: bool = False,
         branches: bool = False,
         control: setup.Control | None = None,
+        pace: Pace | None = None,
     ) -> None:
         n_ctx, n_seq = setup.checked(n_ctx, n_seq, n_threads)
         weights.check()
@@ -80,6 +83,7 @@ class Context(Sequences):
         self.lock = threading.RLock()
         self._own: Handle | None = None
         self.n_threads = n_threads or devices.default_threads()
+        self._pace = pace
         self.n_batch = max(n_batch, n_seq)
         # llama.cpp keeps an output for every position when it is to give hidden states
         self.n_outputs = self.n_batch if embeddings or all_outputs else min(n_outputs or n_seq, self.n_batch)
@@ -160,6 +164,10 @@ class Context(Sequences):
         bindings.clear_log()
         if self._overlay is not None:
             self._overlay.arm(n if with_rows else 0)
+        mark = None if self._pace is None else self._pace.start()
+        if mark is not None and mark[0] != self.n_threads:
+            self.n_threads = mark[0]
+            api.llama_set_n_threads(self.pointer, self.n_threads, self.n_threads)
         if self._stops:
             signals.clear_flag()
             with signals.call:
@@ -179,6 +187,8 @@ class Context(Sequences):
             raise ContextError(f"llama.cpp could not evaluate a batch of {n}: {bindings.last_error()} (code {code})")
         if self._overlay is not None and (why := self._overlay.unwritten()):
             raise ContextError(f"llama.cpp did not take the rows of a batch of {n}: {why}")
+        if self._pace is not None and mark is not None:
+            self._pace.stop(n, mark)
         self.evaluated += n
         meter.evaluated.add(n)
         self.calls += 1

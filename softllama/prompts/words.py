@@ -12,20 +12,25 @@ from __future__ import annotations
 
 import itertools
 import numbers
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeGuard
 
 import numpy as np
 
 from softllama.errors import MixtureError
 from softllama.llama.tokenizer import Tokenizer
-from softllama.vectors import array_files, mix_text
+from softllama.prompts import vector_files
+from softllama.prompts.resolved import Component as Component
+from softllama.prompts.resolved import Resolved as Resolved
+from softllama.prompts.resolved import distinct
+from softllama.prompts.resolved import from_mixture as from_mixture
+from softllama.prompts.resolved import label as label
+from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 from softllama.vectors.mix_text import MixSpec, Part
 from softllama.vectors.mixture import Mixture
-from softllama.vectors.vector import SCALES, Scale, Vector, scale_of
+from softllama.vectors.vector import Vector
 
 ALTERNATIVES = "alternatives"
 SPLITS = ("first", "last", "mean", ALTERNATIVES)
@@ -34,52 +39,6 @@ OneMix: TypeAlias = "str | Mixture | Vector | Mapping[str, float]"
 """A mixture: as text ("dog:0.5,cat:0.5"), by words ({"dog": 0.5, "cat": 0.5}), or as Mixture; or a Vector in its place."""
 MixArgument: TypeAlias = "OneMix | Mapping[str, OneMix] | Sequence[OneMix]"
 """Mixtures for slots: one, several, or by the slots' names."""
-
-
-@dataclass(frozen=True)
-class Component:
-    """One part of a mixture.
-
-    label: what the user calls it. mixture: the tokens that it stands for in the mixture (one, unless split). tokens: all of the
-    word, which stand for it in the prompt where words are alternatives. A vector is one part, itself,
-    and has no tokens.
-    """
-
-    label: str
-    weight: float
-    mixture: Mixture | Vector
-    tokens: tuple[int, ...]
-
-    @property
-    def as_mixture(self) -> Mixture:
-        """The mixture of tokens. Raises MixtureError for a vector, which has none."""
-        return _mixture_of(self.mixture)
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A mixture whose words have become ids; or a vector in its place. components: in the user's order; those of a vector
-    over the vocabulary, heaviest first.
-
-    before: the tokens with which all its words begin. They are fed before the mixture. With split="alternatives" the mixture is
-    that of "mean", and is not fed.
-    """
-
-    name: str
-    mixture: Mixture | Vector
-    components: tuple[Component, ...]
-    before: tuple[int, ...] = ()
-
-    @property
-    def as_mixture(self) -> Mixture:
-        """The mixture of tokens. Raises MixtureError for a vector, which has none."""
-        return _mixture_of(self.mixture)
-
-
-def _mixture_of(item: Mixture | Vector) -> Mixture:
-    if isinstance(item, Vector):
-        raise MixtureError("a vector of n_embd numbers is no mixture of tokens", "write words: dog:0.5,cat:0.5")
-    return item
 
 
 def resolve(
@@ -103,7 +62,7 @@ def resolve(
     if split is not None and split not in SPLITS:
         raise MixtureError(f"{split!r} is no way to split a word", f"use one of {', '.join(SPLITS)}")
     if spec.vector:
-        return _from_vector(spec, tokenizer, signed, normalize)
+        return vector_files.read(spec, tokenizer, signed, normalize)
     if split == ALTERNATIVES and not share:
         raise not_averaged()
     spec = mix_text.merged(spec)
@@ -120,7 +79,7 @@ def resolve(
         _check_different(spec.parts, ids, tokens, tokenizer, split)
     parts = [Component(str(p), w, m, i) for p, w, m, i in zip(spec.parts, spec.weights, tokens, ids, strict=True)]
     whole = mx.blend(tokens, spec.weights, signed=signed)
-    return Resolved(spec.name, whole, tuple(_distinct(parts)), ids[0][:n])
+    return Resolved(spec.name, whole, tuple(distinct(parts)), ids[0][:n])
 
 
 @dataclass(frozen=True)
@@ -209,38 +168,12 @@ def _is_weights(value: object) -> TypeGuard[Mapping[str, float]]:
     return isinstance(value, Mapping) and any(isinstance(w, numbers.Real) for w in value.values())
 
 
-def from_mixture(m: Mixture, tokenizer: Tokenizer, name: str = "") -> Resolved:
-    """A mixture given as ids: its components are its tokens, heaviest first, labelled with their texts."""
-    if m.ids[-1] >= tokenizer.n_vocab:
-        raise MixtureError(f"token id {m.ids[-1]} is outside the vocabulary of {tokenizer.n_vocab}")
-    parts = [Component(label(tokenizer, i), w, Mixture.one_hot(i), (i,)) for i, w in m.top() if w != 0]
-    return Resolved(name, m, tuple(_distinct(parts)))
-
-
 def not_averaged() -> MixtureError:
     """The error where whole words cannot be alternatives: where one vector is needed, and no average of outputs."""
     return MixtureError(
         "--split alternatives averages the outputs of whole prompts, which only a probe does",
         "softllama probe --split alternatives; elsewhere --split first|last|mean, or one word at a time",
     )
-
-
-def label(tokenizer: Tokenizer, token: int) -> str:
-    """A token's text for people: without the space before it; "#id" where it has no readable text."""
-    text = tokenizer.piece(token).decode("utf-8", "replace")
-    shown = text[1:] if text.startswith(" ") and text.strip() else text
-    return shown if shown.strip() and shown.isprintable() and "\ufffd" not in shown else f"#{token}"
-
-
-def _distinct(parts: list[Component]) -> Iterator[Component]:
-    """Labels must differ, as results are found by them: a second one of the same text gets its id beside it."""
-    seen: set[str] = set()
-    for c in parts:
-        name = c.label
-        while name in seen and isinstance(c.mixture, Mixture):
-            name = f"{name}#{c.mixture.argmax}"
-        seen.add(name)
-        yield replace(c, label=name)
 
 
 def _ids(part: Part, tokenizer: Tokenizer, space: bool, lead: bool) -> tuple[int, ...]:
@@ -299,35 +232,3 @@ def _check_different(
 
 def _pieces(ids: Sequence[int], tokenizer: Tokenizer) -> str:
     return " ".join(f"{tokenizer.piece(i).decode('utf-8', 'replace')!r} (#{i})" for i in ids)
-
-
-def _from_vector(spec: MixSpec, tokenizer: Tokenizer, signed: bool, normalize: bool) -> Resolved:
-    """One number for each token is a mixture; any other shape, numbers in place of embeddings, which the model checks."""
-    path, scale = _with_scale(spec.vector)
-    stored = array_files.read(path)
-    v = stored.values
-    if v.shape != (tokenizer.n_vocab,):
-        return _from_embedding(spec, path, stored, scale or scale_of(stored))
-    if v.dtype.kind not in "fiub":
-        raise MixtureError(f"{path!r} holds {v.dtype} {v.shape}", f"this model needs the shape ({tokenizer.n_vocab},)")
-    if scale is not None:
-        raise MixtureError(f"{path!r} is a vector over the vocabulary, which has no scale", f"leave out :{scale}")
-    v = v.astype(np.float64)
-    if normalize and np.isfinite(v).all() and v.sum() > 0:
-        v = v / v.sum()
-    return from_mixture(Mixture.from_dense(v, signed=signed), tokenizer, spec.name)
-
-
-def _with_scale(text: str) -> tuple[str, Scale | None]:
-    """A path, and the scale behind a colon, unless it belongs to the file's name."""
-    path, _, scale = text.rpartition(":")
-    return (path, scale) if path and scale in SCALES and not Path(text).exists() else (text, None)  # type: ignore[return-value]
-
-
-def _from_embedding(spec: MixSpec, path: str, stored: array_files.Stored, scale: Scale | None) -> Resolved:
-    try:
-        vector = Vector(stored.values, scale=scale)
-    except MixtureError as e:
-        v = stored.values
-        raise MixtureError(f"{path!r} holds {v.dtype} {v.shape}: {e.message}", e.hint) from None
-    return Resolved(spec.name, vector, (Component(Path(path).name, 1.0, vector, ()),))

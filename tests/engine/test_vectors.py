@@ -101,7 +101,7 @@ def test_a_generation_takes_a_vector_and_its_trace_replays(model: sl.Model, tmp_
             back = sl.trace.load(tmp_path / name)
             assert back.prompt == trace.prompt
             assert max(replay(model, back)) == 0
-    by_slot = model.generate("The {}", mix=pair, max_tokens=4, policy="greedy")
+    by_slot = model.generate("The {}", mix=pair, chat=False, max_tokens=4, policy="greedy")
     assert by_slot.prompt[-2:] == pair.positions()
 
 
