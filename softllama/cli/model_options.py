@@ -180,6 +180,11 @@ _ADD = shared_option(
     help="Add a control vector (.npy, .safetensors) to the states after a layer. May be repeated.",
 )
 
+_ALWAYS = [
+    shared_option("--offline", is_flag=True, help="Do not fetch a model that is not on this machine."),
+    shared_option("-q", "--quiet", is_flag=True, help="Print neither notes nor progress on stderr."),
+]
+
 
 def model_options_with(default: str, *, argument: bool = False, add: bool = True) -> Callable[[F], F]:
     """A decorator that adds -m and how the model runs. The command gets a ModelOptions as its parameter `options`.
@@ -228,8 +233,7 @@ def model_options_with(default: str, *, argument: bool = False, add: bool = True
             metavar="HOST:PORT[,...]",
             help="Also use the devices of llama.cpp's RPC workers, in a network that you trust.",
         ),
-        shared_option("--offline", is_flag=True, help="Do not fetch a model that is not on this machine."),
-        shared_option("-q", "--quiet", is_flag=True, help="Print neither notes nor progress on stderr."),
+        *_ALWAYS,
     ]
     names = [f.name for f in fields(ModelOptions) if f.name != "source" and (add or f.name != "add")]
     if argument:

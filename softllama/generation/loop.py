@@ -20,7 +20,7 @@ from softllama.engine.layers import LayerWatch
 from softllama.errors import NotFiniteError
 from softllama.generation.cost import Cost
 from softllama.generation.feed import After, PromptFeeder, item_of, not_finite, positions
-from softllama.generation.layers import recorder
+from softllama.generation.layers import LayerRecorder, recorder
 from softllama.generation.state import Generation
 from softllama.llama.context import Context
 from softllama.trace.step import Step, StopReason
@@ -188,19 +188,30 @@ def run(
                 for seq in taken - loop.live.keys():
                     context.cut(seq, 0)
                 taken = set(loop.live)
-            if len(loop) and lens is not None:
-                lens.along(next(iter(loop.live.values())), loop.feed)
-            elif len(loop):
-                loop.feed()
+            if len(loop):
+                _feed(loop, lens)
     finally:
-        for g in loop.live.values():
-            g.finish(StopReason.INTERRUPTED)
         if cost is not None:
             tokens = sum(g.n_steps for g in generations)
             cost.add(tokens, context.evaluated, context.calls, time.perf_counter() - began)
-        context.close()
-        if lens is not None:
-            lens.close()
+        _end(loop, context, lens)
+
+
+def _end(loop: Loop, context: Context, lens: LayerRecorder | None) -> None:
+    """Free the memory; generations that have not ended were interrupted."""
+    for g in loop.live.values():
+        g.finish(StopReason.INTERRUPTED)
+    context.close()
+    if lens is not None:
+        lens.close()
+
+
+def _feed(loop: Loop, lens: LayerRecorder | None) -> None:
+    """Evaluate what was decided; with a lens, of the one generation that there is."""
+    if lens is None:
+        loop.feed()
+    else:
+        lens.along(next(iter(loop.live.values())), loop.feed)
 
 
 def _context_for(

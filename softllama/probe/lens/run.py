@@ -9,6 +9,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -23,8 +24,8 @@ from softllama.errors import UsageError
 from softllama.probe.inputs import mix_texts
 from softllama.probe.lens import inputs
 from softllama.probe.lens.data import COLUMNS, LensData, LensRun
-from softllama.probe.lens.inputs import HowRead, Input, Prompt
-from softllama.prompts.words import MixArgument
+from softllama.probe.lens.inputs import HowRead, Input, Inputs, Prompt
+from softllama.prompts.words import MixArgument, Split
 from softllama.show.progress import Tick
 from softllama.vectors import measures
 from softllama.vectors.distribution import Distribution
@@ -166,7 +167,7 @@ def lens(
     system: str | None = None,
     normalize: bool = False,
     signed: bool = False,
-    split: str | None = None,
+    split: Split | None = None,
     patches: Sequence[Patch] = (),
     tick: Tick | None = None,
 ) -> LensResult:
@@ -176,7 +177,6 @@ def lens(
     beside itself without.
 
     Args:
-        model: the model.
         prompt: text, with slots for `mix`; or token ids, mixtures and vectors. None: as for a probe.
         mix: mixtures for the slots, as for a probe.
         layers: from 0, or from the end (-1); None for all.
@@ -194,40 +194,55 @@ def lens(
     """
     checked(model)
     arguments.integer("n_top", n_top, 1, 100)
-    how: dict[str, Any] = {"chat": chat, "system": system, "normalize": normalize, "signed": signed, "split": split}
+    how: HowRead = {"chat": chat, "system": system, "normalize": normalize, "signed": signed, "split": split}
     read = inputs.read(model, prompt, mix, **how)
     n = len(read.runs[0].items)
     at = list(range(n))[max(read.first_slot or 0, n - LAST) :] if positions is None else list(positions)
-    if not at or (layers is not None and not len(layers)):
-        raise UsageError("there is nothing to look at", "give a layer and a position, or leave them out")
-    runs = [*read.runs]
-    if patches:
-        first = runs[0]
-        runs.append(Input(name="without patches", weight=None, items=first.items, texts=first.texts))
+    _check_some(at, layers)
     with Lens(model, n) as reader:
         chosen = reader.layers(layers)
-        found = [reader.states(r.items, at, layers=chosen, patches=() if i else patches) for i, r in enumerate(runs)]
-        results = _read(model, reader, runs, found, [p % n for p in at], min(n_top, model.n_vocab), tick)
-        n_layer = reader.n_layer
+        runs = _runs(model, reader, read, at, chosen, patches, n_top, tick)
     settings = {"prompt": read.prompt, "mix": mix_texts(mix), "layers": chosen, "positions": at, "top": n_top, **how}
-    settings |= {"patches": [{"layer": p.layer, "position": p.position} for p in patches]} if patches else {}
-    ids = np.unique(np.concatenate([r.ids.ravel() for r in results]))
+    settings |= {"patches": [(p.layer, p.position) for p in patches]} if patches else {}
     return LensResult(
         prompt=read.prompt,
         title=read.title,
         layers=chosen,
-        n_layer=n_layer,
+        n_layer=reader.n_layer,
         positions=[p % n for p in at],
         n_positions=n,
-        runs=results,
+        runs=runs,
         n_top=n_top,
-        texts={int(i): model.spell(int(i)) for i in ids},
+        texts={int(i): model.spell(int(i)) for i in np.unique(np.concatenate([r.ids.ravel() for r in runs]))},
         make_manifest=lambda: manifest.build(model, settings),
     )
 
 
-def _read(
+def _check_some(*chosen: Sequence[int] | None) -> None:
+    if any(c is not None and not len(c) for c in chosen):
+        raise UsageError("there is nothing to look at", "give a layer and a position, or leave them out")
+
+
+def _runs(
     model: Engine,
+    reader: Lens,
+    read: Inputs,
+    at: Sequence[int],
+    layers: Sequence[int],
+    patches: Sequence[Patch],
+    n_top: int,
+    tick: Tick | None,
+) -> list[LensRun]:
+    """Evaluate all sequences, the first with patches and also without, and read their states."""
+    runs = [*read.runs]
+    if patches:
+        runs.append(replace(runs[0], name="without patches", weight=None))
+    found = [reader.states(r.items, at, layers=layers, patches=() if i else patches) for i, r in enumerate(runs)]
+    n = len(runs[0].items)
+    return _read(reader, runs, found, [p % n for p in at], min(n_top, model.n_vocab), tick)
+
+
+def _read(
     reader: Lens,
     runs: Sequence[Input],
     found: Sequence[tuple[F32, F32]],
