@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from softllama.vectors.distribution import Distribution
-from softllama.vectors.sweep import crossing
+from softllama.vectors.noise import NO_NOISE, NoiseFloor
+from softllama.vectors.sweep import EMERGENT, crossing
 
 Floats = NDArray[np.float64]
 NUCLEUS = 0.95  # the mass of a nucleus
@@ -33,6 +34,27 @@ def progress(points: Sequence[Distribution], start: Distribution, end: Distribut
     if length == 0.0:
         return np.full(len(points), np.nan)
     return np.array([float((p.probs.astype(np.float64) - s) @ way) / length for p in points])
+
+
+def progress_noise(points: Sequence[Distribution], start: Distribution, end: Distribution, noise: NoiseFloor) -> Floats:
+    """How far rounding may move the progress of each point: the noise of each token's probability, along the way.
+
+    √Σ (wᵢ nᵢ)² / |w|² with w = e - s and nᵢ the noise of pᵢ, as if tokens moved independently.
+
+    Args:
+        points, start, end: as in `progress`.
+        noise: the model's noise floor.
+
+    Returns:
+        (n,) without unit; NaN where start and end are equal.
+    """
+    if not noise.log_odds:
+        return np.zeros(len(points))
+    way = end.probs.astype(np.float64) - start.probs.astype(np.float64)  # (n_vocab,)
+    length = float(way @ way)
+    if length == 0.0:
+        return np.full(len(points), np.nan)
+    return np.array([float(np.linalg.norm(way * noise.of_probability(p.probs))) / length for p in points])
 
 
 def width(alphas: Floats, t: Floats) -> float:
@@ -115,6 +137,34 @@ def emergent(d: Distribution, components: Sequence[Distribution], n: int = 5) ->
     ids = np.argpartition(-over, n - 1)[:n]
     ids = ids[np.argsort(-over[ids], kind="stable")]
     return [(int(i), float(d.probs[i]), float(alone[i])) for i in ids if over[i] > 0]
+
+
+class Emergent(NamedTuple):
+    """A token that no component brings: its probability p in the mixture, and the largest in a component alone."""
+
+    id: int
+    text: str
+    p: float
+    alone: float
+
+
+def emergent_tokens(
+    d: Distribution, components: Sequence[Distribution], noise: NoiseFloor = NO_NOISE, n: int = 5
+) -> list[Emergent]:
+    """Tokens whose probability exceeds that in every component alone by EMERGENT and by the noise floor.
+
+    Args:
+        d, components, n: as in `emergent`.
+        noise: the model's noise floor.
+
+    Returns:
+        The tokens, the largest difference first.
+    """
+    return [
+        Emergent(i, d[i].text, p, alone)
+        for i, p, alone in emergent(d, components, n)
+        if p - alone >= max(EMERGENT, float(noise.of_probability(p)))
+    ]
 
 
 def dominance(to_a: float, to_b: float) -> float:
