@@ -27,9 +27,7 @@ from softllama.vectors.sweep import sharpness
 from softllama.vectors.vector import Vector
 
 POINTS = 21
-AT_ONCE = (
-    3  # cases that are fed together, for progress that moves; all of a frame on the small models of the small world
-)
+AT_ONCE = 8  # cases that are fed together: whole batches, and progress that moves; all of a frame in the small world
 SAME = 0.05  # JS in nats between the two pure outputs below which there is no transition to speak of
 NEAREST = ("one of the two", "their average", "not told apart")
 N_EMERGENT = 3  # of a mixture, at most
