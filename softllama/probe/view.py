@@ -122,6 +122,8 @@ def _sweep(s: Sweep) -> RenderableType:
         note = Text(f"\nThe output is {mid}.")
     if any(c.sharpness is None for c in s.curves):
         note.append(" A curve that stays within the noise floor has no midpoint and no sharpness.")
+    if any(c.midpoint is None and c.sharpness is not None for c in s.curves):
+        note.append(" A curve that ends where it began has no midpoint.")
     note.append(
         " Sharpness: steepest slope over the range (1: a straight line). Above, below: excursion beyond the ends.",
         style="dim",
