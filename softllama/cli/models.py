@@ -134,7 +134,9 @@ def pull(repo: str, offline: bool, quiet: bool) -> None:
 
 @command.command()
 @click.argument("name", shell_complete=complete_model)
-@click.option("-o", "--out", metavar="FILE", help="The copy. Default: the model's name with F32, in the current folder.")
+@click.option(
+    "-o", "--out", metavar="FILE", help="The copy. Default: the model's name with F32, in the current folder."
+)
 @shared_option("-q", "--quiet", is_flag=True, help="Only the file's path.")
 def dequantize(name: str, out: str | None, quiet: bool) -> None:
     """A copy of a model with all weights in F32, on which llama.cpp rounds no activations.

@@ -39,7 +39,12 @@ _free_tensors = declare("ggml_free", None, _P)
 F32 = 0  # of enum ggml_type, and "all F32" of enum llama_ftype
 ALIGNMENT = 32  # GGUF's own where the header names none
 VALUES = 1 << 20  # that are in memory at once
-DROPPED = (b"general.alignment", b"split.no", b"split.count", b"split.tensors.count")  # they describe the old file or files
+DROPPED = (
+    b"general.alignment",
+    b"split.no",
+    b"split.count",
+    b"split.tensors.count",
+)  # they describe the old file or files
 
 
 def target(path: Path, quantization: str) -> Path:
@@ -71,7 +76,8 @@ def check(h: Header, out: Path) -> None:
     need = expected_bytes(h) + sum(p.stat().st_size for p in h.files) - sum(t.size for t in h.tensors.values())
     if (free := shutil.disk_usage(out.parent).free) < need:
         raise SoftLlamaError(
-            f"{str(out)!r} would have {size(need)}, and the disk has {size(free)} left", "name a file on another disk with -o"
+            f"{str(out)!r} would have {size(need)}, and the disk has {size(free)} left",
+            "name a file on another disk with -o",
         )
 
 

@@ -93,7 +93,10 @@ def run(
         figures.append(feedback_tables.recovery_figure(fits, seed))
         answer.append(feedback_tables.recovery_sentence(fits, seed))
     answer += [rollout.sentence(rollouts, seed), floor.sentence(rounding)]
-    tables, figures = [*tables, rollout.table(rollouts, seed), floor.table(rounding)], [*figures, *rollout.figures(rollouts, size.tokens)]
+    tables, figures = (
+        [*tables, rollout.table(rollouts, seed), floor.table(rounding)],
+        [*figures, *rollout.figures(rollouts, size.tokens)],
+    )
     arguments = {"prompts": list(texts), "steps": size.steps, "tokens": size.tokens, "layers": with_layers}
     return Report(
         name="feedback",
@@ -104,8 +107,7 @@ def run(
         figures=tuple(figures),
         method=METHOD,
         controls=CONTROLS,
-        manifest=manifest.build(model, arguments | sizes.quick_argument(quick), seed=seed)
-        | floor.manifest(rounding),
+        manifest=manifest.build(model, arguments | sizes.quick_argument(quick), seed=seed) | floor.manifest(rounding),
         seconds=time.perf_counter() - start,
     )
 

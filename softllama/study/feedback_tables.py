@@ -67,7 +67,7 @@ def next_figure(steps: Sequence[WalkStep], seed: int) -> Figure:
         x_label="",
         y_label="JS, nats",
         series=(bars,),
-        note=f"{kind_of(steps).capitalize()}. 0 would mean that the vector says just what the token says; ln 2 = 0.693 is the most.",
+        note=f"{kind_of(steps).capitalize()}. 0: the vector says just what the token says; ln 2 = 0.693 is the most.",
     )
 
 

@@ -129,7 +129,9 @@ def sentence(numbers: NDArray[np.float64], seed: int) -> str:
     rise = statistics.mean(numbers[:, 1, last, 0] - numbers[:, 1, 0, 0], seed)
     how = "does not clearly change" if not rise.clear else "rises" if rise.value > 0 else "falls"
     near, far = (_cell(numbers, 1, last, name, seed) for name in ("KL nearer", "KL farther"))
-    became = "it has not become" if near.low > ALMOST else "it is almost" if near.high <= ALMOST else "it may have become"
+    became = (
+        "it has not become" if near.low > ALMOST else "it is almost" if near.high <= ALMOST else "it may have become"
+    )
     return (
         f"Layer by layer, at the end of the prompt, the dominance of one word {how} from {value(first, 2)} after the first "
         f"layer to {value(end, 2)} after the last (0: halfway, 1: one word alone). KL to the nearer word's run is there "

@@ -17,7 +17,13 @@ from softllama.vectors.noise import NoiseFloor
 from softllama.vectors.statistics import Estimate
 
 ByKind = dict[str, list[SweepResult]]
-JS = ("JS to the nearer", "JS to their average", "JS between the two", "JS nearer", "JS average")  # columns with a noise floor
+JS = (
+    "JS to the nearer",
+    "JS to their average",
+    "JS between the two",
+    "JS nearer",
+    "JS average",
+)  # columns with a noise floor
 EMERGENT_ROWS = 12
 
 
@@ -173,9 +179,8 @@ def _emergent_sentence(results: Sequence[SweepResult]) -> str:
     if not (best := strongest(results)):
         return f"{text}: there is none."
     r, e = best[0]
-    return (
-        f"{text}; the strongest, in {mixture_text(r)!r}: emergent {visible(e.text)} {small(e.p)}, at most {small(e.alone)} alone."
-    )
+    token = f"emergent {visible(e.text)} {small(e.p)}, at most {small(e.alone)} alone"
+    return f"{text}; the strongest, in {mixture_text(r)!r}: {token}."
 
 
 def control_sentences(by: ByKind, main: str, seed: int) -> list[str]:
