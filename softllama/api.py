@@ -87,7 +87,8 @@ class Model(Engine):
         Args:
             text: as softllama.vectors.mix_text has the form, or words with their weights.
             space: a bare word is the token that follows a space, as in the middle of a sentence.
-            split: what a word of several tokens stands for: "first", "last" or "mean"; None refuses it.
+            split: what a word of several tokens stands for: "first", "last" or "mean"; None refuses it, and "alternatives" is
+                for `probe` only.
             signed: whether weights may be any real numbers.
             normalize: whether weights are divided by their sum.
 

@@ -20,7 +20,7 @@ from softllama.prompts import build
 from softllama.prompts.build import ASSISTANT, SYSTEM, USER, ChatText, SlottedMessage
 from softllama.prompts.slots import PromptTemplate
 from softllama.prompts.thinking import Tags
-from softllama.prompts.words import MixInput, Resolved, read_mixes
+from softllama.prompts.words import ALTERNATIVES, MixInput, Resolved, not_averaged, read_mixes
 from softllama.trace.record import Trace
 
 COUNTS = (  # what is kept of an answer in numbers
@@ -39,7 +39,9 @@ class Mix:
     normalize: bool = False
 
     def input(self) -> MixInput:
-        """The mixture for a slot. Raises MixtureError for text that is not understood."""
+        """The mixture for a slot. Raises MixtureError for text that is not understood, or whole words as alternatives."""
+        if self.split == ALTERNATIVES:
+            raise not_averaged()
         (mix,) = read_mixes(self.text, split=self.split, signed=self.signed, normalize=self.normalize)
         return mix
 

@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from softllama.cli import note
+from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options_with
 from softllama.cli.options import complete_policy
 from softllama.errors import UsageError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--policy",
     "policies",

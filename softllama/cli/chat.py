@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from softllama.cli.generation_options import GenerationChoices, generation_options
+from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options_with
 from softllama.errors import SoftLlamaError, UsageError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from softllama.terminal.state import ChatState
 
 
-@click.command()
+@click.command(cls=Command)
 @generation_options(in_plain_text=True, without=["where"])
 @click.option(
     "--thinking",

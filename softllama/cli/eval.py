@@ -12,6 +12,7 @@ import click
 
 from softllama.cli import note
 from softllama.cli.generation_options import GenerationChoices, generation_options
+from softllama.cli.help import Group
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import as_one_object, complete_policy
 from softllama.errors import UsageError
@@ -75,7 +76,7 @@ report_output = as_one_object(
 )
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """`eval DATA` is `eval run DATA`; only `report` is written out."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -115,7 +116,7 @@ def command() -> None:
     seed=0,
     think="auto",
     in_plain_text=True,
-    without=["policy", "answer", "where", "template", "parse_special", "on_loop"],
+    without=["policy", "answer", "where", "template", "parse_special"],
 )
 @click.option(
     "--streams", type=int, default=1, show_default=True, metavar="N", help="Problems side by side in one context."
@@ -179,7 +180,7 @@ def run(
     path = Path(out or f"{Path(data).stem}.{Path(model.path).stem}.results.jsonl")
     if not options.quiet:
         _notes(settings.with_defaults(model, problems), problems, path)
-    with progress(options.quiet) as tick:
+    with progress(options.quiet, unit=settings.max_tokens) as tick:
         header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick, _command(sys.argv[1:]))
     output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
 

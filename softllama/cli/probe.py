@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from softllama.cli import note
+from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import MixtureChoices, mixture_options, option, read_system, read_text
 from softllama.errors import MixtureError, UsageError
@@ -17,7 +18,7 @@ def _choice(frames: dict[str, float]) -> str:
     return f'prompt: "{prompt}"{of}; --prompt TEXT sets another'
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]")
 @mixture_options
 @option(
@@ -94,7 +95,7 @@ def command(
 
         plots.check_path(plot)
     text = read_text(prompt_file) if prompt_file is not None else prompt
-    system_text = read_system(system)
+    system_text, notes = read_system(system), mixtures.notes()
     model = options.load()
     result = model.probe(
         text,
@@ -107,8 +108,10 @@ def command(
         repeats=repeats,
         **mixtures.keywords(),
     )
-    if text is None and not options.quiet:
-        note(_choice(result.frames))
+    if text is None:
+        notes.append(_choice(result.frames))
+    for line in notes if not options.quiet else ():
+        note(line)
     if as_json:
         click.echo(result.json())
     elif as_csv:

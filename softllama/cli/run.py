@@ -12,6 +12,7 @@ import click
 
 from softllama.cli import note
 from softllama.cli.generation_options import GenerationChoices, generation_options
+from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import MixtureChoices, as_one_object, mixture_options, option, read_text
 from softllama.cli.search import SearchChoices, search_options
@@ -111,7 +112,7 @@ output_options = as_one_object(
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @prompt_options
 @mixture_options
 @generation_options(max_tokens=512, think="auto", in_plain_text=True)
@@ -151,8 +152,11 @@ def command(
     if search.chosen and (output.as_jsonl or output.show_mixtures):
         raise UsageError("--jsonl and --show-mixtures show one generation, not a search", "--json, or --trace FILE")
     options, prompt_argument = options.split(source.words)
+    mixtures.check_fed()
     prompt, template = source.read(prompt_argument), generation.template_text()
     model = options.load()
+    for line in () if options.quiet else [*mixtures.notes(), *mixtures.slots_left(prompt)]:
+        note(line)
     keywords = {
         **mixtures.keywords(),
         **generation.keywords(),
@@ -176,7 +180,7 @@ def command(
 def _chat_keywords(model: Model, chat: bool | None, template: str | None, quiet: bool) -> dict[str, Any]:
     """`chat` and `template` for the library. What was not typed is chosen, and reported."""
     if chat is None:
-        chat = template is not None or bool(model.metadata.get("tokenizer.chat_template"))
+        chat = template is not None or bool(model.template_source)
         if not quiet:
             note(
                 "prompt: in the model's chat template; --raw leaves it as it is"
@@ -251,7 +255,7 @@ def _printers(
     model: Model, output: OutputChoices, quiet: bool
 ) -> tuple[Callable[[Step], None], Callable[[tuple[str, str]], None]]:
     """A function for each step, and one for the end."""
-    from softllama.terminal.live import AnswerPrinter
+    from softllama.terminal.live import AnswerPrinter, TokenCount
     from softllama.terminal.screen import Screen
     from softllama.trace.data import stepper
     from softllama.trace.step import heavy
@@ -265,14 +269,22 @@ def _printers(
         every_step=True,
         answer=not is_data,
     )
+    count = TokenCount(Screen(quiet=quiet)) if is_data and not output.show_mixtures else None
     to_record = stepper(model.spell)
 
     def each(step: Step) -> None:
         if output.as_jsonl:
             _print_json(to_record(heavy(step)))
         printer(step)
+        if count is not None:
+            count()
 
-    return each, printer.end
+    def end(tail: tuple[str, str]) -> None:
+        if count is not None:
+            count.end()
+        printer.end(tail)
+
+    return each, end
 
 
 def _print_json(data: Any, indent: int | None = None) -> None:

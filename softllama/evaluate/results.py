@@ -51,6 +51,8 @@ class Result:
         seconds: From start to end. With several streams these times overlap.
         wall: Seconds since the result before it; of all results, the time that the evaluation took. 0 in old files.
         n_soft: Steps of the text that was judged that fed a mixture; None in older files.
+        degenerate: The first sign that the text that was judged loops or is garbage (generation/degeneration.py): "loop",
+            "repetition" or "surprise"; "" for none; None in older files.
     """
 
     problem: int
@@ -68,6 +70,7 @@ class Result:
     seconds: float
     wall: float = 0.0
     n_soft: int | None = None
+    degenerate: str | None = None
 
     @property
     def key(self) -> tuple[int, str]:

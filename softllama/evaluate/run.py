@@ -258,6 +258,7 @@ def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
         seed=seed,
         text=o.trace.text,
         seconds=round(o.seconds, 4) if math.isfinite(o.seconds) else 0.0,
+        degenerate=o.trace.degenerations[0]["sign"] if o.trace.degenerations else "",
     )
 
 

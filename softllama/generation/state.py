@@ -21,7 +21,7 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.text_stream import TextStream
 from softllama.policy import Decision, Moment, Policy, as_policy
 from softllama.prompts.thinking import Tags, encoded
-from softllama.trace.step import FORCED, HARD, MODES, Step, StopReason, heavy
+from softllama.trace.step import FORCED, HARD, HEAVY, MODES, Step, StopReason, heavy
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.whole import WholeVector
@@ -29,6 +29,7 @@ from softllama.vectors.whole import WholeVector
 TOP = FEW  # of each step's distribution, for the record and for replaying
 CLOSED, BUDGET, ROOM = "closing tag", "thinking budget", "room for the answer"  # why a step is forced
 ON_LOOP = "on_loop: single tokens"  # why a step is hard
+PILE = 1 << 20  # entries of whole vectors (8 bytes each) that wait to be thinned
 # of the tokens that there is room for, a quarter is kept for the answer, and 512 at most
 ROOM_SHARE, ROOM_MOST = 4, 512
 
@@ -39,8 +40,8 @@ class Generation:
 
     thinking: does the prompt end inside a thinking block? everywhere: a raw prompt, whose whole output the policy acts on.
     eog: does an end-of-generation token end it (not so for a replay, which ends where the record does)?
-    keep: are all steps kept, for a record? Without, `steps` has the last one only. Those before the last hold what
-        `options.keep` says of their mixtures.
+    keep: are all steps kept, for a record? Without, `steps` has the last one only. `recorded` gives them with as much of
+        their mixtures as `options.keep` says.
     stop_reason is "" while it runs; stop_string is the one that ended it.
     """
 
@@ -92,6 +93,9 @@ class Generation:
         self._answer = TextStream((*self.options.stop, *([self._answer_end] if self._answer_end else [])))
         self._monitor: Monitor | None = Monitor()
         self._hard = False  # only single tokens are fed from now on
+        self._thinned = self._entries = (
+            0  # steps that hold their heaviest entries only; entries of mixtures in the others
+        )
         if self.options.max_tokens == 0:
             self.stop_reason = StopReason.MAX_TOKENS
 
@@ -105,7 +109,9 @@ class Generation:
 
     def recorded(self) -> tuple[Step, ...]:
         """All steps as a record holds them, at the end."""
-        return tuple(map(heavy, self.steps)) if self._lean else tuple(self.steps)
+        if self._lean:
+            self._thin()
+        return tuple(self.steps)
 
     @property
     def position(self) -> int:
@@ -226,8 +232,10 @@ class Generation:
         )  # fmt: skip
         if not self.keep:
             self.steps.clear()
-        elif self.steps and self._lean:  # it has been fed by now
-            self.steps[-1] = heavy(self.steps[-1])
+        elif step.whole is not None and len(decision.mixture) > HEAVY:
+            self._entries += len(decision.mixture)
+            if self._entries > PILE:
+                self._thin()
         self.steps.append(step)
         self.n_steps += 1
         self.moment.advance(token)
@@ -268,6 +276,11 @@ class Generation:
                 self._close()
             else:
                 self.stop_reason = StopReason(found.sign)
+
+    def _thin(self) -> None:
+        """Keep the heaviest entries of what was fed. Many steps at a time: one between two batches takes three times as long."""
+        self.steps[self._thinned :] = map(heavy, self.steps[self._thinned :])
+        self._thinned, self._entries = len(self.steps), 0
 
     def _opens(self, token: int) -> bool:
         """Did the model itself open a thinking block, before anything else?"""

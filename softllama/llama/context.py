@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.base import signals
+from softllama.base import meter, signals
 from softllama.errors import ContextError
 from softllama.llama import bindings, devices
 from softllama.llama import context_setup as setup
@@ -177,6 +177,7 @@ class Context(Sequences):
         if self._overlay is not None and (why := self._overlay.unwritten()):
             raise ContextError(f"llama.cpp did not take the rows of a batch of {n}: {why}")
         self.evaluated += n
+        meter.evaluated.add(n)
         self.calls += 1
         self._moved = None
 
