@@ -11,7 +11,7 @@ feedback_tables.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from softllama.api import Model
 from softllama.engine import manifest, noise
 from softllama.engine.lens import Lens
 from softllama.errors import UsageError
+from softllama.report.data import Figure, Table
 from softllama.report.report import Report
 from softllama.show.progress import Tick
 from softllama.study import feedback_tables, floor, inputs, rollout, sizes
@@ -84,32 +85,37 @@ def run(
     walked = _walks(model, texts, size.steps, seed, with_layers, tick)
     rollouts = rollout.measure(model, texts, size.tokens, seed, tick)
     unsure, rounding = [s for s in walked if s.undecided], noise.floor(model)
-    tables = [feedback_tables.next_table(walked, unsure, rounding, seed)]
-    tables.append(feedback_tables.entropies(unsure or walked, seed))
-    figures = [feedback_tables.next_figure(unsure or walked, seed)]
-    answer = feedback_tables.answer(unsure or walked, len(walked), rounding, seed)
-    if fits := [s for s in walked if s.fits is not None]:
-        tables.append(feedback_tables.recovery(fits, seed))
-        figures.append(feedback_tables.recovery_figure(fits, seed))
-        answer.append(feedback_tables.recovery_sentence(fits, seed))
+    looked = unsure or walked  # all where none is undecided
+    tables = [feedback_tables.next_table(walked, unsure, rounding, seed), feedback_tables.entropies(looked, seed)]
+    figures = [feedback_tables.next_figure(looked, seed)]
+    answer = feedback_tables.answer(looked, len(walked), rounding, seed)
+    for table, figure, sentence in _recovered(walked, seed):
+        tables, figures, answer = [*tables, table], [*figures, figure], [*answer, sentence]
     answer += [rollout.sentence(rollouts, seed), floor.sentence(rounding)]
-    tables, figures = (
-        [*tables, rollout.table(rollouts, seed), floor.table(rounding)],
-        [*figures, *rollout.figures(rollouts, size.tokens)],
-    )
+    tables, figures = [*tables, rollout.table(rollouts, seed)], [*figures, *rollout.figures(rollouts, size.tokens)]
     arguments = {"prompts": list(texts), "steps": size.steps, "tokens": size.tokens, "layers": with_layers}
     return Report(
         name="feedback",
         title=f"Feeding the whole vector back: {inputs.model_label(model)}",
         question="What does the whole probability vector, fed back in place of a sampled token, tell the model?",
         answer=(*answer, *sizes.quick_sentence(quick, f"{len(texts)} prompts, {size.steps} steps each")),
-        tables=tuple(tables),
+        tables=(*tables, floor.table(rounding)),
         figures=tuple(figures),
         method=METHOD,
         controls=CONTROLS,
         manifest=manifest.build(model, arguments | sizes.quick_argument(quick), seed=seed) | floor.manifest(rounding),
         seconds=time.perf_counter() - start,
     )
+
+
+def _recovered(walked: Sequence[WalkStep], seed: int) -> Iterator[tuple[Table, Figure, str]]:
+    """How much of the weights the states hold: nothing where nobody looked."""
+    if fits := [s for s in walked if s.fits is not None]:
+        yield (
+            feedback_tables.recovery(fits, seed),
+            feedback_tables.recovery_figure(fits, seed),
+            feedback_tables.recovery_sentence(fits, seed),
+        )
 
 
 def _walks(

@@ -77,22 +77,18 @@ def run(
     chosen = inputs.cases(model, seed, size.pairs, size.controls) if cases is None else list(cases)
     if not chosen:
         raise UsageError("there are no cases to mix", "cases=None takes the built-in ones")
-    by = _by_kind(sweep(model, chosen, tick))
-    main, rounding = next(iter(by)), noise.floor(model)
-    tables = [mixing_tables.transition(by, seed), mixing_tables.half(by, rounding, seed)]
-    tables.append(mixing_tables.emergent(by[main], rounding))
+    by, rounding = _by_kind(sweep(model, chosen, tick)), noise.floor(model)
+    main = next(iter(by))
+    tables = mixing_tables.tables(by, main, rounding, seed)
     figures, answer = [mixing_tables.curves(by, seed)], mixing_tables.answer(by[main], rounding, seed)
     if with_layers:
-        apart = [r.case for r in by[main] if r.moves] or [r.case for r in by[main]]
-        numbers = layers.measure(model, sizes.spread(apart, size.layer_cases), tick)
-        tables.append(layers.table(numbers, seed))
-        figures.append(layers.figure(numbers, seed))
+        numbers = layers.measure(model, sizes.spread(_apart(by[main]), size.layer_cases), tick)
+        tables, figures = [*tables, layers.table(numbers, seed)], [*figures, layers.figure(numbers, seed)]
         answer.append(layers.sentence(numbers, seed))
-    answer += mixing_tables.control_sentences(by, main, seed)
-    answer.append(floor.sentence(rounding))
+    answer += [*mixing_tables.control_sentences(by, main, seed), floor.sentence(rounding)]
     tables += [floor.table(rounding), mixing_tables.examples(_some(by[main], model), rounding)]
     arguments = {"pairs": size.pairs, "controls": size.controls, "layers": with_layers}
-    arguments |= {"cases": len(chosen), "built_in": cases is None, **sizes.quick_argument(quick)}
+    arguments |= {"cases": len(chosen), "built_in": cases is None}
     return Report(
         name="mixing",
         title=f"Mixing two words: {inputs.model_label(model)}",
@@ -102,7 +98,7 @@ def run(
         figures=tuple(figures),
         method=METHOD + (layers.METHOD if with_layers else ()),
         controls=CONTROLS if cases is None else (),
-        manifest=manifest.build(model, arguments, seed=seed) | floor.manifest(rounding),
+        manifest=manifest.build(model, arguments | sizes.quick_argument(quick), seed=seed) | floor.manifest(rounding),
         seconds=time.perf_counter() - start,
     )
 
@@ -111,6 +107,11 @@ def _by_kind(results: Sequence[SweepResult]) -> mixing_tables.ByKind:
     """The results by the kind of case, the built-in kinds first."""
     kinds = dict.fromkeys([*inputs.KINDS, *(r.case.kind for r in results)])
     return {k: rs for k in kinds if (rs := [r for r in results if r.case.kind == k])}
+
+
+def _apart(results: Sequence[SweepResult]) -> list[Case]:
+    """The cases whose two ends are apart; all where none are."""
+    return [r.case for r in results if r.moves] or [r.case for r in results]
 
 
 def _some(results: Sequence[SweepResult], model: Model) -> Sequence[SweepResult]:

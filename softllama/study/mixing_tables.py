@@ -61,6 +61,11 @@ def strongest(results: Sequence[SweepResult]) -> list[tuple[SweepResult, Emergen
     return sorted(every, key=lambda x: x[1].alone - x[1].p)
 
 
+def tables(by: ByKind, main: str, noise: NoiseFloor, seed: int) -> list[Table]:
+    """The transition, half and half, and the emergent tokens of the main kind of cases."""
+    return [transition(by, seed), half(by, noise, seed), emergent(by[main], noise)]
+
+
 def transition(by: ByKind, seed: int) -> Table:
     """How the output comes from one word's to the other's: a row for each kind of case."""
     rows: list[tuple[Cell, ...]] = []

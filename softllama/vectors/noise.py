@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-
 COMMON = 0.5  # the part of the variance that copies of an input have in common
 
 
