@@ -124,6 +124,7 @@ class Model(Engine):
         n_ctx: int | None = None,
         repeats: int = 1,
         watch: str | None = None,
+        parse_special: bool = False,
     ) -> ProbeResult:
         """Ask what the model makes of a prompt that holds mixtures. Arguments and errors are those of softllama.probe.run.probe."""
         return probes.probe(
@@ -141,6 +142,7 @@ class Model(Engine):
             n_ctx=n_ctx,
             repeats=repeats,
             watch=watch,
+            parse_special=parse_special,
         )
 
     def stream(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:

@@ -74,6 +74,7 @@ def command(
     for text in policies:  # errors are reported before anything is measured
         policy.parse(text)
     model = options.load()
+    model.pace = None  # the same number of threads for all measurements
     result = bench.everything(
         model,
         policies or bench.POLICIES,

@@ -17,7 +17,19 @@ GROUPS = {  # title -> names of parameters
     "Decoding": ("policy", "policies", "answer", "where", "max_tokens", "seed", "stop", "on_loop"),
     "Thinking": ("think", "think_budget", "think_tags"),
     "Search": ("beams", "samples", "best_of", "extract"),
-    "Output": ("n_top", "show_mixtures", "html", "as_json", "as_jsonl", "as_csv", "plot", "trace_file", "out", "brief"),
+    "Output": (
+        "n_top",
+        "show_mixtures",
+        "html",
+        "as_json",
+        "as_jsonl",
+        "as_csv",
+        "plot",
+        "trace_file",
+        "keep",
+        "out",
+        "brief",
+    ),
     "Model": ("model", "n_ctx", "n_gpu_layers", "n_threads", "lora", "rpc"),
 }
 OTHERS = "Options"

@@ -46,6 +46,7 @@ class EvaluateOptions:
     allow_inactive: bool = False
     date: str | None = None
     on_loop: OnLoop = "warn"
+    parse_special: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.streams <= 256:
@@ -78,6 +79,7 @@ class EvaluateOptions:
             "stop": self.stop,
             "date": self.date,
             "on_loop": self.on_loop,
+            "parse_special": self.parse_special,
         }
 
 
@@ -101,6 +103,8 @@ def make_header(
         del settings["date"]
     if options.on_loop == "warn":  # the default, which older files do not name
         del settings["on_loop"]
+    if not options.parse_special:  # older files know none
+        del settings["parse_special"]
     return {
         "model": {k: record["model"][k] for k in ("name", "sha256", "lora")},
         "data": {"name": data.name, "sha256": data.sha256, "kind": data.kind},

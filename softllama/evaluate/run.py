@@ -252,6 +252,7 @@ def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
         n_thinking=o.trace.n_thinking,
         n_answer=o.trace.n_answer,
         n_soft=o.trace.n_soft,
+        n_threads_used=o.trace.manifest.get("n_threads_used"),
         tokens=o.tokens,
         evaluated=o.evaluated,
         stop=o.trace.stop_reason,

@@ -60,7 +60,7 @@ def prepare(model: Engine, prompt: PromptInput, options: GenerationOptions, labe
         inside = thinking.opened(prompt, tags)
         if options.think == "on" and not inside:
             if tags is None:
-                raise build.no_tags(model.name)
+                raise thinking.no_tags(model.name)
             items, inside = (*items, *tags.open_ids), True
     else:
         items = build.checked_items(prompt, model.tokenizer)
@@ -187,7 +187,7 @@ def _chat(
     messages_ = [*earlier, last]
     if not options.parse_special:
         messages_ = [build.without_control_tokens(m, model.tokenizer) for m in messages_]
-    chat = build.chat_text(template, messages_, options.think, tags, model.name)
+    chat = build.chat_text(template, messages_, options.think, tags, model.name, options.think_budget)
     return build.filled(chat.text, [which[i] for i in chat.order], mixes, model.tokenizer), chat.thinking
 
 

@@ -44,18 +44,28 @@ class Filling:
     alternatives: bool = False
 
     @classmethod
-    def of(cls, model: Engine, prompt: str, inputs: Sequence[MixInput], *, chat: bool, system: str | None) -> Filling:
+    def of(
+        cls,
+        model: Engine,
+        prompt: str,
+        inputs: Sequence[MixInput],
+        *,
+        chat: bool,
+        system: str | None,
+        parse_special: bool = False,
+    ) -> Filling:
         """Read a prompt and its mixtures.
 
         Args:
             prompt: text with slots; with chat, the user's message, after `system`.
             inputs: the mixtures, at least one.
+            parse_special: the text of a control token in the user's message is that token.
         """
         if not inputs:
             raise MixtureError("no mixture was given", "add --mix dog:0.5,cat:0.5")
         parsed = slots.parse(arguments.text("prompt", prompt))
         which = slots.assign(parsed, [m.name for m in inputs])
-        encoded = encode(_chat_text(model, parsed, system) if chat else parsed, model.tokenizer)
+        encoded = encode(_chat_text(model, parsed, system, parse_special) if chat else parsed, model.tokenizer)
         placed = build.resolved(encoded, which, inputs, model.tokenizer)
         mixtures = [placed[which.index(j)] for j in range(len(inputs))]
         encoded = with_shared(encoded, [p.before for p in placed])
@@ -108,8 +118,6 @@ def check(
     continue_tokens: int,
     n_top: int,
     n_ctx: int | None,
-    system: str | None,
-    chat: bool,
     repeats: int,
 ) -> None:
     """Raise UsageError for an argument of `probe` that is out of range."""
@@ -128,8 +136,12 @@ def check(
         raise UsageError(f"cannot show {n_top} tokens", "--top takes 1 to 1000")
     if n_ctx is not None and n_ctx < 1:
         raise UsageError(f"n_ctx must be at least 1, not {n_ctx}")
-    if system is not None and not chat:
-        raise UsageError("a system message needs --chat")
+
+
+def check_chat(chat: bool, system: str | None, parse_special: bool) -> None:
+    """Raise UsageError for what a raw prompt does not have."""
+    if not chat and (system is not None or parse_special):
+        raise UsageError("a system message needs --chat" if system is not None else "--parse-special needs --chat")
 
 
 def distinct(labels: list[str]) -> list[str]:
@@ -169,10 +181,11 @@ def _between(components: Sequence[Component], a: float, signed: bool) -> Mixture
     return mx.blend([first.mixture, *(c.mixture for c in others)], [1 - a, *(a * s for s in shares)], signed=signed)
 
 
-def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None) -> PromptTemplate:
+def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None, parse_special: bool) -> PromptTemplate:
     """The prompt as a user's message in the model's chat template. The thinking block stays as the template has it."""
     messages = [SlottedMessage.plain(build.SYSTEM, system)] if system else []
-    asked = build.without_control_tokens(SlottedMessage(build.USER, parsed), model.tokenizer)
+    asked = SlottedMessage(build.USER, parsed)
+    asked = asked if parse_special else build.without_control_tokens(asked, model.tokenizer)
     text = build.rendered(model.chat_template, [*messages, asked])
     if text.order != tuple(range(len(parsed.slots))):
         raise UsageError("the chat template changes the order of the slots", "use a raw prompt, without --chat")

@@ -23,7 +23,7 @@ from softllama.engine.engine import Engine, checked
 from softllama.errors import UsageError
 from softllama.probe import alternatives, frames
 from softllama.probe.data import COLUMNS, MIXTURE, ProbeData
-from softllama.probe.inputs import Filling, check, combinations, distinct, mix_texts, watched
+from softllama.probe.inputs import Filling, check, check_chat, combinations, distinct, mix_texts, watched
 from softllama.prompts import words
 from softllama.prompts.encoded import Encoded, items_with
 from softllama.prompts.words import MixArgument, Resolved
@@ -101,7 +101,7 @@ class ProbeResult(ProbeData):
         return view.html(self)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Options:
     """What `probe` was asked for, beside the prompt and the mixtures."""
 
@@ -130,6 +130,7 @@ def probe(
     n_ctx: int | None = None,
     repeats: int = 1,
     watch: str | None = None,
+    parse_special: bool = False,
 ) -> ProbeResult:
     """Run a prompt whose slots hold mixtures, beside the same prompt with each component alone.
 
@@ -147,6 +148,7 @@ def probe(
         n_ctx: positions of the context; None for what the model was loaded with.
         repeats: average over so many copies, each with its mixtures moved by 1e-5, 1 to 64: less of the noise of rounding.
         watch: tokens to follow, by name ("Paris,Berlin"): each word is the token that follows a space.
+        parse_special: with chat, the text of a control token in the prompt is that token; else it is plain text.
 
     Raises:
         MixtureError: a mixture is wrong, or there is none.
@@ -156,22 +158,17 @@ def probe(
         UsageError: another argument is wrong.
     """
     checked(model)
-    check(sweep, continue_tokens, n_top, n_ctx, system, chat, repeats)
+    check(sweep, continue_tokens, n_top, n_ctx, repeats)
+    check_chat(chat, system, parse_special)
     inputs = words.read_mixes(mix, split=split, signed=signed, normalize=normalize)
     tried = frames.choose(model, inputs, chat=chat, system=system) if prompt is None else {}
     prompt = next(iter(tried)) if prompt is None else prompt
-    filling = Filling.of(model, prompt, inputs, chat=chat, system=system)
+    filling = Filling.of(model, prompt, inputs, chat=chat, system=system, parse_special=parse_special)
     settings = {"prompt": prompt, "mix": mix_texts(mix), "sweep": sweep, "continue": continue_tokens, "chat": chat}
     settings |= {"system": system, "normalize": normalize, "signed": signed, "split": split, "top": n_top}
-    settings |= {"repeats": repeats, "watch": watch}
+    settings |= {"repeats": repeats, "watch": watch, "parse_special": parse_special}
     options = _Options(
-        sweep=sweep,
-        continue_tokens=continue_tokens,
-        signed=signed,
-        n_top=n_top,
-        n_ctx=n_ctx or model.n_ctx_given,
-        repeats=repeats,
-        watch=watched(model, watch),
+        sweep, continue_tokens, signed, n_top, n_ctx or model.n_ctx_given, repeats, watched(model, watch)
     )
     return _result(model, filling, settings, options, tried)
 

@@ -196,6 +196,30 @@ def test_max_tokens_0_gives_nothing(model: sl.Model) -> None:
     assert (t.steps, t.answer, t.stop_reason) == ((), "", "max tokens")
 
 
+def test_text_streams_leave_out_what_stands_around_the_text() -> None:
+    pairs = [("<response>", "</response>"), ("<r2>", "</r2>")]
+    for text, expected in [
+        ("<response>The cat</response> and more", "The cat"),
+        ("\n <response>\nThe cat\n</response>", "\nThe cat\n"),
+        ("<r2>a</response>b</r2>c", "a</response>b"),
+        ("The <response>cat</response>", "The <response>cat</response>"),
+        ("<resp", "<resp"),
+        ("  <respond>", "  <respond>"),
+        ("", ""),
+    ]:
+        for n in (1, 3, 100):
+            s = TextStream([], pairs)
+            parts = [s.push(text[i : i + n].encode()) for i in range(0, len(text), n)]
+            assert "".join(parts) + s.flush() == expected, (text, n)
+    s = TextStream(["STOP"], [("", "<end>")])
+    assert (s.push(b"a<end>b"), s.stopped) == ("a", "<end>")
+    s = TextStream(["STOP"], pairs)
+    assert s.push(b" <resp") == ""
+    other = s.fork()
+    assert (s.push(b"onse>aSTOP"), s.stopped) == ("a", "STOP")
+    assert other.push(b"ect") == " <respect"
+
+
 def test_text_streams_hold_back_no_more_than_needed() -> None:
     s = TextStream(["</s>", "STOP"])
     assert [s.push(b) for b in (b"a<", b"/", b"b", b"S", b"TOP", b"x")] == ["a", "", "</b", "", "", ""]
