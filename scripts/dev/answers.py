@@ -5,8 +5,8 @@
     softllama study all -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf --quick -o answers/qwen
     python scripts/dev/answers.py answers
 
-What has not run is left as it is. The text between `<!-- NAME -->` and `<!-- end -->` is replaced by the sentences of the study NAME, the tables of
-`<!-- NAME: table, table -->` by those. Knows Markdown and the studies' JSON.
+What has not run is left as it is. The text between `<!-- NAME -->` and `<!-- end -->` is replaced by the sentences of the
+study NAME, the tables of `<!-- NAME: table, table -->` by those. Knows Markdown and the studies' JSON.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ def tables(report: dict[str, Any], names: list[str]) -> str:
     for t in report["results"]["tables"]:
         if t["name"] in names and t["rows"]:
             head = [h.replace("|", "\\|").strip() for h in t["rows"][0]]
-            rows = ["| " + " | ".join(cell(c, t.get("floors", {}).get(k, 0.0)) for k, c in r.items()) + " |" for r in t["rows"]]
+            rows = [
+                "| " + " | ".join(cell(c, t.get("floors", {}).get(k, 0.0)) for k, c in r.items()) + " |"
+                for r in t["rows"]
+            ]
             lines = [
                 f"**{t['title']}.** {t['note']}".strip(),
                 "",
