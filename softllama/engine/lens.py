@@ -23,6 +23,7 @@ from softllama.errors import ContextError, UsageError
 from softllama.vectors.interventions import Patch
 
 MOST = 64  # positions whose logits one batch gives, and states that one batch reads
+ENDINGS = 8  # sequences after one beginning, in `states_after`
 WITHOUT = "leave out --layers"
 
 
@@ -41,7 +42,10 @@ class Lens:
         self._watch = LayerWatch(model.n_embd)
         self._last = -1
         self._verified = False
-        self._context = model.new_context(n_ctx + MOST, 2, n_outputs=MOST, n_batch=512, watch=self._watch)
+        simple = not (model.recurrent or model._weights.alone or model.calibration.nodes)
+        self._endings = ENDINGS if simple else 0  # else llama.cpp may split a batch, or put its rows in another order
+        n_seq = 2 + self._endings
+        self._context = model.new_context(n_ctx + MOST, n_seq, n_outputs=MOST, n_batch=512, watch=self._watch)
 
     @property
     def n_layer(self) -> int:
@@ -105,13 +109,13 @@ class Lens:
         watch.edits = {i: [*before.get(i, ()), *own.get(i, ())] for i in {*before, *own}}
         watch.keep = {*chosen, self._last}
         try:
-            found, logits = self._evaluate(items, order, chosen)
+            found, logits = self._along(items, order, chosen)
         finally:
             watch.edits, watch.keep = before, ()
         index = [order.index(p) for p in places]
         return found[:, index], logits[index]
 
-    def _evaluate(self, items: Sequence[Item], order: Sequence[int], chosen: Sequence[int]) -> tuple[F32, F32]:
+    def _along(self, items: Sequence[Item], order: Sequence[int], chosen: Sequence[int]) -> tuple[F32, F32]:
         """States (len(chosen), len(order), n_embd) and logits (len(order), n_vocab), in batches that the context takes."""
         out = np.empty((len(chosen), len(order), self._model.n_embd), dtype=np.float32)
         own = np.empty((len(order), self._model.n_vocab), dtype=np.float32)
@@ -119,11 +123,8 @@ class Lens:
         done = 0
         for start, stop in _parts(len(items), order, self._context.n_batch):
             here = [p for p in order if start <= p < stop]
-            part, every = items[start:stop], range(start, stop)
-            self._watch.at = (every, here)
-            want = np.isin(every, here)
-            logits = self._context.decode([0] * len(part), every, want, rows=self._model.rows(part))
-            self._check()
+            every = range(start, stop)
+            logits = self._evaluate([0] * len(every), every, here, items[start:stop])
             k = slice(done, done + len(here))
             own[k] = logits
             for j, layer in enumerate(chosen):
@@ -132,6 +133,41 @@ class Lens:
                 self._verify(self._at(self._last, every, here), logits)
             done += len(here)
         return out, own
+
+    def _evaluate(
+        self, seqs: Sequence[int], positions: Sequence[int], wanted: Sequence[int], items: Sequence[Item]
+    ) -> F32:
+        """Evaluate a batch; the states are in `seen` then. Logits (k, n_vocab) at the wanted ones of its positions."""
+        self._watch.at = (positions, wanted)
+        want = np.isin(positions, wanted)
+        logits = self._context.decode(seqs, positions, want, rows=self._model.rows(items))
+        self._check()
+        return logits
+
+    def states_after(self, prefix: Sequence[Item], endings: Sequence[Item]) -> F32:
+        """The layers' states at each of some items that follow the same prefix: (n_layer, len(endings), n_embd).
+
+        The same as `states` of each, up to rounding. The prefix is evaluated once, and the items side by side.
+        """
+        if not 0 < len(endings) <= self._endings or not prefix:
+            return np.concatenate([self.states([*prefix, e])[0] for e in endings], axis=1)
+        if not self._verified:
+            self.states([*prefix, endings[0]])
+        n, seqs = len(prefix), [2 + i for i in range(len(endings))]
+        self._watch.clear()
+        self._context.cut(0, 0)
+        self._evaluate([0] * n, range(n), [n - 1], prefix)
+        for seq in seqs:
+            self._context.cut(seq, 0)
+            self._context.copy(0, seq)
+        self._watch.keep = range(self.n_layer)
+        try:
+            self._evaluate(seqs, [n] * len(seqs), [n], endings)
+        finally:
+            self._watch.keep = ()
+            for seq in seqs:
+                self._context.cut(seq, 0)
+        return np.stack([self._watch.seen[layer] for layer in range(self.n_layer)])
 
     def _at(self, layer: int, every: Sequence[int], here: Sequence[int]) -> F32:
         """The states of a layer at the positions `here` of a batch."""

@@ -173,8 +173,7 @@ def lens(
 ) -> LensResult:
     """What every layer would say at each position, through the model's own norm and head (the logit lens).
 
-    A prompt with mixtures stands beside the same prompt with each of their words alone (the 4 heaviest), one with patches
-    beside itself without.
+    Mixtures stand beside each of their words alone (the 4 heaviest), a prompt with patches beside itself without.
 
     Args:
         prompt: text, with slots for `mix`; or token ids, mixtures and vectors. None: as for a probe.
@@ -182,7 +181,7 @@ def lens(
         layers: from 0, or from the end (-1); None for all.
         positions: the same; None for those from the first mixture on, or all, and of these the last 16.
         n_top: how many tokens of each readout are kept, 1 to 100.
-        chat: put the prompt through the model's chat template, as the user's message, after `system`.
+        chat, system: put the prompt through the model's chat template, as the user's message.
         normalize, signed, split: how mixtures that are text are read (`Model.mix`).
         patches: states that take the place of the prompt's own on the way (activation patching).
         tick: is called with "lens", how many positions are done, and how many there are.
@@ -203,7 +202,7 @@ def lens(
         chosen = reader.layers(layers)
         runs = _runs(model, reader, read, at, chosen, patches, n_top, tick)
     settings = {"prompt": read.prompt, "mix": mix_texts(mix), "layers": chosen, "positions": at, "top": n_top, **how}
-    settings |= {"patches": [(p.layer, p.position) for p in patches]} if patches else {}
+    settings["patches"] = [(p.layer, p.position) for p in patches]
     return LensResult(
         prompt=read.prompt,
         title=read.title,
