@@ -31,7 +31,7 @@ def test_every_option_is_in_one_group(cli: Cli) -> None:
         (["prob"], "No such command 'prob'. Did you mean 'probe'? There are: probe, "),
         (["zzz"], "No such command 'zzz'. There are: probe, lens, run, chat, "),
         (["study", "mixin"], "No such command 'mixin'. Did you mean 'mixing'? There are: mixing, "),
-        (["models", "shwo"], "Did you mean 'show'? There are: show, pull, dequantize."),
+        (["models", "shwo"], "Did you mean 'show'? There are: show, dequantize, pull."),
         (["generate"], "Did you mean 'run'?"),
     ],
 )
