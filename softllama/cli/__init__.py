@@ -25,6 +25,7 @@ COMMANDS = {
     "probe": "What a model makes of a prompt that holds a mixture of tokens.",
     "run": "Generate text, thinking in mixtures and answering in words.",
     "chat": "Talk with a model that thinks in mixtures and answers in words.",
+    "serve": "An HTTP server that speaks OpenAI's API, and a page.",
     "policies": "The decoding policies, their parameters and defaults.",
     "study": "What mixtures do to a model: mixing, feedback, thinking.",
     "eval": "How many problems a model solves, by way of decoding.",

@@ -44,6 +44,8 @@ class Loop:
         limit: positions that one sequence may use; where it runs out, a generation ends with StopReason.CONTEXT_FULL.
         hidden: whether the context gives hidden states (some policies feed them).
         lap: is called after each part of `feed` with its name, "mixing", "llama.cpp" and "logits". For benchmarks.
+        padding: sequences of the context that hold nothing. Each batch is filled up with a row for each of them, as far as it
+            has fewer than len(padding) rows: llama.cpp rounds by the shape of a batch, which is then always the same.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Loop:
         limit: int,
         hidden: bool = False,
         lap: Callable[[str], None] | None = None,
+        padding: Sequence[int] = (),
     ) -> None:
+        self._padding = padding
         self._model, self._context, self._limit, self._hidden, self._lap = model, context, limit, hidden, lap
         self._live: dict[int, _Sequence] = {}
 
@@ -101,7 +105,8 @@ class Loop:
         """Evaluate all steps that were decided, in one batch.
 
         Raises:
-            NotFiniteError: a sequence's logits or hidden state are not finite; the message names it.
+            NotFiniteError: a sequence's logits or hidden state are not finite; the message names it, `.index` is its number
+                in `live`.
             ContextError: llama.cpp fails.
         """
         seqs, lap = [*self._live], self._lap
@@ -114,10 +119,16 @@ class Loop:
             plain = not (step.hidden or step.noise)
             items.append(step.mixture if plain else item_of(s.generation, step, s.after.hidden))
             positions.append(step.position)
+        dummies = self._padding[: max(0, len(self._padding) - len(seqs))]
+        seqs += dummies
+        positions += [0] * len(dummies)
+        items += [0] * len(dummies)
         rows = self._model.rows(items)
         if lap is not None:
             lap("mixing")
-        logits = self._context.decode(seqs, positions, [True] * len(seqs), rows=rows)
+        logits = self._context.decode(seqs, positions, [True] * len(seqs), rows=rows)[: len(sequences)]
+        for seq in dummies:
+            self._context.cut(seq, 0)
         if lap is not None:
             lap("llama.cpp")
         distributions = self._distributions(sequences, logits)

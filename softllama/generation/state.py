@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -229,6 +230,29 @@ class Generation:
         elif self.steps and self._lean:  # it has been fed by now
             self.steps[-1] = heavy(self.steps[-1])
         self.steps.append(step)
+        self._passed(token, forced=mode == FORCED)
+        if mode != FORCED and self._monitor is not None and (found := self._monitor.push(token, step.logp, piece)):
+            self._degenerated(found)
+        if decision.stop:
+            self.stop_reason, self.stop_string = StopReason.of(decision.stop), ""
+        elif not self.done and self._most is not None and self.n_steps >= self._most:
+            self.stop_reason = StopReason.MAX_TOKENS
+        return step
+
+    def resume(self, readouts: Sequence[int]) -> None:
+        """Take these readouts as decided and fed after the prompt, by an earlier generation; `position` is then after them.
+
+        No step is kept of them, their text is not given out again, and no random number is drawn for them.
+        """
+        for token in readouts:
+            if forced := bool(self._forced):  # the rest of a tag
+                self._forced.popleft()
+            (self._block if self.thinking else self._answer).push(self.model.tokenizer.piece(token))
+            self._passed(token, forced=forced)
+
+    def _passed(self, token: int, *, forced: bool) -> None:
+        """One more position, whose text is in its stream: blocks open and close, the answer may end."""
+        inside = self.thinking
         self.n_steps += 1
         self.moment.advance(token)
         if inside:
@@ -240,7 +264,7 @@ class Generation:
                 self.thinking = self._closing = False
                 self.moment.thinking = self.everywhere
                 self._monitor = Monitor()
-            elif mode != FORCED:
+            elif not forced:
                 self.n_thinking += 1
         elif self._opens(token):
             self.thinking = self.began_thinking = True
@@ -249,13 +273,6 @@ class Generation:
             self.stop_reason = StopReason.END_OF_GENERATION
         elif self._answer.stopped:
             self.stop_reason, self.stop_string = StopReason.STOP_STRING, self._answer.stopped
-        if mode != FORCED and self._monitor is not None and (found := self._monitor.push(token, step.logp, piece)):
-            self._degenerated(found)
-        if decision.stop:
-            self.stop_reason, self.stop_string = StopReason.of(decision.stop), ""
-        elif not self.done and self._most is not None and self.n_steps >= self._most:
-            self.stop_reason = StopReason.MAX_TOKENS
-        return step
 
     def _degenerated(self, found: Degeneration) -> None:
         """Keep what was found, and do what `on_loop` says. found: counts steps since the monitor began."""

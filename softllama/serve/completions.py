@@ -1,0 +1,262 @@
+"""POST /v1/completions: texts or ids to choices. `echo` with `logprobs` is what evaluation harnesses read likelihoods from."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from softllama.engine import score
+from softllama.engine.engine import Engine
+from softllama.engine.score import Scored
+from softllama.generation.prepare import PromptInput
+from softllama.serve import answers, decoding, errors
+from softllama.serve.answers import Reader, finite
+from softllama.serve.errors import ApiError
+from softllama.serve.requests import CompletionRequest
+from softllama.serve.state import Run, State
+from softllama.serve.streaming import DONE, EventStream, event, merged, unless_gone
+from softllama.serve.tickets import Begun, Ended, Stepped
+from softllama.vectors.mixture import Mixture
+
+MOST_PROMPTS = 2048
+
+
+def prompts(request: CompletionRequest) -> list[str | list[int]]:
+    """The prompts of a request, one or several.
+
+    Raises:
+        ApiError: there are none, or too many.
+    """
+    prompt = request.prompt
+    if isinstance(prompt, str):
+        return [prompt]
+    if prompt and isinstance(prompt[0], int):
+        return [[i for i in prompt if isinstance(i, int)]]
+    many: list[str | list[int]] = [p if isinstance(p, str) else list(p) for p in prompt if not isinstance(p, int)]
+    if not 1 <= len(many) <= MOST_PROMPTS:
+        raise ApiError(400, f"1 to {MOST_PROMPTS} prompts are allowed, not {len(many)}", param="prompt")
+    return many
+
+
+@dataclass
+class Choice:
+    """One choice: a run, what it echoes, and the tokens that it has made so far. run: None where nothing is generated."""
+
+    index: int
+    run: Run | None
+    reader: Reader | None
+    ids: tuple[int, ...]
+    text: str = ""
+    echo: tuple[Scored, ...] = ()
+    generated: int = 0
+
+
+class Completion:
+    """The choices of one text completion."""
+
+    def __init__(self, state: State, request: CompletionRequest, choices: list[Choice]) -> None:
+        self._state, self._request, self.choices = state, request, choices
+        self._head = {
+            "id": "cmpl-" + secrets.token_hex(12),
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": request.model or state.model.name,
+            "system_fingerprint": state.fingerprint,
+        }
+
+    @classmethod
+    async def of(cls, state: State, request: CompletionRequest) -> Completion:
+        """Prepare the choices of a request. Raises ApiError and SoftLlamaError for what is wrong with it."""
+        if request.suffix:
+            raise ApiError(400, "text cannot be inserted before a suffix", param="suffix")
+        generations = await run_in_threadpool(cls._prepare, state, request)
+        choices = []
+        for i, (g, ids) in enumerate(generations):
+            run = Run(g, n_top=request.logprobs or 0) if not g.done else None
+            reader = Reader(g, logprobs=request.logprobs is not None, trace=request.softllama.trace == "steps")
+            choices.append(Choice(i, run, reader, ids))
+        return cls(state, request, choices)
+
+    @staticmethod
+    def _prepare(state: State, request: CompletionRequest) -> list[tuple[Any, tuple[int, ...]]]:
+        model = state.model
+        suffix = state.policy_of(request.model)
+        if request.max_tokens is None:
+            request.max_tokens = 16  # OpenAI's default
+        out = []
+        for prompt in prompts(request):
+            given: PromptInput = prompt if isinstance(prompt, str) else list(prompt)
+            plan = decoding.plan(model, request, given, state.settings, suffix, chat=False)
+            for g in decoding.generations(model, plan, request.softllama, request.seed, request.n or 1):
+                if request.echo and any(isinstance(i, Mixture) for i in g.prompt):
+                    raise ApiError(400, "a prompt with mixtures has no text to echo", param="echo")
+                if len(g.prompt) > state.scheduler.n_ctx:
+                    raise errors.too_long(len(g.prompt), state.scheduler.n_ctx)
+                out.append((g, tuple(i for i in g.prompt if isinstance(i, int))))
+        return out
+
+    def submit(self) -> None:
+        """Hand the choices to the scheduler. Raises ApiError where the queue is full."""
+        self._state.scheduler.submit([c.run.ticket for c in self.choices if c.run is not None])
+
+    def cancel(self) -> None:
+        """Nobody waits for the choices any more."""
+        for c in self.choices:
+            if c.run is not None:
+                c.run.ticket.cancel()
+
+    async def echo(self) -> None:
+        """Evaluate the prompts that are echoed with log-probabilities."""
+        if self._request.echo and self._request.logprobs is not None:
+            texts = [c.ids for c in self.choices]
+            scored = await self._state.call(lambda: echoes(self._state.model, texts, self._request.logprobs or 0))
+            for c, s in zip(self.choices, scored, strict=True):
+                c.echo = s
+
+    async def answer(self) -> dict[str, Any]:
+        """All choices to their ends, as one object."""
+        await self.echo()
+        await asyncio.gather(*(self._read(c) for c in self.choices))
+        return {**self._head, "choices": [self._choice(c) for c in self.choices], "usage": self._usage()}
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The events of a stream."""
+        try:
+            await self.echo()
+            async for data in merged([self._stream(c) for c in self.choices]):
+                yield data
+            options = self._request.stream_options
+            if options is not None and options.include_usage:
+                yield event({**self._head, "choices": [], "usage": self._usage()})
+            yield DONE
+        finally:
+            self.cancel()
+
+    async def _stream(self, c: Choice) -> AsyncIterator[bytes]:
+        if self._request.echo:
+            yield event(self._chunk(c, self._state.model.detokenize(c.ids), self._logprobs(c, ())))
+        if c.run is not None and c.reader is not None:
+            async for events in c.run.rounds():
+                for e in events:
+                    if isinstance(e, Stepped):
+                        text = self._take(c, e)
+                        if text or self._request.logprobs is not None:
+                            yield event(self._chunk(c, text, self._logprobs(c, self._entries(c)[-1:], echo=False)))
+            if rest := self._rest(c):
+                yield event(self._chunk(c, rest, None))
+        yield event({**self._chunk(c, "", None, finish=True)})
+
+    def _chunk(self, c: Choice, text: str, logprobs: Any, *, finish: bool = False) -> dict[str, Any]:
+        reason = (c.reader.finish_reason if c.reader else "length") if finish else None
+        choice = {"index": c.index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+        if finish and c.reader is not None:
+            choice["softllama"] = c.reader.block()
+        return {**self._head, "choices": [choice]}
+
+    async def _read(self, c: Choice) -> None:
+        if c.run is None:
+            return
+        async for events in c.run.rounds():
+            for e in events:
+                if isinstance(e, Stepped):
+                    self._take(c, e)
+                elif isinstance(e, Begun | Ended):
+                    continue
+        self._rest(c)
+
+    def _take(self, c: Choice, e: Stepped) -> str:
+        """The text that a step adds: a text completion has the thinking and its tags in one piece with the answer."""
+        assert c.reader is not None
+        g = c.reader.generation
+        was = c.reader.n_thinking
+        delta = c.reader.read(e)
+        text = e.step.text
+        if g.tags is not None and was and not e.step.thinking and not c.generated:
+            c.generated = 1
+            text = g.tags.close + text
+        del delta
+        c.text += text
+        return text
+
+    def _rest(self, c: Choice) -> str:
+        assert c.reader is not None
+        rest = c.reader.generation.flush()
+        c.text += rest
+        return rest
+
+    def _entries(self, c: Choice) -> list[dict[str, Any]]:
+        """The log-probabilities of what was generated, in order."""
+        assert c.reader is not None
+        return [*c.reader.thinking_logprobs, *c.reader.content_logprobs]
+
+    def _choice(self, c: Choice) -> dict[str, Any]:
+        assert c.reader is not None
+        text = (self._state.model.detokenize(c.ids) if self._request.echo else "") + c.text
+        return {
+            "index": c.index,
+            "text": text,
+            "logprobs": self._logprobs(c, self._entries(c)),
+            "finish_reason": c.reader.finish_reason,
+            "softllama": c.reader.block(),
+        }
+
+    def _logprobs(self, c: Choice, entries: Sequence[dict[str, Any]], *, echo: bool = True) -> dict[str, Any] | None:
+        """OpenAI's older object: lists of tokens, their ln p, the likeliest ones, and where each begins in the text."""
+        if self._request.logprobs is None:
+            return None
+        model = self._state.model
+        tokens: list[str] = []
+        logps: list[float | None] = []
+        tops: list[dict[str, float] | None] = []
+        if echo and self._request.echo:
+            tokens = [model.spell(i) for i in c.ids]
+            logps = [None, *(finite(s.logp) for s in c.echo)]
+            tops = [None, *({model.spell(i): p for i, p in s.top} | {model.spell(s.id): s.logp} for s in c.echo)]
+        for e in entries:
+            tokens.append(e["token"])
+            logps.append(e["logprob"])
+            tops.append({t["token"]: t["logprob"] for t in e["top_logprobs"]} | {e["token"]: e["logprob"]})
+        offsets = [0]
+        for t in tokens:
+            offsets.append(offsets[-1] + len(t))
+        return {"tokens": tokens, "token_logprobs": logps, "top_logprobs": tops, "text_offset": offsets[:-1]}
+
+    def _usage(self) -> dict[str, Any]:
+        n_prompt = sum(len(c.ids) for c in self.choices)
+        made = sum(c.reader.n_steps for c in self.choices if c.reader)
+        thinking = sum(c.reader.n_thinking for c in self.choices if c.reader)
+        cached = sum(c.run.ticket.cached for c in self.choices if c.run)
+        return answers.usage(n_prompt, made, thinking, cached)
+
+
+def echoes(model: Engine, texts: Sequence[Sequence[int]], n_top: int) -> list[tuple[Scored, ...]]:
+    """ln p of each token of each text after those before it; nothing is known of the first."""
+    context = score.score_context(model, max(len(t) for t in texts))
+    try:
+        return [tuple(score.score(model, t[:1], t[1:], n_top=n_top, context=context)) for t in texts]
+    finally:
+        context.close()
+
+
+def router(state: State) -> APIRouter:
+    """The route."""
+    routes = APIRouter(tags=["OpenAI"])
+
+    @routes.post("/completions")
+    async def completions(body: CompletionRequest, request: Request) -> Response:
+        """A text, or token ids, to what follows."""
+        completion = await Completion.of(state, body)
+        completion.submit()
+        if body.stream:
+            return EventStream(completion.chunks(), state.settings.keep_alive)
+        return JSONResponse(await unless_gone(request, completion.answer(), completion.cancel))
+
+    return routes
