@@ -2,7 +2,7 @@
 
 Nothing that a model or a file says reaches it as HTML: the scripts set all texts as text, and the content security policy lets
 only them run, by their hash. The heat map is that of the trace page (softllama/trace/heatmap.js). The page holds an empty trace
-page, too, which it fills to save a run as one. Knows the files in web/. Knows no routes and no model.
+page, too, which it fills to save a run as one. Knows the files in web/. Knows no model, and needs no key: it holds no secret.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
+
+from fastapi import APIRouter
+from starlette.responses import HTMLResponse, Response
 
 from softllama.show import page as pages
 from softllama.trace import page as trace_page
@@ -58,3 +61,16 @@ def _trace_page() -> str:
     """The page of a trace without steps, as a JSON text in which nothing can end its element."""
     empty = TraceData(steps=(), prompt=(), prompt_text="", policy="", seed=0, stop_reason="")
     return json.dumps(trace_page.page(empty)).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def router() -> APIRouter:
+    """The route."""
+    routes = APIRouter()
+
+    @routes.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    def index() -> Response:
+        """The page."""
+        made = page()
+        return HTMLResponse(made.text, headers=made.headers)
+
+    return routes

@@ -12,8 +12,6 @@ from typing import Any
 from softllama.engine.engine import Engine
 from softllama.generation import run
 from softllama.generation.state import Generation
-from softllama.serve.requests import Block
-from softllama.serve.state import State
 from softllama.trace.data import stepper
 from softllama.trace.step import Step, heavy
 
@@ -43,8 +41,3 @@ class Recorder:
     def end(self, tail: tuple[str, str]) -> dict[str, Any]:
         """The last line. tail: text at the end of thinking and answer that belongs to no step."""
         return replace(run.record(self._model, self._g), tail=tail).footer()
-
-
-def recorder(state: State, block: Block, g: Generation) -> Recorder | None:
-    """The recorder of a choice, if the request asks for one."""
-    return Recorder(state.model, g, local=state.settings.local) if block.trace == "record" else None

@@ -49,7 +49,7 @@ const client = (() => {
         for (const line of lines) {
           if (!line.startsWith("data:")) continue;
           const data = line.slice(5).trim();
-          if (data === "[DONE]") return;
+          if (data === "[DONE]") continue;  // the server closes the stream itself
           const chunk = JSON.parse(data);
           if (chunk.error) throw new Failure(chunk.error.message, chunk.error.code, chunk.error.hint);
           yield chunk;

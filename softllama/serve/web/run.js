@@ -24,7 +24,8 @@ const run = (() => {
     };
     try {
       for await (const chunk of client.stream(path(asked), request, signal)) {
-        for (const line of (chunk.softllama && chunk.softllama.record) || []) {
+        const block = chunk.softllama || (chunk.choices[0] && chunk.choices[0].softllama) || {};
+        for (const line of block.record || []) {
           if (line.kind === "trace") begin(line);
           else if (line.kind === "step") into.step({ ...line, index: r.steps.length });
           else r.footer = kept.length ? { ...line, ...counted(r, line) } : line;
