@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeGuard
 
@@ -118,7 +118,7 @@ class MixInput:
         if isinstance(self.spec, Mixture):
             return from_mixture(self.spec, tokenizer, self.name)
         return resolve(
-            self.spec,
+            replace(self.spec, name=self.name),
             tokenizer,
             space=space,
             lead=lead,

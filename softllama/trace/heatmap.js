@@ -415,7 +415,11 @@ const heatmap = (() => {
       const c = Math.floor((x - gutter + chart.scrollLeft) / view.cell);
       return x >= gutter && c >= 0 && c < columns.length ? columns[c][0] : null;
     }
-    const pick = (i) => { if (i !== null && options.onpick) options.onpick(i); };
+    const pick = (i) => {
+      if (i === null || !options.onpick) return;
+      tip.hidden = true;  // what it says is shown elsewhere now
+      options.onpick(i);
+    };
     canvas.addEventListener("pointermove", (e) => { if (e.pointerType !== "touch") point(under(e), { x: e.clientX, y: e.clientY }, true); });
     canvas.addEventListener("pointerleave", (e) => { if (e.pointerType !== "touch") point(null); });
     canvas.addEventListener("click", (e) => {
@@ -474,7 +478,8 @@ const heatmap = (() => {
     buttons["by-token"].onclick = turn("token");
     buttons["by-rank"].onclick = turn("rank");
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { colours(); draw(); });
-    new ResizeObserver(() => { if (chart.clientWidth !== width) layout(); }).observe(chart);
+    // in the next frame, as what is laid out here changes the size again
+    new ResizeObserver(() => requestAnimationFrame(() => { if (chart.clientWidth !== width) layout(); })).observe(chart);
 
     function update(from) {
       count(from);

@@ -73,11 +73,12 @@ const branch = (() => {
     const close = el("button", { type: "button", onclick: () => { editor.hidden = true; } }, "Close");
     const texts = { ...r.texts };
     const before = r.steps.slice(0, i), lost = before.filter((x) => x.rest || x.hidden || x.noise).length;
-    editor.replaceChildren(
+    editor.replaceChildren(...[
       el("h2", { tabIndex: -1 }, "Step " + i + ": " + s.mode + ", read as ", el("span", { className: "token" }, visible(texts[s.token]))),
       ...oneToken(s, heavy, texts, i), ...mixture(s, heavy, texts, i), ...typed(s, i),
       lost ? el("p", { className: "hint" }, lost + " of the steps before fed more than a record holds (a long tail, noise, or a hidden state). The branch feeds their heaviest tokens.") : null,
-      close);
+      close,
+    ].filter(Boolean));
     editor.hidden = false;
     editor.querySelector("h2").focus();
     editor.scrollIntoView({ block: "nearest" });

@@ -7,9 +7,10 @@ const charts = (() => {
   const MOST = 6;  // curves
 
   // a cell with a number and its bar; the header says whose it is, so that no colour is needed
-  function cell(p, kind) {
+  // full: the probability of a bar that fills the cell
+  function cell(p, kind, full) {
     const bar = el("b", { className: "bar-of " + kind });
-    bar.style.width = Math.min(100, 100 * Math.max(0, p)) + "%";
+    bar.style.width = Math.min(100, (100 * Math.max(0, p)) / full) + "%";
     return el("td", {}, el("span", { className: "p" }, number(p)), bar);
   }
 
@@ -24,6 +25,7 @@ const charts = (() => {
 
   function paintBars(g, width, { title, series, tokens }) {
     const LEFT = 130, HEAD = 74, ROW = 22, wide = (width - LEFT - 16) / series.length;
+    const full = Math.max(...series.flatMap((s) => s.p));
     if (!g) return HEAD + ROW * tokens.length + 16;
     text(g, short(title, 100), 16, 26, "fg", "600 15px " + FONT);
     series.forEach((s, i) => {
@@ -33,7 +35,7 @@ const charts = (() => {
       s.p.forEach((p, j) => {
         const y = HEAD + j * ROW;
         g.fillStyle = picture.colour(s.kind === "mixture" ? "soft" : s.kind === "average" ? "edge" : COLOURS[1 + (+s.kind.slice(-1) % 5)]);
-        g.fillRect(x + 40, y + 5, Math.max(1, (wide - 56) * Math.max(0, Math.min(1, p))), 11);
+        g.fillRect(x + 40, y + 5, Math.max(1, (wide - 56) * Math.max(0, p) / full), 11);
         text(g, number(p), x, y + 15, "fg", "11px " + FONT);
       });
     });

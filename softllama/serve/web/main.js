@@ -32,7 +32,6 @@
   }
   function restore() {
     const [name, state] = read() || ["mix", null];
-    if (!state) mix.choose($("mix"));
     if (state && name === "mix") mix.restore($("mix"), state);
     if (state && name === "think") think.restore($("think"), state);
     if (state && name === "branch") branch.restore(state);

@@ -3,8 +3,8 @@
 const mix = (() => {
   const { el, number, short, visible } = dom;
   const { WHOLE, balanced, positive } = weights;
-  const TOP = 12, POINTS = 21, MOST_WORDS = 8;
-  const START = { prompt: "The {animal} says", chat: false, signed: false, split: null, layers: false, slots: { animal: [["dog", 500], ["cat", 500]] } };
+  const TOP = 8, POINTS = 21, MOST_WORDS = 8;
+  const START = { prompt: "The {animal} likes to eat", chat: false, signed: false, split: null, layers: false, slots: { animal: [["dog", 500], ["cat", 500]] } };
   let state = structuredClone(START), changed = () => {}, model = null, shown = {};
 
   // ---- the prompt's places, as softllama.prompts.slots reads them
@@ -24,7 +24,7 @@ const mix = (() => {
   }
 
   // ---- the form
-  let places, results, message, numbers, table, curve, layers, status;
+  let places, results, message, numbers, table, scale, curve, layers, status;
 
   function build(section) {
     const prompt = el("textarea", { id: "mix-prompt", rows: 2, value: state.prompt, spellcheck: false });
@@ -48,11 +48,12 @@ const mix = (() => {
     status = el("p", { className: "visually-hidden", role: "status", "aria-live": "polite" });
     numbers = el("dl", { className: "facts" });
     table = el("div", { className: "wide-table", tabIndex: 0, role: "region", "aria-label": "next-token probabilities" });
+    scale = el("p", { className: "hint" });
     curve = charts.curve();
     layers = el("div", { className: "wide-table", tabIndex: 0, role: "region", "aria-label": "layers" });
     const more = el("details", { id: "mix-layers", open: state.layers }, el("summary", {}, "Layers: what each one would say next"), layers);
     more.addEventListener("toggle", () => { if (state.layers !== more.open) { state.layers = more.open; update(true); } });
-    results = el("div", { className: "results" }, message, status, numbers, table, curve.box, more,
+    results = el("div", { className: "results" }, message, status, numbers, table, scale, curve.box, more,
       el("div", { className: "actions" }, copy.menu(commands), ...picture.buttons(painted)));
     section.replaceChildren(el("div", { className: "columns" },
       el("form", { className: "form", onsubmit: (e) => { e.preventDefault(); update(true); } },
@@ -115,6 +116,7 @@ const mix = (() => {
       drawProbe(probe);
       await around(body, signal);
       message.hidden = true;
+      document.documentElement.dataset.mixed = Object.values(body.mixtures).join(";");
     } catch (e) {
       if (e.name === "AbortError") return;
       message.textContent = e.message + (e.hint ? " " + e.hint : "");
@@ -122,7 +124,6 @@ const mix = (() => {
     } finally {
       if (!signal.aborted) results.setAttribute("aria-busy", "false");
     }
-    document.documentElement.dataset.mixed = body.mixtures[active()[0][0]];
   }
 
   // the curve, which moves with the words but not with the weights of two of them, and the layers
@@ -159,7 +160,7 @@ const mix = (() => {
   }
 
   function drawProbe(probe) {
-    const list = series(probe), emergent = new Set((probe.emergent || []).map((t) => t.id));
+    const list = series(probe), full = Math.max(...list.flatMap((s) => s.p)), emergent = new Set((probe.emergent || []).map((t) => t.id));
     const fact = (name, value, title) => el("div", { title: title || "" }, el("dt", {}, name), el("dd", {}, value));
     const js = (probe.average && probe.average.js) ?? null;
     numbers.replaceChildren(
@@ -172,7 +173,8 @@ const mix = (() => {
     const line = (name, value) => el("tr", { className: "measure" }, el("th", { scope: "row" }, name), ...list.map((s) => el("td", {}, value(s))));
     const body = probe.tokens.map((t, i) => el("tr", { "data-token": t.id },
       el("th", { scope: "row", className: "token", title: "#" + t.id }, visible(t.token), emergent.has(t.id) ? el("abbr", { title: "more likely than after any word alone" }, " ★") : null),
-      ...list.map((s) => charts.cell(s.p[i], s.kind))));
+      ...list.map((s) => charts.cell(s.p[i], s.kind, full))));
+    scale.textContent = "The longest bar is " + number(full) + ".";
     table.replaceChildren(el("table", { className: "bars" }, el("thead", {}, head,
       line("entropy", (s) => s.entropy.toFixed(2)), line("JS to mixture", (s) => (s.js === undefined || s.kind === "mixture" ? "" : s.js.toFixed(3)))), el("tbody", {}, ...body)));
     status.textContent = "After " + probe.prompt + ", the mixture's likeliest next tokens are "
@@ -182,7 +184,7 @@ const mix = (() => {
   function drawLayers({ layers: list }) {
     const names = list[0].rows.map((r) => r.name);
     const cell = ({ top: [t], entropy }) => {
-      const c = charts.cell(t.p, "");
+      const c = charts.cell(t.p, "", 1);
       c.prepend(el("span", { className: "token" }, short(visible(t.token), 14), " "));
       c.title = "entropy " + entropy.toFixed(2) + " nats";
       return c;
@@ -220,20 +222,14 @@ const mix = (() => {
   function start(section, info, onchange) {
     model = info;
     changed = onchange;
+    if (model.n_vocab < 2000) state.prompt = START.prompt = "The {animal} says";  // the bundled models know no "likes to eat"
     const later = client.latest(look, 90);
-    update = (now) => { changed(state); later(now); };
+    update = (now) => {
+      delete document.documentElement.dataset.mixed;  // nothing that is shown is of this state yet
+      changed(state);
+      later(now);
+    };
     build(section);
-  }
-
-  // a prompt in which these words lead this model to different outputs, for a page that was opened without a link
-  async function choose(section) {
-    try {
-      const { prompt } = await client.ask("/v1/softllama/probe", { mixtures: copy.mixtures({ "": [["dog", 0.5], ["cat", 0.5]] }) });
-      START.prompt = prompt.replace("{}", "{animal}");
-    } catch {
-      // the one that is there will do
-    }
-    restore(section, {});
   }
 
   function restore(section, saved) {
@@ -243,5 +239,5 @@ const mix = (() => {
     update(true);
   }
 
-  return { start, choose, restore, open: (is) => { shown.open = is; if (is) update(true); }, state: () => state };
+  return { start, restore, open: (is) => { shown.open = is; if (is) update(true); }, state: () => state };
 })();

@@ -2,7 +2,9 @@
 // A record as the page that `softllama trace html` writes: the template beside this script, filled.
 const page = (() => {
   function of(r) {
-    const doc = new DOMParser().parseFromString(JSON.parse(document.getElementById("trace-page").textContent), "text/html");
+    // parsed without its style, which is another than this page's, so that its security policy forbids it here
+    const [, before, style, after] = JSON.parse(document.getElementById("trace-page").textContent).match(/^(.*?)(<style>.*<\/style>)(.*)$/s);
+    const doc = new DOMParser().parseFromString(before + after, "text/html");
     const make = (tag, text, name) => {
       const e = doc.createElement(tag);
       e.textContent = text;
@@ -31,7 +33,7 @@ const page = (() => {
     }
     doc.querySelector("pre").textContent = JSON.stringify(r.header.manifest, null, 2);
     doc.getElementById("data").textContent = data(r);
-    return "<!doctype html>\n" + doc.documentElement.outerHTML + "\n";
+    return "<!doctype html>\n" + doc.documentElement.outerHTML.replace("</head>", () => style + "</head>") + "\n";
   }
 
   // the steps as the page's script reads them: tokens are places in a list of texts, and nothing can end the element

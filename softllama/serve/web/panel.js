@@ -36,8 +36,9 @@ const panel = (() => {
 
     function read(s) {
       const target = s.thinking ? thinking : answer;
-      if (s.text) {
-        const span = el("span", { className: s.mode === "soft" ? "soft" : "", "data-step": s.index }, s.text);
+      const text = target.childNodes.length ? s.text : s.text.trimStart();  // no empty lines before it
+      if (text) {
+        const span = el("span", { className: s.mode === "soft" ? "soft" : "", "data-step": s.index }, text);
         span.addEventListener("pointerenter", (e) => { if (e.pointerType !== "touch") map.show(s.index); });
         span.addEventListener("pointerleave", () => map.point(null));
         if (onpick) span.addEventListener("click", () => onpick(s.index));

@@ -105,7 +105,7 @@ const picture = (() => {
       g.setTransform(ratio, 0, 0, ratio, 0, 0);
       paint(g, width);
     }
-    new ResizeObserver(draw).observe(box);
+    new ResizeObserver(() => requestAnimationFrame(draw)).observe(box);  // which changes its height
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
     return { box, draw };
   }

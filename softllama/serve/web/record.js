@@ -128,7 +128,7 @@ const record = (() => {
   }
 
   function fromPage(text) {  // the steps in a page that softllama or this page wrote
-    const doc = new DOMParser().parseFromString(text, "text/html"), data = doc.getElementById("data");
+    const doc = new DOMParser().parseFromString(text.replace(/<style[^]*?<\/style>/gi, ""), "text/html"), data = doc.getElementById("data");
     check(data, "it is no page of a trace");
     const { steps, texts } = JSON.parse(data.textContent);
     const reads = new Map([...doc.querySelectorAll("[data-step]")].map((e) => [+e.dataset.step, e.textContent]));

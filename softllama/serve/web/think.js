@@ -19,6 +19,8 @@ const think = (() => {
     for (const m of (rest || "").matchAll(/(\w+)=((?:[^,()]|\([^)]*\))*)/g)) values[m[1]] = m[2];
     return known(name) ? { name, values } : { name: info.policies[0].name, values: {} };
   }
+  // the server's policy, if it mixes: that is what the page is for
+  const first = () => ((known(parsed(info.default_policy).name) || {}).soft ? info.default_policy : "soft_thinking");
   const asked = (p) => ({
     question: state.question, policy: textOf(p), seed: state.seed, max_tokens: state.max_tokens, think: state.think, think_budget: state.think_budget,
     raw: !info.model.chat_template,
@@ -39,7 +41,7 @@ const think = (() => {
       else input.reportValidity();
       changed(state);
     });
-    return el("div", { className: "control" }, el("label", { htmlFor: id, title }, name), input);
+    return el("div", { className: parameter.is_policy ? "control wide" : "control" }, el("label", { htmlFor: id, title }, name), input);
   }
 
   function card(p, i) {
@@ -106,14 +108,20 @@ const think = (() => {
   }
 
   // ---- running
+  function busy(is) {  // a button that is no longer of use hands the focus to the other
+    const focus = document.activeElement === (is ? go : stop);
+    go.disabled = is;
+    stop.disabled = !is;
+    if (focus) (is ? stop : go).focus();
+  }
+
   async function start() {
     if (running) running.abort();
     const mine = (running = new AbortController());
     state.ran = true;
     changed(state);
     problem.hidden = true;
-    go.disabled = true;
-    stop.disabled = false;
+    busy(true);
     document.documentElement.dataset.thinking = "running";
     const all = state.policies.map((p) => {
       const question = asked(p);
@@ -128,8 +136,7 @@ const think = (() => {
     await Promise.allSettled(all.map(([question, view]) => run.go(question, view, mine.signal)));
     if (running !== mine) return;
     running = null;
-    go.disabled = false;
-    stop.disabled = true;
+    busy(false);
     document.documentElement.dataset.thinking = "ended";
   }
 
@@ -146,7 +153,7 @@ const think = (() => {
     info = given;
     changed = onchange;
     onbranch = branch;
-    if (!state.policies.length) state.policies = [parsed(info.default_policy || info.policies[0].name)];
+    if (!state.policies.length) state.policies = [parsed(first())];
     build(section);
     document.addEventListener("keydown", (e) => { if (e.key === "Escape" && running) running.abort(); });
   }
@@ -154,7 +161,7 @@ const think = (() => {
   function restore(section, saved) {
     state = { ...structuredClone(START), ...saved };
     state.policies = (state.policies || []).filter((p) => p && known(p.name)).slice(0, MOST).map((p) => ({ name: p.name, values: { ...p.values } }));
-    if (!state.policies.length) state.policies = [parsed(info.default_policy || info.policies[0].name)];
+    if (!state.policies.length) state.policies = [parsed(first())];
     build(section);
     if (state.ran) start();
   }
