@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from softllama.generation.state import Generation
+from softllama.serve.recording import Recorder
 from softllama.serve.tickets import Stepped
 from softllama.trace.step import FORCED, SOFT, Step, StopReason
 from softllama.vectors import passes
@@ -30,7 +31,9 @@ class Delta(NamedTuple):
 class Reader:
     """Reads the steps of one choice, and keeps what its answer needs at the end."""
 
-    def __init__(self, g: Generation, *, logprobs: bool = False, trace: bool = False) -> None:
+    def __init__(
+        self, g: Generation, *, logprobs: bool = False, trace: bool = False, recorder: Recorder | None = None
+    ) -> None:
         self.generation, self._spell = g, g.model.spell
         self._opening = "" if g.thinking or g.everywhere or g.tags is None else g.tags.open
         self._held = ""  # the beginning of an answer that may be the tag with which the model opens a block by itself
@@ -43,6 +46,9 @@ class Reader:
         self.reasoning = self.content = ""
         self.n_thinking = self.n_soft = self.n_steps = 0
         self.thinking_ended: str | None = None
+        self._recorder = recorder
+        self._lines = [] if recorder is None else [recorder.header]
+        self._tail = ("", "")  # text at the end of thinking and answer that belongs to no step
 
     def read(self, event: Stepped) -> Delta:
         """The text that a step adds."""
@@ -51,6 +57,8 @@ class Reader:
         self.n_soft += step.mode == SOFT
         if self._trace:
             self.steps.append(step_record(step, self._spell))
+        if self._recorder is not None:
+            self._lines.append(self._recorder.step(step))
         if self._logprobs:
             (self.thinking_logprobs if step.thinking else self.content_logprobs).append(
                 logprob(step, event.top, self.generation.model.tokenizer.piece)
@@ -66,11 +74,23 @@ class Reader:
 
     def end(self) -> Delta:
         """The text that was held back, once the generation has ended."""
-        rest = self.generation.flush()
+        rest = self.flush()
         if self.generation.thinking:
             return self._kept(Delta(reasoning=rest))
         held, self._held, self._opening = self._held, "", ""
         return self._kept(Delta(content=self._answer(held + rest)))
+
+    def flush(self) -> str:
+        """The text that was held back, as it is."""
+        rest = self.generation.flush()
+        self._tail = (rest, "") if self.generation.thinking else ("", rest)
+        return rest
+
+    def news(self) -> dict[str, Any]:
+        """What a stream says of the steps since the last call, as a part of our own block."""
+        steps, self.steps = self.steps, []
+        lines, self._lines = self._lines, []
+        return {**({"steps": steps} if steps else {}), **({"record": lines} if lines else {})}
 
     @property
     def finish_reason(self) -> str:
@@ -104,6 +124,8 @@ class Reader:
             out["thinking_logprobs"] = self.thinking_logprobs
         if self._trace:
             out["steps"] = self.steps
+        if self._recorder is not None:
+            out["record"] = [*self._lines, self._recorder.end(self._tail)]
         return out
 
     def _answer(self, text: str) -> str:

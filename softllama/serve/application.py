@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from softllama._version import __version__
 from softllama.api import Model
-from softllama.serve import basics, chat, completions, errors, own
+from softllama.serve import basics, chat, completions, errors, own, page
 from softllama.serve.security import Guard
 from softllama.serve.settings import Settings
 from softllama.serve.state import State
@@ -47,6 +47,7 @@ def create(source: Model | Callable[[], Model], settings: Settings) -> FastAPI:
     for routes in (basics.router(state), chat.router(state), completions.router(state), own.router(state)):
         app.include_router(routes, prefix="/v1")
         app.include_router(routes, include_in_schema=False)
+    app.include_router(page.router())
     if settings.cors:
         app.add_middleware(CORSMiddleware, allow_origins=list(settings.cors), allow_methods=["*"], allow_headers=["*"])
     app.add_middleware(Guard, settings=settings)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from softllama.serve import answers, decoding, mixtures
+from softllama.serve import answers, decoding
 from softllama.serve.answers import Delta, Reader
-from softllama.serve.decoding import Plan
+from softllama.serve.decoding import Plan, Prepared
 from softllama.serve.errors import ApiError
 from softllama.serve.requests import ChatRequest, Message
 from softllama.serve.state import Run, State
@@ -52,11 +52,13 @@ def _message(m: Message, i: int) -> dict[str, str]:
 class Chat:
     """The choices of one chat completion."""
 
-    def __init__(self, state: State, request: ChatRequest, plan: Plan, runs: list[Run]) -> None:
-        self._state, self._request, self._plan, self.runs = state, request, plan, runs
+    def __init__(self, state: State, request: ChatRequest, plan: Plan, choices: Sequence[Prepared]) -> None:
+        self._state, self._request, self._plan = state, request, plan
+        self.runs = [Run(c.generation, items=c.items, n_top=request.top_logprobs or 0) for c in choices]
         trace = request.softllama.trace == "steps"
-        self._trace = trace
-        self.readers = [Reader(r.ticket.generation, logprobs=request.logprobs, trace=trace) for r in runs]
+        self.readers = [
+            Reader(c.generation, logprobs=request.logprobs, trace=trace, recorder=c.recorder) for c in choices
+        ]
         self._head = {
             "id": "chatcmpl-" + secrets.token_hex(12),
             "created": int(time.time()),
@@ -67,28 +69,16 @@ class Chat:
     @classmethod
     async def of(cls, state: State, request: ChatRequest) -> Chat:
         """Prepare the choices of a request. Raises ApiError and SoftLlamaError for what is wrong with it."""
-        runs, plan = await run_in_threadpool(cls._prepare, state, request)
-        built = [Run(g, items=items, n_top=request.top_logprobs or 0) for g, items in runs]
-        return cls(state, request, plan, built)
+        choices, plan = await run_in_threadpool(cls._prepare, state, request)
+        return cls(state, request, plan, choices)
 
     @staticmethod
-    def _prepare(state: State, request: ChatRequest) -> tuple[list[Any], Plan]:
-        model, block = state.model, request.softllama
+    def _prepare(state: State, request: ChatRequest) -> tuple[list[Prepared], Plan]:
         if request.response_format is not None and request.response_format.type != "text":
             raise ApiError(400, "answers are plain text: no other response_format", param="response_format")
         suffix = state.policy_of(request.model)
-        plan = decoding.plan(model, request, messages(request), state.settings, suffix, chat=True)
-        given = [mixtures.given(i, model.n_vocab) for i in block.prefix.items] if block.prefix else []
-        if given and plan.options.max_tokens is not None:
-            plan = Plan(
-                prompt=plan.prompt,
-                options=plan.options.changed(max_tokens=plan.options.max_tokens + len(given)),
-                note=plan.note,
-            )
-        made = decoding.generations(model, plan, block, request.seed, request.n or 1)
-        for g in made:
-            g.resume([readout for _, readout in given])
-        return [(g, (*g.prompt, *(item for item, _ in given))) for g in made], plan
+        plan = decoding.plan(state.model, request, messages(request), state.settings, suffix, chat=True)
+        return decoding.prepared(state, plan, request.softllama, request.seed, request.n or 1), plan
 
     def cancel(self) -> None:
         """Nobody waits for the choices any more."""
@@ -141,7 +131,7 @@ class Chat:
             data = b""
             for e in events:
                 if isinstance(e, Begun):
-                    data += self._chunk(i, {"role": "assistant", "content": ""})
+                    data += self._chunk(i, {"role": "assistant", "content": ""}, softllama=reader.news() or None)
                 elif isinstance(e, Stepped):
                     data += self._step(i, reader, e)
             if data:
@@ -157,8 +147,8 @@ class Chat:
         more: dict[str, Any] = {}
         if self._request.logprobs and not e.step.thinking:
             more["logprobs"] = {"content": reader.content_logprobs[-1:], "refusal": None}
-        if self._trace:
-            more["softllama"] = {"steps": [reader.steps.pop()]}
+        if news := reader.news():
+            more["softllama"] = news
         if not any(delta) and not more:
             return b""
         return self._chunk(i, _delta(delta), **more)

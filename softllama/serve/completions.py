@@ -19,6 +19,7 @@ from softllama.engine.score import Scored
 from softllama.generation.prepare import PromptInput
 from softllama.serve import answers, decoding, errors
 from softllama.serve.answers import Reader, finite
+from softllama.serve.decoding import Prepared
 from softllama.serve.errors import ApiError
 from softllama.serve.requests import CompletionRequest
 from softllama.serve.state import Run, State
@@ -77,30 +78,31 @@ class Completion:
         """Prepare the choices of a request. Raises ApiError and SoftLlamaError for what is wrong with it."""
         if request.suffix:
             raise ApiError(400, "text cannot be inserted before a suffix", param="suffix")
-        generations = await run_in_threadpool(cls._prepare, state, request)
+        made = await run_in_threadpool(cls._prepare, state, request)
+        trace, logprobs = request.softllama.trace == "steps", request.logprobs is not None
         choices = []
-        for i, (g, ids) in enumerate(generations):
-            run = Run(g, n_top=request.logprobs or 0) if not g.done else None
-            reader = Reader(g, logprobs=request.logprobs is not None, trace=request.softllama.trace == "steps")
-            choices.append(Choice(i, run, reader, ids))
+        for i, (g, items, recorder) in enumerate(made):
+            run = Run(g, items=items, n_top=request.logprobs or 0) if not g.done else None
+            reader = Reader(g, logprobs=logprobs, trace=trace, recorder=recorder)
+            choices.append(Choice(i, run, reader, tuple(i for i in g.prompt if isinstance(i, int))))
         return cls(state, request, choices)
 
     @staticmethod
-    def _prepare(state: State, request: CompletionRequest) -> list[tuple[Any, tuple[int, ...]]]:
+    def _prepare(state: State, request: CompletionRequest) -> list[Prepared]:
         model = state.model
         suffix = state.policy_of(request.model)
         if request.max_tokens is None:
             request.max_tokens = 16  # OpenAI's default
-        out = []
+        out: list[Prepared] = []
         for prompt in prompts(request):
             given: PromptInput = prompt if isinstance(prompt, str) else list(prompt)
             plan = decoding.plan(model, request, given, state.settings, suffix, chat=False)
-            for g in decoding.generations(model, plan, request.softllama, request.seed, request.n or 1):
-                if request.echo and any(isinstance(i, Mixture) for i in g.prompt):
+            for choice in decoding.prepared(state, plan, request.softllama, request.seed, request.n or 1):
+                if request.echo and any(isinstance(i, Mixture) for i in choice.items):
                     raise ApiError(400, "a prompt with mixtures has no text to echo", param="echo")
-                if len(g.prompt) > state.scheduler.n_ctx:
-                    raise errors.too_long(len(g.prompt), state.scheduler.n_ctx)
-                out.append((g, tuple(i for i in g.prompt if isinstance(i, int))))
+                if len(choice.items) > state.scheduler.n_ctx:
+                    raise errors.too_long(len(choice.items), state.scheduler.n_ctx)
+                out.append(choice)
         return out
 
     def submit(self) -> None:
@@ -146,10 +148,15 @@ class Completion:
         if c.run is not None and c.reader is not None:
             async for events in c.run.rounds():
                 for e in events:
+                    if not isinstance(e, Begun | Stepped):
+                        continue
+                    text, logprobs = "", None
                     if isinstance(e, Stepped):
                         text = self._take(c, e)
-                        if text or self._request.logprobs is not None:
-                            yield event(self._chunk(c, text, self._logprobs(c, self._entries(c)[-1:], echo=False)))
+                        logprobs = self._logprobs(c, self._entries(c)[-1:], echo=False)
+                    news = c.reader.news()
+                    if text or logprobs or news:
+                        yield event({**self._chunk(c, text, logprobs), **({"softllama": news} if news else {})})
             if rest := self._rest(c):
                 yield event(self._chunk(c, rest, None))
         yield event({**self._chunk(c, "", None, finish=True)})
@@ -188,7 +195,7 @@ class Completion:
 
     def _rest(self, c: Choice) -> str:
         assert c.reader is not None
-        rest = c.reader.generation.flush()
+        rest = c.reader.flush()
         c.text += rest
         return rest
 

@@ -8,11 +8,11 @@ Knows requests and policies. Evaluates nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from softllama import policy as policies
 from softllama.chat import settings as chat_settings
-from softllama.engine.engine import Engine
+from softllama.engine.engine import Engine, Item
 from softllama.generation import prepare
 from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import PromptInput
@@ -21,8 +21,10 @@ from softllama.policy import Policy
 from softllama.policy.registry import REGISTRY
 from softllama.serve import mixtures
 from softllama.serve.errors import ApiError
+from softllama.serve.recording import Recorder
 from softllama.serve.requests import Block, ChatRequest, Sampling
 from softllama.serve.settings import Settings
+from softllama.serve.state import State
 
 NO_THINKING = ("none", "minimal", "off", "disable")  # values of reasoning_effort
 MOST_STOPS = 64
@@ -181,6 +183,32 @@ def _stops(request: Sampling) -> tuple[str, ...]:
     if len(stops) > MOST_STOPS:
         raise ApiError(400, f"at most {MOST_STOPS} stop strings are allowed, not {len(stops)}", param="stop")
     return tuple(s for s in stops if s)
+
+
+class Prepared(NamedTuple):
+    """A choice that has not begun. items: what is fed before its first step, a prefix included."""
+
+    generation: Generation
+    items: tuple[Item, ...]
+    recorder: Recorder | None
+
+
+def prepared(state: State, plan: Plan, block: Block, seed: int | None, n: int) -> list[Prepared]:
+    """The choices of a prompt, which go on after what the request says was fed before.
+
+    Raises:
+        ApiError, SoftLlamaError: the prompt or what was fed is not allowed.
+    """
+    model = state.model
+    given = [mixtures.given(i, model.n_vocab) for i in block.prefix.items] if block.prefix else []
+    if given and plan.options.max_tokens is not None:
+        plan = replace(plan, options=plan.options.changed(max_tokens=plan.options.max_tokens + len(given)))
+    choices = []
+    for g in generations(model, plan, block, seed, n):
+        recorder = Recorder(model, g, local=state.settings.local) if block.trace == "record" else None
+        g.resume([readout for _, readout in given])
+        choices.append(Prepared(g, (*g.prompt, *(item for item, _ in given)), recorder))
+    return choices
 
 
 def generations(model: Engine, plan: Plan, block: Block, seed: int | None, n: int) -> list[Generation]:

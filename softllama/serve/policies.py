@@ -29,6 +29,8 @@ def listed(state: State) -> dict[str, Any]:
             "n_vocab": model.n_vocab,
             "thinks": thinks,
             "chat_template": bool(model.template_source),
+            "path": model.path if state.settings.local else None,
+            "needs_key": state.settings.api_key is not None,
         },
         "default_policy": state.settings.policy or prepare.default_policy(model, thinks)[0],
     }

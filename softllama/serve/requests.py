@@ -63,7 +63,8 @@ class Block(Body):
     """How the thinking is decoded: the field "softllama" of a request.
 
     policy, answer_policy: as in `softllama policies`. think: a truth value, or auto, on, off, prompt. mixtures: by the
-    names of the slots in the last message or the prompt. trace: "steps" adds every step to the answer.
+    names of the slots in the last message or the prompt. trace: "steps" adds every step to the answer, "record" the
+    lines of a trace file, which hold more of each step.
     """
 
     policy: str | None = None
@@ -78,7 +79,7 @@ class Block(Body):
     split: Literal["first", "last", "mean"] | None = None
     on_loop: Literal["warn", "stop", "hard"] | None = None
     date: str | None = None
-    trace: Literal["steps"] | None = None
+    trace: Literal["steps", "record"] | None = None
     prefix: Prefix | None = None
 
 
