@@ -5,8 +5,8 @@
 
 llama-server is built from the source distribution of the llama-cpp-python that is installed here, so that both servers run the
 same llama.cpp. Both have as many slots, as much context and as many threads. Each round asks each server in turn, with
-prompts of the same length, which no request before had; greedy, streamed. Three columns: llama-server, softllama with single tokens, and softllama
-with soft thinking at every step.
+prompts of the same length, which no request before had; greedy, streamed. Three ways: llama-server, softllama with single
+tokens, and softllama with soft thinking at every step.
 """
 
 from __future__ import annotations
@@ -32,24 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SUBJECTS = [
-    "river",
-    "engine",
-    "garden",
-    "harbour",
-    "library",
-    "mountain",
-    "orchestra",
-    "kitchen",
-    "forest",
-    "market",
-    "bridge",
-    "island",
-    "train",
-    "castle",
-    "desert",
-]
-FLAGS = [
+SUBJECTS = ("river", "engine", "garden", "harbour", "library", "mountain", "orchestra", "kitchen", "forest", "market")
+FLAGS = (
     "-DCMAKE_BUILD_TYPE=Release",
     "-DBUILD_SHARED_LIBS=ON",
     "-DLLAMA_OPENSSL=OFF",
@@ -58,7 +42,7 @@ FLAGS = [
     "-DLLAMA_BUILD_UI=OFF",
     "-DLLAMA_USE_PREBUILT_UI=OFF",
     "-DLLAMA_BUILD_APP=OFF",
-]
+)
 
 
 def build(folder: Path, jobs: int) -> Path:
