@@ -24,7 +24,7 @@ from softllama.serve.errors import ApiError
 from softllama.serve.requests import CompletionRequest
 from softllama.serve.state import Run, State
 from softllama.serve.streaming import DONE, EventStream, event, merged, unless_gone
-from softllama.serve.tickets import Begun, Ended, Stepped
+from softllama.serve.tickets import Begun, Stepped
 from softllama.vectors.mixture import Mixture
 
 MOST_PROMPTS = 2048
@@ -49,15 +49,18 @@ def prompts(request: CompletionRequest) -> list[str | list[int]]:
 
 @dataclass
 class Choice:
-    """One choice: a run, what it echoes, and the tokens that it has made so far. run: None where nothing is generated."""
+    """One choice: a run, what it echoes, and the tokens that it has made so far.
+
+    left_block: was the end of the thinking block written?
+    """
 
     index: int
-    run: Run | None
-    reader: Reader | None
+    run: Run
+    reader: Reader
     ids: tuple[int, ...]
     text: str = ""
     echo: tuple[Scored, ...] = ()
-    generated: int = 0
+    left_block: bool = False
 
 
 class Completion:
@@ -82,7 +85,7 @@ class Completion:
         trace, logprobs = request.softllama.trace == "steps", request.logprobs is not None
         choices = []
         for i, (g, items, recorder) in enumerate(made):
-            run = Run(g, items=items, n_top=request.logprobs or 0) if not g.done else None
+            run = Run(g, items=items, n_top=request.logprobs or 0)
             reader = Reader(g, logprobs=logprobs, trace=trace, recorder=recorder)
             choices.append(Choice(i, run, reader, tuple(i for i in g.prompt if isinstance(i, int))))
         return cls(state, request, choices)
@@ -107,13 +110,12 @@ class Completion:
 
     def submit(self) -> None:
         """Hand the choices to the scheduler. Raises ApiError where the queue is full."""
-        self._state.scheduler.submit([c.run.ticket for c in self.choices if c.run is not None])
+        self._state.scheduler.submit([c.run.ticket for c in self.choices])
 
     def cancel(self) -> None:
         """Nobody waits for the choices any more."""
         for c in self.choices:
-            if c.run is not None:
-                c.run.ticket.cancel()
+            c.run.ticket.cancel()
 
     async def echo(self) -> None:
         """Evaluate the prompts that are echoed with log-probabilities."""
@@ -145,67 +147,56 @@ class Completion:
     async def _stream(self, c: Choice) -> AsyncIterator[bytes]:
         if self._request.echo:
             yield event(self._chunk(c, self._state.model.detokenize(c.ids), self._logprobs(c, ())))
-        if c.run is not None and c.reader is not None:
-            async for events in c.run.rounds():
-                for e in events:
-                    if not isinstance(e, Begun | Stepped):
-                        continue
-                    text, logprobs = "", None
-                    if isinstance(e, Stepped):
-                        text = self._take(c, e)
-                        logprobs = self._logprobs(c, self._entries(c)[-1:], echo=False)
-                    news = c.reader.news()
-                    if text or logprobs or news:
-                        yield event({**self._chunk(c, text, logprobs), **({"softllama": news} if news else {})})
-            if rest := self._rest(c):
-                yield event(self._chunk(c, rest, None))
+        async for events in c.run.rounds():
+            for e in events:
+                if not isinstance(e, Begun | Stepped):
+                    continue
+                text, logprobs = "", None
+                if isinstance(e, Stepped):
+                    text = self._take(c, e)
+                    logprobs = self._logprobs(c, self._entries(c)[-1:], echo=False)
+                news = c.reader.news()
+                if text or logprobs or news:
+                    yield event({**self._chunk(c, text, logprobs), **({"softllama": news} if news else {})})
+        if rest := self._rest(c):
+            yield event(self._chunk(c, rest, None))
         yield event({**self._chunk(c, "", None, finish=True)})
 
     def _chunk(self, c: Choice, text: str, logprobs: Any, *, finish: bool = False) -> dict[str, Any]:
-        reason = (c.reader.finish_reason if c.reader else "length") if finish else None
+        reason = (c.reader.finish_reason) if finish else None
         choice = {"index": c.index, "text": text, "logprobs": logprobs, "finish_reason": reason}
-        if finish and c.reader is not None:
+        if finish:
             choice["softllama"] = c.reader.block()
         return {**self._head, "choices": [choice]}
 
     async def _read(self, c: Choice) -> None:
-        if c.run is None:
-            return
         async for events in c.run.rounds():
             for e in events:
                 if isinstance(e, Stepped):
                     self._take(c, e)
-                elif isinstance(e, Begun | Ended):
-                    continue
         self._rest(c)
 
     def _take(self, c: Choice, e: Stepped) -> str:
-        """The text that a step adds: a text completion has the thinking and its tags in one piece with the answer."""
-        assert c.reader is not None
-        g = c.reader.generation
-        was = c.reader.n_thinking
-        delta = c.reader.read(e)
+        """The text that a step adds. A text completion has thinking, closing tag and answer in one piece."""
+        g, thought = c.reader.generation, c.reader.n_thinking > 0
+        c.reader.read(e)
         text = e.step.text
-        if g.tags is not None and was and not e.step.thinking and not c.generated:
-            c.generated = 1
+        if g.tags is not None and thought and not e.step.thinking and not c.left_block:
+            c.left_block = True
             text = g.tags.close + text
-        del delta
         c.text += text
         return text
 
     def _rest(self, c: Choice) -> str:
-        assert c.reader is not None
         rest = c.reader.flush()
         c.text += rest
         return rest
 
     def _entries(self, c: Choice) -> list[dict[str, Any]]:
         """The log-probabilities of what was generated, in order."""
-        assert c.reader is not None
         return [*c.reader.thinking_logprobs, *c.reader.content_logprobs]
 
     def _choice(self, c: Choice) -> dict[str, Any]:
-        assert c.reader is not None
         text = (self._state.model.detokenize(c.ids) if self._request.echo else "") + c.text
         return {
             "index": c.index,
@@ -238,9 +229,9 @@ class Completion:
 
     def _usage(self) -> dict[str, Any]:
         n_prompt = sum(len(c.ids) for c in self.choices)
-        made = sum(c.reader.n_steps for c in self.choices if c.reader)
-        thinking = sum(c.reader.n_thinking for c in self.choices if c.reader)
-        cached = sum(c.run.ticket.cached for c in self.choices if c.run)
+        made = sum(c.reader.n_steps for c in self.choices)
+        thinking = sum(c.reader.n_thinking for c in self.choices)
+        cached = sum(c.run.ticket.cached for c in self.choices)
         return answers.usage(n_prompt, made, thinking, cached)
 
 

@@ -15,7 +15,7 @@ from softllama.engine.engine import Engine
 from softllama.serve import errors
 from softllama.serve.lane import Lane
 from softllama.serve.settings import Settings
-from softllama.serve.tickets import Failed, Ticket
+from softllama.serve.tickets import Begun, Ended, Failed, Ticket
 
 log = logging.getLogger("softllama.serve")
 
@@ -53,6 +53,7 @@ class Scheduler:
         for t in tickets:
             if len(t.items) > self.n_ctx:
                 raise errors.too_long(len(t.items), self.n_ctx)
+        tickets, done = [t for t in tickets if not t.generation.done], [t for t in tickets if t.generation.done]
         with self._wake:
             if self._stopping:
                 raise errors.unavailable("the server is stopping", "stopping")
@@ -61,6 +62,10 @@ class Scheduler:
                 raise errors.queue_full(len(self._waiting), 1 + len(self._waiting) // self._settings.streams)
             self._waiting.extend(tickets)
             self._wake.notify()
+        for t in done:  # nothing is to be generated
+            t.add(Begun(0))
+            t.add(Ended())
+            t.flush()
 
     def drain(self, seconds: float) -> None:
         """Take no more tickets, and end those that still run after so many seconds."""
