@@ -175,9 +175,9 @@ const branch = (() => {
     try {
       if (n.parent < 0) n.record = await run.go(asked, view, mine.signal);
       else {
-        const steps = nodes[n.parent].record.steps, kept = steps.slice(0, n.at);
+        const { steps, texts: known } = nodes[n.parent].record, kept = steps.slice(0, n.at);
         const lines = [...kept, ...linesOf(n.edit, n.texts, steps[n.at])];
-        n.record = await run.go(asked, view, mine.signal, { items: [...kept.map(itemOf), ...n.edit], kept: lines });
+        n.record = await run.go(asked, view, mine.signal, { items: [...kept.map(itemOf), ...n.edit], kept: lines, texts: { ...known, ...n.texts } });
       }
     } catch {
       // the panel shows why

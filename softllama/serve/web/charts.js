@@ -11,7 +11,7 @@ const charts = (() => {
   function cell(p, kind, full) {
     const bar = el("b", { className: "bar-of " + kind });
     bar.style.width = Math.min(100, (100 * Math.max(0, p)) / full) + "%";
-    return el("td", {}, el("span", { className: "p" }, number(p)), bar);
+    return el("td", {}, el("div", { className: "cell" }, el("span", { className: "p" }, number(p)), el("div", { className: "track" }, bar)));
   }
 
   // ---- painting. Without a surface, they only say how high they are.

@@ -3,7 +3,7 @@
 const mix = (() => {
   const { el, number, short, visible } = dom;
   const { WHOLE, balanced, positive } = weights;
-  const TOP = 8, POINTS = 21, MOST_WORDS = 8;
+  const TOP = 8, ROWS = 12, POINTS = 21, MOST_WORDS = 8;
   const START = { prompt: "The {animal} likes to eat", chat: false, signed: false, split: null, layers: false, slots: { animal: [["dog", 500], ["cat", 500]] } };
   let state = structuredClone(START), changed = () => {}, model = null, shown = {};
 
@@ -58,7 +58,7 @@ const mix = (() => {
     section.replaceChildren(el("div", { className: "columns" },
       el("form", { className: "form", onsubmit: (e) => { e.preventDefault(); update(true); } },
         el("label", { htmlFor: "mix-prompt" }, "Prompt"), prompt,
-        el("p", { className: "hint" }, "{animal} is a place for a mixture; {{ is a brace."),
+        el("p", { className: "hint" }, "A name in braces, such as {animal}, is a place for a mixture; {{ is a brace."),
         places,
         el("div", { className: "options" }, model && model.chat_template ? option("chat", "as a chat message") : null,
           option("signed", "signed weights"), el("label", {}, "A word of several tokens ", split))),
@@ -159,8 +159,15 @@ const mix = (() => {
     return list;
   }
 
+  // places of the tokens that are shown: those that have most in some column, in the order of the mixture
+  function likeliest(probe, list) {
+    const most = probe.tokens.map((_, i) => Math.max(...list.map((s) => s.p[i])));
+    const kept = new Set(most.map((_, i) => i).sort((a, b) => most[b] - most[a]).slice(0, ROWS));
+    return probe.tokens.map((_, i) => i).filter((i) => kept.has(i));
+  }
+
   function drawProbe(probe) {
-    const list = series(probe), full = Math.max(...list.flatMap((s) => s.p)), emergent = new Set((probe.emergent || []).map((t) => t.id));
+    const list = series(probe), rows = likeliest(probe, list), full = Math.max(...list.flatMap((s) => s.p)), emergent = new Set((probe.emergent || []).map((t) => t.id));
     const fact = (name, value, title) => el("div", { title: title || "" }, el("dt", {}, name), el("dd", {}, value));
     const js = (probe.average && probe.average.js) ?? null;
     numbers.replaceChildren(
@@ -171,7 +178,7 @@ const mix = (() => {
     const head = el("tr", {}, el("th", { scope: "col" }, "next token"),
       ...list.map((s) => el("th", { scope: "col", className: s.kind }, s.name, s.kind.startsWith("word") && list.length > 3 ? el("small", {}, s.weight.toFixed(3)) : null)));
     const line = (name, value) => el("tr", { className: "measure" }, el("th", { scope: "row" }, name), ...list.map((s) => el("td", {}, value(s))));
-    const body = probe.tokens.map((t, i) => el("tr", { "data-token": t.id },
+    const body = rows.map((i) => [probe.tokens[i], i]).map(([t, i]) => el("tr", { "data-token": t.id },
       el("th", { scope: "row", className: "token", title: "#" + t.id }, visible(t.token), emergent.has(t.id) ? el("abbr", { title: "more likely than after any word alone" }, " ★") : null),
       ...list.map((s) => charts.cell(s.p[i], s.kind, full))));
     scale.textContent = "The longest bar is " + number(full) + ".";
@@ -185,7 +192,7 @@ const mix = (() => {
     const names = list[0].rows.map((r) => r.name);
     const cell = ({ top: [t], entropy }) => {
       const c = charts.cell(t.p, "", 1);
-      c.prepend(el("span", { className: "token" }, short(visible(t.token), 14), " "));
+      c.firstChild.prepend(el("span", { className: "token" }, short(visible(t.token), 14), " "));
       c.title = "entropy " + entropy.toFixed(2) + " nats";
       return c;
     };
@@ -207,7 +214,8 @@ const mix = (() => {
   }
 
   function painted() {
-    const data = { title: shown.probe.prompt, series: series(shown.probe), tokens: shown.probe.tokens.map((t) => visible(t.token)) };
+    const all = series(shown.probe), rows = likeliest(shown.probe, all), { tokens, prompt } = shown.probe;
+    const data = { title: prompt, series: all.map((s) => ({ ...s, p: rows.map((i) => s.p[i]) })), tokens: rows.map((i) => visible(tokens[i].token)) };
     const width = 900, bars = charts.paintBars(null, width, data);
     const paint = (g) => {
       charts.paintBars(g, width, data);

@@ -3,8 +3,8 @@
 const panel = (() => {
   const { el } = dom;
 
-  // options: onpick(step) where a step is chosen; actions: further buttons; commands() for "Copy as"
-  function make({ onpick, actions = [], commands } = {}) {
+  // options: rows of the heat map at first; onpick(step) where a step is chosen; actions: further buttons; commands() for "Copy as"
+  function make({ onpick, rows, actions = [], commands } = {}) {
     const title = el("h3", {}), facts = el("p", { className: "hint numbers" }), status = el("p", { className: "state", role: "status", "aria-live": "polite" });
     const problem = el("p", { className: "problem", role: "alert", hidden: true });
     const chart = el("div", {}), thinking = el("p", { className: "reading thinking" }), answer = el("p", { className: "reading answer", "aria-live": "off" });
@@ -28,7 +28,7 @@ const panel = (() => {
       answer.replaceChildren();
       spans.clear();
       problem.hidden = true;
-      map = heatmap.make(chart, r.shown, { label: "steps of " + title.textContent + ": weights of the mixtures, and entropy", onpoint: mark, onpick, fold: !onpick });
+      map = heatmap.make(chart, r.shown, { label: "steps of " + title.textContent + ": weights of the mixtures, and entropy", onpoint: mark, onpick, fold: !onpick, rows });
       r.steps.forEach(read);
       if (r.footer) end();
       buttons();

@@ -10,19 +10,6 @@ const record = (() => {
     steps: [], footer: null, texts: {}, shown: { steps: [], texts: {} },
   });
 
-  // a step of the server's stream as a line of the file
-  function fromStream(s, index, text) {
-    const texts = { [s.readout.id]: s.readout.token };
-    for (const f of s.fed) texts[f.id] = f.token;
-    for (const t of s.top || []) texts[t.id] = t.token;
-    return {
-      kind: "step", index, position: s.position, mode: s.mode, thinking: s.thinking, token: s.readout.id, text,
-      mixture: s.fed.map((f) => [f.id, f.w]), entropy: s.entropy, top: (s.top || []).map((t) => [t.id, t.p]),
-      why: s.why || "", left_out: s.left_out || 0, noise: s.noise || 0, hidden: s.hidden || false, seconds: s.seconds || 0,
-      logp: s.logp ?? null, whole: s.whole || null, rest: s.rest || null, texts,
-    };
-  }
-
   // a line as the heat map draws it
   function toShown(s) {
     const byWeight = [...s.mixture].sort((a, b) => b[1] - a[1]);
@@ -34,9 +21,16 @@ const record = (() => {
     };
   }
 
+  function learn(r, texts) {
+    for (const [id, text] of Object.entries(texts)) {
+      r.texts[id] = text;
+      r.shown.texts[id] = dom.visible(text);
+    }
+  }
+
   // put a line at the end, and say what a heat map shows of it
   function add(r, line) {
-    Object.assign(r.texts, line.texts || {});
+    learn(r, line.texts || {});
     for (const id of [line.token, ...line.mixture.map(([i]) => i), ...line.top.map(([i]) => i)]) {
       r.texts[id] ??= "#" + id;
       r.shown.texts[id] ??= dom.visible(r.texts[id]);
@@ -167,5 +161,5 @@ const record = (() => {
       + "a trace (.html); a .csv holds no mixtures.");
   }
 
-  return { empty, fromStream, add, footer, facts, model, text, toLines, open };
+  return { empty, learn, add, footer, facts, model, text, toLines, open };
 })();

@@ -10,14 +10,15 @@ const run = (() => {
   }
   const path = (asked) => (asked.raw ? "/v1/completions" : "/v1/chat/completions");
 
-  // run it. kept: lines of an earlier record that stand before what comes
-  async function go(asked, into, signal, { items, kept = [] } = {}) {
+  // run it. kept: lines of an earlier record that stand before what comes; texts: of their tokens
+  async function go(asked, into, signal, { items, kept = [], texts = {} } = {}) {
     const request = body(asked, items);
     request.softllama.trace = "record";
     let r = null;
     into.status("waiting for the model …");
     const begin = (header) => {
       r = record.empty(header);
+      record.learn(r, texts);
       for (const line of kept) r.shown.steps.push(record.add(r, { ...line, index: r.steps.length }));
       into.show(r);
       into.status("running …");

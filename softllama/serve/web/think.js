@@ -126,6 +126,7 @@ const think = (() => {
     const all = state.policies.map((p) => {
       const question = asked(p);
       const view = panel.make({
+        rows: state.policies.length > 1 ? 16 : undefined,  // so that one sees more of them at once
         actions: [["Edit and branch", (r) => onbranch(question, r)]],
         commands: () => run.commands(question, info.model, view.record()),
       });
