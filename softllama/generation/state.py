@@ -42,7 +42,7 @@ class Generation:
     eog: does an end-of-generation token end it (not so for a replay, which ends where the record does)?
     keep: are all steps kept, for a record? Without, `steps` has the last one only. Those before the last hold what
         `options.keep` says of their mixtures.
-    stop_reason is "" while it runs; stop_string is the one that ended it.
+    stop_reason is "" while it runs. stop_string ended it, or end_token: an id that is no step, and its ln p.
     """
 
     model: Engine
@@ -59,6 +59,7 @@ class Generation:
     steps: list[Step] = field(default_factory=list)
     stop_reason: StopReason | str = ""
     stop_string: str = ""
+    end_token: tuple[int, float] | None = None
     evaluated: int = 0  # positions that the model evaluated for it
     prompt_seconds: float = 0.0
     degenerations: list[Degeneration] = field(default_factory=list)  # one at most of the thinking, and of the answer
@@ -127,6 +128,7 @@ class Generation:
         if self.eog and self.model.is_eog(decision.token):
             if not (self.thinking and self.tags):
                 self.stop_reason = StopReason.END_OF_GENERATION
+                self.end_token = (decision.token, d.logp(decision.token))
                 return None
             self._close()
             token = self._forced.popleft()
@@ -240,10 +242,7 @@ class Generation:
         return step
 
     def resume(self, readouts: Sequence[int]) -> None:
-        """Take these readouts as decided and fed after the prompt, by an earlier generation; `position` is then after them.
-
-        No step is kept of them, their text is not given out again, and no random number is drawn for them.
-        """
+        """Take these readouts as decided and fed after the prompt, without steps, texts and random numbers of their own."""
         for token in readouts:
             if forced := bool(self._forced):  # the rest of a tag
                 self._forced.popleft()

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from softllama.engine.engine import Engine
 from softllama.generation.state import Generation
 from softllama.serve.recording import Recorder
 from softllama.serve.tickets import Stepped
@@ -181,6 +182,11 @@ def logprob(step: Step, top: Sequence[Any], piece: Callable[[int], bytes]) -> di
         **_token(data, step.logp),
         "top_logprobs": [_token(piece(t.id), math.log(t.p) if t.p > 0 else -9999.0) for t in top],
     }
+
+
+def token_logprob(model: Engine, token: int, logp: float) -> dict[str, Any]:
+    """The entry of a token that is no step."""
+    return {**_token(model.tokenizer.piece(token), logp), "top_logprobs": []}
 
 
 def _token(data: bytes, logp: float) -> dict[str, Any]:

@@ -73,10 +73,25 @@ def router(state: State) -> APIRouter:
         text = body.content if body.content is not None else body.prompt
         if text is None:
             raise ApiError(400, "there is no text", param="content")
-        model = state.model
-        ids = await run_in_threadpool(model.tokenize, text, bos=body.add_special, special=body.parse_special)
+        model, bos = state.model, body.add_special or body.add_special_tokens
+        ids = await run_in_threadpool(model.tokenize, text, bos=bos, special=body.parse_special)
         pieces = [{"id": i, "piece": model.spell(i)} for i in ids] if body.with_pieces else ids
         return {"tokens": pieces, "count": len(ids), "max_model_len": state.scheduler.n_ctx}
+
+    @routes.get("/tokenizer_info")
+    def tokenizer_info() -> dict[str, Any]:
+        """The special tokens and the chat template, as evaluation harnesses ask for them."""
+        model = state.model
+        bos, eos = (None if i is None else model.spell(i) for i in (model.tokenizer.bos, model.tokenizer.eos))
+        return {
+            "tokenizer_class": model.tokenizer.kind,
+            "bos_token": bos,
+            "eos_token": eos,
+            "pad_token": eos,
+            "add_bos_token": model.tokenizer.add_bos,
+            "chat_template": model.template_source or None,
+            "model_max_length": state.scheduler.n_ctx,
+        }
 
     @routes.post("/detokenize")
     def detokenize(body: DetokenizeRequest) -> dict[str, Any]:

@@ -146,7 +146,7 @@ class Completion:
 
     async def _stream(self, c: Choice) -> AsyncIterator[bytes]:
         if self._request.echo:
-            yield event(self._chunk(c, self._state.model.detokenize(c.ids), self._logprobs(c, ())))
+            yield event(self._chunk(c, self._echoed(c), self._logprobs(c, ())))
         async for events in c.run.rounds():
             for e in events:
                 if not isinstance(e, Begun | Stepped):
@@ -154,16 +154,18 @@ class Completion:
                 text, logprobs = "", None
                 if isinstance(e, Stepped):
                     text = self._take(c, e)
-                    logprobs = self._logprobs(c, self._entries(c)[-1:], echo=False)
+                    made = c.reader.thinking_logprobs if e.step.thinking else c.reader.content_logprobs
+                    logprobs = self._logprobs(c, made[-1:], echo=False)
                 news = c.reader.news()
                 if text or logprobs or news:
                     yield event({**self._chunk(c, text, logprobs), **({"softllama": news} if news else {})})
         if rest := self._rest(c):
             yield event(self._chunk(c, rest, None))
-        yield event({**self._chunk(c, "", None, finish=True)})
+        end = self._logprobs(c, self._end(c), echo=False) if self._end(c) else None
+        yield event(self._chunk(c, "", end, finish=True))
 
     def _chunk(self, c: Choice, text: str, logprobs: Any, *, finish: bool = False) -> dict[str, Any]:
-        reason = (c.reader.finish_reason) if finish else None
+        reason = c.reader.finish_reason if finish else None
         choice = {"index": c.index, "text": text, "logprobs": logprobs, "finish_reason": reason}
         if finish:
             choice["softllama"] = c.reader.block()
@@ -194,10 +196,15 @@ class Completion:
 
     def _entries(self, c: Choice) -> list[dict[str, Any]]:
         """The log-probabilities of what was generated, in order."""
-        return [*c.reader.thinking_logprobs, *c.reader.content_logprobs]
+        return [*c.reader.thinking_logprobs, *c.reader.content_logprobs, *self._end(c)]
+
+    def _end(self, c: Choice) -> list[dict[str, Any]]:
+        """That of the token that ended the generation, which harnesses count."""
+        end = c.reader.generation.end_token
+        return [] if end is None else [answers.token_logprob(self._state.model, *end)]
 
     def _choice(self, c: Choice) -> dict[str, Any]:
-        text = (self._state.model.detokenize(c.ids) if self._request.echo else "") + c.text
+        text = self._echoed(c) + c.text
         return {
             "index": c.index,
             "text": text,
@@ -223,9 +230,17 @@ class Completion:
             logps.append(e["logprob"])
             tops.append({t["token"]: t["logprob"] for t in e["top_logprobs"]} | {e["token"]: e["logprob"]})
         offsets = [0]
-        for t in tokens:
-            offsets.append(offsets[-1] + len(t))
+        for i, t in enumerate(tokens):
+            offsets.append(offsets[-1] + (0 if i == 0 and echo and self._begins(c) else len(t)))
         return {"tokens": tokens, "token_logprobs": logps, "top_logprobs": tops, "text_offset": offsets[:-1]}
+
+    def _begins(self, c: Choice) -> bool:
+        """Is the first token one that the vocabulary puts before a text? It is no part of what is echoed."""
+        return self._request.echo and c.ids[0] == self._state.model.tokenizer.bos
+
+    def _echoed(self, c: Choice) -> str:
+        """The prompt as text."""
+        return self._state.model.detokenize(c.ids[1:] if self._begins(c) else c.ids) if self._request.echo else ""
 
     def _usage(self) -> dict[str, Any]:
         n_prompt = sum(len(c.ids) for c in self.choices)

@@ -162,12 +162,16 @@ class CompletionRequest(Sampling):
 
 
 class TokenizeRequest(Body):
-    """POST /tokenize. add_special: put the vocabulary's BOS before. parse_special: read "<|im_end|>" as a token."""
+    """POST /tokenize. add_special: put the vocabulary's BOS before. parse_special: read "<|im_end|>" as a token.
+
+    content and add_special are llama-server's names, prompt and add_special_tokens those of vLLM.
+    """
 
     model: str | None = None
     content: str | None = None
     prompt: str | None = None
     add_special: Flag = False
+    add_special_tokens: Flag = False
     parse_special: bool = True
     with_pieces: Flag = False
 

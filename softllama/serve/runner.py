@@ -82,13 +82,17 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+        except OSError:
+            listener.close()
+            raise
+        return listener
     except OSError as e:
         raise UsageError(
             f"cannot listen on {host}:{port}: {e.strerror or e}", "--port N takes another port, --port 0 a free one"
         ) from None
-    return listener
 
 
 def address(listener: socket.socket) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import socket
-from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -55,7 +54,7 @@ class Guard:
         if self._key is None or scope["method"] == "OPTIONS" or scope["path"] in OPEN:
             return None
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._key):
+        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._key):
             return None
         message = "the API key is missing or wrong" if given else "an API key is needed: Authorization: Bearer KEY"
         return ApiError(
@@ -75,7 +74,7 @@ class Guard:
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the bytes of a body that does not say how long it is."""
-        taken, begun = 0, False
+        taken, answered = 0, False
 
         async def counted() -> Message:
             nonlocal taken
@@ -85,17 +84,15 @@ class Guard:
                 raise self._too_large()
             return message
 
-        async def watched(message: Any) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
+        async def checked(message: Message) -> None:  # whoever reads the body may have caught the error
+            nonlocal answered
+            if taken <= self._limit:
+                await send(message)
+            elif not answered:
+                answered = True
+                await self._too_large().response()(scope, receive, send)
 
-        try:
-            await self._app(scope, counted, watched)
-        except ApiError as e:
-            if begun:
-                raise
-            await e.response()(scope, receive, send)
+        await self._app(scope, counted, checked)
 
 
 def host_name(host: str) -> str:
