@@ -11,8 +11,9 @@ import importlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from softllama._version import __version__
@@ -115,24 +116,22 @@ def _llama() -> Iterable[Finding]:
     from softllama.llama import bindings, devices
 
     bindings.table_type(bindings.api.GGML_TYPE_Q8_0)  # raises where ggml's own table has another layout
-    numbers = tuple(int(x) for x in bindings.VERSION.split(".")[:3] if x.isdigit())
-    ggml = bindings.ggml_version()
-    text = bindings.build() + (f", ggml {ggml}" if ggml else "")
-    facts: dict[str, Any] = {
-        "llama_cpp_python": bindings.VERSION,
-        "build": bindings.build(),
-        "ggml": ggml,
-        "features": devices.features(),
-    }
+    yield llama_version(bindings.VERSION, bindings.build(), bindings.ggml_version(), devices.features())
+
+
+def llama_version(version: str, build: str, ggml: str, features: Sequence[str]) -> Finding:
+    """Is llama-cpp-python new enough? features: of the processor, that it was built with."""
+    numbers = tuple(int(x) for x in version.split(".")[:3] if x.isdigit())
+    text = build + (f", ggml {ggml}" if ggml else "")
+    facts: dict[str, Any] = {"llama_cpp_python": version, "build": build, "ggml": ggml, "features": features}
     if numbers < FLOOR:
         text += f": older than {'.'.join(map(str, FLOOR))}"
-        yield _installation("llama.cpp", PROBLEM, text, "pip install --upgrade llama-cpp-python", **facts)
-        return
-    if bindings.VERSION != DEVELOPED:
+        return _installation("llama.cpp", PROBLEM, text, "pip install --upgrade llama-cpp-python", **facts)
+    if version != DEVELOPED:
         text += f" (softllama was developed on {DEVELOPED}; what differs is measured for each model)"
-    if devices.features():
-        text += f"; built with {', '.join(devices.features())}"
-    yield _installation("llama.cpp", OK, text, **facts)
+    if features:
+        text += f"; built with {', '.join(features)}"
+    return _installation("llama.cpp", OK, text, **facts)
 
 
 def _kernels() -> Iterable[Finding]:
@@ -163,8 +162,6 @@ def _processor() -> Iterable[Finding]:
     from softllama.base import control_groups
     from softllama.llama import devices
 
-    flags, built = machine.cpu_flags(), devices.features()
-    lacks = [ours for theirs, ours in FEATURES.items() if theirs in flags and ours not in built]
     cores, amx = devices.physical_cores(), devices.amx()
     text = f"{devices.cpu_name()}, {cores} core{'s'[: cores > 1]} to use"
     if (quota := control_groups.cpus()) is not None:
@@ -172,13 +169,19 @@ def _processor() -> Iterable[Finding]:
     text += f"; {platform.system()} {platform.release()}"
     facts = {"name": devices.cpu_name(), "cores": cores, "quota": quota, "platform": platform.platform(), "amx": amx}
     yield Finding(part="machine", name="processor", state=OK, text=text, facts=facts)
+    yield from unused_features(machine.cpu_flags(), devices.features())
+    if amx:
+        text = "llama.cpp would use this processor's AMX unit, whose code crashes on some machines (llama.cpp #20824), "
+        yield _machine("AMX", NOTE, text + "so softllama keeps weights away from it")
+
+
+def unused_features(flags: Collection[str], built: Collection[str]) -> Iterable[Finding]:
+    """What the processor has (Linux's names) and llama.cpp was built without (ggml's names)."""
+    lacks = [ours for theirs, ours in FEATURES.items() if theirs in flags and ours not in built]
     if lacks:
         text = f"llama.cpp was built without {', '.join(lacks)}, which this processor has: "
         text += "it is several times slower than it could be"
         yield _machine("build", NOTE, text, REINSTALL, lacks=lacks)
-    if amx:
-        text = "llama.cpp would use this processor's AMX unit, whose code crashes on some machines (llama.cpp #20824), "
-        yield _machine("AMX", NOTE, text + "so softllama keeps weights away from it")
 
 
 def _devices(n_gpu_layers: int | None = None) -> Iterable[Finding]:
@@ -188,36 +191,49 @@ def _devices(n_gpu_layers: int | None = None) -> Iterable[Finding]:
         memory = f", {size(d.free)} of {size(d.total)} free" if d.total and d.kind != "CPU" else ""
         text = f"{d.kind}, {d.back_end} back end: {d.description}{memory}"
         yield Finding(part="machine", name=d.name, state=OK, text=text, facts=dataclasses.asdict(d))
-    gpus, maker = devices.gpus(), machine.gpu_maker()
+    offload = bool(bindings.api.llama_supports_gpu_offload())
+    yield chosen_device(devices.gpus(), offload, machine.gpu_maker(), n_gpu_layers)
+
+
+def chosen_device(gpus: Sequence[str], offload: bool, maker: str, n_gpu_layers: int | None = None) -> Finding:
+    """What a model is computed on, and why.
+
+    Args:
+        gpus: that this build of llama.cpp can use.
+        offload: Does it have a GPU back end?
+        maker: of a GPU that the system shows; "" for none.
+        n_gpu_layers: as asked for.
+    """
     if gpus and n_gpu_layers == 0:
         text = f"the CPU, as --n-gpu-layers 0 asks for; without it {', '.join(gpus)}"
-        yield _machine("chosen", OK, text, gpus=list(gpus))
-    elif gpus:
+        return _machine("chosen", OK, text, gpus=list(gpus))
+    if gpus:
         text = f"{', '.join(gpus)}, as this build has a GPU back end; --n-gpu-layers 0 keeps to the CPU"
-        yield _machine("chosen", OK, text, gpus=list(gpus))
-    elif bindings.api.llama_supports_gpu_offload():
+        return _machine("chosen", OK, text, gpus=list(gpus))
+    if offload:
         text = "the CPU: this build has a GPU back end, which finds no device"
-        yield _machine("chosen", NOTE, text, "look at the GPU's driver (nvidia-smi, rocminfo, vulkaninfo)", gpus=[])
-    elif maker:
+        return _machine("chosen", NOTE, text, "look at the GPU's driver (nvidia-smi, rocminfo, vulkaninfo)", gpus=[])
+    if maker:
         text = f"the CPU: there is an {maker} GPU, but this build has no back end for it"
-        yield _machine("chosen", NOTE, text, BUILDS[maker], gpus=[], maker=maker)
-    else:
-        yield _machine("chosen", OK, "the CPU, as this build has no GPU back end", gpus=[])
+        return _machine("chosen", NOTE, text, BUILDS[maker], gpus=[], maker=maker)
+    return _machine("chosen", OK, "the CPU, as this build has no GPU back end", gpus=[])
 
 
 def _memory() -> Iterable[Finding]:
     from softllama.llama import memory
 
-    free, total = memory.available(), machine.all_memory()
+    yield free_memory(memory.available(), machine.all_memory())
+
+
+def free_memory(free: int | None, total: int) -> Finding:
+    """Is there some? free: bytes, None where the system does not report it."""
     if free is None:
         text = "the system does not report how much memory is free"
-        yield _machine("memory", NOTE, text, free=free, total=total)
-        return
+        return _machine("memory", NOTE, text, free=free, total=total)
     text = f"{size(free)} free, of the machine's {size(total)}"
     if free < LITTLE_MEMORY:
-        yield _machine("memory", NOTE, text, "close other programs, or use a small model", free=free, total=total)
-    else:
-        yield _machine("memory", OK, text, free=free, total=total)
+        return _machine("memory", NOTE, text, "close other programs, or use a small model", free=free, total=total)
+    return _machine("memory", OK, text, free=free, total=total)
 
 
 def _folders() -> Iterable[Finding]:
@@ -229,12 +245,22 @@ def _folders() -> Iterable[Finding]:
         ("conversations", storage.folder(), "chats are not kept by themselves", "SOFTLLAMA_STATE"),
         ("models", caches.hugging_face_folder(), "softllama models pull cannot store anything", "HF_HUB_CACHE"),
     ):
-        why, disk = machine.unwritable(folder), machine.free_disk(folder)
-        facts: dict[str, Any] = {"path": str(folder), "writable": not why, "free": disk}
-        if why:
-            text = f"{folder} cannot be written ({why}): {loss}"
-            yield _machine(name, NOTE, text, f"{variable}=FOLDER names another", **facts)
-        elif disk < LITTLE_DISK:
-            yield _machine(name, NOTE, f"{folder}: only {size(disk)} free", "free some space", **facts)
-        else:
-            yield _machine(name, OK, f"{folder}, {size(disk)} free", **facts)
+        yield writable_folder(name, folder, loss, variable, machine.unwritable(folder), machine.free_disk(folder))
+
+
+def writable_folder(name: str, folder: Path, loss: str, variable: str, why: str, disk: int) -> Finding:
+    """Can files be kept there?
+
+    Args:
+        loss: What does not work without it.
+        variable: That names another folder.
+        why: It cannot be written; "" if it can.
+        disk: Free bytes.
+    """
+    facts: dict[str, Any] = {"path": str(folder), "writable": not why, "free": disk}
+    if why:
+        text = f"{folder} cannot be written ({why}): {loss}"
+        return _machine(name, NOTE, text, f"{variable}=FOLDER names another", **facts)
+    if disk < LITTLE_DISK:
+        return _machine(name, NOTE, f"{folder}: only {size(disk)} free", "free some space", **facts)
+    return _machine(name, OK, f"{folder}, {size(disk)} free", **facts)

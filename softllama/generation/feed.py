@@ -49,8 +49,15 @@ def item_of(g: Generation, step: Step, hidden: NDArray[np.float32] | None) -> It
             raise not_finite(g, NotFiniteError(message))
         values[:] = np.float32(table.mean_norm) * hidden / length
     if step.noise:
-        values += np.float32(step.noise * table.rms) * g.embedding_noise(step)
+        values += np.float32(step.noise * table.rms) * embedding_noise(g, step)
     return Vector(values, step.mixture, added=not fed_hidden)
+
+
+def embedding_noise(g: Generation, step: Step) -> NDArray[np.float32]:
+    """The noise of a step, in units of sigma: (n_embd,) float32. From the seed and the index, so replays find it."""
+    rng = np.random.default_rng((g.seed, 0x50F7, step.index))
+    noise: NDArray[np.float32] = rng.standard_normal(g.model.n_embd).astype(np.float32)
+    return noise
 
 
 def not_finite(g: Generation, error: NotFiniteError) -> NotFiniteError:

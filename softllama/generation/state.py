@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from softllama.engine.engine import Engine
 from softllama.errors import UsageError
@@ -22,7 +21,7 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.text_stream import TextStream
 from softllama.policy import Decision, Moment, Policy, as_policy
 from softllama.prompts.thinking import Tags, encoded
-from softllama.trace.step import FORCED, HARD, MODES, Step, StopReason, heavy
+from softllama.trace.step import FORCED, HARD, HEAVY, MODES, Step, StopReason, heavy
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.whole import WholeVector
@@ -30,6 +29,7 @@ from softllama.vectors.whole import WholeVector
 TOP = FEW  # of each step's distribution, for the record and for replaying
 CLOSED, BUDGET, ROOM = "closing tag", "thinking budget", "room for the answer"  # why a step is forced
 ON_LOOP = "on_loop: single tokens"  # why a step is hard
+PILE = 1 << 20  # entries of whole vectors (8 bytes each) that wait to be thinned
 # of the tokens that there is room for, a quarter is kept for the answer, and 512 at most
 ROOM_SHARE, ROOM_MOST = 4, 512
 
@@ -40,8 +40,8 @@ class Generation:
 
     thinking: does the prompt end inside a thinking block? everywhere: a raw prompt, whose whole output the policy acts on.
     eog: does an end-of-generation token end it (not so for a replay, which ends where the record does)?
-    keep: are all steps kept, for a record? Without, `steps` has the last one only. Those before the last hold what
-        `options.keep` says of their mixtures.
+    keep: are all steps kept, for a record? Without, `steps` has the last one only. `recorded` gives them with as much of
+        their mixtures as `options.keep` says.
     stop_reason is "" while it runs. stop_string ended it, or end_token: an id that is no step, and its ln p.
     """
 
@@ -90,10 +90,14 @@ class Generation:
         self._forced: deque[int] = deque()
         self._closing = False
         self._block = TextStream([tags.family.end or tags.close] if tags else [])
-        self._answer_end = tags.family.answer_end if tags else ""
-        self._answer = TextStream((*self.options.stop, *([self._answer_end] if self._answer_end else [])))
+        around = tags.family.answer if tags else ()
+        self._answer_ends = {close for _, close in around}
+        self._answer = TextStream(self.options.stop, around)
         self._monitor: Monitor | None = Monitor()
         self._hard = False  # only single tokens are fed from now on
+        self._thinned = self._entries = (
+            0  # steps that hold their heaviest entries only; entries of mixtures in the others
+        )
         if self.options.max_tokens == 0:
             self.stop_reason = StopReason.MAX_TOKENS
 
@@ -107,7 +111,9 @@ class Generation:
 
     def recorded(self) -> tuple[Step, ...]:
         """All steps as a record holds them, at the end."""
-        return tuple(map(heavy, self.steps)) if self._lean else tuple(self.steps)
+        if self._lean:
+            self._thin()
+        return tuple(self.steps)
 
     @property
     def position(self) -> int:
@@ -122,8 +128,7 @@ class Generation:
         else:
             why = ""
         if self._forced:
-            token = self._forced.popleft()
-            return self._forced_step(d, token, why or CLOSED)
+            return self._forced_step(d, why or CLOSED)
         decision = self.policy(d, self.moment)
         if self.eog and self.model.is_eog(decision.token):
             if not (self.thinking and self.tags):
@@ -131,25 +136,17 @@ class Generation:
                 self.end_token = (decision.token, d.logp(decision.token))
                 return None
             self._close()
-            token = self._forced.popleft()
-            return self._forced_step(d, token, f"{StopReason.END_OF_GENERATION} while thinking")
+            return self._forced_step(d, f"{StopReason.END_OF_GENERATION} while thinking")
         if decision.end_thinking:
             if self.thinking and self.tags:
                 self._close()
-                token = self._forced.popleft()
-                return self._forced_step(d, token, decision.why)
+                return self._forced_step(d, decision.why)
             self.stop_reason = decision.why or StopReason.END_OF_THINKING
             return None
         self._forced.extend(decision.forced)
         if self._hard and decision.mode != HARD:
-            decision = Decision(
-                Mixture.one_hot(decision.token),
-                decision.token,
-                HARD,
-                ON_LOOP,
-                forced=decision.forced,
-                stop=decision.stop,
-            )
+            t, forced, stop = decision.token, decision.forced, decision.stop
+            decision = Decision(Mixture.one_hot(t), t, HARD, ON_LOOP, forced=forced, stop=stop)
         return self._record(d, decision)
 
     def finish(self, reason: StopReason) -> None:
@@ -176,14 +173,8 @@ class Generation:
         """Text that was held back for a stop string or an incomplete character."""
         return (self._block if self.thinking else self._answer).flush()
 
-    def embedding_noise(self, step: Step) -> NDArray[np.float32]:
-        """The noise of a step, in units of sigma: (n_embd,) float32. From the seed and the index, so replays find it."""
-        rng = np.random.default_rng((self.seed, 0x50F7, step.index))
-        noise: NDArray[np.float32] = rng.standard_normal(self.model.n_embd).astype(np.float32)
-        return noise
-
     def _over_budget(self) -> bool:
-        budget = self.options.think_budget
+        budget = 0 if self.options.think == "off" else self.options.think_budget
         return self.tags is not None and budget is not None and self.n_thinking >= budget
 
     def _needs_room(self) -> bool:
@@ -207,7 +198,8 @@ class Generation:
         self._forced.extend(self.tags.close_ids)
         self._closing = True
 
-    def _forced_step(self, d: Distribution, token: int, why: str) -> Step:
+    def _forced_step(self, d: Distribution, why: str) -> Step:
+        token = self._forced.popleft()
         return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, why))
 
     def _whole(self, d: Distribution, decision: Decision) -> WholeVector | None:
@@ -229,8 +221,10 @@ class Generation:
         )  # fmt: skip
         if not self.keep:
             self.steps.clear()
-        elif self.steps and self._lean:  # it has been fed by now
-            self.steps[-1] = heavy(self.steps[-1])
+        elif step.whole is not None and len(decision.mixture) > HEAVY:
+            self._entries += len(decision.mixture)
+            if self._entries > PILE:
+                self._thin()
         self.steps.append(step)
         self._passed(token, forced=mode == FORCED)
         if mode != FORCED and self._monitor is not None and (found := self._monitor.push(token, step.logp, piece)):
@@ -268,7 +262,7 @@ class Generation:
         elif self._opens(token):
             self.thinking = self.began_thinking = True
             self.moment.thinking = True
-        elif self._answer.stopped and self._answer.stopped == self._answer_end:
+        elif self._answer.stopped in self._answer_ends:
             self.stop_reason = StopReason.END_OF_GENERATION
         elif self._answer.stopped:
             self.stop_reason, self.stop_string = StopReason.STOP_STRING, self._answer.stopped
@@ -284,6 +278,11 @@ class Generation:
                 self._close()
             else:
                 self.stop_reason = StopReason(found.sign)
+
+    def _thin(self) -> None:
+        """Keep the heaviest entries of what was fed. Many steps at a time: one between two batches takes three times as long."""
+        self.steps[self._thinned :] = map(heavy, self.steps[self._thinned :])
+        self._thinned, self._entries = len(self.steps), 0
 
     def _opens(self, token: int) -> bool:
         """Did the model itself open a thinking block, before anything else?"""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 import resource
 import subprocess
@@ -21,7 +22,7 @@ from typing import Any
 
 from softllama.base import control_groups
 from softllama.base.text import size
-from softllama.errors import ContextError
+from softllama.errors import ContextError, UsageError
 from softllama.llama.header import Header
 
 F16, F32 = 2, 4  # bytes; the cells of a context hold F16
@@ -165,8 +166,10 @@ def hint(fits: int, n_seq: int) -> str:
 def available(proc: Path = Path("/proc"), sys_fs: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Bytes that this process may still take: the least of the system's, its control groups' and its own limits.
 
-    None if the system does not report it.
+    None if the system does not report it. The variable SOFTLLAMA_MEMORY ("4GB") stands in place of all of them.
     """
+    if text := os.environ.get("SOFTLLAMA_MEMORY", "").strip():
+        return bytes_of(text)
     limits = [*_limits_of_process(proc)]
     if sys.platform == "darwin":
         limits += _darwin()
@@ -175,6 +178,15 @@ def available(proc: Path = Path("/proc"), sys_fs: Path = Path("/sys/fs/cgroup"))
         limits.append(1024 * int(next(x for x in lines if x.startswith("MemAvailable:")).split()[1]))
     limits += _groups(proc, sys_fs)
     return max(0, min(limits)) if limits else None
+
+
+def bytes_of(text: str) -> int:
+    """Bytes of "4GB", "500 MB" or "1000000". Raises UsageError for another text."""
+    m = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
+    if m is None:
+        raise UsageError(f"SOFTLLAMA_MEMORY = {text!r} is no amount of memory", "such as 4GB or 500MB")
+    base = 1024.0 if m[3] else 1000.0
+    return round(float(m[1]) * math.pow(base, " kmgt".index(m[2] or " ")))
 
 
 def _limits_of_process(proc: Path) -> Iterator[int]:

@@ -5,6 +5,7 @@ Knows Jinja and messages. Knows no model, no tokens and no tags of thinking.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import date, datetime, time
 from typing import Any, NoReturn
@@ -47,7 +48,7 @@ class ChatTemplate:
     @property
     def asks_for_date(self) -> bool:
         """Does the template's text depend on the day?"""
-        return "strftime_now" in self.source
+        return any(name in self.source for name in ("strftime_now", "datetime"))
 
     def on(self, day: date) -> ChatTemplate:
         """The same template on another day."""
@@ -67,9 +68,10 @@ class ChatTemplate:
         Raises:
             PromptError: The template refuses the messages, or takes longer than SECONDS.
         """
+        variables |= {"messages": messages, "add_generation_prompt": generation}
         try:
             with time_limit(SECONDS):
-                return self._template.render(messages=messages, add_generation_prompt=generation, **variables)
+                return self._rendered(variables)
         except TimeLimit:
             raise PromptError(
                 f"the model's chat template takes more than {SECONDS} s", "--template FILE names another template"
@@ -78,6 +80,18 @@ class ChatTemplate:
             raise PromptError(f"the model's chat template goes beyond all bounds: {type(e).__name__}") from None
         except _REFUSALS as e:
             raise PromptError(f"the model's chat template refuses these messages: {e}") from None
+
+    def _rendered(self, variables: dict[str, Any]) -> str:
+        try:
+            return self._template.render(variables)
+        except (TypeError, jinja2.UndefinedError):  # it may be one for tools, of which there are none
+            with contextlib.suppress(*_REFUSALS):
+                return self._template.render(self._no_tools() | variables)
+            raise
+
+    def _no_tools(self) -> dict[str, Any]:
+        """What a template is given that goes through its tools without asking whether there are any."""
+        return {"tools": [], "functions": "", "datetime": self._strftime_now("%b %d %Y")}
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

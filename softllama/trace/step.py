@@ -128,9 +128,10 @@ def heavy(s: Step, n: int = HEAVY) -> Step:
 
 def effective(m: Mixture) -> float:
     """exp of the entropy of a mixture's weights: 1 for one token, n for n equal ones. Negative weights count as 0."""
-    w = m.weights.astype(np.float64)
+    w = m.weights  # (k,) float32: its logarithms are enough in float32, their sum is not
     w = w if w.min() > 0 else w[w > 0]
     if not len(w):
         return 1.0
-    total = float(w.sum())
-    return math.exp(max(0.0, math.log(total) - float(w.dot(np.log(w))) / total))  # H = ln s - Σ w ln w / s
+    total = float(w.sum(dtype=np.float64))
+    inner = float((w * np.log(w)).sum(dtype=np.float64))
+    return math.exp(max(0.0, math.log(total) - inner / total))  # H = ln s - Σ w ln w / s

@@ -24,7 +24,6 @@ from softllama.diagnostics.reporter import Reporter
 from softllama.engine.table import EmbeddingTable
 from softllama.errors import NotFiniteError
 from softllama.llama import bindings, devices
-from softllama.llama import memory as room
 from softllama.show import console
 from softllama.vectors import kernels, native
 from tests.conftest import ROOT, Cli
@@ -132,13 +131,11 @@ def test_whoever_asks_needs_no_c_module() -> None:
     assert (done.stdout, done.stderr) == ("there is no file /no/such.gguf\n", "")
 
 
-def test_a_llama_cpp_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bindings, "VERSION", "0.3.9")
-    (f,) = install._llama()
+def test_a_llama_cpp_that_is_too_old() -> None:
+    f = install.llama_version("0.3.9", "build 1", "", ())
     assert f.state == PROBLEM
     assert "older than 0.3.17" in f.text
-    monkeypatch.setattr(bindings, "VERSION", "0.3.40")
-    (f,) = install._llama()
+    f = install.llama_version("0.3.40", "build 1", "", ())
     assert f.state == OK
     assert "was developed on 0.3.36" in f.text
 
@@ -157,30 +154,24 @@ def test_kernels_that_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "SOFTLLAMA_ISA=scalar" in f.advice
 
 
-def test_a_slow_build_and_a_gpu_that_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx2", "fma", "f16c"}))
-    monkeypatch.setattr(devices, "features", lambda: ("SSE3", "FMA"))
-    build = of(list(install._processor()), "build")
+def test_a_slow_build_and_a_gpu_that_is_not_used() -> None:
+    flags = ("avx2", "fma", "f16c")
+    (build,) = install.unused_features(flags, ("SSE3", "FMA"))
     assert build.state == NOTE
     assert "without AVX2, F16C" in build.text
-    monkeypatch.setattr(devices, "features", lambda: ("AVX2", "FMA", "F16C"))
-    assert "build" not in [f.name for f in install._processor()]
+    assert not list(install.unused_features(flags, ("AVX2", "FMA", "F16C")))
 
-    monkeypatch.setattr(devices, "gpus", lambda: ())
-    monkeypatch.setattr(bindings.api, "llama_supports_gpu_offload", lambda: False)
+    chosen = install.chosen_device
     for maker, switch in (("NVIDIA", "GGML_CUDA"), ("AMD", "GGML_HIP"), ("Apple", "GGML_METAL")):
-        monkeypatch.setattr(machine, "gpu_maker", lambda maker=maker: maker)
-        f = of(list(install._devices()), "chosen")
+        f = chosen((), False, maker)
         assert f.state == NOTE
         assert f"there is an {maker} GPU" in f.text
         assert switch in f.advice
-    monkeypatch.setattr(machine, "gpu_maker", lambda: "")
-    assert of(list(install._devices()), "chosen").state == OK
-    monkeypatch.setattr(bindings.api, "llama_supports_gpu_offload", lambda: True)
-    assert "finds no device" in of(list(install._devices()), "chosen").text
-    monkeypatch.setattr(devices, "gpus", lambda: ("CUDA0 (NVIDIA H100)",))
-    assert of(list(install._devices()), "chosen").text.startswith("CUDA0 (NVIDIA H100), as this build has")
-    cpu = of(list(install._devices(0)), "chosen")
+    assert chosen((), False, "").state == OK
+    assert "finds no device" in chosen((), True, "").text
+    gpus = ("CUDA0 (NVIDIA H100)",)
+    assert chosen(gpus, True, "NVIDIA").text.startswith("CUDA0 (NVIDIA H100), as this build has")
+    cpu = chosen(gpus, True, "NVIDIA", 0)
     assert (cpu.state, cpu.text) == (OK, "the CPU, as --n-gpu-layers 0 asks for; without it CUDA0 (NVIDIA H100)")
 
 
@@ -194,15 +185,13 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert "is not a folder" in found[0].text
     assert "SOFTLLAMA_CACHE=FOLDER" in found[0].advice
     assert not (tmp_path / "new").exists()
-    monkeypatch.setattr(machine, "free_disk", lambda folder: 10**6)
-    assert "only 1 MB free" in list(install._folders())[2].text
+    assert "only 1 MB free" in install.writable_folder("cache", tmp_path, "", "", "", 10**6).text
 
 
-def test_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_is_free() -> None:
     assert machine.all_memory() > 1 << 28
     for free, state, said in ((10**10, OK, "10 GB free"), (4 * 10**8, NOTE, "400 MB free"), (None, NOTE, "not report")):
-        monkeypatch.setattr(room, "available", lambda free=free: free)
-        (f,) = install._memory()
+        f = install.free_memory(free, 1 << 34)
         assert f.state == state
         assert said in f.text
 
@@ -210,7 +199,7 @@ def test_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_that_is_larger_than_the_memory(load: Callable[..., Model], monkeypatch: pytest.MonkeyPatch) -> None:
     (f,) = measures.context_memory(load("llama"))
     assert f.state == OK
-    monkeypatch.setattr(room, "available", lambda: 1000)
+    monkeypatch.setenv("SOFTLLAMA_MEMORY", "1kB")
     (f,) = measures.context_memory(load("llama"))
     assert f.state == NOTE
     assert "1 kB are free, so weights are read from the disk again and again" in f.text

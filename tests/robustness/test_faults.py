@@ -46,7 +46,7 @@ def test_a_context_that_cannot_fit_is_refused_with_sizes_and_one_that_fits(
 ) -> None:
     have = memory.available()
     assert have is not None
-    monkeypatch.setattr(memory, "available", lambda: have)  # what others leave changes meanwhile
+    monkeypatch.setenv("SOFTLLAMA_MEMORY", str(have))  # what others leave changes meanwhile
     with pytest.raises(sl.ContextError, match=r"needs [\d.]+ GB of memory \(.*of positions.*\), and .* are free") as e:
         model.session(2**30)
     fits = int(e.value.hint.split()[1])
@@ -58,7 +58,7 @@ def test_a_context_that_cannot_fit_is_refused_with_sizes_and_one_that_fits(
 
 def test_what_is_said_to_fit_does(model: sl.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "IGNORED", 0)
-    monkeypatch.setattr(memory, "available", lambda: 100 << 20)
+    monkeypatch.setenv("SOFTLLAMA_MEMORY", str(100 << 20))
     with pytest.raises(sl.ContextError) as e:
         model.session(1_000_000)
     fits = int(e.value.hint.split()[1])
@@ -68,7 +68,7 @@ def test_what_is_said_to_fit_does(model: sl.Model, monkeypatch: pytest.MonkeyPat
         model.new_context(1_000_000, 64)
     assert "fewer samples, beams or streams" in e.value.hint
     assert int(e.value.hint.split()[1]) < fits // 32
-    monkeypatch.setattr(memory, "available", lambda: 0)
+    monkeypatch.setenv("SOFTLLAMA_MEMORY", "0")
     with pytest.raises(sl.ContextError) as e:
         model.session(256)
     assert "smaller model" in e.value.hint
@@ -204,6 +204,15 @@ def test_free_memory_is_the_least_that_the_system_and_its_groups_allow(system: C
 
 
 @linux
+def test_free_memory_can_be_given(model: sl.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, n in (("4GB", 4 * 10**9), (" 1.5 mb", 1_500_000), ("1000", 1000), ("2GiB", 2 << 30)):
+        monkeypatch.setenv("SOFTLLAMA_MEMORY", text)
+        assert memory.available() == n
+    monkeypatch.setenv("SOFTLLAMA_MEMORY", "much")
+    with pytest.raises(sl.UsageError, match="SOFTLLAMA_MEMORY = 'much' is no amount of memory"):
+        model.session(2**30)
+
+
 def test_a_limit_on_the_address_space_counts() -> None:
     code = (
         "import resource\nfrom softllama.llama import memory as room\nbefore = room.available()\n"
@@ -215,7 +224,7 @@ def test_a_limit_on_the_address_space_counts() -> None:
 
 
 def test_a_model_larger_than_the_memory_is_a_note_and_no_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available", lambda *_: 1 << 20)
+    monkeypatch.setenv("SOFTLLAMA_MEMORY", "1MB")
     assert memory.note(1 << 10) is None
     monkeypatch.setattr(memory, "IGNORED", 1 << 19)
     monkeypatch.setattr(memory, "check", lambda *_: None)

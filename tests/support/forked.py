@@ -177,12 +177,17 @@ def in_child(call: Callable[[], tuple[str, str]], limit: int, at_most: int = SEC
     """What a call in a forked process came to: kind, reason, seconds of processor time, bytes taken."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115
     read, write = os.pipe()
+    go_read, go = os.pipe()
     child = os.fork()
     if not child:
         os.close(read)
+        os.close(go)
+        os.read(go_read, 1)  # until its memory before the call is known
         _child(call, write, errors.fileno(), at_most)
     os.close(write)
+    os.close(go_read)
     before, over, out, looks = _rss(child), "", b"", 0
+    os.close(go)
     while True:
         ready, _, _ = select.select([read], [], [], TICK)
         looks += 1
