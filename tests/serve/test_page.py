@@ -319,7 +319,9 @@ def test_a_branch_is_made_and_a_link_restores_it(tab: Callable[..., Tab], words:
     p.locator("#branch .editor form button").click()
     p.wait_for_selector('html[data-branching="ended 3"]')
     changed = p.locator("#branch .reading.answer").inner_text()
-    assert not re.search(r"#\d", p.locator("#branch .chart").get_attribute("aria-description"))  # every token has its text
+    assert not re.search(
+        r"#\d", p.locator("#branch .chart").get_attribute("aria-description")
+    )  # every token has its text
     assert changed.strip().startswith("The cat")
     assert changed != answer
     tree = p.locator("#branch .tree button").all_inner_texts()

@@ -174,7 +174,7 @@ const mix = (() => {
       fact("entropy of the mixture", probe.next.entropy.toFixed(3) + " nats"),
       ...(js === null ? [] : [fact("JS from the average", js.toFixed(4) + " nats", "0 would mean that feeding the mixture is the same as sampling a word first")]),
       ...(probe.floor ? [fact("noise floor of JS", probe.floor.js.toExponential(1))] : []),
-      ...(emergent.size ? [fact("in no word alone", (probe.emergent || []).slice(0, 4).map((t) => visible(t.token)).join("  "))] : []));
+      ...(emergent.size ? [fact("likelier than alone", (probe.emergent || []).slice(0, 4).map((t) => visible(t.token)).join("  "))] : []));
     const head = el("tr", {}, el("th", { scope: "col" }, "next token"),
       ...list.map((s) => el("th", { scope: "col", className: s.kind }, s.name, s.kind.startsWith("word") && list.length > 3 ? el("small", {}, s.weight.toFixed(3)) : null)));
     const line = (name, value) => el("tr", { className: "measure" }, el("th", { scope: "row" }, name), ...list.map((s) => el("td", {}, value(s))));
