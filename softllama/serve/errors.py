@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from softllama.errors import ContextError, NotFiniteError, SoftLlamaError
@@ -23,6 +23,10 @@ INVALID, AUTHENTICATION, RATE, SERVER = (
     "server_error",
 )
 CONTEXT = "context_length_exceeded"
+
+
+class Gone(Exception):
+    """The client has closed the connection, so nobody is told anything."""
 
 
 class ApiError(Exception):
@@ -110,7 +114,11 @@ def install(app: FastAPI) -> None:
     async def other(_: Request, error: Exception) -> JSONResponse:
         return of(error).response()
 
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it
+
     app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(Gone, gone)
     app.add_exception_handler(HTTPException, http)
     for kind in (ApiError, SoftLlamaError, MemoryError, Exception):
         app.add_exception_handler(kind, other)

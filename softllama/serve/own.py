@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from softllama.engine import score
 from softllama.engine.lens import Lens
@@ -20,6 +20,7 @@ from softllama.serve import mixtures, policies
 from softllama.serve.errors import ApiError
 from softllama.serve.requests import LensRequest, ProbeRequest, ScoreRequest, SweepRequest
 from softllama.serve.state import State
+from softllama.serve.streaming import unless_gone
 from softllama.vectors.average import average
 from softllama.vectors.distribution import Distribution, Token
 from softllama.vectors.sweep import Sweep
@@ -221,29 +222,33 @@ def router(state: State) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/softllama", tags=["softllama"])
 
+    async def answer(request: Request, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The result of some work, which is not begun for a client that has gone: a slider asks anew as it moves."""
+        return await unless_gone(request, state.call(work), lambda: None)
+
     @routes.get("/policies")
     def get_policies() -> dict[str, Any]:
         """The decoding policies, their parameters, ranges and defaults."""
         return policies.listed(state)
 
     @routes.post("/probe")
-    async def post_probe(body: ProbeRequest) -> dict[str, Any]:
+    async def post_probe(body: ProbeRequest, request: Request) -> dict[str, Any]:
         """What the model makes of a prompt that holds mixtures."""
-        return await state.call(lambda: probe(state, body))
+        return await answer(request, lambda: probe(state, body))
 
     @routes.post("/sweep")
-    async def post_sweep(body: SweepRequest) -> dict[str, Any]:
+    async def post_sweep(body: SweepRequest, request: Request) -> dict[str, Any]:
         """The curve from one word of a mixture to the others."""
-        return await state.call(lambda: sweep(state, body))
+        return await answer(request, lambda: sweep(state, body))
 
     @routes.post("/score")
-    async def post_score(body: ScoreRequest) -> dict[str, Any]:
+    async def post_score(body: ScoreRequest, request: Request) -> dict[str, Any]:
         """How likely continuations are."""
-        return await state.call(lambda: scores(state, body))
+        return await answer(request, lambda: scores(state, body))
 
     @routes.post("/lens")
-    async def post_lens(body: LensRequest) -> dict[str, Any]:
+    async def post_lens(body: LensRequest, request: Request) -> dict[str, Any]:
         """What each layer of the model would say."""
-        return await state.call(lambda: lens(state, body))
+        return await answer(request, lambda: lens(state, body))
 
     return routes

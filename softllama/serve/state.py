@@ -145,7 +145,12 @@ class State:
         self._calls += 1
         try:
             async with self._one:
-                return await run_in_threadpool(work)
+                doing = asyncio.ensure_future(run_in_threadpool(work))
+                try:
+                    return await asyncio.shield(doing)
+                finally:  # a thread cannot be stopped, so the next waits for it, though nobody may wait for its result
+                    await asyncio.wait({doing})
+                    doing.exception()
         finally:
             self._calls -= 1
 

@@ -23,10 +23,6 @@ KEEP_ALIVE = b": keep-alive\n\n"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-class Gone(Exception):
-    """The client has closed the connection."""
-
-
 def event(data: Any, name: str = "") -> bytes:
     """An object as an event."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -124,14 +120,14 @@ async def unless_gone(request: Request, work: Awaitable[T], cancel: Callable[[],
     """The result of some work. If the client goes away first, `cancel` is called.
 
     Raises:
-        Gone: it went away.
+        errors.Gone: it went away.
     """
     doing = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(request.receive))
     try:
         await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not doing.done():
-            raise Gone
+            raise errors.Gone
         return doing.result()
     finally:
         gone.cancel()

@@ -193,8 +193,9 @@ const branch = (() => {
     if (n.parent < 0) return run.commands(asked, info.model, n.record);
     const steps = nodes[n.parent].record.steps, body = run.body(asked, [...steps.slice(0, n.at).map(itemOf), ...n.edit]);
     const url = location.origin + run.path(asked);
-    const python = "import json, urllib.request\n\nbody = json.loads(" + JSON.stringify(JSON.stringify(body)) + ")\n"
-      + "request = urllib.request.Request(" + JSON.stringify(url) + ", json.dumps(body).encode(), {\"Content-Type\": \"application/json\"})\n"
+    const key = info.model.needs_key ? ", \"Authorization\": \"Bearer \" + os.environ[\"KEY\"]" : "";
+    const python = "import json, " + (key && "os, ") + "urllib.request\n\nbody = json.loads(" + JSON.stringify(JSON.stringify(body)) + ")\n"
+      + "request = urllib.request.Request(" + JSON.stringify(url) + ", json.dumps(body).encode(), {\"Content-Type\": \"application/json\"" + key + "})\n"
       + "print(json.load(urllib.request.urlopen(request))[\"choices\"][0]" + (asked.raw ? "[\"text\"]" : "[\"message\"][\"content\"]") + ")\n";
     return { Python: python, curl: copy.curl(run.path(asked), body, info.model.needs_key) };
   }
@@ -204,6 +205,7 @@ const branch = (() => {
     section = where;
     info = given;
     changed = onchange;
+    document.addEventListener("keydown", (e) => { if (e.key === "Escape" && running) running.abort(); });
     build();
   }
 

@@ -64,7 +64,7 @@ const run = (() => {
     return {
       shell: copy.command("softllama", "run", "-m", name, asked.question, ...flags),
       Python: copy.call(name, "generate", [asked.question], { policy: asked.policy, seed: asked.seed, max_tokens: asked.max_tokens, think,
-        think_budget: asked.think_budget ?? undefined, chat: !asked.raw || undefined }) + "print(result.answer)\n",
+        think_budget: asked.think_budget ?? undefined, chat: !asked.raw }) + "print(result.answer)\n",
       curl: copy.curl(path(asked), body(asked), model.needs_key),
     };
   }
