@@ -148,7 +148,7 @@ def test_batches_of_one_shape_on_other_architectures(load: Callable[..., sl.Mode
 def test_a_prompt_that_fills_the_context_leaves_no_row_over(words: sl.Model) -> None:
     s = started(words, streams=2, n_ctx=64, fixed_batch=True)
     try:
-            text = "PLACE"
+        text = "The" + " dog" * 62
         for options in ({"policy": "greedy"}, {"policy": "greedy", "max_tokens": 3}):
             full = Heard(words, text, chat=False, **options)
             assert len(full.ticket.items) == 64
