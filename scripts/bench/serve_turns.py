@@ -73,11 +73,12 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--fixed-only", action="store_true")
     parser.add_argument("--policies", default="greedy soft_thinking:where=everywhere,tau=0")
     a = parser.parse_args()
     texts = [ASKS[i % 4].format(TOPICS[i // 4 % 8]) for i in range(a.requests)]
     with sl.load(a.model, n_threads=a.threads) as model:
-        for fixed in (False, True):
+        for fixed in (True,) if a.fixed_only else (False, True):
             for policy in a.policies.split():
                 scheduler = Scheduler(
                     model, Settings(streams=a.streams, queue=len(texts), fixed_batch=fixed, n_ctx=512)

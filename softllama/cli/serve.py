@@ -39,10 +39,9 @@ def command(options: ModelOptions, port: int, open_page: bool, **values: Any) ->
     \b
     softllama serve -m model.gguf
     softllama serve -m user/repo:Q4_K_M --port 8000 --streams 4 --policy soft_thinking
-    curl http://127.0.0.1:8080/v1/chat/completions -H "Content-Type: application/json" \\
-      -d '{"messages": [{"role": "user", "content": "Hello"}], "softllama": {"policy": "gumbel"}}'
 
-    Models of the name NAME@POLICY choose a policy for clients that cannot send the field. Ctrl-C stops it.
+    The field {"softllama": {"policy": "gumbel"}} chooses a policy; so does a model's name, NAME@gumbel, for clients that cannot
+    send the field. docs/serve.md has recipes. Ctrl-C stops the server.
     """
     from softllama import serve
 

@@ -171,6 +171,7 @@ class Engine(Facts):
         embeddings: bool = False,
         watch: Any = None,
         branches: bool = False,
+        apart: bool = False,
         all_outputs: bool | None = None,
     ) -> Context:
         """A context of one's own, for work with many sequences; a session is simpler.
@@ -202,6 +203,7 @@ class Engine(Facts):
             nodes=nodes,
             all_outputs=self.calibration.all_outputs if all_outputs is None else all_outputs,
             branches=branches,
+            apart=apart,
         )
 
     def require_causal(self) -> None:

@@ -44,8 +44,8 @@ class Loop:
         limit: positions that one sequence may use; where it runs out, a generation ends with StopReason.CONTEXT_FULL.
         hidden: whether the context gives hidden states (some policies feed them).
         lap: is called after each part of `feed` with its name, "mixing", "llama.cpp" and "logits". For benchmarks.
-        padding: sequences of the context that hold nothing. Each batch is filled up with a row for each of them, as far as it
-            has fewer than len(padding) rows: llama.cpp rounds by the shape of a batch, which is then always the same.
+        padding: is asked before each batch: sequences that get a row that nobody reads, with its position. The rows then go in
+            the order of their sequences. llama.cpp rounds by the shape of a batch, which can so be always the same.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Loop:
         limit: int,
         hidden: bool = False,
         lap: Callable[[str], None] | None = None,
-        padding: Sequence[int] = (),
+        padding: Callable[[], Mapping[int, int]] | None = None,
     ) -> None:
         self._padding = padding
         self._model, self._context, self._limit, self._hidden, self._lap = model, context, limit, hidden, lap
@@ -119,16 +119,19 @@ class Loop:
             plain = not (step.hidden or step.noise)
             items.append(step.mixture if plain else item_of(s.generation, step, s.after.hidden))
             positions.append(step.position)
-        dummies = self._padding[: max(0, len(self._padding) - len(seqs))]
-        seqs += dummies
-        positions += [0] * len(dummies)
-        items += [0] * len(dummies)
+        order = [*range(len(seqs))]
+        if self._padding is not None:
+            more = self._padding()
+            seqs, positions, items = [*seqs, *more], [*positions, *more.values()], [*items, *[0] * len(more)]
+            order = sorted(range(len(seqs)), key=seqs.__getitem__)
+            seqs, positions, items = ([x[i] for i in order] for x in (seqs, positions, items))
+        place = [order.index(i) for i in range(len(sequences))]  # of each live sequence in the batch
         rows = self._model.rows(items)
         if lap is not None:
             lap("mixing")
-        logits = self._context.decode(seqs, positions, [True] * len(seqs), rows=rows)[: len(sequences)]
-        for seq in dummies:
-            self._context.cut(seq, 0)
+        logits = self._context.decode(seqs, positions, [True] * len(seqs), rows=rows)
+        if self._padding is not None:
+            logits = logits[place]
         if lap is not None:
             lap("llama.cpp")
         distributions = self._distributions(sequences, logits)
@@ -136,7 +139,7 @@ class Loop:
             lap("logits")
         for i, s in enumerate(sequences):
             s.generation.evaluated += 1
-            s.after, s.step = After(distributions[i], self._context.hidden(i) if self._hidden else None), None
+            s.after, s.step = After(distributions[i], self._context.hidden(place[i]) if self._hidden else None), None
 
     def _distributions(self, sequences: Sequence[_Sequence], logits: NDArray[np.float32]) -> list[Distribution]:
         try:

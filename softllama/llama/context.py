@@ -47,6 +47,8 @@ class Context(Sequences):
         all_outputs: whether llama.cpp gives the right logits only where it is asked for those of every position.
         pace: decides how many threads go on where the machine is busy; None for n_threads always.
         branches: whether the sequences are ends of one: where less is suggested, n_ctx is then not divided among them.
+        apart: whether each sequence has a memory of its own, n_ctx / n_seq positions. It then lies in the order of its
+            positions, whatever others do, and attention sums in that order.
 
     Raises:
         ContextError: the memory is not there, or llama.cpp cannot make it; the message has the size that it needs.
@@ -67,6 +69,7 @@ class Context(Sequences):
         nodes: Sequence[tuple[str, int]] = (),
         all_outputs: bool = False,
         branches: bool = False,
+        apart: bool = False,
         pace: Pace | None = None,
     ) -> None:
         n_ctx, n_seq = setup.checked(n_ctx, n_seq, n_threads)
@@ -77,7 +80,7 @@ class Context(Sequences):
             raise ContextError(
                 f"{weights.header.arch} gives no hidden states to feed: {weights.no_hidden}", "use another policy"
             )
-        self.weights, self.n_seq = weights, n_seq
+        self.weights, self.n_seq, self.apart = weights, n_seq, apart
         self.lock = threading.RLock()
         self._own: Handle | None = None
         self.n_threads = n_threads or devices.default_threads()

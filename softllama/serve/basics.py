@@ -44,6 +44,21 @@ def model_object(state: State, name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": state.created, "owned_by": "softllama"}
 
 
+def special_tokens(state: State) -> dict[str, Any]:
+    """The special tokens and the chat template, by vLLM's names."""
+    model = state.model
+    bos, eos = (None if i is None else model.spell(i) for i in (model.tokenizer.bos, model.tokenizer.eos))
+    return {
+        "tokenizer_class": model.tokenizer.kind,
+        "bos_token": bos,
+        "eos_token": eos,
+        "pad_token": eos,
+        "add_bos_token": model.tokenizer.add_bos,
+        "chat_template": model.template_source or None,
+        "model_max_length": state.scheduler.n_ctx,
+    }
+
+
 def router(state: State) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["OpenAI"])
@@ -81,17 +96,7 @@ def router(state: State) -> APIRouter:
     @routes.get("/tokenizer_info")
     def tokenizer_info() -> dict[str, Any]:
         """The special tokens and the chat template, as evaluation harnesses ask for them."""
-        model = state.model
-        bos, eos = (None if i is None else model.spell(i) for i in (model.tokenizer.bos, model.tokenizer.eos))
-        return {
-            "tokenizer_class": model.tokenizer.kind,
-            "bos_token": bos,
-            "eos_token": eos,
-            "pad_token": eos,
-            "add_bos_token": model.tokenizer.add_bos,
-            "chat_template": model.template_source or None,
-            "model_max_length": state.scheduler.n_ctx,
-        }
+        return special_tokens(state)
 
     @routes.post("/detokenize")
     def detokenize(body: DetokenizeRequest) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def plan(
     signed, n_vocab = block.signed, model.n_vocab
     mix = mixtures.argument(block.mixtures, signed=signed, n_vocab=n_vocab, param="softllama.mixtures")
     values: dict[str, Any] = {
+        "chat": chat,
         "think": think,
         "think_budget": budget,
         "think_tags": block.think_tags,

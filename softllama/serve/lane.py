@@ -50,12 +50,11 @@ class Lane:
 
     def __init__(self, model: Engine, streams: int, n_ctx: int, *, hidden: bool = False, fixed: bool = False) -> None:
         self._model, self._n_ctx, self._hidden, self._fixed = model, n_ctx, hidden, fixed
-        spare = max(streams, 2) if fixed else 0  # a batch of one row takes another way through llama.cpp
-        n_seq = streams + spare
-        self._context = model.new_context(streams * n_ctx + spare, n_seq, embeddings=hidden)
-        padding = range(streams, n_seq)
-        self._loop = Loop(model, self._context, limit=n_ctx, hidden=hidden, padding=padding)
+        n_seq = max(streams, 2) if fixed else streams  # a batch of one row takes another way through llama.cpp
+        self._context = model.new_context(n_seq * n_ctx, n_seq, embeddings=hidden, apart=fixed)
+        self._loop = Loop(model, self._context, limit=n_ctx, hidden=hidden, padding=self._padding if fixed else None)
         self.slots = [Slot(seq) for seq in range(streams)]
+        self._extra = [Slot(seq) for seq in range(streams, n_seq)]  # these hold nothing, ever
         self._asking: list[Slot] = []  # whose prompts are not evaluated yet, the first come first
         self.prompted = self.reused = self.stepped = 0
 
@@ -94,7 +93,7 @@ class Lane:
                 slot.ticket.add(Failed(error))
                 slot.ticket.flush()
             self._leave(slot, StopReason.INTERRUPTED)
-        for slot in self.slots:
+        for slot in [*self.slots, *self._extra]:
             self._empty(slot)
 
     def close(self) -> None:
@@ -106,6 +105,8 @@ class Lane:
     def _prompts(self) -> None:
         """Evaluate pieces of prompts, the first come first, so that what runs goes on soon."""
         budget = PIECE if len(self._loop) else N_BATCH
+        if self._fixed and self._model.recurrent:  # a row that nobody reads cannot be taken back from half a prompt
+            budget = len(self.slots) * self._n_ctx
         while self._asking and budget > 0:
             slot = self._asking[0]
             assert slot.ticket is not None
@@ -183,13 +184,26 @@ class Lane:
         if len(self._loop):
             self._feed()
 
+    def _padding(self) -> dict[int, int]:
+        """The sequences that take no step, and the position after what they hold."""
+        live = self._loop.live
+        return {s.seq: len(s.items) for s in [*self.slots, *self._extra] if s.seq not in live}
+
+    def _unpad(self) -> None:
+        """Take back the rows that nobody reads."""
+        for slot in [*self.slots, *self._extra] if self._fixed else ():
+            if slot.seq not in self._loop.live and not self._context.cut(slot.seq, len(slot.items)):
+                self._empty(slot)
+
     def _feed(self) -> None:
         steps = {seq: g.steps[-1] for seq, g in self._loop.live.items()}
         while len(self._loop):
             try:
                 self._loop.feed()
+                self._unpad()
                 break
             except NotFiniteError as e:  # one of them; the others are fed again without it
+                self._unpad()
                 seq = list(self._loop.live)[e.index or 0]
                 self._drop(self.slots[seq], e)
                 for other, step in steps.items():
@@ -221,6 +235,8 @@ class Lane:
         elif slot.seq in self._loop.live:
             self._loop.leave(slot.seq)
         slot.ticket, slot.prompting, slot.used = None, False, time.monotonic()
+        if self._fixed and len(slot.items) >= self._n_ctx:  # no room for a row that nobody reads
+            self._empty(slot)
 
     def _empty(self, slot: Slot) -> None:
         self._context.cut(slot.seq, 0)

@@ -167,7 +167,13 @@ def _score_inputs(state: State, body: ScoreRequest) -> tuple[Sequence[Any], list
     model = state.model
     given = body.prompt if isinstance(body.prompt, str) else list(body.prompt)
     options = GenerationOptions(
-        policy="greedy", mix=_mix(state, body), signed=body.signed, normalize=body.normalize, split=body.split, seed=0
+        chat=False,
+        policy="greedy",
+        mix=_mix(state, body),
+        signed=body.signed,
+        normalize=body.normalize,
+        split=body.split,
+        seed=0,
     )
     prompt = prepare.prepare(model, given, options).prompt
     texts: Sequence[Any] = (

@@ -20,7 +20,7 @@ def complete(client: Any, status: int = 200, **body: Any) -> dict[str, Any]:
 
 
 def test_texts_and_ids_give_the_same(client: Any, words: sl.Model) -> None:
-    want = words.generate(PROMPT, policy="greedy", max_tokens=6)
+    want = words.generate(PROMPT, chat=False, policy="greedy", max_tokens=6)
     ids = words.tokenize(PROMPT, bos=True)
     for prompt in (PROMPT, [PROMPT], ids, [ids]):
         got = complete(client, prompt=prompt)
@@ -53,7 +53,7 @@ def test_echo_has_the_log_probability_of_each_token(client: Any, words: sl.Model
 
 
 def test_log_probabilities_of_what_is_generated(client: Any, words: sl.Model) -> None:
-    want = words.generate(PROMPT, policy="greedy", max_tokens=6)
+    want = words.generate(PROMPT, chat=False, policy="greedy", max_tokens=6)
     lp = complete(client, logprobs=2)["choices"][0]["logprobs"]
     n = len(want.steps)
     assert lp["tokens"][:n] == [words.spell(s.token) for s in want.steps]
@@ -81,7 +81,7 @@ def test_a_stream_is_the_same_in_pieces(client: Any) -> None:
 
 def test_mixtures_fill_slots_of_a_raw_prompt(client: Any, words: sl.Model) -> None:
     got = complete(client, prompt="The {} says", softllama={"mixtures": {"": "dog,cat"}, "policy": "full"})
-    want = words.generate("The {} says", mix="dog,cat", policy="full", max_tokens=6)
+    want = words.generate("The {} says", chat=False, mix="dog,cat", policy="full", max_tokens=6)
     assert got["choices"][0]["text"] == want.answer
     error = complete(client, 400, prompt="The {} says", echo=True, softllama={"mixtures": {"": "dog,cat"}})["error"]
     assert error["param"] == "echo"
@@ -90,7 +90,7 @@ def test_mixtures_fill_slots_of_a_raw_prompt(client: Any, words: sl.Model) -> No
 def test_a_thinking_prompt_has_its_tags_in_the_text(client: Any, words: sl.Model) -> None:
     prompt = "<|im_start|>user\nWhat does the dog say?<|im_end|>\n<|im_start|>assistant\n<think>\n"
     got = complete(client, prompt=prompt, max_tokens=40)["choices"][0]
-    want = words.generate(prompt, policy="soft_thinking", answer="sample:temperature=0", max_tokens=40)
+    want = words.generate(prompt, chat=False, policy="soft_thinking", answer="sample:temperature=0", max_tokens=40)
     assert got["text"] == want.thinking + "</think>" + want.answer
     assert got["softllama"]["soft_steps"] > 0
 

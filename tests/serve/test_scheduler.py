@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -117,6 +117,48 @@ def test_with_batches_of_one_shape_the_bits_are_the_same_among_others(words: sl.
             s.stop()
 
     assert logps(0) == logps(7) == logps(20)
+
+
+@pytest.mark.parametrize("arch", ["llama", "mamba", "gemma3"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_batches_of_one_shape_on_other_architectures(load: Callable[..., sl.Model], arch: str, hidden: bool) -> None:
+    """Some cannot go back to half a prompt, some take rows in the order of their sequences only."""
+    model = load(arch)
+    if hidden and model.no_hidden_reason:
+        pytest.skip(model.no_hidden_reason)
+
+    def logps(others: int) -> list[float]:
+        lane = Lane(model, 4, 96, hidden=hidden, fixed=True)
+        options = {"chat": False, "policy": "hidden:where=everywhere" if hidden else "gumbel", "max_tokens": 12}
+        heard = [Heard(model, "a b c d " * (1 + 7 * i % 20), seed=i, **options) for i in range(1 + others)]
+        try:
+            waiting = list(heard)
+            while waiting or lane.live:
+                while waiting and lane.has_room:
+                    lane.enter(waiting.pop(0).ticket)
+                lane.round()
+            assert all(isinstance(h.events[-1], Ended) for h in heard)
+            return [e.step.logp for e in heard[0].events if isinstance(e, Stepped)]
+        finally:
+            lane.close()
+
+    assert logps(0) == logps(3) == logps(9) != []
+
+
+def test_a_prompt_that_fills_the_context_leaves_no_row_over(words: sl.Model) -> None:
+    s = started(words, streams=2, n_ctx=64, fixed_batch=True)
+    try:
+        text = "The" + " dog" * 62
+        for options in ({"policy": "greedy"}, {"policy": "greedy", "max_tokens": 3}):
+            full = Heard(words, text, chat=False, **options)
+            assert len(full.ticket.items) == 64
+            s.submit([full.ticket])
+            assert isinstance(full.wait().events[-1], Ended)
+            other = Heard(words, TEXTS[0], max_tokens=5)
+            s.submit([other.ticket])
+            assert len(other.wait().tokens) == 5
+    finally:
+        s.stop()
 
 
 def test_a_beginning_that_a_sequence_holds_is_not_evaluated_again(exact_words: sl.Model) -> None:
