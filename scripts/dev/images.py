@@ -96,7 +96,7 @@ def main() -> None:
         screenshot(a.browser, f"{trace.with_suffix('.html').as_uri()}#rows=18", IMAGES / "trace.png")
     with serving(a.model) as url:
         state = urllib.parse.quote(json.dumps(MIX))
-        screenshot(a.browser, f"{url}/#mix={state}", IMAGES / "page.png", height=820, scale=1.2)
+        screenshot(a.browser, f"{url}/#mix={state}", IMAGES / "page.png", height=950, scale=1.2)
 
 
 if __name__ == "__main__":
