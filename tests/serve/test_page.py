@@ -569,8 +569,9 @@ def test_pictures_are_pictures(tab: Callable[..., Tab], words: str, tmp_path: Pa
             with p.expect_download() as saved:
                 p.locator(f"#{name}").get_by_role("button", name=f"Save picture ({kind})").click()
             saved.value.save_as(tmp_path / f"{name}.{kind.lower()}")
-        texts = [e.text for e in ElementTree.parse(tmp_path / f"{name}.svg").iter() if e.tag.endswith("text")]
-        assert has in texts
+        texts = [e for e in ElementTree.parse(tmp_path / f"{name}.svg").iter() if e.tag.endswith("text")]
+        assert has in [e.text for e in texts]
+        assert min(float(e.get("y", 0)) for e in texts if "rotate" not in e.get("transform", "")) >= 0
         assert (tmp_path / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 

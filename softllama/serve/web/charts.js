@@ -94,11 +94,15 @@ const charts = (() => {
     });
     ends.sort((a, b) => a.y - b.y);
     ends.forEach((e, k) => { e.at = Math.max(e.y, k ? ends[k - 1].at + 15 : TOP + 4); });
-    const over = Math.max(0, (ends.length ? ends.at(-1).at : 0) - (TOP + HEIGHT + 4));
+    let floor = TOP + HEIGHT + 4;  // names that were pushed below the plot push those above them up
+    for (const e of [...ends].reverse()) {
+      e.at = Math.min(e.at, floor);
+      floor = e.at - 15;
+    }
     for (const e of ends) {
       g.fillStyle = picture.colour(COLOURS[e.i]);
-      marker(g, e.i, right + 14, e.at - over);
-      text(g, short(e.name, Math.floor((RIGHT - 26) / 7)), right + 23, e.at - over + 4, "fg", "12px monospace");
+      marker(g, e.i, right + 14, e.at);
+      text(g, short(e.name, Math.floor((RIGHT - 26) / 7)), right + 23, e.at + 4, "fg", "12px monospace");
     }
     return height;
   }
