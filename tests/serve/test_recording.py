@@ -56,7 +56,7 @@ def test_the_lines_are_the_record_of_the_library(client: Any, words: sl.Model, p
 
 def test_a_text_completion_has_them_too(client: Any, words: sl.Model) -> None:
     body = {"prompt": "The dog", "max_tokens": 8, "seed": 1, "softllama": {"policy": "full", "trace": "record"}}
-    expected = words.generate("The dog", policy="full", seed=1, max_tokens=8)
+    expected = words.generate("The dog", chat=False, policy="full", seed=1, max_tokens=8)
     assert same(record(streamed(client, "/v1/completions", body)), expected)
 
 
