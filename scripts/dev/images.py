@@ -29,8 +29,8 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-c
 WIDTH, HEIGHT, SCALE = 1000, 711, 1.5  # of the page, in CSS pixels; the picture has SCALE times as many
 SWEEP = ["probe", "--mix", "Turkey,Portugal", "--prompt", "The capital of {} is the city of", "--sweep", "41"]
 MIX = {  # the state of the page, as it is in its address
-    "prompt": "The capital of {country} is",
-    "slots": {"country": [["France", 550], ["Japan", 450]]},
+    "prompt": "The capital of {country} is the city of",
+    "slots": {"country": [["Turkey", 500], ["Portugal", 500]]},
 }
 STORY = [
     "run",

@@ -68,12 +68,19 @@ def test_the_steps_of_a_text_completion_come_one_by_one(client: Any) -> None:
             if line.startswith("data: {"):
                 counts.append(len((json.loads(line[6:]).get("softllama") or {}).get("steps", [])))
     assert max(counts) == 1
-    assert sum(counts) >= 4
+    assert sum(counts) >= 2
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
-def test_a_run_goes_on_from_its_own_record_as_it_did(client: Any, path: str) -> None:
-    """From each of its steps, with what was fed before as the prefix."""
+def test_a_run_goes_on_from_its_own_record_as_it_did(words: sl.Model, path: str) -> None:
+    """From each third of its steps, with what was fed before as the prefix; with batches of one shape, so to the bit."""
+    import httpx
+
+    with running(sl.serve.app(words, streams=2, fixed_batch=True)) as url, httpx.Client(base_url=url) as client:
+        goes_on(client, path)
+
+
+def goes_on(client: Any, path: str) -> None:
     prompt = {"prompt": "The dog"} if path == "/v1/completions" else {"messages": BODY["messages"]}
     block = {"policy": "soft_thinking:n=4", "answer_policy": "greedy", "trace": "record"}
     body = {**prompt, "max_tokens": 20, "seed": 1, "softllama": block}
