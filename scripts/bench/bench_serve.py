@@ -198,7 +198,10 @@ def main() -> None:
                 for name, (port, stat, more) in order[round_ % 3 :] + order[: round_ % 3]:
                     m = asyncio.run(measure(port, stat, clients, number, a.max_tokens, more))
                     number += clients
-                    print(f"round {round_}: {clients} clients, {name}: {m.rate:.1f} tokens/s", file=sys.stderr)
+                    print(
+                        f"round {round_}: {clients} clients, {name}: {m.rate:.1f} tokens/s, {m.cpu:.1f} by cpu",
+                        file=sys.stderr,
+                    )
                     if round_:
                         results.setdefault(clients, {}).setdefault(name, []).append(m)
     report(results, a.json)

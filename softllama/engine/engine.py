@@ -288,11 +288,9 @@ class Engine(Facts):
 
 def _mixture(item: Item) -> Mixture:
     """The mixture whose row is fed, or which stands for a vector."""
-    if isinstance(item, Mixture):
-        return item
     if isinstance(item, Vector):
-        return item.mixture or Mixture.one_hot(0)
-    return Mixture.one_hot(item)
+        item = item.mixture or 0
+    return item if isinstance(item, Mixture) else Mixture.one_hot(item)
 
 
 def checked(model: object) -> Engine:
