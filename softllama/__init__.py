@@ -10,6 +10,7 @@ Classes, functions and errors are names of `softllama` itself. So are these modu
     sl.search    beam search, voting          sl.evaluate  problems with known answers
     sl.extract   answers in texts             sl.study     what mixtures do to a model, as reports
     sl.hub       names -> files               sl.doctor    is all of it sound on this machine?
+    sl.serve     an HTTP server that speaks OpenAI's API
 
 Names are loaded on first use, so that importing the package costs nothing. What the package decides by itself is logged at
 the levels INFO and DEBUG of logging.getLogger("softllama"); nothing is printed unless a program asks for it.
@@ -58,6 +59,7 @@ _MODULES = {
     "hub": "hub",
     "policy": "policy",
     "search": "generation.search",
+    "serve": "serve",
     "study": "study",
     "trace": "trace",
 }
@@ -94,13 +96,14 @@ __all__ = [  # written out, so that type checkers see what is exported
     "load",
     "policy",
     "search",
+    "serve",
     "stream",
     "study",
     "trace",
 ]
 
 if TYPE_CHECKING:
-    from softllama import evaluate, hub, policy, study, trace
+    from softllama import evaluate, hub, policy, serve, study, trace
     from softllama.api import Model, load
     from softllama.chat.conversation import Conversation
     from softllama.diagnostics import doctor

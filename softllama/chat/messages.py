@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from softllama.base import arguments
-from softllama.chat.prefix_cache import Item, shared
+from softllama.chat.prefix_cache import Item
 from softllama.engine.engine import Engine
 from softllama.errors import ModelError, PromptError
 from softllama.generation import prepare
+from softllama.generation.feed import shared
 from softllama.generation.options import GenerationOptions
 from softllama.llama.template import ChatTemplate
 from softllama.prompts import build

@@ -175,6 +175,7 @@ class Engine(Facts):
         embeddings: bool = False,
         watch: LayerWatch | None = None,
         branches: bool = False,
+        apart: bool = False,
         all_outputs: bool | None = None,
     ) -> Context:
         """A context of one's own, for work with many sequences; a session is simpler.
@@ -208,14 +209,14 @@ class Engine(Facts):
             all_outputs=self.calibration.all_outputs if all_outputs is None else all_outputs,
             branches=branches,
             control=self.controls.served,
+            apart=apart,
         )
 
     def require_causal(self) -> None:
         """Raise ModelError for a diffusion model, which does not go on from left to right."""
         if self.diffusion:
             raise ModelError(
-                f"{self.name} ({self.arch}) is a diffusion model, which fills masked positions in no order: it can only be "
-                "probed",
+                f"{self.name} ({self.arch}) is a diffusion model, whose positions have no order: it can only be probed",
                 'softllama probe -m FILE --mix "dog:0.5,cat:0.5"',
             )
 

@@ -46,6 +46,8 @@ class Loop:
         limit: positions that one sequence may use; where it runs out, a generation ends with StopReason.CONTEXT_FULL.
         hidden: whether the context gives hidden states (some policies feed them).
         lap: is called after each part of `feed` with its name, "mixing", "llama.cpp" and "logits". For benchmarks.
+        padding: is asked before each batch: sequences that get a row that nobody reads, with its position. The rows then go in
+            the order of their sequences. llama.cpp rounds by the shape of a batch, which can so be always the same.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Loop:
         limit: int,
         hidden: bool = False,
         lap: Callable[[str], None] | None = None,
+        padding: Callable[[], Mapping[int, int]] | None = None,
     ) -> None:
+        self._padding = padding
         self._model, self._context, self._limit, self._hidden, self._lap = model, context, limit, hidden, lap
         self._live: dict[int, _Sequence] = {}
 
@@ -103,7 +107,8 @@ class Loop:
         """Evaluate all steps that were decided, in one batch.
 
         Raises:
-            NotFiniteError: a sequence's logits or hidden state are not finite; the message names it.
+            NotFiniteError: a sequence's logits or hidden state are not finite; the message names it, `.index` is its number
+                in `live`.
             ContextError: llama.cpp fails.
         """
         seqs, lap = [*self._live], self._lap
@@ -116,10 +121,19 @@ class Loop:
             plain = not (step.hidden or step.noise)
             items.append(step.mixture if plain else item_of(s.generation, step, s.after.hidden))
             positions.append(step.position)
+        order = [*range(len(seqs))]
+        if self._padding is not None:
+            more = self._padding()
+            seqs, positions, items = [*seqs, *more], [*positions, *more.values()], [*items, *[0] * len(more)]
+            order = sorted(range(len(seqs)), key=seqs.__getitem__)
+            seqs, positions, items = ([x[i] for i in order] for x in (seqs, positions, items))
+        place = [order.index(i) for i in range(len(sequences))]  # of each live sequence in the batch
         rows = self._model.rows(items)
         if lap is not None:
             lap("mixing")
         logits = self._context.decode(seqs, positions, [True] * len(seqs), rows=rows)
+        if self._padding is not None:
+            logits = logits[place]
         if lap is not None:
             lap("llama.cpp")
         distributions = self._distributions(sequences, logits)
@@ -127,7 +141,7 @@ class Loop:
             lap("logits")
         for i, s in enumerate(sequences):
             s.generation.evaluated += 1
-            s.after, s.step = After(distributions[i], self._context.hidden(i) if self._hidden else None), None
+            s.after, s.step = After(distributions[i], self._context.hidden(place[i]) if self._hidden else None), None
 
     def _distributions(self, sequences: Sequence[_Sequence], logits: NDArray[np.float32]) -> list[Distribution]:
         try:

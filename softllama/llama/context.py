@@ -48,6 +48,8 @@ class Context(Sequences):
         control: vectors that llama.cpp adds to the states of layers.
         pace: decides how many threads go on where the machine is busy; None for n_threads always.
         branches: whether the sequences are ends of one: where less is suggested, n_ctx is then not divided among them.
+        apart: whether each sequence has a memory of its own, n_ctx / n_seq positions. It then lies in the order of its
+            positions, whatever others do, and attention sums in that order.
 
     Raises:
         ContextError: the memory is not there, or llama.cpp cannot make it; the message has the size that it needs.
@@ -69,6 +71,7 @@ class Context(Sequences):
         all_outputs: bool = False,
         branches: bool = False,
         control: setup.Control | None = None,
+        apart: bool = False,
         pace: Pace | None = None,
     ) -> None:
         n_ctx, n_seq = setup.checked(n_ctx, n_seq, n_threads)
@@ -79,7 +82,7 @@ class Context(Sequences):
             raise ContextError(
                 f"{weights.header.arch} gives no hidden states to feed: {weights.no_hidden}", "use another policy"
             )
-        self.weights, self.n_seq = weights, n_seq
+        self.weights, self.n_seq, self.apart = weights, n_seq, apart
         self.lock = threading.RLock()
         self._own: Handle | None = None
         self.n_threads = n_threads or devices.default_threads()

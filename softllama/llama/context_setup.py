@@ -35,6 +35,7 @@ class Wanted(Protocol):
     n_batch: int
     n_outputs: int
     embeddings: bool
+    apart: bool
 
 
 def checked(n_ctx: int, n_seq: int, n_threads: int | None) -> tuple[int, int]:
@@ -59,7 +60,7 @@ def params(context: Wanted, n_ctx: int, over: Overlay | None, watch: Any) -> Any
     if hasattr(values, "n_outputs_max"):  # newer versions; older ones allow n_batch
         values.n_outputs_max = context.n_outputs
     values.n_threads = values.n_threads_batch = context.n_threads
-    values.kv_unified = True
+    values.kv_unified = not context.apart
     values.embeddings = context.embeddings
     values.offload_kqv = values.op_offload = weights.on_gpu
     values.no_perf = True

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeGuard
 
 import numpy as np
@@ -112,7 +112,7 @@ class MixInput:
         if isinstance(self.spec, Vector):
             return Resolved(self.name, self.spec, (Component("vector", 1.0, self.spec, ()),))
         return resolve(
-            self.spec,
+            replace(self.spec, name=self.name),
             tokenizer,
             space=space,
             lead=lead,

@@ -27,7 +27,7 @@ ORDER = (  # floors, lowest first; packages of one floor do not import each othe
     "generation",
     "probe",
     "api chat evaluate",
-    "study diagnostics terminal",
+    "study diagnostics terminal serve",
     "__init__ cli",
     "__main__",
 )
@@ -55,9 +55,14 @@ HOMES = {  # library -> where alone it is imported
     "platformdirs": {"base"},
     "pandas": {"base.tables"},
     "click": {"cli"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
+    "pydantic": {"serve"},
+    "prometheus_client": {"serve"},
     "softllama._shim": {"vectors.native", "base.signals", "llama.overlay"},
 }
-HEAVY = {"numpy", "llama_cpp", "rich", "matplotlib", "jinja2"}  # what no --help may load
+HEAVY = {"numpy", "llama_cpp", "rich", "matplotlib", "jinja2", "fastapi", "uvicorn"}  # what no --help may load
 
 
 def name_of(path: Path) -> str:
