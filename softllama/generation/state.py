@@ -74,12 +74,12 @@ class Generation:
             np.random.default_rng(self.seed),
             thinking=self.thinking or self.everywhere,
             max_steps=self.options.max_tokens,
-            think_open=tags.open_ids[-1] if tags and len(tags.open_ids) == 1 else None,
-            think_close=close[-1] if close else None,
+            think_open=tags.open_ids[0] if tags and len(tags.open_ids) == 1 else None,
+            think_close=close[0] if len(close) == 1 else None,
             newline=newline[-1] if newline else None,
-            close_tag=close if len(close) > 1 else (),
-            answer_prefix=encoded(m.tokenizer, "The final answer is") if tags else (),
-            hard_only=frozenset(),
+            close_tag=close,
+            answer_prefix=encoded(m.tokenizer, "\n\nThe final answer is") if tags else (),
+            hard_only=m.tokenizer.math_ids,
         )
         self.n_steps = self.n_thinking = 0
         self.began_thinking = self.thinking
@@ -87,7 +87,7 @@ class Generation:
         self._most = self.options.max_tokens
         self.capacity: int | None = None  # positions that its sequence may use; the loop that takes it in knows
         self._forced: deque[int] = deque()
-        self._closing = False
+        self._closing = 0  # how many of the forced ids close the thinking block
         self._block = TextStream([tags.family.end or tags.close] if tags else [])
         self._answer_end = tags.family.answer_end if tags else ""
         self._answer = TextStream((*self.options.stop, *([self._answer_end] if self._answer_end else [])))
@@ -208,7 +208,8 @@ class Generation:
             before = ("\n" if fence else "\n\n") * (not text.endswith("\n")) + fence
             self._forced.extend(encoded(self.model.tokenizer, before))
         self._forced.extend(self.tags.close_ids)
-        self._closing = True
+        self._closing = len(self._forced)
+        self.moment.closed = True
 
     def _forced_step(self, d: Distribution, token: int, why: str) -> Step:
         return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, why))
@@ -240,12 +241,17 @@ class Generation:
         self.n_steps += 1
         self.moment.advance(token)
         if inside:
+            closing = self._closing > 0
             # a readout that completes the closing tag ends the block, however it was split into tokens
             if self._block.stopped and not self._closing and self.tags is not None and self.tags.bridge_ids:
                 self._forced.extendleft(reversed(self.tags.bridge_ids))
-                self._closing = True
-            if (self._block.stopped or self._closing) and not self._forced:
-                self.thinking = self._closing = False
+                self._closing = len(self.tags.bridge_ids)
+            elif self._closing:
+                self._closing -= 1
+            if self._block.stopped and mode != FORCED:
+                self.moment.closed = True
+            if not self._closing and (self._block.stopped or closing):
+                self.thinking = False
                 self.moment.thinking = self.everywhere
                 self._monitor = Monitor()
             elif mode != FORCED:

@@ -69,11 +69,12 @@ class Moment:
         max_steps: the most there will be, for schedules; None if unknown.
         readouts: the ids of the visible history, for repetition penalties.
         state: what policies remember, by a key of their own.
-        think_open, think_close: the last id of each tag; None if the model has none.
+        think_open, think_close: the id of each tag; None if the model has none, or if it is several tokens.
         newline: the id of a newline; None if the model has none.
-        close_tag: the whole closing tag, if it is several tokens.
-        answer_prefix: "The final answer is", for SwiReasoning.
-        hard_only: digits and mathematics symbols, which SwiReasoning and SeLaR never mix.
+        close_tag: the ids of the closing tag, one or several.
+        closed: the thinking block has closed: by readouts, a budget or the end of generation, not by ids that the policy forced.
+        answer_prefix: a blank line and "The final answer is", for SwiReasoning.
+        hard_only: digits and mathematics symbols, which SwiReasoning and SeLaR do not mix.
     """
 
     rng: np.random.Generator
@@ -87,8 +88,16 @@ class Moment:
     think_close: int | None = None
     newline: int | None = None
     close_tag: tuple[int, ...] = ()
+    closed: bool = False
     answer_prefix: tuple[int, ...] = ()
     hard_only: frozenset[int] = frozenset()
+
+    def closes(self, token: int) -> bool:
+        """Would this readout be the closing tag, or the last token of one whose other tokens came just before?"""
+        if len(self.close_tag) < 2:
+            return token == self.think_close
+        *before, last = self.close_tag
+        return token == last and self.readouts[-len(before) :] == before
 
     def advance(self, token: int) -> None:
         """One more position, whose readout is `token`: decided or forced."""
@@ -158,7 +167,7 @@ class Policy:
         decision = self.rule(distribution, moment)
         if not isinstance(decision, Decision):
             raise UsageError(f"the policy {self.name} returned {type(decision).__name__}, not a Decision")
-        if self.where == "thinking" and decision.mode == "soft" and decision.token == moment.think_close:
+        if self.where == "thinking" and decision.mode == "soft" and moment.closes(decision.token):
             moment.state.pop(COLD, None)
             return replace(hard(decision.token, "closing tag"), forced=decision.forced, stop=decision.stop)
         return decision

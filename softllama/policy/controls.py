@@ -104,8 +104,8 @@ def hidden(steps: int = 6, where: Where = "thinking", answer: Rule | None = None
     `Decision.hidden` is set. The readout is argmax z. After `steps` of them, `answer` decodes the rest of the thinking
     and the answer; it is greedy, unless given.
 
-    Coconut (arXiv 2412.06769), whose models are trained for it: 2 latent steps for each of 3 stages on GSM8k, then a
-    tag that closes them; here the model closes its block itself. Without training it is expected to fail on untied
+    Coconut (arXiv 2412.06769), whose models are trained for it, with h as it is: 2 latent steps for each of 3 stages on
+    GSM8k, then a tag that closes them; here the model closes its block itself. Without training it is expected to fail on untied
     models.
 
     Args:

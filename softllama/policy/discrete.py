@@ -108,7 +108,7 @@ def stop_when_cold(
 
     Any other step resets the count. So does closing, whether by this rule or by a readout that is the closing tag.
     """
-    if decision.token == moment.think_close:
+    if moment.closes(decision.token):
         moment.state.pop(COLD, None)
         return decision
     count = moment.state.get(COLD, 0) + 1 if filters.cold(distribution, temperature, tau) else 0
