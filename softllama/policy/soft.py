@@ -72,10 +72,9 @@ def soft_thinking(
     temperature and before any filter. tau = 0 turns Cold Stop off, tau = inf closes after k steps.
 
     Zhang et al., arXiv 2505.15778, whose defaults these are. Their scripts search n 5-20, min_p 0-0.005, tau 0-0.1 and k
-    256-1024. The authors warn of worse results on models under 7-14B. Where their code differs:
-    its Cold Stop goes on counting in the
-    answer, its option for the answer's temperature is not used, and the end of generation inside thinking ends
-    everything. Here the answer is sampled with T 0.6, top-k 30, top-p 0.95, whatever the settings of thinking, unless
+    256-1024. The authors warn of worse results on models under 7-14B. Where their code differs: its Cold Stop goes on
+    counting in the answer, its option for the answer's temperature is not used, and the end of generation inside thinking
+    ends everything. Here the answer is sampled with T 0.6, top-k 30, top-p 0.95, whatever the settings of thinking, unless
     `answer` is given, and Cold Stop acts only while thinking.
 
     Args:
