@@ -44,7 +44,7 @@ def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[floa
         s = next(recorded)
         differences.append(max((abs(d[i].p - p) for i, p in s.top), default=0.0))
         mixture = s.mixture if s.rest is None or s.whole is None else s.whole.mixture(d)[0]
-        return policy.Decision(mixture, s.token, s.mode, noise=s.noise, hidden=s.hidden)
+        return policy.Decision(mixture, s.token, s.mode, noise=s.noise, hidden=s.hidden, align=s.align)
 
     rule = policy.as_policy(again, name="replay", needs_hidden=any(s.hidden for s in trace.steps))
     g = Generation(model, rule, trace.prompt, GenerationOptions(max_tokens=len(trace.steps)), trace.seed, eog=False)

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from softllama.engine.engine import Engine
 from softllama.errors import UsageError
+from softllama.generation.beginning import first_moment
 from softllama.generation.degeneration import Degeneration, Monitor
 from softllama.generation.options import GenerationOptions
 from softllama.generation.text_stream import TextStream
-from softllama.policy import Decision, Moment, Policy, as_policy
+from softllama.policy import Decision, Policy, as_policy
 from softllama.prompts.thinking import Tags, encoded
 from softllama.trace.step import FORCED, HARD, HEAVY, MODES, Step, StopReason, heavy
 from softllama.vectors.distribution import FEW, Distribution
@@ -67,19 +68,13 @@ class Generation:
         self.policy = as_policy(self.policy)
         if not self.prompt:
             raise UsageError("an empty prompt gives the model nothing to go on", "write a prompt")
-        tags, m = self.tags, self.model
-        close = (tags.end_ids or tags.close_ids) if tags else ()
-        newline = encoded(m.tokenizer, "\n")
-        self.moment = Moment(
-            np.random.default_rng(self.seed),
+        tags = self.tags
+        self.moment = first_moment(
+            self.model,
+            tags,
+            self.seed,
             thinking=self.thinking or self.everywhere,
             max_steps=self.options.max_tokens,
-            think_open=tags.open_ids[0] if tags and len(tags.open_ids) == 1 else None,
-            think_close=close[0] if len(close) == 1 else None,
-            newline=newline[-1] if newline else None,
-            close_tag=close,
-            answer_prefix=encoded(m.tokenizer, "\n\nThe final answer is") if tags else (),
-            hard_only=m.tokenizer.math_ids,
         )
         self.n_steps = self.n_thinking = 0
         self.began_thinking = self.thinking
@@ -228,7 +223,7 @@ class Generation:
         step = Step.of(
             index=self.n_steps, position=self.position, mode=mode, thinking=inside, token=token, text=text,
             mixture=decision.mixture, entropy=d.entropy(), top=d._top_probs(TOP), why=decision.why,
-            left_out=decision.left_out, noise=decision.noise, hidden=decision.hidden,
+            left_out=decision.left_out, noise=decision.noise, hidden=decision.hidden, align=decision.align,
             seconds=time.perf_counter() - self.started, logp=d.logp(token), whole=self._whole(d, decision), rest=None,
         )  # fmt: skip
         if not self.keep:

@@ -7,7 +7,9 @@ sequence's `Moment`, so that one policy may serve many sequences. Knows vectors.
     filters   temperature, top-k, top-p, min-p, repetition penalty
     discrete  greedy, sample, cold_stop
     soft      full, soft_thinking, gumbel, dirichlet, soft_noise
-    controls  random_mix, top_mean, hidden
+    controls  random_mix, top_mean
+    hidden    hidden
+    route     route
     sampled   moi, selar, multiplex
     swir      swir
     registry  the decorator `@policy`, which checks settings and lists policies
@@ -15,8 +17,10 @@ sequence's `Moment`, so that one policy may serve many sequences. Knows vectors.
 """
 
 from softllama.policy.base import Decision, Moment, Policy, Rule, Where, as_policy
-from softllama.policy.controls import hidden, random_mix, top_mean
+from softllama.policy.controls import random_mix, top_mean
 from softllama.policy.discrete import cold_stop, greedy, sample
+from softllama.policy.hidden import hidden
+from softllama.policy.route import route
 from softllama.policy.sampled import moi, multiplex, selar
 from softllama.policy.soft import dirichlet, full, gumbel, soft_noise, soft_thinking
 from softllama.policy.swir import swir
@@ -41,6 +45,7 @@ __all__ = [
     "names",
     "parse",
     "random_mix",
+    "route",
     "sample",
     "selar",
     "soft_noise",

@@ -59,6 +59,12 @@ RANGES = {
     "sigma": Range(0, 1e3),
     "epsilon": Range(0, 0.5),
     "steps": Range(0),
+    "cold_tau": Range(0),  # 0: off
+    "cold_k": Range(1),
+    "presence_penalty": Range(-100, 100),
+    "frequency_penalty": Range(-100, 100),
+    "typical_p": Range(0, 1, above=True),
+    "exit_entropy": Range(0),  # infinity: off
 }
 
 

@@ -23,6 +23,7 @@ from softllama.trace.columns import MODES
 from softllama.trace.data import FORMAT
 from softllama.trace.record import Trace
 from softllama.trace.step import Mode, Rest, Step, StopReason
+from softllama.vectors.alignment import align_of
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.whole import WholeVector
 
@@ -204,7 +205,7 @@ def _texts(record: dict[str, Any]) -> dict[int, str]:
 def _step(record: dict[str, Any], index: int) -> Step:
     values: dict[str, Any] = {}
     for f in fields(Step):
-        v = record.get(f.name) if f.name in ("whole", "rest") else record[f.name]  # format 1 has neither
+        v = record.get(f.name, _ABSENT[f.name]) if f.name in _ABSENT else record[f.name]
         try:
             values[f.name] = _READ[f.name if f.name in _READ else str(f.type)](v)
         except _BAD as e:
@@ -280,6 +281,7 @@ def _top(v: Any) -> tuple[tuple[int, float], ...]:
     return tuple((_id(i), _real(p)) for i, p in v)
 
 
+_ABSENT = {"whole": None, "rest": None, "align": "none"}  # what a line need not have
 _READ: dict[str, Callable[[Any], Any]] = {
     "int": _int,
     "str": _text,
@@ -292,4 +294,5 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "logp": _logp,
     "whole": _whole,
     "rest": _rest,
+    "align": align_of,
 }

@@ -151,8 +151,8 @@ def test_numbers_of_numpy_are_numbers():
 
 def test_names_and_descriptions():
     assert policy.names() == [
-        "cold_stop", "dirichlet", "full", "greedy", "gumbel", "hidden", "moi", "multiplex", "random_mix", "sample",
-        "selar", "soft_noise", "soft_thinking", "swir", "top_mean",
+        "cold_stop", "dirichlet", "full", "greedy", "gumbel", "hidden", "moi", "multiplex", "random_mix", "route",
+        "sample", "selar", "soft_noise", "soft_thinking", "swir", "top_mean",
     ]  # fmt: skip
     for name in policy.names():
         first, *settings = policy.describe(name).splitlines()

@@ -111,8 +111,8 @@ def test_cold_stop_on_discrete_tokens_samples():
 # ---- where, and the answer -----------------------------------------------------------------------------------------
 
 SOFT_IN_THINKING = {
-    "cold_stop", "dirichlet", "full", "gumbel", "hidden", "multiplex", "random_mix", "soft_noise", "soft_thinking",
-    "top_mean",
+    "cold_stop", "dirichlet", "full", "gumbel", "hidden", "multiplex", "random_mix", "route", "soft_noise",
+    "soft_thinking", "top_mean",
 }  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def test_default_answers():
     answers = {name: repr(policy.parse(name).answer) for name in policy.names()}
     soft = "sample:temperature=0.6,top_k=30,top_p=0.95"
     assert answers == {
-        "cold_stop": soft, "dirichlet": soft, "gumbel": soft, "random_mix": soft, "soft_thinking": soft,
+        "cold_stop": soft, "dirichlet": soft, "gumbel": soft, "random_mix": soft, "route": soft, "soft_thinking": soft,
         "top_mean": soft, "full": "greedy", "hidden": "greedy", "soft_noise": "greedy", "multiplex": "sample",
         "moi": "sample:temperature=0.6,top_p=0.95", "selar": "sample:temperature=0.6,top_k=20,top_p=0.95",
         "swir": "sample:temperature=0.6,top_k=20,top_p=0.95", "greedy": "None", "sample": "None",
