@@ -126,11 +126,8 @@ def swir(
             return hard(y, "closing tag" if moment.closes(y) else "hard block")
         if math == "hard" and y in moment.hard_only:
             return hard(y, "kept discrete")
-        share, token = (0.9, moment.newline) if first else (1.0, None)
-        if entered:
-            share, token = shares.now(moment)[0], moment.think_open
-        why = "switch to soft" if entered else "soft block"
-        return _soft(WholeVector(1.0, epsilon, share, token), distribution, y, why)
+        whole = WholeVector(1.0, epsilon, *_beside(moment, shares, first=first, entered=bool(entered)))
+        return _soft(whole, distribution, y, "switch to soft" if entered else "soft block")
 
     return rule
 
@@ -146,6 +143,13 @@ class _Shares:
         """a and b at this step."""
         t = min(moment.step / moment.max_steps, 1.0) if moment.max_steps else 0.0
         return self.a0 + (1 - self.a0) * t, self.b0 + (1 - self.b0) * t
+
+
+def _beside(moment: Moment, shares: _Shares, *, first: bool, entered: bool) -> tuple[float, int | None]:
+    """The share of p in a soft step, and the token that has the rest."""
+    if entered:
+        return shares.now(moment)[0], moment.think_open
+    return (0.9, moment.newline) if first else (1.0, None)
 
 
 def _enter_hard(
