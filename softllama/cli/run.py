@@ -146,6 +146,7 @@ def command(
     output.check()
     if source.chat is False and generation.template is not None:
         raise UsageError("--raw leaves the prompt as it is, so it excludes --template")
+    search, generation = search.taking(generation)
     generation.check()
     search.check(generation)
     if search.chosen and (output.as_jsonl or output.show_mixtures):
