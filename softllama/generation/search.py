@@ -15,6 +15,7 @@ from softllama.generation.confidence import ConfidentResult, deepconf
 from softllama.generation.cost import Cost
 from softllama.generation.extract import Rule
 from softllama.generation.options import GenerationKeywords
+from softllama.generation.power import PowerResult, power
 from softllama.generation.prepare import PromptInput
 from softllama.generation.samples import (
     BestResult,
@@ -28,11 +29,13 @@ from softllama.generation.samples import (
     vote,
 )
 from softllama.generation.search_text import Search, parse
+from softllama.generation.superposed import SuperposedResult, superposed
 from softllama.trace.record import Trace
 
 __all__ = [
-    "BeamResult", "BestResult", "ConfidentResult", "Hypothesis", "Result", "Samples", "Search", "VoteResult", "beam", "best_of",
-    "deepconf", "likelihood", "parse", "run", "sample", "seeds", "self_consistency", "vote",
+    "BeamResult", "BestResult", "ConfidentResult", "Hypothesis", "PowerResult", "Result", "Samples", "Search",
+    "SuperposedResult", "VoteResult", "answer_of", "beam", "best_of", "deepconf", "likelihood", "parse", "power", "run",
+    "sample", "seeds", "self_consistency", "superposed", "vote",
 ]  # fmt: skip
 
 
@@ -47,7 +50,8 @@ class Result(Protocol):
 
 
 _VOTES: dict[str, Callable[..., VoteResult]] = {"vote": self_consistency, "deepconf": deepconf}
-_OTHERS: dict[str, Callable[..., Result]] = {"beam": beam}
+_OTHERS: dict[str, Callable[..., Result]] = {"beam": beam, "power": power, "superposed": superposed}
+_DRAW_NOTHING = ("beam", "superposed")
 
 
 def run(
@@ -72,7 +76,7 @@ def run(
     """
     settings: dict[str, Any] = dict(search.settings)
     keywords: dict[str, Any] = {**options, "n_ctx": n_ctx}
-    if search.kind == "beam":
+    if search.kind in _DRAW_NOTHING:
         keywords.pop("seed", None)
     elif search.policy:
         keywords["policy"] = search.policy

@@ -3,6 +3,8 @@
     vote:samples=8,policy=sample(temperature=0.7)      self-consistency: the answer that most samples give
     deepconf:samples=16,share=0.9                       votes weighted by the confidence of each sample
     best:samples=8                                     the likeliest of several samples
+    power:alpha=4                                      Metropolis-Hastings on whole texts
+    superposed:drafts=3,corpus=book.txt                drafts that share one pass a step
     beam:beams=4,length_penalty=1                      beam search over hard tokens
 
 Knows the form of the text. Runs nothing, and knows no model: search.py has what they do.
@@ -64,6 +66,25 @@ SEARCHES: dict[str, Kind] = {
         "samples=16,share=0.1,warmup=4",
     ),
     "best": Kind("the likeliest of several samples", (_SAMPLES,), True, "samples", "samples=8"),
+    "power": Kind(
+        "a text drawn from the model's whole-text distribution, sharpened by Metropolis-Hastings",
+        (
+            Setting("alpha", float, 4.0, Range(1, 100)),
+            Setting("blocks", int, 16, Range(1, 10_000)),
+            Setting("moves", int, 10, Range(0, 10_000)),
+        ),
+        example="alpha=4,moves=10",
+    ),
+    "superposed": Kind(
+        "several drafts from one pass a step, whose input mixes their last tokens",
+        (
+            Setting("drafts", int, 3, Range(1, 1000)),
+            Setting("temperature", float, 0.06, Range(1e-6, 1e6)),
+            Setting("alpha", float, 0.54, Range(0, 1)),
+            Setting("corpus", str, None, None),
+        ),
+        example="drafts=3",
+    ),
     "beam": Kind(
         "beam search over hard tokens",
         (Setting("beams", int, 4, Range(1, 10_000)), Setting("length_penalty", float, None, Range(-10, 10))),

@@ -81,7 +81,8 @@ def test_nothing_is_run_unless_it_is_loaded(file: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["mine.py:best", "gumbel:answer=mine.py:best", "vote:samples=8,policy=(mine.py:bounded(limit=2))", "mine.py"]
+    "text",
+    ["mine.py:best", "gumbel:answer=mine.py:best", "vote:samples=8,policy=(mine.py:bounded(limit=2))", "mine.py"],
 )
 def test_files_are_found_wherever_a_text_names_them(file: str, text: str) -> None:
     policy.load_files(text)
