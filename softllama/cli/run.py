@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -154,6 +154,8 @@ def command(
     options, prompt_argument = options.split(source.words)
     prompt, template = source.read(prompt_argument), generation.template_text()
     model = options.load()
+    if model.diffusion and not search.chosen and generation.policy is None:
+        search = replace(search, text="diffusion")  # nothing else decodes it
     keywords = {
         **mixtures.keywords(),
         **generation.keywords(),

@@ -42,6 +42,11 @@ class Way:
         return f"{self.search}:{','.join(inner)}" if self.search else self.policy
 
     @property
+    def masks(self) -> bool:
+        """Is it for diffusion models?"""
+        return bool(self.search) and search_text.SEARCHES[self.search].masks
+
+    @property
     def passes(self) -> int:
         """How many generations it takes: the samples or beams of a search, 1 for a policy."""
         size = search_text.SEARCHES[self.search].size if self.search else ""

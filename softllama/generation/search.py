@@ -13,6 +13,7 @@ from softllama.engine.engine import Engine
 from softllama.generation.beams import BeamResult, Hypothesis, beam
 from softllama.generation.confidence import ConfidentResult, deepconf
 from softllama.generation.cost import Cost
+from softllama.generation.diffusion import DiffusionResult, diffusion
 from softllama.generation.extract import Rule
 from softllama.generation.options import GenerationKeywords
 from softllama.generation.power import PowerResult, power
@@ -33,9 +34,9 @@ from softllama.generation.superposed import SuperposedResult, superposed
 from softllama.trace.record import Trace
 
 __all__ = [
-    "BeamResult", "BestResult", "ConfidentResult", "Hypothesis", "PowerResult", "Result", "Samples", "Search",
-    "SuperposedResult", "VoteResult", "answer_of", "beam", "best_of", "deepconf", "likelihood", "parse", "power", "run",
-    "sample", "seeds", "self_consistency", "superposed", "vote",
+    "BeamResult", "BestResult", "ConfidentResult", "DiffusionResult", "Hypothesis", "PowerResult", "Result",
+    "Samples", "Search", "SuperposedResult", "VoteResult", "answer_of", "beam", "best_of", "deepconf", "diffusion",
+    "likelihood", "parse", "power", "run", "sample", "seeds", "self_consistency", "superposed", "vote",
 ]  # fmt: skip
 
 
@@ -50,7 +51,13 @@ class Result(Protocol):
 
 
 _VOTES: dict[str, Callable[..., VoteResult]] = {"vote": self_consistency, "deepconf": deepconf}
-_OTHERS: dict[str, Callable[..., Result]] = {"beam": beam, "power": power, "superposed": superposed}
+_OTHERS: dict[str, Callable[..., Result]] = {
+    "beam": beam,
+    "diffusion": diffusion,
+    "lrd": diffusion,
+    "power": power,
+    "superposed": superposed,
+}
 _DRAW_NOTHING = ("beam", "superposed")
 
 

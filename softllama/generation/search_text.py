@@ -6,6 +6,7 @@
     power:alpha=4                                      Metropolis-Hastings on whole texts
     superposed:drafts=3,corpus=book.txt                drafts that share one pass a step
     beam:beams=4,length_penalty=1                      beam search over hard tokens
+    diffusion:steps=64, lrd:r=0.15                     how diffusion models decode, with plain and with soft masks
 
 Knows the form of the text. Runs nothing, and knows no model: search.py has what they do.
 """
@@ -30,13 +31,15 @@ class Kind:
         policy: does it sample by a policy?
         size: the setting that says how many generations it takes; "" for one.
         example: of its settings, for hints.
+        masks: is it for diffusion models, and no other?
     """
 
     doc: str
     settings: tuple[Setting, ...]
     policy: bool = False
     size: str = ""
-    example: str = ""
+    example: str = "steps=64"
+    masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,12 @@ class Search:
 
 
 _SAMPLES = Setting("samples", int, 8, Range(1, 10_000))
+_MASKS = (
+    Setting("steps", int, 0, Range(0)),
+    Setting("block", int, 32, Range(0)),
+    Setting("temperature", float, 0.0, Range(0, 1e6)),
+    Setting("order", Literal["confidence", "entropy", "margin"], "confidence", None),
+)
 SEARCHES: dict[str, Kind] = {
     "vote": Kind("self-consistency: the answer that most samples give", (_SAMPLES,), True, "samples", "samples=8"),
     "deepconf": Kind(
@@ -84,6 +93,22 @@ SEARCHES: dict[str, Kind] = {
             Setting("corpus", str, None, None),
         ),
         example="drafts=3",
+    ),
+    "diffusion": Kind("how diffusion models decode: the surest masked positions become tokens", _MASKS, masks=True),
+    "lrd": Kind(
+        "the same with soft masks, which hold a share of the prediction (Latent Refinement Decoding)",
+        (
+            *_MASKS[:-1],
+            Setting("order", _MASKS[-1].kind, "entropy", None),
+            Setting("r", float, 0.15, Range(0, 1)),
+            Setting("top_p", float, 0.9, Range(0, 1, above=True)),
+            Setting("refine", int, 20, Range(0)),
+            Setting("tau_refine", float, 0.1, Range(0)),
+            Setting("tau_decode", float, 0.1, Range(0)),
+            Setting("soft_by", Literal["confidence", "entropy"], "confidence", None),
+        ),
+        masks=True,
+        example="r=0.15",
     ),
     "beam": Kind(
         "beam search over hard tokens",
