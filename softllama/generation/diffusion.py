@@ -110,15 +110,7 @@ def diffusion(
         PromptError: its vocabulary names no mask token. And what `stream` raises.
         Interrupted: Ctrl-C; its `result` has what there is.
     """
-    if not model.diffusion:
-        raise UsageError(
-            f"{model.name} ({model.arch}) is no diffusion model", "it decodes by any policy: softllama policies"
-        )
-    if model.tokenizer.mask is None:
-        raise PromptError(f"the vocabulary of {model.name}, a diffusion model, names no mask token", NO_MASK)
-    for name in ("policy", "answer", "where"):
-        if options.get(name) is not None:
-            raise UsageError(f"a diffusion model has no {name}", "it fills masks in no order; leave the option out")
+    _check(model, options)
     settings = Settings(
         steps=steps, block=block, temperature=temperature, order=order, r=r, top_p=top_p, refine=refine,
         tau_refine=tau_refine, tau_decode=tau_decode, soft_by=soft_by,
@@ -140,6 +132,19 @@ def diffusion(
     if interrupted:
         raise Interrupted(result.trace, result)
     return result
+
+
+def _check(model: Engine, options: GenerationKeywords) -> None:
+    """Raise an error for a model that has no masks to fill, and for options that fill none."""
+    if not model.diffusion:
+        raise UsageError(
+            f"{model.name} ({model.arch}) is no diffusion model", "it decodes by any policy: softllama policies"
+        )
+    if model.tokenizer.mask is None:
+        raise PromptError(f"the vocabulary of {model.name}, a diffusion model, names no mask token", NO_MASK)
+    for name in ("policy", "answer", "where"):
+        if options.get(name) is not None:
+            raise UsageError(f"a diffusion model has no {name}", "it fills masks in no order; leave the option out")
 
 
 def _trace(canvas: Canvas, interrupted: bool) -> Trace:
