@@ -87,7 +87,8 @@ class Model(Engine):
         Args:
             text: as softllama.vectors.mix_text has the form, or words with their weights.
             space: a bare word is the token that follows a space, as in the middle of a sentence.
-            split: what a word of several tokens stands for: "first", "last" or "mean"; None refuses it.
+            split: what a word of several tokens stands for: "first", "last" or "mean"; None refuses it, and "alternatives" is
+                for `probe` only.
             signed: whether weights may be any real numbers.
             normalize: whether weights are divided by their sum.
 
@@ -123,6 +124,7 @@ class Model(Engine):
         n_ctx: int | None = None,
         repeats: int = 1,
         watch: str | None = None,
+        parse_special: bool = False,
     ) -> ProbeResult:
         """Ask what the model makes of a prompt that holds mixtures. Arguments and errors are those of softllama.probe.run.probe."""
         return probes.probe(
@@ -140,6 +142,7 @@ class Model(Engine):
             n_ctx=n_ctx,
             repeats=repeats,
             watch=watch,
+            parse_special=parse_special,
         )
 
     def stream(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from softllama.cli import COMMANDS, cli, config
+from softllama.cli import COMMANDS, cli, config, help
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
 HEAD = """# Commands
@@ -76,8 +76,9 @@ def section(name: str, command: click.Command) -> str:
     parts += ["```sh\n" + "\n".join(lines) + "\n```"] if lines else []
     parts += [_line(p) for p in rest if not p.startswith("\b")]
     parts.append(f"`{usage}`")
-    if options := [o for o in config.options(command) if not o.hidden]:
-        parts.append("\n".join(_option(o) for o in options))
+    grouped = help.groups([o for o in config.options(command) if not o.hidden])
+    for title, options in grouped.items():
+        parts += [f"{title}:"] * (len(grouped) > 1) + ["\n".join(_option(o) for o in options)]
     return "\n\n".join(parts)
 
 

@@ -37,7 +37,7 @@ def works(model: sl.Model) -> dict[str, Callable[[int], int]]:
     endless = {"max_tokens": 100, "where": "everywhere"}
 
     def generate(policy: str) -> Callable[[int], int]:
-        return lambda i: len(model.generate("Once upon a time", policy=policy, seed=i, **endless).steps)
+        return lambda i: len(model.generate("Once upon a time", chat=False, policy=policy, seed=i, **endless).steps)
 
     def stream(i: int) -> int:
         return sum(1 for _ in model.stream("The dog", policy="full", seed=i, **endless))

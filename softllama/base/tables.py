@@ -18,6 +18,9 @@ class Markup(str):
     """Text that is HTML already: `html_table` does not escape it."""
 
 
+LEFT = ' style="text-align:left"'
+
+
 def escape(text: object) -> Markup:
     """Text for HTML, in an element or in a quoted attribute."""
     return text if isinstance(text, Markup) else Markup(html.escape(str(text), quote=True))
@@ -37,17 +40,20 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[object]], caption: s
 
     Args:
         head: the names of the columns.
-        rows: cells. Text stands to the left and is escaped, unless it is `Markup`; numbers are given four digits.
+        rows: cells. Text stands to the left, as the name of its column does, and is escaped, unless it is `Markup`; numbers are
+            given four digits.
         caption: a line above the table; none if empty.
     """
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    names = "".join(f"<th>{escape(h)}</th>" for h in head)
+    rows = list(rows)
+    words = [any(isinstance(row[i], str) for row in rows) for i in range(len(head))]
+    names = "".join(f"<th{LEFT * left}>{escape(h)}</th>" for h, left in zip(head, words, strict=True))
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f"<table>{title}<thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _cell(cell: object) -> str:
-    style = ' style="text-align:left"' if isinstance(cell, str) else ""
+    style = LEFT if isinstance(cell, str) else ""
     shown = "" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else cell
     return f"<td{style}>{escape(shown)}</td>"
 

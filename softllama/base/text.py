@@ -27,6 +27,14 @@ def percent(share: float) -> str:
     return f"{value:.0f} %" if abs(value) >= 10 else f"{value:g} %" if abs(value) >= 1e-4 or not value else "<0.0001 %"
 
 
+def duration(seconds: float) -> str:
+    """ "12.3 s", "13 min 5 s", "2 h 5 min"."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def unknown(message: str, word: str, choices: Iterable[str]) -> UsageError:
     """Make the error for a name that is none of the choices, with the closest of them as the hint.
 

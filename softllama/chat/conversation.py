@@ -22,12 +22,12 @@ from softllama.chat.settings import ChatKeywords
 from softllama.chat.storage import Saved
 from softllama.engine.engine import Engine, checked
 from softllama.errors import UsageError
-from softllama.generation import prepare, run
+from softllama.generation import advice, prepare, run
 from softllama.generation.options import GenerationOptions, day
 from softllama.generation.state import Generation
 from softllama.llama.template import ChatTemplate
 from softllama.policy import Policy
-from softllama.prompts import build, thinking
+from softllama.prompts import thinking
 from softllama.prompts.build import ASSISTANT, USER
 from softllama.trace.record import Trace
 from softllama.trace.step import Step
@@ -83,7 +83,7 @@ class Conversation:
         self._tags: dict[tuple[str, str | None], thinking.Tags | None] = {}
         self._answering = threading.Lock()
         if self.settings.think == "on" and self.tags is None:
-            raise build.no_tags(model.name)
+            raise thinking.no_tags(model.name)
 
     # ---- facts
 
@@ -130,6 +130,10 @@ class Conversation:
         return (policy or self.policy).where != "thinking" or (
             self.settings.think != "off" and tags is not None and self._thinks(tags)
         )
+
+    def thinks_anyway(self) -> str | None:
+        """A line where the settings switch thinking off, and the model may think all the same; None elsewhere."""
+        return advice.thinks_anyway(self.model, True, self.template, self.settings.think, self.settings.think_tags)
 
     def _thinks(self, tags: thinking.Tags) -> bool:
         """Will the next answer have a thinking block, as far as the settings tell?"""
@@ -248,7 +252,7 @@ class Conversation:
         """Change settings by name. Raises UsageError, and changes nothing, for what is not allowed."""
         values = chat_settings.options(settings, self.settings)
         if self._tags_for(values) is None and values.think == "on":
-            raise build.no_tags(self.model.name)
+            raise thinking.no_tags(self.model.name)
         self.settings = values
         self.changed()
 
@@ -312,7 +316,7 @@ class Conversation:
         def render(kept: list[Message]) -> Rendered:
             s = self.settings
             template = self.template.on(day(s.date)) if s.date else self.template
-            return messages.render(self.model, template, self.system, kept, s.think, self.tags, s.parse_special)
+            return messages.render(self.model, template, self.system, kept, s, self.tags)
 
         return overflow.fit(
             render, turns_so_far, self.left_out, self.n_ctx, self.settings.max_tokens, bool(self.system)

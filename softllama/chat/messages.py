@@ -15,12 +15,13 @@ from softllama.chat.prefix_cache import Item, shared
 from softllama.engine.engine import Engine
 from softllama.errors import ModelError, PromptError
 from softllama.generation import prepare
+from softllama.generation.options import GenerationOptions
 from softllama.llama.template import ChatTemplate
 from softllama.prompts import build
 from softllama.prompts.build import ASSISTANT, SYSTEM, USER, ChatText, SlottedMessage
 from softllama.prompts.slots import PromptTemplate
 from softllama.prompts.thinking import Tags
-from softllama.prompts.words import MixInput, Resolved, read_mixes
+from softllama.prompts.words import ALTERNATIVES, MixInput, Resolved, not_averaged, read_mixes
 from softllama.trace.record import Trace
 
 COUNTS = (  # what is kept of an answer in numbers
@@ -39,7 +40,9 @@ class Mix:
     normalize: bool = False
 
     def input(self) -> MixInput:
-        """The mixture for a slot. Raises MixtureError for text that is not understood."""
+        """The mixture for a slot. Raises MixtureError for text that is not understood, or whole words as alternatives."""
+        if self.split == ALTERNATIVES:
+            raise not_averaged()
         (mix,) = read_mixes(self.text, split=self.split, signed=self.signed, normalize=self.normalize)
         return mix
 
@@ -103,14 +106,12 @@ def render(
     template: ChatTemplate,
     system: str,
     messages: Sequence[Message],
-    think: str,
+    settings: GenerationOptions,
     tags: Tags | None,
-    parse_special: bool = False,
 ) -> Rendered:
     """The prompt that asks for an answer to the last message.
 
     Thinking of earlier answers is left to the template, which gets it as `reasoning_content` if it looks for that.
-    parse_special: as in GenerationOptions.
 
     Raises:
         PromptError: the template refuses the messages.
@@ -123,15 +124,15 @@ def render(
         mixes += [m.mixes[name].input() for name in text.slots]
         reasoning = m.thinking and "reasoning_content" in template.source
         said = SlottedMessage(m.role, text, {"reasoning_content": m.thinking} if reasoning else {})
-        plain.append(said if parse_special else build.without_control_tokens(said, model.tokenizer))
+        plain.append(said if settings.parse_special else build.without_control_tokens(said, model.tokenizer))
     try:
-        chat = build.chat_text(template, plain, think, tags, model.name)
+        chat = build.chat_text(template, plain, settings.think, tags, model.name, settings.think_budget)
     except PromptError as e:
         raise PromptError(e.message, "leave the system message out (/system none)" if system else e.hint) from None
     items = build.filled(chat.text, chat.order, mixes, model.tokenizer)
     if not items:
         raise PromptError("the chat template makes an empty prompt of these messages", "use --template FILE")
-    stable = _stable(model, template, plain, think, tags, chat, items, mixes) if model.recurrent else 0
+    stable = _stable(model, template, plain, settings, tags, chat, items, mixes) if model.recurrent else 0
     return Rendered(items, chat.thinking, stable)
 
 
@@ -139,7 +140,7 @@ def _stable(
     model: Engine,
     template: ChatTemplate,
     messages: Sequence[SlottedMessage],
-    think: str,
+    settings: GenerationOptions,
     tags: Tags | None,
     chat: ChatText,
     items: Sequence[Item],
@@ -149,7 +150,8 @@ def _stable(
     something is. Models that can go back to anywhere need no such number."""
     later = [*messages, SlottedMessage.plain(ASSISTANT, "x"), SlottedMessage.plain(USER, "x")]
     now = chat.text.filled([f"\ue000{i}\ue001" for i in chat.order])
-    text, order = build.unmarked(_common(now, build.history_text(template, later, think, tags)))
+    history = build.history_text(template, later, settings.think, tags, settings.think_budget)
+    text, order = build.unmarked(_common(now, history))
     return min(shared(items, build.filled(text, order, mixes, model.tokenizer)), len(items) - 1)
 
 

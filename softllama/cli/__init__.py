@@ -6,6 +6,7 @@ stdout is data, stderr is everything else. Exit codes: 0, 1 error, 2 usage, 130 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import importlib
 import io
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from softllama._version import __version__
-from softllama.cli import config
+from softllama.cli import config, help
 from softllama.errors import C_MODULE, C_MODULE_MISSING, SoftLlamaError
 
 COMMANDS = {
@@ -46,7 +47,7 @@ ELSEWHERE = {  # what the commands of other tools are called here
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(help.Group):
     """Commands live in softllama.cli.NAME as `command`; --help shows their summaries without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -61,18 +62,12 @@ class LazyGroup(click.Group):
             ctx.default_map = {**(ctx.default_map or {}), name: config.defaults(command, name)}
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0] if args else ""
-        if name and name not in COMMANDS and not name.startswith("-"):
-            import difflib
-
-            near = difflib.get_close_matches(name, COMMANDS, 1)
-            is_file = name.lower().endswith(".gguf")
-            meant = f"chat -m {name}" if is_file else ELSEWHERE.get(name) or next(iter(near), "")
-            raise click.UsageError(f"No such command {name!r}." + (f" Did you mean {meant!r}?" if meant else ""), ctx)
-        return super().resolve_command(ctx, args)
+    def unknown(self, ctx: click.Context, name: str) -> str:
+        """What is said of a command that does not exist: other tools' names for one, a file, or the closest."""
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        is_file = name.lower().endswith(".gguf")
+        meant = f"chat -m {name}" if is_file else ELSEWHERE.get(name) or next(iter(near), "")
+        return help.no_command(name, meant, list(COMMANDS))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -193,7 +188,7 @@ def _run(arguments: list[str] | None) -> int:
             return 0
         return e.code if isinstance(e.code, int) else int(e.code is not None)
     except click.ClickException as e:
-        e.show()
+        help.shortened(e).show()
         return e.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _interrupted()

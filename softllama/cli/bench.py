@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from softllama.cli import note
+from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options_with
 from softllama.cli.options import complete_policy
 from softllama.errors import UsageError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--policy",
     "policies",
@@ -73,6 +74,7 @@ def command(
     for text in policies:  # errors are reported before anything is measured
         policy.parse(text)
     model = options.load()
+    model.pace = None  # the same number of threads for all measurements
     result = bench.everything(
         model,
         policies or bench.POLICIES,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from softllama.cli.generation_options import GenerationChoices, generation_options
+from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options_with
 from softllama.errors import SoftLlamaError, UsageError
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from softllama.terminal.state import ChatState
 
 
-@click.command()
-@generation_options(in_plain_text=True, without=["where"])
+@click.command(cls=Command)
+@generation_options(in_plain_text=True, without=["where", "keep"])
 @click.option(
     "--thinking",
     "view",
@@ -116,6 +117,8 @@ def _introduce(chat: ChatState, is_earlier: bool) -> None:
     why = "" if c.settings.policy else f", {c.default_policy()[1]}"
     screen.note(f"policy: {c.policy!r}{why}; seed {c.seed + c.answers}")
     if line := advice.small_model(c.model, c.policy, "/compare sample shows both"):
+        screen.note(line)
+    if line := c.thinks_anyway():
         screen.note(line)
     if c.n_ctx < c.model.n_ctx_limit:
         screen.note(f"context: {c.n_ctx:,} of {c.model.n_ctx_limit:,} positions; --n-ctx N makes room for more")

@@ -14,6 +14,8 @@ from click.shell_completion import (
     split_arg_string,
 )
 
+from softllama.cli.help import Command
+
 VARIABLE = "_SOFTLLAMA_COMPLETE"
 SHELLS = ("bash", "zsh", "fish")
 
@@ -43,7 +45,7 @@ def install() -> None:
     add_completion_class(Bash)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:

@@ -8,10 +8,11 @@ import sys
 
 import click
 
+from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options_with
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @model_options_with("the installation alone, and the bundled model in short", argument=True)
 def command(

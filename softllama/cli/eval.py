@@ -12,11 +12,13 @@ import click
 
 from softllama.cli import note
 from softllama.cli.generation_options import GenerationChoices, generation_options
+from softllama.cli.help import Group
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import as_one_object, complete_policy
 from softllama.errors import UsageError
 
 if TYPE_CHECKING:
+    from softllama.api import Model
     from softllama.evaluate.data import Dataset
     from softllama.evaluate.options import EvaluateOptions
     from softllama.report.report import Report
@@ -75,7 +77,7 @@ report_output = as_one_object(
 )
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """`eval DATA` is `eval run DATA`; only `report` is written out."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -115,7 +117,7 @@ def command() -> None:
     seed=0,
     think="auto",
     in_plain_text=True,
-    without=["policy", "answer", "where", "template", "parse_special", "on_loop"],
+    without=["policy", "answer", "where", "template", "keep"],
 )
 @click.option(
     "--streams", type=int, default=1, show_default=True, metavar="N", help="Problems side by side in one context."
@@ -181,20 +183,24 @@ def run(
     signals.take_sigterm()  # as Ctrl-C: a problem that is being answered gives no result
     path = Path(out or f"{Path(data).stem}.{Path(model.path).stem}.results.jsonl")
     if not options.quiet:
-        _notes(settings.with_defaults(model, problems), problems, path)
-    with progress(options.quiet) as tick:
+        _notes(model, settings.with_defaults(model, problems), problems, path)
+    with progress(options.quiet, unit=settings.max_tokens) as tick:
         header, results = evaluate.evaluate(model, problems, chosen, settings, path, tick, _command(sys.argv[1:]))
     output.show(evaluate.summarize(header, results), quiet=options.quiet, words=sys.argv[1:])
 
 
-def _notes(settings: EvaluateOptions, problems: Dataset, path: Path) -> None:
-    """Say what is asked, how answers are read, which fields were taken, and where the results go."""
+def _notes(model: Model, settings: EvaluateOptions, problems: Dataset, path: Path) -> None:
+    """Say what is asked, how answers are read, which fields were taken, where the results go, and what is not known."""
+    from softllama.generation import advice
+
     way = "in the chat template" if settings.chat else "raw"
     source = f"{len(problems.problems)} problems of {problems.name}, {way}"
     note(f"{source}, answers read by {settings.extract!r}, seed {settings.seed}")
     if any(what != name for what, name in problems.fields):
         note("fields: " + ", ".join(f"{what} from {name!r}" for what, name in problems.fields))
     note(f"results: {path}")
+    if line := advice.thinks_anyway(model, bool(settings.chat), None, settings.think, settings.think_tags):
+        note(line)
 
 
 @command.command("report")

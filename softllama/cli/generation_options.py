@@ -38,6 +38,7 @@ class GenerationChoices:
     parse_special: bool | None = None
     date: str | None = None
     on_loop: str | None = None
+    keep: str | None = None
 
     def check(self) -> None:
         """Raise UsageError for a policy that does not exist, before a large model is loaded. Runs the files that it names."""
@@ -103,16 +104,24 @@ def generation_options(
             metavar="DATE",
             help="What a chat template takes for today, such as 2026-01-31. Default: today, and recorded.",
         ),
-        "parse_special": click.option(
-            "--parse-special",
-            is_flag=True,
-            default=None,
-            help='Take the text of a control token in a message, such as "<|im_end|>", for that token.',
+        "parse_special": parse_special_option,
+        "keep": click.option(
+            "--keep",
+            type=click.Choice(["heavy", "all"]),
+            help="What the record holds of a mixture that is the model's whole distribution: its 100 heaviest tokens, or all. "
+            "Default: heavy.",
         ),
     }
     names = [name for name in options if name not in without]
     return as_one_object(GenerationChoices, "generation", [*(options[name] for name in names), *_REFUSED], names)
 
+
+parse_special_option = click.option(
+    "--parse-special",
+    is_flag=True,
+    default=None,
+    help='Take the text of a control token in a message, such as "<|im_end|>", for that token.',
+)
 
 _REFUSED = [
     no_such_option(*spellings, hint=f'it is a parameter of a policy: --policy "sample:{example}"')

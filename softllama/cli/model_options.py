@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -91,6 +92,7 @@ class ModelOptions:
         )
         if not self.quiet:
             self._report(model, str(file))
+            _Warnings.show()
         return model
 
     def _file(self) -> Any:
@@ -121,6 +123,22 @@ class ModelOptions:
         if model.diffusion:
             note("diffusion model: it predicts masked positions, such as one behind the prompt")
         note(f"device: {model.device}, {model.n_threads} thread{'s'[: model.n_threads > 1]}: {model.device_reason}")
+
+
+class _Warnings(logging.Handler):
+    """What the library finds out while it computes, as a note on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(err=True)  # it comes in the middle of an answer
+        note(record.getMessage())
+
+    @classmethod
+    def show(cls) -> None:
+        """From now on."""
+        logger = logging.getLogger("softllama")
+        for old in [h for h in logger.handlers if isinstance(h, cls)]:
+            logger.removeHandler(old)
+        logger.addHandler(cls(logging.WARNING))
 
 
 def _note_trial() -> None:

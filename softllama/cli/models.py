@@ -9,10 +9,11 @@ import click
 from click.shell_completion import CompletionItem
 
 from softllama.cli import note
+from softllama.cli.help import Group
 from softllama.cli.options import complete_model, shared_option
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:

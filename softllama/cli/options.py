@@ -6,6 +6,7 @@ Knows click. Does not know a model, and imports nothing heavy.
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
@@ -16,6 +17,7 @@ from click.shell_completion import CompletionItem
 
 from softllama.errors import UsageError
 
+_SLOT = re.compile(r"(?<![^\s\"'])(?<![)=>\]:;] )\{([A-Za-z_]\w*)?\}")  # "the {animal} eats", and not "int main() {}"
 F = TypeVar("F", bound=Callable[..., Any])
 PROMPT_FILE_HINT = "--prompt-file names a text file, or - for stdin"
 
@@ -143,6 +145,30 @@ class MixtureChoices:
     signed: bool
     split: str | None
 
+    def check_fed(self) -> None:
+        """Raise MixtureError, before a model is loaded, for a way to read mixtures that only a probe knows."""
+        if self.split is not None:
+            from softllama.prompts import words
+
+            if self.split == words.ALTERNATIVES:
+                raise words.not_averaged()
+
+    def notes(self) -> list[str]:
+        """What is not as it may have been meant: words that are in a mixture twice."""
+        from softllama.vectors import mix_text
+
+        specs = [mix_text.parse(m, signed=self.signed, normalize=self.normalize) for m in self.mix]
+        words = [word for spec in specs for word in mix_text.repeated(spec)]
+        return [f"{word!r} is in the mixture more than once: its weights are added" for word in words]
+
+    def slots_left(self, prompt: str) -> list[str]:
+        """A note for braces that look like a slot in a prompt without a mixture."""
+        found = None if self.mix else _SLOT.search(prompt)
+        if found is None:
+            return []
+        name = f"{found[1]}=" if found[1] else ""
+        return [f"{found[0]} in the prompt is text, as there is no mixture for it: --mix {name}dog:0.5,cat:0.5"]
+
     def keywords(self) -> dict[str, Any]:
         """Arguments of Model.probe and Model.generate."""
         return {"mix": list(self.mix), "normalize": self.normalize, "signed": self.signed, "split": self.split}
@@ -162,8 +188,9 @@ mixture_options = as_one_object(
         click.option("--signed", is_flag=True, help="Allow any real weights, as in king:1,man:-1,woman:1."),
         click.option(
             "--split",
-            type=click.Choice(["first", "last", "mean"]),
-            help="What a word of several tokens stands for: one of them, or all in equal shares.",
+            type=click.Choice(["first", "last", "mean", "alternatives"]),
+            help="What a word of several tokens stands for: one of them, or all in equal shares. alternatives, in probe: no "
+            "mixture is fed; each word stands in the prompt whole, and the outputs are averaged.",
         ),
     ],
     [f.name for f in fields(MixtureChoices)],

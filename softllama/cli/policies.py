@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import click
 
 from softllama.cli import note
+from softllama.cli.help import Command
 from softllama.cli.options import complete_policy
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("names", nargs=-1, shell_complete=complete_policy)
 def command(names: tuple[str, ...]) -> None:
     """The decoding policies and searches; with names, their parameters and defaults.

@@ -2,12 +2,109 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
 import click
 
 from softllama.cli import note
+from softllama.cli.generation_options import parse_special_option
+from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options
-from softllama.cli.options import MixtureChoices, mixture_options, option, read_system, read_text
+from softllama.cli.options import MixtureChoices, as_one_object, mixture_options, option, read_system, read_text
 from softllama.errors import MixtureError, UsageError
+
+if TYPE_CHECKING:
+    from softllama.probe.run import ProbeResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptChoices:
+    """The prompt: the argument, --prompt or --prompt-file, and how the chat template takes it.
+
+    words: the arguments, which may also name the model.
+    """
+
+    words: tuple[str, ...]
+    prompt: str | None
+    prompt_file: str | None
+    chat: bool
+    system: str | None
+    parse_special: bool | None
+
+    def read(self, argument: str | None) -> str | None:
+        """The prompt; None if there is none. Raises UsageError if there are several. argument: the prompt among the words."""
+        if self.prompt is not None and self.prompt_file is not None:
+            raise UsageError("--prompt and --prompt-file exclude each other")
+        if argument is not None and (self.prompt is not None or self.prompt_file is not None):
+            raise UsageError("the prompt is given twice", "as an argument, with --prompt, or with --prompt-file")
+        if self.prompt_file is not None:
+            return read_text(self.prompt_file)
+        return self.prompt if argument is None else argument
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputChoices:
+    """What is printed, and where the picture goes."""
+
+    as_json: bool
+    as_csv: bool
+    plot: str | None
+
+    def check(self) -> None:
+        """Raise UsageError, before any work, for options that exclude each other or a picture that cannot be made."""
+        if self.as_json and self.as_csv:
+            raise UsageError("--json and --csv exclude each other")
+        if self.plot is not None:
+            from softllama.probe import plot as plots
+
+            plots.check_path(self.plot)
+
+    def show(self, result: ProbeResult, quiet: bool) -> None:
+        """Print the result, and draw it where that is asked for."""
+        if self.as_json:
+            click.echo(result.json())
+        elif self.as_csv:
+            click.echo(result.csv(), nl=False)
+        else:
+            result.show()
+        if self.plot is not None:
+            result.plot(self.plot)
+            if not quiet:
+                note(f"plot: {self.plot}")
+
+
+prompt_options = as_one_object(
+    PromptChoices,
+    "source",
+    [
+        click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]"),
+        option(
+            "--prompt",
+            other_names=["-p"],
+            metavar="TEXT",
+            help="Text with {} or {name} for the mixtures; the argument is the same. Default: of a few, the one in which the "
+            "words differ most.",
+        ),
+        option("--prompt-file", other_names=["-f"], metavar="FILE", help="The prompt from a file; - for stdin."),
+        click.option(
+            "--chat", is_flag=True, help="Put the prompt through the model's chat template, as the user's message."
+        ),
+        click.option("--system", metavar="TEXT|@FILE", help="The system message, with --chat."),
+        parse_special_option,
+    ],
+    [f.name for f in fields(PromptChoices)],
+)
+output_options = as_one_object(
+    OutputChoices,
+    "output",
+    [
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--csv", "as_csv", is_flag=True, help="Print CSV."),
+        click.option("--plot", metavar="FILE", help="Write a picture (.png, .svg, .pdf)."),
+    ],
+    [f.name for f in fields(OutputChoices)],
+)
 
 
 def _choice(frames: dict[str, float]) -> str:
@@ -17,19 +114,9 @@ def _choice(frames: dict[str, float]) -> str:
     return f'prompt: "{prompt}"{of}; --prompt TEXT sets another'
 
 
-@click.command()
-@click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]")
+@click.command(cls=Command)
+@prompt_options
 @mixture_options
-@option(
-    "--prompt",
-    other_names=["-p"],
-    metavar="TEXT",
-    help="Text with {} or {name} for the mixtures; the argument is the same. Default: of a few, the one in which the words "
-    "differ most.",
-)
-@option("--prompt-file", other_names=["-f"], metavar="FILE", help="The prompt from a file; - for stdin.")
-@click.option("--chat", is_flag=True, help="Put the prompt through the model's chat template, as the user's message.")
-@click.option("--system", metavar="TEXT|@FILE", help="The system message, with --chat.")
 @click.option("--sweep", type=int, metavar="N", help="Also go from the first component to the others in N points.")
 @click.option(
     "--continue", "continue_tokens", type=int, default=0, metavar="N", help="Also continue each greedily for N tokens."
@@ -41,25 +128,17 @@ def _choice(frames: dict[str, float]) -> str:
 @click.option(
     "--repeats", type=int, default=1, metavar="N", help="Average over N copies moved by 1e-5: less noise of rounding."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-@click.option("--plot", metavar="FILE", help="Write a picture (.png, .svg, .pdf).")
+@output_options
 @model_options
 def command(
-    words: tuple[str, ...],
+    source: PromptChoices,
     mixtures: MixtureChoices,
-    prompt: str | None,
-    prompt_file: str | None,
-    chat: bool,
-    system: str | None,
     sweep: int | None,
     continue_tokens: int,
     n_top: int,
     watch: str | None,
     repeats: int,
-    as_json: bool,
-    as_csv: bool,
-    plot: str | None,
+    output: OutputChoices,
     options: ModelOptions,
 ) -> None:
     """What a model makes of a prompt that holds a mixture of tokens.
@@ -79,43 +158,27 @@ def command(
     The mixture's next-token distribution is shown beside those of its components alone, and beside their average, which
     is what one would get by sampling the token first. JS is the Jensen-Shannon divergence in nats, between 0 and 0.6931.
     """
-    options, argument = options.split(words)
+    options, argument = options.split(source.words)
     if not mixtures.mix:
         raise MixtureError("no mixture was given", 'add --mix "dog:0.5,cat:0.5"')
-    if prompt is not None and prompt_file is not None:
-        raise UsageError("--prompt and --prompt-file exclude each other")
-    if argument is not None and (prompt is not None or prompt_file is not None):
-        raise UsageError("the prompt is given twice", "as an argument, with --prompt, or with --prompt-file")
-    prompt = argument if argument is not None else prompt
-    if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other")
-    if plot is not None:
-        from softllama.probe import plot as plots
-
-        plots.check_path(plot)
-    text = read_text(prompt_file) if prompt_file is not None else prompt
-    system_text = read_system(system)
+    output.check()
+    text = source.read(argument)
+    system, notes = read_system(source.system), mixtures.notes()
     model = options.load()
     result = model.probe(
         text,
         sweep=sweep,
         continue_tokens=continue_tokens,
-        chat=chat,
-        system=system_text,
+        chat=source.chat,
+        system=system,
         n_top=n_top,
         watch=watch,
+        parse_special=bool(source.parse_special),
         repeats=repeats,
         **mixtures.keywords(),
     )
-    if text is None and not options.quiet:
-        note(_choice(result.frames))
-    if as_json:
-        click.echo(result.json())
-    elif as_csv:
-        click.echo(result.csv(), nl=False)
-    else:
-        result.show()
-    if plot is not None:
-        result.plot(plot)
-        if not options.quiet:
-            note(f"plot: {plot}")
+    if text is None:
+        notes.append(_choice(result.frames))
+    for line in notes if not options.quiet else ():
+        note(line)
+    output.show(result, options.quiet)

@@ -88,11 +88,13 @@ class SearchChoices:
         Returns:
             The record of the answer.
         """
+        from softllama.show.progress import counting
         from softllama.terminal.live import AnswerPrinter
         from softllama.terminal.screen import Screen
 
         screen = Screen(quiet=quiet)
-        result, title, lines = self._results(model, prompt, keywords)
+        with counting("searching", quiet):
+            result, title, lines = self._results(model, prompt, keywords)
         if as_json:
             click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
         else:

@@ -13,6 +13,7 @@ import click
 
 from softllama.base import arguments
 from softllama.cli import note
+from softllama.cli.help import Group
 from softllama.cli.model_options import ModelOptions, model_options, model_options_with
 from softllama.cli.options import as_one_object, read_text
 from softllama.errors import UsageError
@@ -66,7 +67,7 @@ study_output = as_one_object(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """What mixtures do to a model, measured: with controls, intervals and the command that repeats it.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from softllama.cli import note
+from softllama.cli.help import Group
 from softllama.cli.model_options import ModelOptions, model_options_with
 from softllama.errors import ModelError, UsageError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from softllama.trace.record import Trace
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Look at the record of a generation, or feed it again.
 

@@ -67,12 +67,14 @@ def vocabulary(m: Model) -> Iterable[Finding]:
 
 def template(m: Model) -> Iterable[Finding]:
     """Is there a chat template that renders, and does the model think?"""
+    switch = False
     try:
         chat = m.chat_template
         build.rendered(chat, [build.SlottedMessage.plain(build.USER, "Hello")])
         yield _finding(
             "chat template", OK, f"there, and it renders ({len(chat.source):,} characters)", present=True, ok=True
         )
+        switch = build.has_switch(chat, thinking.find(m.tokenizer, chat.source))
     except SoftLlamaError as e:
         there = bool(m.metadata.get("tokenizer.chat_template"))
         text = e.message if there else "none, so prompts are raw"
@@ -81,9 +83,11 @@ def template(m: Model) -> Iterable[Finding]:
     tags = thinking.find(m.tokenizer, m.template_source)
     text = "no thinking block: policies act on the text of --think prompt, or everywhere with --where everywhere"
     if tags is not None and tags.expected:
-        text = f"between {' and '.join(tags.family.pair)}, as {tags.family.models}"
+        way = "its chat template" if switch else "an empty block"
+        text = f"between {' and '.join(tags.family.pair)}, as {tags.family.models}; switched off by {way}"
     elif variable := thinking_tags.unknown(m.template_source):
         text = f"unknown: the chat template has {variable!r}, but no tags that softllama knows"
+        text += "; --think off may not keep it from thinking" * (tags is None and not switch)
     elif tags is not None:
         text = f"the vocabulary has {' and '.join(tags.family.pair)}, but the chat template does not use them"
     yield _finding("thinking", OK, text, open=tags.open if tags else None, close=tags.close if tags else None)

@@ -194,6 +194,7 @@ class Engine(Facts):
             n_ctx,
             n_seq,
             n_threads=self.n_threads if n_threads is None else n_threads,
+            pace=self.pace if n_threads is None else None,
             n_batch=n_batch,
             n_outputs=n_outputs,
             embeddings=embeddings,

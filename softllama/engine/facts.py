@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+from functools import cached_property
 from typing import Any
 
 from softllama.base import cache
 from softllama.hub import bundled, quants
 from softllama.hub import facts as hub_facts
+from softllama.llama.pace import Pace
 from softllama.llama.weights import Weights
 
 _HASH = re.compile(r"(sha256-)?[0-9a-f]{40,}")
@@ -20,6 +22,14 @@ class Facts:
 
     _weights: Weights
     _sha256: str | None = None
+    arguments: dict[str, Any]
+    n_threads: int
+
+    @cached_property
+    def pace(self) -> Pace | None:
+        """Decides how many threads go on where the machine is busy; None where the user chose their number."""
+        chosen = self.arguments["n_threads"] is not None or self.n_threads == 1 or self._weights.on_gpu
+        return None if chosen else Pace(self.n_threads)
 
     @property
     def path(self) -> str:

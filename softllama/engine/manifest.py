@@ -28,6 +28,7 @@ def build(
     Returns:
         The record, ready for JSON. "sha256" is the model's.
     """
+    used = model.pace.used if model.pace is not None else set()
     return {
         "softllama": __version__,
         "llama_cpp": bindings.build(),
@@ -51,6 +52,7 @@ def build(
         "device": model.device,
         "device_reason": model.device_reason,
         "n_threads": model.n_threads,
+        **({"n_threads_used": sorted(used)} if used - {model.n_threads} else {}),  # the machine was busy
         "n_ctx": n_ctx,
         "seed": seed,
         "arguments": arguments,

@@ -14,7 +14,7 @@ from softllama.errors import SoftLlamaError, UsageError
 from softllama.evaluate import results
 from softllama.evaluate.data import Dataset
 from softllama.evaluate.ways import Way
-from softllama.generation.options import GenerationKeywords, Think
+from softllama.generation.options import ON_LOOP, GenerationKeywords, OnLoop, Think
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,8 @@ class EvaluateOptions:
     streams: int = 1
     allow_inactive: bool = False
     date: str | None = None
+    on_loop: OnLoop = "warn"
+    parse_special: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.streams <= 256:
@@ -52,12 +54,14 @@ class EvaluateOptions:
         arguments.seed(self.seed)
         if self.max_tokens < 1:
             raise UsageError(f"max_tokens must be 1 or more, not {self.max_tokens}")
+        if self.on_loop not in ON_LOOP:
+            raise UsageError(f"on_loop = {self.on_loop!r} is not allowed", f"use one of {', '.join(ON_LOOP)}")
         if self.prompt and "{question}" not in self.prompt:
             raise UsageError("the prompt has no slot for the question", 'such as "{question} Answer:"')
 
     def with_defaults(self, model: Engine, data: Dataset) -> EvaluateOptions:
         """The same, with the data's and the model's own in place of what was left open."""
-        chat = bool(model.metadata.get("tokenizer.chat_template")) if self.chat is None else self.chat
+        chat = bool(model.template_source) if self.chat is None else self.chat
         date = self.date
         if date is None and chat and model.chat_template.asks_for_date:
             date = model.chat_template.day.isoformat()
@@ -74,6 +78,8 @@ class EvaluateOptions:
             "think_tags": self.think_tags,
             "stop": self.stop,
             "date": self.date,
+            "on_loop": self.on_loop,
+            "parse_special": self.parse_special,
         }
 
 
@@ -95,6 +101,10 @@ def make_header(
     settings = {k: v for k, v in asdict(options).items() if k not in ("streams", "allow_inactive")}
     if options.date is None:  # the template asks for none, or an older file knows none
         del settings["date"]
+    if options.on_loop == "warn":  # the default, which older files do not name
+        del settings["on_loop"]
+    if not options.parse_special:  # older files know none
+        del settings["parse_special"]
     return {
         "model": {k: record["model"][k] for k in ("name", "sha256", "lora")},
         "data": {"name": data.name, "sha256": data.sha256, "kind": data.kind},

@@ -51,6 +51,9 @@ class Result:
         seconds: From start to end. With several streams these times overlap.
         wall: Seconds since the result before it; of all results, the time that the evaluation took. 0 in old files.
         n_soft: Steps of the text that was judged that fed a mixture; None in older files.
+        degenerate: The first sign that the text that was judged loops or is garbage (generation/degeneration.py): "loop",
+            "repetition" or "surprise"; "" for none; None in older files.
+        n_threads_used: The numbers of threads so far, where a busy machine changed that of the manifest; None elsewhere.
     """
 
     problem: int
@@ -68,6 +71,8 @@ class Result:
     seconds: float
     wall: float = 0.0
     n_soft: int | None = None
+    degenerate: str | None = None
+    n_threads_used: list[int] | None = None
 
     @property
     def key(self) -> tuple[int, str]:
@@ -271,6 +276,8 @@ def _has_type(value: Any, name: str) -> bool:
         return isinstance(value, bool)
     if name == "int | None":
         return value is None or _has_type(value, "int")
+    if name == "list[int] | None":
+        return value is None or (isinstance(value, list) and all(_has_type(x, "int") for x in value))
     return isinstance(value, str) or (value is None and name == "str | None")
 
 

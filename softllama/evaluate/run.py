@@ -248,12 +248,14 @@ def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
         n_thinking=o.trace.n_thinking,
         n_answer=o.trace.n_answer,
         n_soft=o.trace.n_soft,
+        n_threads_used=o.trace.manifest.get("n_threads_used"),
         tokens=o.tokens,
         evaluated=o.evaluated,
         stop=o.trace.stop_reason,
         seed=seed,
         text=o.trace.text,
         seconds=round(o.seconds, 4) if math.isfinite(o.seconds) else 0.0,
+        degenerate=o.trace.degenerations[0]["sign"] if o.trace.degenerations else "",
     )
 
 

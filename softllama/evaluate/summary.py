@@ -19,6 +19,7 @@ from softllama.report.sentences import ALPHA, share, versus
 from softllama.vectors import statistics
 from softllama.vectors.statistics import FEWEST, POWER, Paired
 
+MOST = 300  # characters of an answer in the table of problems; the file of results has all of it
 PAIRS = 6  # ways up to which every pair is compared; with more, each with the first
 METHOD = (
     "Right: the extracted answer is one of the right answers, as text or as a number. Intervals of shares: Wilson, 95 %.",
@@ -165,14 +166,15 @@ def way_table(by: Ways) -> Table:
     for name, results in by.items():
         rs = list(results.values())
         means = [_mean([getattr(r, k) for r in rs]) for k in columns]
-        rows.append((name, accuracy(results), len(rs), soft_share(rs), *means))
-    head = ("policy", "right", "n", "share soft", "thinking tokens", "answer tokens", "tokens", "seconds")
+        rows.append((name, accuracy(results), len(rs), soft_share(rs), degenerate_share(rs), *means))
+    head = ("policy", "right", "n", "share soft", "degenerate", "thinking tokens", "answer tokens", "tokens", "seconds")
     return Table(
         "accuracy",
         "Share right, and what it costs",
         head,
         tuple(rows),
-        "Means for a problem. Share soft: of its steps, those that fed a mixture.",
+        "Means for a problem. Share soft: of its steps, those that fed a mixture. Degenerate: the share of answers that loop, "
+        "repeat themselves or surprise the model, right ones included.",
     )
 
 
@@ -183,6 +185,12 @@ def soft_share(results: Sequence[Result]) -> float:
         return float("nan")
     soft, steps = (sum(x) for x in zip(*counts, strict=True))
     return soft / steps if steps else 0.0
+
+
+def degenerate_share(results: Sequence[Result]) -> statistics.Estimate | float:
+    """The share of texts that loop or are garbage, with its Wilson interval; NaN where older files do not tell."""
+    signs = [r.degenerate for r in results if r.degenerate is not None]
+    return statistics.wilson(sum(map(bool, signs)), len(signs)) if signs else float("nan")
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -222,7 +230,12 @@ def problem_table(by: Ways, questions: Sequence[Any]) -> Table:
     return Table("problems", "Every problem", head, tuple(rows), note, in_terminal=False)
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST else text[:MOST].rstrip() + " …"
+
+
 def _marked(r: Result | None) -> str:
     if r is None:
         return ""
-    return f"{'✓' if r.right else '✗'} {f'({r.failure})' if r.answer is None else r.answer}"
+    answer = f"({r.failure})" if r.answer is None else _cut(r.answer)
+    return f"{'✓' if r.right else '✗'} {answer}"

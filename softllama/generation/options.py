@@ -17,7 +17,7 @@ from softllama.base import arguments
 from softllama.errors import UsageError
 from softllama.llama.template import ChatTemplate
 from softllama.policy import Policy
-from softllama.prompts import thinking
+from softllama.prompts import thinking, words
 from softllama.prompts.words import MixArgument, Split
 
 PolicyArgument: TypeAlias = "Policy | Callable[..., Any] | str"
@@ -39,7 +39,7 @@ class GenerationKeywords(TypedDict, total=False):
     seed: int | None
     stop: str | Sequence[str]
     mix: MixArgument
-    chat: bool
+    chat: bool | None
     system: str | None
     template: ChatTemplate | str | None
     think: Think
@@ -68,7 +68,8 @@ class GenerationOptions:
         seed: of every random choice; drawn if None, and always in the trace.
         stop: texts that end the answer.
         mix: mixtures for the prompt's slots; `split`, `signed` and `normalize` say how their words are read.
-        chat: the text is a user's message in a chat template, after `system`.
+        chat: the text is a user's message in a chat template, after `system`; False: it is raw. None: a message, if there is a
+            template, of the model or in `template`.
         template: the chat template, as Jinja text; None for the model's own.
         think: "auto" opens a thinking block where the template or the model's tags allow it, "on" insists, "off" prevents
             it, "prompt" asks for thinking in plain text.
@@ -85,6 +86,7 @@ class GenerationOptions:
 
     Raises:
         UsageError: a value is not allowed.
+        MixtureError: `split` is "alternatives", which only a probe knows.
     """
 
     policy: PolicyArgument | None = None  # a Policy, once it is here
@@ -94,7 +96,7 @@ class GenerationOptions:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     mix: MixArgument = ()
-    chat: bool = False
+    chat: bool | None = None
     system: str | None = None
     template: ChatTemplate | str | None = None
     think: Think = "auto"
@@ -133,6 +135,8 @@ class GenerationOptions:
         if self.seed is not None:
             object.__setattr__(self, "seed", arguments.seed(self.seed))
         object.__setattr__(self, "stop", _stop_strings(self.stop))
+        if self.split == words.ALTERNATIVES:
+            raise words.not_averaged()
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> GenerationOptions:

@@ -50,7 +50,7 @@ def prepare(
         model.require_causal()
     if not isinstance(prompt, str | Sequence | np.ndarray) or isinstance(prompt, bytes):
         raise PromptError(f"a prompt is text, token ids and mixtures, or messages, not {type(prompt).__name__}")
-    messages = _messages(prompt, options)
+    messages = _messages(prompt, options, chat=in_chat(model, options))
     template = chat_template(model, options.template) if messages is not None or options.template is not None else None
     if template is not None:
         template = template.on(day(options.date)) if options.date else template
@@ -65,7 +65,7 @@ def prepare(
         inside = thinking.opened(prompt, tags)
         if options.think == "on" and not inside:
             if tags is None:
-                raise build.no_tags(model.name)
+                raise thinking.no_tags(model.name)
             items, inside = (*items, *tags.open_ids), True
     else:
         items = build.checked_items(prompt, model.tokenizer)
@@ -151,12 +151,19 @@ def chat_template(model: Engine, template: ChatTemplate | str | None = None) -> 
         raise ModelError(e.message, "repair the file that --template names") from None
 
 
-def _messages(prompt: Any, options: GenerationOptions) -> list[dict[str, str]] | None:
-    """Chat messages, or None for a raw prompt."""
+def in_chat(model: Engine, options: GenerationOptions) -> bool:
+    """Is a prompt that is text a message in a chat template? Where the options leave it open: if there is a template."""
+    if options.chat is None:
+        return options.template is not None or bool(model.template_source)
+    return options.chat
+
+
+def _messages(prompt: Any, options: GenerationOptions, *, chat: bool) -> list[dict[str, str]] | None:
+    """Chat messages, or None for a raw prompt. chat: is a text a message?"""
     if isinstance(prompt, str):
-        if not options.chat:
+        if not chat:
             if options.system is not None:
-                raise UsageError("a system message needs --chat")
+                raise UsageError("a system message needs a chat template", "--chat (chat=True), or --template FILE")
             return None
         system = [{"role": build.SYSTEM, "content": options.system}] if options.system else []
         return [*system, {"role": build.USER, "content": prompt}]
@@ -185,7 +192,7 @@ def _chat(
     messages_ = [*earlier, last]
     if not options.parse_special:
         messages_ = [build.without_control_tokens(m, model.tokenizer) for m in messages_]
-    chat = build.chat_text(template, messages_, options.think, tags, model.name)
+    chat = build.chat_text(template, messages_, options.think, tags, model.name, options.think_budget)
     return build.filled(chat.text, [which[i] for i in chat.order], mixes, model.tokenizer), chat.thinking
 
 

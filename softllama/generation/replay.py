@@ -46,7 +46,9 @@ def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[floa
         mixture = s.mixture if s.rest is None or s.whole is None else s.whole.mixture(d)[0]
         return policy.Decision(mixture, s.token, s.mode, noise=s.noise, hidden=s.hidden, align=s.align)
 
-    rule = policy.as_policy(again, name="replay", needs_hidden=any(s.hidden for s in trace.steps))
+    # a context that gives hidden states rounds in another way, so it is made even where no step took one
+    hidden = trace.manifest.get("arguments", {}).get("hidden_states", any(s.hidden for s in trace.steps))
+    rule = policy.as_policy(again, name="replay", needs_hidden=bool(hidden))
     g = Generation(model, rule, trace.prompt, GenerationOptions(max_tokens=len(trace.steps)), trace.seed, eog=False)
     for _ in loop.run(model, [g], n_ctx=model.n_ctx_given):
         pass

@@ -6,6 +6,7 @@ Puts preparation, loop and record together. Knows no terminal.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Unpack
 
@@ -13,7 +14,7 @@ from softllama.engine import manifest
 from softllama.engine.engine import Engine
 from softllama.generation import loop
 from softllama.generation.options import GenerationKeywords, GenerationOptions
-from softllama.generation.prepare import PromptInput, prepare
+from softllama.generation.prepare import PromptInput, never_acts, no_block, prepare
 from softllama.generation.state import Generation
 from softllama.trace.data import ids_of
 from softllama.trace.record import Trace
@@ -39,7 +40,8 @@ def stream(model: Engine, prompt: PromptInput, **options: Unpack[GenerationKeywo
     """Generate step by step. Nothing is kept of a step that was given out.
 
     Args:
-        prompt: text with slots for `mix`; token ids and mixtures; or messages [{"role": ..., "content": ...}].
+        prompt: text with slots for `mix`; token ids and mixtures; or messages [{"role": ..., "content": ...}]. A text is a
+            message of the user if the model has a chat template, as for `softllama run`; chat=False leaves it raw.
         options: the fields of GenerationOptions.
 
     Yields:
@@ -48,7 +50,7 @@ def stream(model: Engine, prompt: PromptInput, **options: Unpack[GenerationKeywo
     Raises:
         UsageError, PromptError, MixtureError, ModelError, ContextError, NotFiniteError.
     """
-    g = prepare(model, prompt, GenerationOptions.of(options))
+    g = _prepared(model, prompt, options)
     g.keep = False
     for _, step in loop.run(model, [g], n_ctx=model.n_ctx_given):
         yield step
@@ -60,11 +62,23 @@ def generate(model: Engine, prompt: PromptInput, **options: Unpack[GenerationKey
     Raises:
         Interrupted: Ctrl-C, a KeyboardInterrupt. Its `trace` has what there is.
     """
-    g = prepare(model, prompt, GenerationOptions.of(options))
+    g = _prepared(model, prompt, options)
     trace = collect(model, g, loop.run(model, [g], n_ctx=model.n_ctx_given))
     if trace.stop_reason == StopReason.INTERRUPTED:
         raise Interrupted(trace)
     return trace
+
+
+def _prepared(model: Engine, prompt: PromptInput, keywords: GenerationKeywords) -> Generation:
+    """A generation that is ready. Warns of a policy that was given and would never act, as the chat has no thinking block."""
+    g = prepare(model, prompt, options := GenerationOptions.of(keywords))
+    if options.policy is not None and "where" not in g.policy.arguments and never_acts(g):
+        warnings.warn(
+            f'{no_block(model, g.policy, options.think)}; think="prompt" asks for thinking in plain text, '
+            'where="everywhere" mixes the whole answer, chat=False leaves the prompt raw',
+            stacklevel=4,
+        )
+    return g
 
 
 def collect(
@@ -90,6 +104,7 @@ def record(model: Engine, g: Generation) -> Trace:
         "stop": list(g.options.stop),
         **({"date": g.options.date} if g.options.date else {}),
         "on_loop": g.options.on_loop,
+        **({"hidden_states": True} if g.policy.needs_hidden else {}),
     }
     steps = g.recorded()
     total = time.perf_counter() - g.started if not g.steps else g.steps[-1].seconds

@@ -84,8 +84,9 @@ class Generation:
         self._forced: deque[int] = deque()
         self._closing = 0  # how many of the forced ids close the thinking block
         self._block = TextStream([tags.family.end or tags.close] if tags else [])
-        self._answer_end = tags.family.answer_end if tags else ""
-        self._answer = TextStream((*self.options.stop, *([self._answer_end] if self._answer_end else [])))
+        around = tags.family.answer if tags else ()
+        self._answer_ends = {close for _, close in around}
+        self._answer = TextStream(self.options.stop, around)
         self._monitor: Monitor | None = Monitor()
         self._hard = False  # only single tokens are fed from now on
         self._thinned = self._entries = (
@@ -181,7 +182,7 @@ class Generation:
         return noise
 
     def _over_budget(self) -> bool:
-        budget = self.options.think_budget
+        budget = 0 if self.options.think == "off" else self.options.think_budget
         return self.tags is not None and budget is not None and self.n_thinking >= budget
 
     def _needs_room(self) -> bool:
@@ -254,7 +255,7 @@ class Generation:
         elif self._opens(token):
             self.thinking = self.began_thinking = True
             self.moment.thinking = True
-        elif self._answer.stopped and self._answer.stopped == self._answer_end:
+        elif self._answer.stopped in self._answer_ends:
             self.stop_reason = StopReason.END_OF_GENERATION
         elif self._answer.stopped:
             self.stop_reason, self.stop_string = StopReason.STOP_STRING, self._answer.stopped

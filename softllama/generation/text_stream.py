@@ -11,11 +11,16 @@ class TextStream:
 
     Incomplete characters wait for their other bytes; bytes that are not UTF-8 become U+FFFD. The text before a stop
     string is kept, the string itself and what follows are not.
+
+    Args:
+        around: pairs of texts that may stand around all of the text. The first is left out, and the second is then a stop
+            string. With "" for the first, it always is.
     """
 
-    def __init__(self, stops: Sequence[str] = ()) -> None:
+    def __init__(self, stops: Sequence[str] = (), around: Sequence[tuple[str, str]] = ()) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._stops = [s for s in stops if s]
+        self._stops = [s for s in (*stops, *(close for open_, close in around if not open_)) if s]
+        self._around = [pair for pair in around if pair[0]]  # empty once the text has begun
         self._held = ""
         self.stopped = ""
 
@@ -24,7 +29,12 @@ class TextStream:
         if self.stopped:
             return ""
         text = self._held + self._decoder.decode(data, final)
+        if self._around and not final and self._may_open(text):
+            self._held = text
+            return ""
+        text = self._opened(text)
         if not self._stops:
+            self._held = ""
             return text
         hits = [(at, s) for s in self._stops if (at := text.find(s)) >= 0]
         if hits:
@@ -35,9 +45,23 @@ class TextStream:
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
+    def _may_open(self, text: str) -> bool:
+        """Could the text still become one of the texts that may stand before it?"""
+        begun = text.lstrip()
+        return any(open_.startswith(begun) and open_ != begun for open_, _ in self._around)
+
+    def _opened(self, text: str) -> str:
+        """The text without what stands before it, at its beginning."""
+        begun, around, self._around = text.lstrip(), self._around, []
+        for open_, close in around:
+            if begun.startswith(open_):
+                self._stops.append(close)
+                return begun[len(open_) :]
+        return text
+
     def fork(self) -> TextStream:
         """A second stream that goes on from here."""
-        other = TextStream(self._stops)
+        other = TextStream(self._stops, self._around)
         other._decoder.setstate(self._decoder.getstate())
         other._held, other.stopped = self._held, self.stopped
         return other

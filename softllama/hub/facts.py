@@ -162,7 +162,8 @@ def _thinking(h: header.Header, template: str) -> tuple[str, str]:
     if found is not None and found[1]:
         return " ".join(found[0].pair), f"as {found[0].models}"
     if variable := thinking_tags.unknown(template):
-        return "", f"unknown: the chat template has {variable!r}, but no tags that softllama knows"
+        why = f"unknown: the chat template has {variable!r}, but no tags that softllama knows"
+        return "", f"{why}; the vocabulary has {' '.join(found[0].pair)}" if found is not None else why
     if found is not None:
         return "", f"only the vocabulary has {' '.join(found[0].pair)}; --think on uses them"
     return "", ""

@@ -7,6 +7,7 @@ they are fetched (download.py), or what they hold.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from softllama.hub.local_model import LocalModel, Say, firsts
 from softllama.show.progress import Tick
 
 LIST = "softllama models lists what is on this machine"
+NEAR = 0.6  # how much a name is like one that there is, from which on it is a guess
 
 
 def resolve(
@@ -203,7 +205,24 @@ def _part(text: str) -> Path | str:
         return _usable((usable or fits)[0], "", models, "")
     if text.lower().endswith(".gguf"):
         return text
-    raise ModelError(f"there is no file and no model {text!r}", f"{LIST}; user/repo names one on the hub")
+    near = _near(text, [f for f in models if not f.problem and not quants.is_side_file(f.path.name)])
+    guess = f"did you mean {' or '.join(near)}? " if near else ""
+    raise ModelError(
+        f"there is no file and no model {text!r}",
+        f"{guess}{LIST}; softllama models pull user/repo fetches one from the hub",
+    )
+
+
+def _near(text: str, models: Sequence[LocalModel], n: int = 3) -> list[str]:
+    """The names of models that are closest to a text, by the whole name or by the beginning that is as long."""
+    wanted = text.lower()
+    scores: dict[str, float] = {}
+    for f in models:
+        for name in (f.name.lower(), f.path.stem.lower()):
+            for part in (name, name.rpartition(":")[2], name[: len(wanted)], name.rpartition("/")[2][: len(wanted)]):
+                ratio = difflib.SequenceMatcher(None, wanted, part).ratio()
+                scores[f.name] = max(ratio, scores.get(f.name, 0.0))
+    return sorted([k for k, x in scores.items() if x >= NEAR], key=lambda k: -scores[k])[:n]
 
 
 def _some(models: Sequence[LocalModel], n: int = 6) -> str:

@@ -8,5 +8,5 @@ Knows files, models, contexts and tokens. Does not know mixtures, prompts or pol
     tokenizer      text and token ids                         template     chat templates
     memory         what a context takes, and what is free     overlay      rows written over nodes of the graph
     lora           adapters of a loaded model                 rpc          other machines
-    thinking_tags  the pairs of tags that models think in
+    thinking_tags  how families of models think          pace         threads where the machine is busy
 """

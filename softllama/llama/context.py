@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.base import signals
+from softllama.base import meter, signals
 from softllama.errors import ContextError
 from softllama.llama import bindings, devices
 from softllama.llama import context_setup as setup
 from softllama.llama.batch import F32, Batch, Booleans, Integers, Rows, in_order
 from softllama.llama.bindings import Handle, api, lib
+from softllama.llama.pace import Pace
 from softllama.llama.sequences import Sequences
 from softllama.llama.weights import Weights
 
@@ -44,6 +45,7 @@ class Context(Sequences):
         nodes: where rows cannot go through llama.cpp's embedding batch, the graph's nodes that they are written over,
             and their widths; the embedding comes first.
         all_outputs: whether llama.cpp gives the right logits only where it is asked for those of every position.
+        pace: decides how many threads go on where the machine is busy; None for n_threads always.
         branches: whether the sequences are ends of one: where less is suggested, n_ctx is then not divided among them.
 
     Raises:
@@ -65,6 +67,7 @@ class Context(Sequences):
         nodes: Sequence[tuple[str, int]] = (),
         all_outputs: bool = False,
         branches: bool = False,
+        pace: Pace | None = None,
     ) -> None:
         n_ctx, n_seq = setup.checked(n_ctx, n_seq, n_threads)
         weights.check()
@@ -78,6 +81,7 @@ class Context(Sequences):
         self.lock = threading.RLock()
         self._own: Handle | None = None
         self.n_threads = n_threads or devices.default_threads()
+        self._pace = pace
         self.n_batch = max(n_batch, n_seq)
         # llama.cpp keeps an output for every position when it is to give hidden states
         self.n_outputs = self.n_batch if embeddings or all_outputs else min(n_outputs or n_seq, self.n_batch)
@@ -157,6 +161,10 @@ class Context(Sequences):
         bindings.clear_log()
         if self._overlay is not None:
             self._overlay.arm(n if with_rows else 0)
+        mark = None if self._pace is None else self._pace.start()
+        if mark is not None and mark[0] != self.n_threads:
+            self.n_threads = mark[0]
+            api.llama_set_n_threads(self.pointer, self.n_threads, self.n_threads)
         if self._stops:
             signals.clear_flag()
             with signals.call:
@@ -176,7 +184,10 @@ class Context(Sequences):
             raise ContextError(f"llama.cpp could not evaluate a batch of {n}: {bindings.last_error()} (code {code})")
         if self._overlay is not None and (why := self._overlay.unwritten()):
             raise ContextError(f"llama.cpp did not take the rows of a batch of {n}: {why}")
+        if self._pace is not None and mark is not None:
+            self._pace.stop(n, mark)
         self.evaluated += n
+        meter.evaluated.add(n)
         self.calls += 1
         self._moved = None
 

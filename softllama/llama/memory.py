@@ -182,10 +182,11 @@ def available(proc: Path = Path("/proc"), sys_fs: Path = Path("/sys/fs/cgroup"))
 
 def bytes_of(text: str) -> int:
     """Bytes of "4GB", "500 MB" or "1000000". Raises UsageError for another text."""
-    m = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", text.strip().lower())
+    m = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
     if m is None:
         raise UsageError(f"SOFTLLAMA_MEMORY = {text!r} is no amount of memory", "such as 4GB or 500MB")
-    return int(float(m[1]) * 1000 ** " kmgt".index(m[2] or " "))
+    base = 1024.0 if m[3] else 1000.0
+    return round(float(m[1]) * math.pow(base, " kmgt".index(m[2] or " ")))
 
 
 def _limits_of_process(proc: Path) -> Iterator[int]:

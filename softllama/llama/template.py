@@ -5,6 +5,7 @@ Knows Jinja and messages. Knows no model, no tokens and no tags of thinking.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import date, datetime, time
 from typing import Any, NoReturn
@@ -44,7 +45,7 @@ class ChatTemplate:
     @property
     def asks_for_date(self) -> bool:
         """Does the template's text depend on the day?"""
-        return "strftime_now" in self.source
+        return any(name in self.source for name in ("strftime_now", "datetime"))
 
     def on(self, day: date) -> ChatTemplate:
         """The same template on another day."""
@@ -64,10 +65,18 @@ class ChatTemplate:
         Raises:
             PromptError: The template refuses the messages.
         """
+        variables |= {"messages": messages, "add_generation_prompt": generation}
         try:
-            return self._template.render(messages=messages, add_generation_prompt=generation, **variables)
+            return self._template.render(variables)
         except _REFUSALS as e:
+            if isinstance(e, (TypeError, jinja2.UndefinedError)):  # it may be one for tools, of which there are none
+                with contextlib.suppress(*_REFUSALS):
+                    return self._template.render(self._no_tools() | variables)
             raise PromptError(f"the model's chat template refuses these messages: {e}") from None
+
+    def _no_tools(self) -> dict[str, Any]:
+        """What a template is given that goes through its tools without asking whether there are any."""
+        return {"tools": [], "functions": "", "datetime": self._strftime_now("%b %d %Y")}
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

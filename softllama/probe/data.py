@@ -41,7 +41,8 @@ class ProbeData:
     asked for. continuations: greedy text after the mixture and after each baseline. n_top: how many tokens are shown.
     tokens: the prompt's tokens as text. noise: the noise floor of these numbers. repeats: of how many copies, each moved by
     1e-5, they are averages. watched: ids that were asked for by name. frames: where no prompt was given, the prompts that
-    were tried, with the JS between the components alone. make_manifest: see `manifest`.
+    were tried, with the JS between the components alone. alternatives: no mixture was fed; `next` is the average of the baselines,
+    each of a whole word. model: its name. make_manifest: see `manifest`.
     """
 
     prompt: str
@@ -59,6 +60,8 @@ class ProbeData:
     repeats: int = 1
     watched: tuple[int, ...] = ()
     frames: dict[str, float] = field(default_factory=dict)
+    alternatives: bool = False
+    model: str = ""
     make_manifest: Callable[[], dict[str, Any]] = field(repr=False)
 
     @property
@@ -103,19 +106,21 @@ class ProbeData:
 
     @property
     def title(self) -> str:
-        """The prompt with the mixtures in its slots: "The [0.5 dog + 0.5 cat] says"."""
+        """The prompt with the mixtures in its slots: "The [0.5 dog + 0.5 cat] says"; with | between whole words."""
         text = self.prompt
         for m in self.mixtures:
-            shown = " + ".join(f"{c.weight:.3g} {c.label}" for c in m.components[:4])
+            sign = " | " if self.alternatives else " + "
+            shown = sign.join(f"{c.weight:.3g} {c.label}" for c in m.components[:4])
             if len(m.components) > 4:
-                shown += f" + {len(m.components) - 4} more"
+                shown += f"{sign}{len(m.components) - 4} more"
             slot, times = "{" + m.name + "}", -1 if m.name or len(self.mixtures) == 1 else 1
             text = text.replace(slot, f"[{shown}]", times)
         return text
 
     def rows(self) -> list[tuple[str, float | None, Distribution]]:
         """(name, weight, distribution) of the mixture, each baseline, and the average."""
-        out: list[tuple[str, float | None, Distribution]] = [(MIXTURE, None, self.next)]
+        first = AVERAGE if self.alternatives else MIXTURE
+        out: list[tuple[str, float | None, Distribution]] = [(first, None, self.next)]
         out += [(k, self.weights[k], d) for k, d in self.baselines.items()]
         if self.average is not None:
             out.append((AVERAGE, None, self.average))
@@ -146,7 +151,7 @@ class ProbeData:
         out: dict[str, Any] = {
             "prompt": self.prompt,
             "tokens": self.tokens,
-            "mixtures": [_mixture_dict(m) for m in self.mixtures],
+            "mixtures": [_mixture_dict(m, whole=self.alternatives) for m in self.mixtures],
             "next": self._distribution_dict(self.next),
             "baselines": {
                 k: {"weight": self.weights[k], **self._distribution_dict(d)} for k, d in self.baselines.items()
@@ -160,6 +165,7 @@ class ProbeData:
             "emergent": [e._asdict() for e in self.emergent],
             "noise": asdict(self.noise),
             "repeats": self.repeats,
+            "alternatives": self.alternatives,
         }
         if self.frames:
             out["frames"] = self.frames
@@ -178,9 +184,12 @@ class ProbeData:
         return out
 
 
-def _mixture_dict(m: Resolved) -> dict[str, Any]:
+def _mixture_dict(m: Resolved, *, whole: bool) -> dict[str, Any]:
+    """A mixture. whole: were its words fed whole? Then each has all its tokens, too."""
     components = [
-        {"label": c.label, "weight": c.weight, "tokens": [[i, w] for i, w in c.mixture.top()]} for c in m.components
+        {"label": c.label, "weight": c.weight, "tokens": [[i, w] for i, w in c.mixture.top()]}
+        | ({"word": list(c.tokens)} if whole else {})
+        for c in m.components
     ]
     return {"name": m.name, "components": components, **({"before": list(m.before)} if m.before else {})}
 

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from softllama.engine import branches
 from softllama.engine.engine import Engine
 from softllama.errors import MixtureError
+from softllama.probe import alternatives
 from softllama.probe.inputs import Filling, combinations
 from softllama.prompts.encoded import Encoded, items_with
 from softllama.prompts.words import MixInput
+from softllama.vectors.distribution import Distribution
 
 FRAMES = (
     "The {} says",
@@ -55,9 +57,14 @@ def choose(model: Engine, inputs: Sequence[MixInput], *, chat: bool, system: str
 def _difference(model: Engine, filling: Filling) -> float:
     """The mean JS between the outputs of a mixture's words alone, nats."""
     combos, _ = combinations(filling.mixtures)
+    if filling.alternatives:
+        return _mean_js([b.next for b in alternatives.run(model, filling, combos[:WORDS])])
     at = filling.encoded.first_slot
     rest = Encoded(filling.encoded.items[at:], filling.encoded.spaces, filling.encoded.leads)
     tails = [items_with(rest, filling.alone(c)) for c in combos[:WORDS]]
-    ends = [b.next for b in branches.run(model, filling.encoded.items[:at], tails, n_ctx=model.n_ctx_given)]
+    return _mean_js([b.next for b in branches.run(model, filling.encoded.items[:at], tails, n_ctx=model.n_ctx_given)])
+
+
+def _mean_js(ends: Sequence[Distribution]) -> float:
     js = [a.js(b) for a, b in itertools.combinations(ends, 2)]
     return sum(js) / len(js)

@@ -23,6 +23,7 @@ from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 from softllama.vectors.mixture import Mixture
 
+MAX_SWEEP, MAX_CONTINUE, MAX_REPEATS = 10_001, 100_000, 64
 MAX_BASELINES = 64  # components, or combinations of them, that run alone: the heaviest
 
 
@@ -32,6 +33,7 @@ class Filling:
 
     names: of the slots. which: the index of a mixture for each slot. placed: that mixture as it is read in the slot: a word
     at the start of a prompt is another token than one inside. mixtures: as they are read in the first slot of each.
+    alternatives: are the words fed whole, one after the other, in place of mixtures?
     """
 
     encoded: Encoded
@@ -39,24 +41,47 @@ class Filling:
     which: list[int]
     placed: list[Resolved]
     mixtures: list[Resolved]
+    alternatives: bool = False
 
     @classmethod
-    def of(cls, model: Engine, prompt: str, inputs: Sequence[MixInput], *, chat: bool, system: str | None) -> Filling:
+    def of(
+        cls,
+        model: Engine,
+        prompt: str,
+        inputs: Sequence[MixInput],
+        *,
+        chat: bool,
+        system: str | None,
+        parse_special: bool = False,
+    ) -> Filling:
         """Read a prompt and its mixtures.
 
         Args:
             prompt: text with slots; with chat, the user's message, after `system`.
             inputs: the mixtures, at least one.
+            parse_special: the text of a control token in the user's message is that token.
         """
         if not inputs:
             raise MixtureError("no mixture was given", "add --mix dog:0.5,cat:0.5")
         parsed = slots.parse(arguments.text("prompt", prompt))
         which = slots.assign(parsed, [m.name for m in inputs])
-        encoded = encode(_chat_text(model, parsed, system) if chat else parsed, model.tokenizer)
+        encoded = encode(_chat_text(model, parsed, system, parse_special) if chat else parsed, model.tokenizer)
         placed = build.resolved(encoded, which, inputs, model.tokenizer)
         mixtures = [placed[which.index(j)] for j in range(len(inputs))]
         encoded = with_shared(encoded, [p.before for p in placed])
-        return cls(encoded=encoded, names=parsed.slots, which=which, placed=placed, mixtures=mixtures)
+        alternatives = any(m.split == words.ALTERNATIVES for m in inputs)
+        if alternatives and any(m.signed for m in inputs):
+            raise MixtureError(
+                "--split alternatives averages outputs, and no average has signed weights", "leave out --signed"
+            )
+        return cls(
+            encoded=encoded,
+            names=parsed.slots,
+            which=which,
+            placed=placed,
+            mixtures=mixtures,
+            alternatives=alternatives,
+        )
 
     def chosen(self, combo: Sequence[int]) -> list[Component]:
         """The component of each mixture that a combination names."""
@@ -70,6 +95,12 @@ class Filling:
         """Each slot with one component of its mixture."""
         return [p.components[combo[j]].mixture for p, j in zip(self.placed, self.which, strict=True)]
 
+    def whole(self, combo: Sequence[int]) -> list[int]:
+        """What is fed from the first slot on, with a whole word in each slot."""
+        in_slots = [p.components[combo[j]].tokens for p, j in zip(self.placed, self.which, strict=True)]
+        items = self.encoded.items[self.encoded.first_slot :]
+        return [i for t in items for i in ((t,) if t >= 0 else in_slots[~t])]
+
     def between(self, alpha: float, signed: bool) -> list[Mixture]:
         """Each slot with its mixture, and those of the first mixture with a point of its sweep."""
         return [
@@ -80,6 +111,37 @@ class Filling:
     def tokens(self, model: Engine) -> list[str]:
         """The prompt's tokens as text, with the slots in braces."""
         return [model.spell(t) if t >= 0 else f"{{{self.names[~t]}}}" for t in self.encoded.items]
+
+
+def check(
+    sweep: int | None,
+    continue_tokens: int,
+    n_top: int,
+    n_ctx: int | None,
+    repeats: int,
+) -> None:
+    """Raise UsageError for an argument of `probe` that is out of range."""
+    arguments.integer_or_none("sweep", sweep)
+    arguments.integer("continue_tokens", continue_tokens)
+    arguments.integer("n_top", n_top)
+    arguments.integer_or_none("n_ctx", n_ctx)
+    arguments.integer("repeats", repeats)
+    if not 1 <= repeats <= MAX_REPEATS:
+        raise UsageError(f"cannot average over {repeats} copies", f"--repeats takes 1 to {MAX_REPEATS}")
+    if sweep is not None and not 2 <= sweep <= MAX_SWEEP:
+        raise UsageError(f"a sweep has 2 to {MAX_SWEEP} points, not {sweep}", "--sweep 21")
+    if not 0 <= continue_tokens <= MAX_CONTINUE:
+        raise UsageError(f"cannot continue for {continue_tokens} tokens", "--continue 20")
+    if not 1 <= n_top <= 1000:
+        raise UsageError(f"cannot show {n_top} tokens", "--top takes 1 to 1000")
+    if n_ctx is not None and n_ctx < 1:
+        raise UsageError(f"n_ctx must be at least 1, not {n_ctx}")
+
+
+def check_chat(chat: bool, system: str | None, parse_special: bool) -> None:
+    """Raise UsageError for what a raw prompt does not have."""
+    if not chat and (system is not None or parse_special):
+        raise UsageError("a system message needs --chat" if system is not None else "--parse-special needs --chat")
 
 
 def distinct(labels: list[str]) -> list[str]:
@@ -106,18 +168,24 @@ def combinations(mixtures: list[Resolved]) -> tuple[list[tuple[int, ...]], float
     return sorted(i for _, i in best), sum(w for w, _ in best) / total
 
 
+def in_proportion(weights: Sequence[float]) -> list[float]:
+    """The weights divided by their sum; equal shares where that is 0."""
+    total = sum(weights)
+    return [w / total for w in weights] if total > 0 else [1 / len(weights)] * len(weights)
+
+
 def _between(components: Sequence[Component], a: float, signed: bool) -> Mixture:
     """(1-a) · the first component + a · the others in their own proportion."""
     first, others = components[0], components[1:]
-    total = sum(c.weight for c in others)
-    shares = [c.weight / total for c in others] if total > 0 else [1 / len(others)] * len(others)
+    shares = in_proportion([c.weight for c in others])
     return mx.blend([first.mixture, *(c.mixture for c in others)], [1 - a, *(a * s for s in shares)], signed=signed)
 
 
-def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None) -> PromptTemplate:
+def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None, parse_special: bool) -> PromptTemplate:
     """The prompt as a user's message in the model's chat template. The thinking block stays as the template has it."""
     messages = [SlottedMessage.plain(build.SYSTEM, system)] if system else []
-    asked = build.without_control_tokens(SlottedMessage(build.USER, parsed), model.tokenizer)
+    asked = SlottedMessage(build.USER, parsed)
+    asked = asked if parse_special else build.without_control_tokens(asked, model.tokenizer)
     text = build.rendered(model.chat_template, [*messages, asked])
     if text.order != tuple(range(len(parsed.slots))):
         raise UsageError("the chat template changes the order of the slots", "use a raw prompt, without --chat")

@@ -65,7 +65,7 @@ def figure(r: ProbeData, path: str | os.PathLike[str] | None = None) -> Any:
         _bars(r, picture.subplots())
     else:
         _curves(r, picture)
-    picture.suptitle(_no_formula(r.title), fontsize=11)
+    picture.suptitle(_no_formula(f"{r.title}\n{r.model}".strip()), fontsize=11)
     if path is not None:
         with replacing(path) as f:
             picture.savefig(f, format=Path(path).suffix[1:].lower(), dpi=150, metadata=None)
@@ -97,7 +97,9 @@ def _bars(r: ProbeData, axes: Any) -> None:
             label=_no_formula(label),
             color=colour,
         )
-    axes.set_xticks(x, [_label(r.next[i].text) for i in ids], rotation=30, ha="right")
+    emergent = {e.id for e in r.emergent}
+    names = [_label(r.next[i].text) + "\n(emergent)" * (i in emergent) for i in ids]
+    axes.set_xticks(x, names, rotation=30, ha="right")
     axes.set_ylabel("probability of the next token")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -108,15 +110,16 @@ def _curves(r: ProbeData, picture: Any) -> None:
     assert s is not None
     top, bottom = picture.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for c in s.curves:
-        (line,) = top.plot(
-            s.alphas, c.p, label=_label(c.text), marker="o" if len(s.alphas) <= 25 else None, markersize=3
-        )
+        mostly = c.above >= float(max(c.p[0], c.p[-1]))  # at least twice what it is at either end
+        label = _label(c.text) + " (emergent)" * (c.id in s.emergent and mostly)
+        (line,) = top.plot(s.alphas, c.p, label=label, marker="o" if len(s.alphas) <= 25 else None, markersize=3)
         if s.noise.log_odds:
             half = s.noise.of_probability(c.p) / 2
             top.fill_between(s.alphas, c.p - half, c.p + half, color=line.get_color(), alpha=0.15, linewidth=0)
         top.plot([0, 1], [c.p[0], c.p[-1]], color=line.get_color(), linewidth=0.8, linestyle=":")  # sampling first
     top.set_ylabel("probability")
-    top.set_ylim(-0.02, 1.02)
+    highest = max(float(c.p.max()) for c in s.curves)
+    top.set_ylim(-0.02 * highest, 1.05 * highest)
     top.legend(
         frameon=False,
         loc="center left",

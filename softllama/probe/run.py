@@ -21,9 +21,9 @@ from softllama.engine import branches, manifest, noise
 from softllama.engine.branches import Branch, Continuation
 from softllama.engine.engine import Engine, checked
 from softllama.errors import UsageError
-from softllama.probe import frames
+from softllama.probe import alternatives, frames
 from softllama.probe.data import COLUMNS, MIXTURE, ProbeData
-from softllama.probe.inputs import Filling, combinations, distinct, mix_texts, watched
+from softllama.probe.inputs import Filling, check, check_chat, combinations, distinct, mix_texts, watched
 from softllama.prompts import words
 from softllama.prompts.encoded import Encoded, items_with
 from softllama.prompts.words import MixArgument, Resolved
@@ -31,8 +31,6 @@ from softllama.vectors.average import average
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.noise import NoiseFloor
 from softllama.vectors.sweep import Sweep
-
-MAX_SWEEP, MAX_CONTINUE, MAX_REPEATS = 10_001, 100_000, 64
 
 
 class ProbeResult(ProbeData):
@@ -103,7 +101,7 @@ class ProbeResult(ProbeData):
         return view.html(self)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Options:
     """What `probe` was asked for, beside the prompt and the mixtures."""
 
@@ -132,6 +130,7 @@ def probe(
     n_ctx: int | None = None,
     repeats: int = 1,
     watch: str | None = None,
+    parse_special: bool = False,
 ) -> ProbeResult:
     """Run a prompt whose slots hold mixtures, beside the same prompt with each component alone.
 
@@ -144,11 +143,12 @@ def probe(
         continue_tokens: how many tokens the mixture and each component are continued by, greedily.
         chat: put the prompt through the model's chat template, as the user's message.
         system: the system message, with chat.
-        normalize, signed, split: how mixtures that are text are read (`Model.mix`).
+        normalize, signed, split: how mixtures that are text are read (`Model.mix`); "alternatives": see `probe.alternatives`.
         n_top: how many tokens of each distribution are shown, 1 to 1000.
         n_ctx: positions of the context; None for what the model was loaded with.
         repeats: average over so many copies, each with its mixtures moved by 1e-5, 1 to 64: less of the noise of rounding.
         watch: tokens to follow, by name ("Paris,Berlin"): each word is the token that follows a space.
+        parse_special: with chat, the text of a control token in the prompt is that token; else it is plain text.
 
     Raises:
         MixtureError: a mixture is wrong, or there is none.
@@ -158,22 +158,17 @@ def probe(
         UsageError: another argument is wrong.
     """
     checked(model)
-    _check(sweep, continue_tokens, n_top, n_ctx, system, chat, repeats)
+    check(sweep, continue_tokens, n_top, n_ctx, repeats)
+    check_chat(chat, system, parse_special)
     inputs = words.read_mixes(mix, split=split, signed=signed, normalize=normalize)
     tried = frames.choose(model, inputs, chat=chat, system=system) if prompt is None else {}
     prompt = next(iter(tried)) if prompt is None else prompt
-    filling = Filling.of(model, prompt, inputs, chat=chat, system=system)
+    filling = Filling.of(model, prompt, inputs, chat=chat, system=system, parse_special=parse_special)
     settings = {"prompt": prompt, "mix": mix_texts(mix), "sweep": sweep, "continue": continue_tokens, "chat": chat}
     settings |= {"system": system, "normalize": normalize, "signed": signed, "split": split, "top": n_top}
-    settings |= {"repeats": repeats, "watch": watch}
+    settings |= {"repeats": repeats, "watch": watch, "parse_special": parse_special}
     options = _Options(
-        sweep=sweep,
-        continue_tokens=continue_tokens,
-        signed=signed,
-        n_top=n_top,
-        n_ctx=n_ctx or model.n_ctx_given,
-        repeats=repeats,
-        watch=watched(model, watch),
+        sweep, continue_tokens, signed, n_top, n_ctx or model.n_ctx_given, repeats, watched(model, watch)
     )
     return _result(model, filling, settings, options, tried)
 
@@ -192,17 +187,22 @@ def _result(
     baselines = {k: r.next for k, r in zip(labels, results[1:n], strict=True)}
     ids = [[i for i in r.continuation if not model.is_eog(i)] for r in results[:n]]  # without the token that ended it
     texts = {k: model.detokenize(i) for k, i in zip((MIXTURE, *labels), ids, strict=True)}
+    if filling.alternatives:  # an average has no tokens to go on with
+        del texts[MIXTURE]
     points = [r.next for r in results[n:]]
+    is_mixed = not filling.alternatives and min(weights) >= 0 and sum(weights) > 0
     return ProbeResult(
         prompt=settings["prompt"],
         mixtures=filling.mixtures,
         next=results[0].next,
         baselines=baselines,
         weights=dict(zip(labels, weights, strict=True)),
-        average=average(list(baselines.values()), weights) if min(weights) >= 0 and sum(weights) > 0 else None,
+        average=average(list(baselines.values()), weights) if is_mixed else None,
         weight_covered=covered,
         sweep=_sweep(filling.mixtures[0], alphas, points, floor, options.watch) if points else None,
         continuations=texts if options.continue_tokens else {},
+        alternatives=filling.alternatives,
+        model=model.name,
         n_top=options.n_top,
         tokens=filling.tokens(model),
         noise=floor,
@@ -211,35 +211,6 @@ def _result(
         frames=tried,
         make_manifest=lambda: manifest.build(model, settings, n_ctx=options.n_ctx),
     )
-
-
-def _check(
-    sweep: int | None,
-    continue_tokens: int,
-    n_top: int,
-    n_ctx: int | None,
-    system: str | None,
-    chat: bool,
-    repeats: int,
-) -> None:
-    """Raise UsageError for an argument of `probe` that is out of range."""
-    arguments.integer_or_none("sweep", sweep)
-    arguments.integer("continue_tokens", continue_tokens)
-    arguments.integer("n_top", n_top)
-    arguments.integer_or_none("n_ctx", n_ctx)
-    arguments.integer("repeats", repeats)
-    if not 1 <= repeats <= MAX_REPEATS:
-        raise UsageError(f"cannot average over {repeats} copies", f"--repeats takes 1 to {MAX_REPEATS}")
-    if sweep is not None and not 2 <= sweep <= MAX_SWEEP:
-        raise UsageError(f"a sweep has 2 to {MAX_SWEEP} points, not {sweep}", "--sweep 21")
-    if not 0 <= continue_tokens <= MAX_CONTINUE:
-        raise UsageError(f"cannot continue for {continue_tokens} tokens", "--continue 20")
-    if not 1 <= n_top <= 1000:
-        raise UsageError(f"cannot show {n_top} tokens", "--top takes 1 to 1000")
-    if n_ctx is not None and n_ctx < 1:
-        raise UsageError(f"n_ctx must be at least 1, not {n_ctx}")
-    if system is not None and not chat:
-        raise UsageError("a system message needs --chat")
 
 
 def _run(
@@ -257,6 +228,9 @@ def _run(
     """
     if len(alphas) and len(filling.mixtures[0].components) < 2:
         raise UsageError("a sweep needs a mixture of at least two components", 'such as --mix "dog:0.5,cat:0.5"')
+    if filling.alternatives:
+        steps, repeats, n_ctx = options.continue_tokens, options.repeats, options.n_ctx
+        return alternatives.results(model, filling, combos, labels, alphas, steps=steps, repeats=repeats, n_ctx=n_ctx)
     between = (filling.between(float(a), options.signed) for a in alphas)
     fills = [filling.mixed(), *map(filling.alone, combos), *between]
     encoded, at = filling.encoded, filling.encoded.first_slot

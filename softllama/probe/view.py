@@ -15,6 +15,7 @@ from softllama.show.printable import number, printable, visible
 from softllama.vectors.sweep import Sweep
 
 POINTS = 41  # rows of a sweep's table
+SHOWN = 0.0005  # the least probability of a token in a notebook
 
 
 def table(r: ProbeData) -> RenderableType:
@@ -32,7 +33,7 @@ def _distributions(r: ProbeData) -> Table:
     table.add_column("input", no_wrap=True, overflow="ellipsis", max_width=28)
     table.add_column("next tokens", ratio=1, min_width=14)
     table.add_column("entropy", justify="right", no_wrap=True)
-    table.add_column("JS to mix", justify="right", no_wrap=True)
+    table.add_column("JS to average" if r.alternatives else "JS to mix", justify="right", no_wrap=True)
     for name, weight, d in r.rows():
         label = Text(name, style="bold" if weight is None else "")
         if weight is not None:
@@ -49,14 +50,12 @@ def _table_without_lines() -> Table:
 
 def _verdict(r: ProbeData) -> Text:
     text = Text("\n")
-    if r.average is not None:
-        text.append(_to_heaviest(r))
-        text.append(f", to the average of the outputs {r.noise.js_text(r.next.js(r.average))} nats (0 to 0.6931).\n")
-    text.append(f"Mass on tokens that no component favours: {r.mass_outside_nuclei:.4f}")
-    text.append(f" (a component alone has up to {r.mass_outside_nuclei_alone:.4f} there).")
-    if r.is_third_token:
-        text.append(f" Its likeliest token, {visible(r.next.top(1)[0].text)!r}, is that of no component.")
-    text.append_text(_emergent(r))
+    if r.alternatives:
+        text.append(
+            "No mixture was fed: each word stood in the prompt as its own tokens, and the outputs were averaged."
+        )
+    else:
+        text.append_text(_beside_components(r))
     for t in r.watched_in(r.next):
         alone = ", ".join(f"{k} {_small(d[t.id].p)}" for k, d in r.baselines.items())
         text.append(f"\n{visible(t.text)} {_small(t.p)}, alone: {alone}.")
@@ -66,6 +65,19 @@ def _verdict(r: ProbeData) -> Text:
         )
     text.append_text(_noise(r))
     return text
+
+
+def _beside_components(r: ProbeData) -> Text:
+    """How far the mixture's output is from those of its components, and what it has that they have not."""
+    text = Text()
+    if r.average is not None:
+        text.append(_to_heaviest(r))
+        text.append(f", to the average of the outputs {r.noise.js_text(r.next.js(r.average))} nats (0 to 0.6931).\n")
+    text.append(f"Mass on tokens that no component favours: {r.mass_outside_nuclei:.4f}")
+    text.append(f" (a component alone has up to {r.mass_outside_nuclei_alone:.4f} there).")
+    if r.is_third_token:
+        text.append(f" Its likeliest token, {visible(r.next.top(1)[0].text)!r}, is that of no component.")
+    return text.append_text(_emergent(r))
 
 
 def _to_heaviest(r: ProbeData) -> str:
@@ -153,10 +165,14 @@ def _short(cell: object) -> object:
 
 
 def html(r: ProbeData) -> str:
-    """A small table for notebooks."""
+    """A small table for notebooks, and below it what no component brings. Tokens that would show as 0.000 are left out."""
     rows = []
     for name, weight, d in r.rows():
-        top = ", ".join(f"<b>{tables.escape(visible(t.text))}</b> {t.p:.3f}" for t in d.top(r.n_top))
+        most = d.top(r.n_top)
+        shown = [t for t in most if t.p >= SHOWN] or most[:1]
+        top = ", ".join(f"<b>{tables.escape(visible(t.text))}</b> {t.p:.3f}" for t in shown)
         rows.append((printable(name), weight, tables.Markup(top), d.entropy(), d.js(r.next)))
-    head = ("input", "weight", "next tokens", "entropy", "JS to mixture")
-    return tables.html_table(head, rows, printable(r.title))
+    head = ("input", "weight", "next tokens", "entropy", "JS to average" if r.alternatives else "JS to mixture")
+    table = tables.html_table(head, rows, printable(r.title))
+    emergent = "" if r.alternatives else _emergent(r).plain.strip()
+    return f"{table}<p>{tables.escape(emergent)}</p>" if emergent else table

@@ -18,7 +18,7 @@ from softllama.llama.tokenizer import Tokenizer
 from softllama.prompts import thinking, words
 from softllama.prompts.encoded import CUT, Encoded, encode, items_with, with_shared
 from softllama.prompts.slots import PromptTemplate
-from softllama.prompts.thinking import Block, Tags
+from softllama.prompts.thinking import Tags
 from softllama.prompts.words import MixInput
 from softllama.vectors.mixture import Mixture
 
@@ -67,7 +67,12 @@ class ChatText:
 
 
 def chat_text(
-    template: ChatTemplate, messages: Sequence[SlottedMessage], think: str, tags: Tags | None, model_name: str
+    template: ChatTemplate,
+    messages: Sequence[SlottedMessage],
+    think: str,
+    tags: Tags | None,
+    model_name: str,
+    budget: int | None = None,
 ) -> ChatText:
     """The prompt that asks for an answer to the last message, with its thinking block opened or closed as asked.
 
@@ -79,6 +84,7 @@ def chat_text(
             thinking in plain text, in the last message.
         tags: of the thinking block; None where the model has none.
         model_name: for error messages.
+        budget: steps of thinking, for a template that tells the model; None for as many as it wants.
 
     Raises:
         PromptError: the template refuses the messages, or leaves the last one out.
@@ -86,19 +92,29 @@ def chat_text(
     """
     if think == "prompt":
         messages = [*messages[:-1], _instructed(messages[-1])]
-    variables = _variables(think, tags)
+    variables = _variables(template, think, tags, budget)
     text = _rendered(template, messages, variables)
     before = text[: _answer_start(template, messages, variables, text)]
     if think == "prompt":
         inside = True
     else:
-        if think == "off" and _rendered(template, messages, _variables("on", tags)) != text:
+        if think == "off" and _rendered(template, messages, _variables(template, "on", tags)) != text:
             tags_to_skip = None  # the template has a way of its own, such as a line in the system message
         else:
             tags_to_skip = tags
-        ending, inside = answer_start(text[len(before) :], think, tags, tags_to_skip, model_name)
+        ending, inside = thinking.answer_start(text[len(before) :], think, tags, tags_to_skip, model_name)
         text = before + ending
     return ChatText(*_split(text, sum(len(m.text.slots) for m in messages)), inside)
+
+
+def has_switch(template: ChatTemplate, tags: Tags | None = None) -> bool:
+    """Does what a template writes change with the variables that switch thinking on and off?"""
+    messages = [SlottedMessage.plain(USER, "Hello")]
+    try:
+        on, off = (_rendered(template, messages, _variables(template, think, tags)) for think in ("on", "off"))
+    except PromptError:
+        return False
+    return on != off
 
 
 def rendered(template: ChatTemplate, messages: Sequence[SlottedMessage]) -> ChatText:
@@ -113,47 +129,14 @@ def rendered(template: ChatTemplate, messages: Sequence[SlottedMessage]) -> Chat
 
 
 def history_text(
-    template: ChatTemplate, messages: Sequence[SlottedMessage], think: str, tags: Tags | None = None
+    template: ChatTemplate,
+    messages: Sequence[SlottedMessage],
+    think: str,
+    tags: Tags | None = None,
+    budget: int | None = None,
 ) -> str:
     """The same messages as the beginning of a longer chat, slots still marked."""
-    return _rendered(template, messages, _variables(think, tags), generation=False)
-
-
-def answer_start(text: str, think: str, tags: Tags | None, skip: Tags | None, model_name: str) -> tuple[str, bool]:
-    """Open or close the thinking block at the end of a text, as `think` says. Is it open now?
-
-    Args:
-        text: what the template writes after the last message.
-        skip: the tags of the empty block with which thinking is switched off; None where that is not needed.
-    """
-    block = thinking.last_block(text, tags)
-    if think == "off":
-        if tags is not None and block is Block.OPEN:
-            return f"{text}{tags.close}" + "\n\n" * bool(tags.family.after_open), False
-        if skip is not None and skip.expected and block is Block.NONE:
-            return f"{text}{skip.skipped}", False
-        return text, False
-    if block is Block.OPEN:
-        return text, True
-    if think == "on":
-        if tags is None:
-            raise no_tags(model_name)
-        if block is Block.CLOSED:
-            raise UsageError(
-                "the chat template has closed the thinking block before the answer",
-                "leave out what switches thinking off, such as /no_think in the system message",
-            )
-    if tags is None or block is Block.CLOSED or (think == "auto" and not tags.expected):
-        return text, False
-    return f"{text}{tags.opening}", True
-
-
-def no_tags(model_name: str) -> UsageError:
-    """The error where a thinking block is asked for, and the model has none."""
-    return UsageError(
-        f"{model_name} has no thinking block that softllama knows",
-        "--think prompt asks it to think in plain text; --think-tags OPEN,CLOSE names tags that it was trained with",
-    )
+    return _rendered(template, messages, _variables(template, think, tags, budget), generation=False)
 
 
 def filled(
@@ -211,11 +194,14 @@ def _rendered(
     return template.render(plain, generation=generation, **variables)
 
 
-def _variables(think: str, tags: Tags | None) -> dict[str, Any]:
+def _variables(template: ChatTemplate, think: str, tags: Tags | None, budget: int | None = None) -> dict[str, Any]:
     """What the template gets to switch thinking on or off. Nothing by itself where the tags would not be known."""
+    family = thinking_tags.in_template(template.source)
     if think in ("off", "prompt"):
-        return thinking_tags.variables(on=False)
-    return thinking_tags.variables(on=True) if tags is not None or think == "on" else {}
+        return thinking_tags.variables(template.source, family, on=False)
+    if tags is None and think != "on":
+        return {}
+    return thinking_tags.variables(template.source, family, on=True, budget=budget)
 
 
 def _answer_start(

@@ -1,7 +1,7 @@
-"""Thinking blocks: which tags a model uses, and whether a prompt has opened one. Knows texts and ids, no contexts.
+"""Thinking blocks: which tags a model uses, whether a prompt has opened one, and how one is opened or closed.
 
 A model's tags are those of the family that its chat template or its vocabulary shows (llama.thinking_tags); `from_text` reads
-others.
+others. Knows texts and ids, no contexts.
 """
 
 from __future__ import annotations
@@ -131,3 +131,40 @@ def last_block(text: str, tags: Tags | None) -> Block:
 def opened(text: str, tags: Tags | None) -> bool:
     """Does a prompt end inside a thinking block: is its last tag the opening one?"""
     return last_block(text, tags) is Block.OPEN
+
+
+def answer_start(text: str, think: str, tags: Tags | None, skip: Tags | None, model_name: str) -> tuple[str, bool]:
+    """Open or close the thinking block at the end of a text, as `think` says. Is it open now?
+
+    Args:
+        text: what the template writes after the last message.
+        skip: the tags of the empty block with which thinking is switched off; None where that is not needed.
+    """
+    block = last_block(text, tags)
+    if think == "off":
+        if tags is not None and block is Block.OPEN:
+            return f"{text}{tags.close}" + "\n\n" * bool(tags.family.after_open), False
+        if skip is not None and skip.expected and block is Block.NONE:
+            return f"{text}{skip.skipped}", False
+        return text, False
+    if block is Block.OPEN:
+        return text, True
+    if think == "on":
+        if tags is None:
+            raise no_tags(model_name)
+        if block is Block.CLOSED:
+            raise UsageError(
+                "the chat template has closed the thinking block before the answer",
+                "leave out what switches thinking off, such as /no_think in the system message",
+            )
+    if tags is None or block is Block.CLOSED or (think == "auto" and not tags.expected):
+        return text, False
+    return f"{text}{tags.opening}", True
+
+
+def no_tags(model_name: str) -> UsageError:
+    """The error where a thinking block is asked for, and the model has none."""
+    return UsageError(
+        f"{model_name} has no thinking block that softllama knows",
+        "--think prompt asks it to think in plain text; --think-tags OPEN,CLOSE names tags that it was trained with",
+    )

@@ -3,6 +3,9 @@
 A bare word means the token that its slot in the prompt would give it: after a space, the space belongs to the token. Where all
 words of a mixture begin with the same tokens, and each has one token more, those tokens are fed once, as they are, and the
 mixture is of the tokens after them: " 3" and " 7" are a space and a digit in many vocabularies.
+
+Words of unequal length are not padded: no token is neutral in a prompt. `split` takes one position of each, or, in a probe,
+whole words stand as alternatives: each is fed as it is, and the outputs are averaged.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import itertools
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeGuard
 
@@ -23,8 +26,9 @@ from softllama.vectors import mixture as mx
 from softllama.vectors.mix_text import MixSpec, Part
 from softllama.vectors.mixture import Mixture
 
-SPLITS = ("first", "last", "mean")
-Split: TypeAlias = Literal["first", "last", "mean"]
+ALTERNATIVES = "alternatives"
+SPLITS = ("first", "last", "mean", ALTERNATIVES)
+Split: TypeAlias = Literal["first", "last", "mean", "alternatives"]
 OneMix: TypeAlias = "str | Mixture | Mapping[str, float]"
 """A mixture: as text ("dog:0.5,cat:0.5"), by words ({"dog": 0.5, "cat": 0.5}), or as Mixture."""
 MixArgument: TypeAlias = "OneMix | Mapping[str, OneMix] | Sequence[OneMix]"
@@ -33,18 +37,24 @@ MixArgument: TypeAlias = "OneMix | Mapping[str, OneMix] | Sequence[OneMix]"
 
 @dataclass(frozen=True)
 class Component:
-    """One part of a mixture: what the user calls it, its weight, and the tokens it stands for (one, unless split)."""
+    """One part of a mixture.
+
+    label: what the user calls it. mixture: the tokens that it stands for in the mixture (one, unless split). tokens: all of the
+    word, which stand for it in the prompt where words are alternatives.
+    """
 
     label: str
     weight: float
     mixture: Mixture
+    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Resolved:
     """A mixture whose words have become ids. components: in the user's order; those of a vector, heaviest first.
 
-    before: the tokens with which all its words begin. They are fed before the mixture.
+    before: the tokens with which all its words begin. They are fed before the mixture. With split="alternatives" the mixture is
+    that of "mean", and is not fed.
     """
 
     name: str
@@ -68,13 +78,16 @@ def resolve(
 
     share: tokens with which all words begin may become `Resolved.before`.
 
-    Raises MixtureError for a word of several tokens (with the pieces; `split` says which to take), for words that `split`
-    makes equal, ids outside the vocabulary, and vectors that are not over it.
+    A word that is there twice has its weights added. Raises MixtureError for a word of several tokens (with the pieces; `split`
+    says which to take), for words that `split` makes equal, ids outside the vocabulary, and vectors that are not over it.
     """
     if split is not None and split not in SPLITS:
         raise MixtureError(f"{split!r} is no way to split a word", f"use one of {', '.join(SPLITS)}")
     if spec.vector:
         return _from_vector(spec, tokenizer, signed, normalize)
+    if split == ALTERNATIVES and not share:
+        raise not_averaged()
+    spec = mix_text.merged(spec)
     ids = [_ids(part, tokenizer, space, lead) for part in spec.parts]
     n = _shared(ids) if split is None else 0
     if n and not share:
@@ -84,9 +97,9 @@ def resolve(
             "one Mixture cannot hold them; as text, the mixture can fill a slot: mix=... of probe, generate and stream",
         )
     tokens = [_tokens(part, i[n:], tokenizer, split) for part, i in zip(spec.parts, ids, strict=True)]
-    if split is not None:
+    if split is not None and split != ALTERNATIVES:
         _check_different(spec.parts, ids, tokens, tokenizer, split)
-    parts = [Component(str(p), w, m) for p, w, m in zip(spec.parts, spec.weights, tokens, strict=True)]
+    parts = [Component(str(p), w, m, i) for p, w, m, i in zip(spec.parts, spec.weights, tokens, ids, strict=True)]
     whole = mx.blend(tokens, spec.weights, signed=signed)
     return Resolved(spec.name, whole, tuple(_distinct(parts)), ids[0][:n])
 
@@ -98,7 +111,8 @@ class MixInput:
     Args:
         spec: the text, parsed, or a Mixture.
         name: of the slot; "" for `{}`.
-        split: what a word of several tokens stands for: "first", "last", "mean"; None refuses it.
+        split: what a word of several tokens stands for: "first", "last", "mean", or, in a probe, itself: "alternatives"; None
+            refuses it.
         signed: whether weights may be any real numbers.
         normalize: whether weights are divided by their sum.
     """
@@ -172,8 +186,16 @@ def from_mixture(m: Mixture, tokenizer: Tokenizer, name: str = "") -> Resolved:
     """A mixture given as ids: its components are its tokens, heaviest first, labelled with their texts."""
     if m.ids[-1] >= tokenizer.n_vocab:
         raise MixtureError(f"token id {m.ids[-1]} is outside the vocabulary of {tokenizer.n_vocab}")
-    parts = [Component(label(tokenizer, i), w, Mixture.one_hot(i)) for i, w in m.top() if w != 0]
+    parts = [Component(label(tokenizer, i), w, Mixture.one_hot(i), (i,)) for i, w in m.top() if w != 0]
     return Resolved(name, m, tuple(_distinct(parts)))
+
+
+def not_averaged() -> MixtureError:
+    """The error where whole words cannot be alternatives: where one vector is needed, and no average of outputs."""
+    return MixtureError(
+        "--split alternatives averages the outputs of whole prompts, which only a probe does",
+        "softllama probe --split alternatives; elsewhere --split first|last|mean, or one word at a time",
+    )
 
 
 def label(tokenizer: Tokenizer, token: int) -> str:
@@ -191,7 +213,7 @@ def _distinct(parts: list[Component]) -> Iterator[Component]:
         while name in seen:
             name = f"{name}#{c.mixture.argmax}"
         seen.add(name)
-        yield Component(name, c.weight, c.mixture)
+        yield replace(c, label=name)
 
 
 def _ids(part: Part, tokenizer: Tokenizer, space: bool, lead: bool) -> tuple[int, ...]:
@@ -222,11 +244,15 @@ def _tokens(part: Part, ids: tuple[int, ...], tokenizer: Tokenizer, split: str |
     if len(ids) == 1:
         return Mixture.one_hot(ids[0])
     if split is None:
+        commas = mix_text.with_commas(part.word)
+        meant = f'a comma goes between words: "{commas}"; ' if "," in commas and not part.quoted else ""
         raise MixtureError(
             f"{part.word!r} is {len(ids)} tokens here: {_pieces(ids, tokenizer)}",
-            "--split first|last|mean takes one of them, or their mean; words that differ in their last token only need none",
+            f"{meant}"
+            "--split first|last|mean takes one of them, or their mean; --split alternatives, in probe, feeds whole words and "
+            "averages the outputs; words that differ in their last token only need no --split",
         )
-    if split == "mean":
+    if split in ("mean", ALTERNATIVES):
         return Mixture(ids, np.full(len(ids), 1 / len(ids)))
     return Mixture.one_hot(ids[0 if split == "first" else -1])
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from softllama.base.text import duration
 from softllama.report import svg
 from softllama.report.data import MARK, Cell, ReportData, Table, cell_text
 from softllama.show.page import render
 from softllama.vectors.statistics import Estimate
 
 SHORT = 32  # characters of a text that stays in one line
+LONG = 100  # of one that gets a wide column
 # the page's colours for a section that stands in another page
 COLOURS = (
     "--bg:#fff;--fg:currentColor;--dim:#777;--line:#999;--soft:transparent;--c0:#2563eb;--c1:#d9480f;--c2:#0f8a5f;"
@@ -41,7 +43,8 @@ def _classes(cells: Sequence[Cell]) -> str:
     texts = [c for c in cells if isinstance(c, str)]
     if len(texts) < len(cells):
         return "number"
-    return "text short" if max(map(len, texts), default=0) <= SHORT else "text"
+    longest = max(map(len, texts), default=0)
+    return "text short" if longest <= SHORT else "text long" if longest > LONG else "text"
 
 
 def parts(cell: Cell) -> tuple[str, str]:
@@ -50,14 +53,6 @@ def parts(cell: Cell) -> tuple[str, str]:
         return cell_text(cell), ""
     value, bracket, interval = cell_text(cell).partition(" [")
     return value, bracket.strip() + interval
-
-
-def duration(seconds: float) -> str:
-    """ "12.3 s", "13 min 5 s", "2 h 5 min"."""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def manifest(r: ReportData) -> str:

@@ -6,6 +6,7 @@ Loads rich only when a bar is drawn. Does not know what the work is.
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,11 +22,12 @@ QUIET = 15.0  # seconds between two lines where stderr is no terminal
 
 
 @contextlib.contextmanager
-def progress(quiet: bool = False) -> Iterator[Tick]:
-    """A Tick for work that is counted: a bar with an estimate, or a line now and then where stderr is no terminal.
+def progress(quiet: bool = False, *, unit: int | None = None) -> Iterator[Tick]:
+    """A Tick for work that is counted: a bar with tokens and an estimate, or a line now and then where stderr is no terminal.
 
     Args:
         quiet: show nothing.
+        unit: tokens that one unit of the work takes at most, which moves the bar until one is done; None for unknown.
     """
     if quiet:
         yield _nothing
@@ -34,21 +36,30 @@ def progress(quiet: bool = False) -> Iterator[Tick]:
 
     out = console(stderr=True)
     if out.is_terminal:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from softllama.show.bar import Bars
 
-        name = TextColumn("{task.description}", markup=False)
-        columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-        with Progress(*columns, console=out, transient=True) as bar:
-            tasks: dict[str, TaskID] = {}
-
-            def tick(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = bar.add_task(visible(what), total=total)
-                bar.update(tasks[what], completed=done, total=total, visible=done < total)
-
-            yield tick
+        with Bars(out, unit=unit) as bars:
+            yield bars.tick
     else:
         yield lines(lambda line: out.print(line, style="dim", soft_wrap=True, markup=False))
+
+
+@contextlib.contextmanager
+def counting(what: str, quiet: bool = False) -> Iterator[None]:
+    """While work of unknown length goes on: a line with the tokens so far, where stderr is a terminal.
+
+    Args:
+        what: is being done.
+        quiet: show nothing.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    from softllama.show import bar
+    from softllama.show.console import console
+
+    with bar.counting(what, console(stderr=True)):
+        yield
 
 
 def _nothing(what: str, done: int, total: int) -> None:

@@ -89,7 +89,7 @@ def measure(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: 
     tasks = [(p, "sample", _seed(seed, i, k + 1)) for i, p in enumerate(prompts) for k in range(REFERENCE)]
     tasks += [(p, policy, _seed(seed, i, 0)) for i, p in enumerate(prompts) for policy in POLICIES.values()]
     generations = [
-        prepare(model, p, GenerationOptions(policy=policy, where="everywhere", max_tokens=tokens, seed=n))
+        prepare(model, p, GenerationOptions(policy=policy, where="everywhere", max_tokens=tokens, seed=n, chat=False))
         for p, policy, n in tasks
     ]
     done = -1

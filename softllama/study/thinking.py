@@ -120,7 +120,7 @@ def problems(limit: int | None = None) -> Dataset:
 
 def options(model: Model, seed: int) -> EvaluateOptions:
     """How the problems are asked: in the model's thinking block if it has one, else in plain text, else without a template."""
-    chat = bool(model.metadata.get("tokenizer.chat_template"))
+    chat = bool(model.template_source)
     in_block = chat and prepare(model, "x", GenerationOptions(chat=True, policy="greedy", seed=0)).thinking
     return EvaluateOptions(
         prompt="{question} Answer with a number." if chat else "Question: {question}\nAnswer:",

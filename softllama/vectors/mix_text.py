@@ -18,8 +18,9 @@ from __future__ import annotations
 import math
 import numbers
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -68,6 +69,7 @@ _NAME = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)=")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _FORM = 'write word:weight pairs, such as "dog:0.5,cat:0.5"'
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*%?"
+_DIGIT = r"[\d%]"  # the end of a weight
 _EQUALS = re.compile(rf'([^=:"#,]+)=\s*([+-]?{_NUMBER})\s*')  # an item of dog=0.5,cat=0.5
 _TERM = re.compile(
     rf'\s*([+-]?)\s*({_NUMBER})(?:\s*[*·×]\s*|\s+)("(?:[^"\\]|\\.)*"|.+?)(?=\s+[+-]\s*{_NUMBER}[\s*·×]|\s*$)'
@@ -118,6 +120,25 @@ def parse(text: str, *, signed: bool = False, normalize: bool = False) -> MixSpe
         values = [w / total for w in values]
     check_weights(np.array(values), signed)
     return MixSpec(tuple(parts), tuple(values), name, text=text)
+
+
+def with_commas(text: str) -> str:
+    """A text in which other signs divide the words, such as "dog:0.5; cat:0.5", with commas."""
+    parts = re.split(rf"[;|/&]|(?<={_DIGIT})\s*\+\s*|(?<={_DIGIT})\s+(?=\S)", text)
+    return ",".join(part.strip() for part in parts if part.strip())
+
+
+def merged(spec: MixSpec) -> MixSpec:
+    """The same with the weights of a word that is there more than once added."""
+    weights: dict[Part, float] = {}
+    for part, w in zip(spec.parts, spec.weights, strict=True):
+        weights[part] = weights.get(part, 0.0) + w
+    return replace(spec, parts=tuple(weights), weights=tuple(weights.values()))
+
+
+def repeated(spec: MixSpec) -> list[str]:
+    """The words that are there more than once."""
+    return [str(part) for part, n in Counter(spec.parts).items() if n > 1]
 
 
 def from_weights(weights: Mapping[str, float], *, signed: bool = False, normalize: bool = False) -> MixSpec:
@@ -207,7 +228,7 @@ def _item(item: str, text: str) -> tuple[Part, float | None]:
     if _TWO_WEIGHTS.search(item):
         raise MixtureError(
             f"{item!r} has two weights",
-            "a comma goes between words: dog:0.5,cat:0.5; quotes around a word that holds a colon",
+            f'a comma goes between words: "{with_commas(item)}"; quotes go around a word that holds a colon',
         )
     if not word.strip():
         raise MixtureError(f"no word before the colon in {item!r}", _FORM)

@@ -119,3 +119,38 @@ def test_no_component_is_the_heaviest_among_equals(cli: Cli, file: Path) -> None
     assert "heaviest" not in equal
     assert "nearest of 2 components of equal weight" in equal
     assert "the heaviest component (cat)" in cli("probe", "-q", "-m", file, "The{} says", "--mix", "dog:0.4,cat:0.6")[1]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        (
+            "What is {animal}?",
+            "{animal} in the prompt is text, as there is no mixture for it: --mix animal=dog:0.5,cat:0.5",
+        ),
+        ("The {} says", "{} in the prompt is text, as there is no mixture for it: --mix dog:0.5,cat:0.5"),
+        ("int main() {}", ""),
+        ("f(x){y} and {2}", ""),
+        (r"\frac{a}{b}", ""),
+        ('{"a": 1}', ""),
+    ],
+)
+def test_braces_without_a_mixture_are_noticed(cli: Cli, file: Path, prompt: str, said: str) -> None:
+    code, _, err = cli("run", "-m", file, prompt, *RUN)
+    assert code == 0
+    assert (said in err) if said else ("there is no mixture" not in err)
+
+
+def test_a_word_that_is_there_twice_is_noticed(cli: Cli, file: Path) -> None:
+    code, out, err = cli("probe", "-m", file, "The{} says", "--mix", "dog:0.5,dog:0.5")
+    assert code == 0
+    assert "'dog' is in the mixture more than once: its weights are added" in err
+    assert "The[1 dog] says" in out
+    assert "more than once" not in cli("probe", "-m", file, "The{} says", "--mix", "dog,cat")[2]
+
+
+@pytest.mark.parametrize("mix", ["dog:0.5;cat:0.5", "dog:0.5 cat:0.5", "dog:0.5 | cat:0.5", "dog:0.5 + cat:0.5"])
+def test_other_signs_between_words_are_named(cli: Cli, mix: str) -> None:
+    code, _, err = cli("probe", "The {} says", "--mix", mix)
+    assert code == 2
+    assert 'a comma goes between words: "dog:0.5,cat:0.5"' in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from softllama.evaluate.options import EvaluateOptions
 from softllama.evaluate.results import Result, ResultsFile
 from softllama.evaluate.run import problem_seed
 from softllama.study import answers_tables
-from softllama.vectors.statistics import Estimate
+from softllama.vectors.statistics import Estimate, wilson
 from tests.conftest import SHARED, Cli
 
 
@@ -517,3 +518,58 @@ def test_the_highest_share_is_not_said_of_what_is_equal() -> None:
 def test_passes_are_counted_from_what_runs(text: str, passes: int) -> None:
     assert ways.parse(text).passes == passes
     assert answers_tables.cost(text) == ("one pass" if passes == 1 else f"{passes} passes")
+
+
+# ---- loops and garbage
+
+
+def test_the_share_of_degenerate_answers_is_in_the_report() -> None:
+    signs = ["loop", "", "", "surprise"]
+    rs = [replace(result(i, "a"), degenerate=s) for i, s in enumerate(signs)]
+    r = summary.summarize({**TWO_WAYS, "ways": [["a", "a"], ["b", "b"]]}, [*rs, *(result(i, "b") for i in range(4))])
+    table = r.tables[0]
+    at = table.head.index("degenerate")
+    (share, unknown) = (row[at] for row in table.rows)
+    assert isinstance(share, Estimate)
+    assert (share.value, share.n) == (0.5, 4)
+    assert share == wilson(2, 4)
+    assert isinstance(unknown, float)
+    assert math.isnan(unknown)  # a file of an earlier version does not tell
+    for form in (r.page(), r.json(), r.csv()):
+        assert "degenerate" in form
+
+
+def test_on_loop_stops_an_answer_and_is_a_setting_of_the_results(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from softllama.generation import degeneration
+
+    monkeypatch.setattr(degeneration, "SURPRISE", 1e-6)  # whatever it says is garbage
+    (tmp_path / "p.jsonl").write_text('{"question": "Who is bigger, the dog or the cat?", "answer": "the dog"}\n')
+
+    def run(*options: str) -> tuple[int, str, str]:
+        file = ("-o", tmp_path / f"{len(options)}.jsonl", "--json", "--policy", "sample:temperature=5", "--raw")
+        return cli("eval", tmp_path / "p.jsonl", *file, "--max-tokens", 200, "--think", "off", *options)
+
+    assert run()[0] == 0
+    header, (warned,) = results.read(tmp_path / "0.jsonl")
+    assert "on_loop" not in header["settings"]  # as in files of earlier versions, which go on
+    assert run("--on-loop", "stop")[0] == 0
+    header, (stopped,) = results.read(tmp_path / "2.jsonl")
+    assert header["settings"]["on_loop"] == "stop"
+    assert warned.degenerate == stopped.degenerate == "surprise"
+    assert (stopped.stop, stopped.failure) == ("surprise", "garbage: surprise")
+    assert stopped.tokens == degeneration.WINDOW <= warned.tokens
+    code, _, err = cli("eval", tmp_path / "p.jsonl", "-o", tmp_path / "0.jsonl", "--on-loop", "hard")
+    assert code == 1
+    assert "on_loop" in err or "was" in err
+
+
+def test_long_answers_have_a_wide_column_and_an_end() -> None:
+    long = "AngAng" * 200  # one word
+    rs = [replace(result(i, "a"), answer=long) for i in range(2)]
+    r = summary.summarize({**TWO_WAYS, "ways": [["a", "a"]]}, rs)
+    cell = r.tables[-1].rows[0][-1]
+    assert isinstance(cell, str)
+    assert cell == f"✓ {long[: summary.MOST]} …"
+    assert 'class="text long"' in r.page()

@@ -68,7 +68,7 @@ def test_the_threshold_is_a_percentile() -> None:
     assert conf.limit([1, 2, 3, 4, 5], 0.1) == pytest.approx(4.6)
 
 
-OPTIONS: dict[str, Any] = {"max_tokens": 12, "seed": 3, "policy": "sample", "extract": "text"}
+OPTIONS: dict[str, Any] = {"chat": False, "max_tokens": 12, "seed": 3, "policy": "sample", "extract": "text"}
 
 
 def test_equal_confidences_give_the_plain_vote(model: sl.Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,6 +196,30 @@ def test_max_tokens_0_gives_nothing(model: sl.Model) -> None:
     assert (t.steps, t.answer, t.stop_reason) == ((), "", "max tokens")
 
 
+def test_text_streams_leave_out_what_stands_around_the_text() -> None:
+    pairs = [("<response>", "</response>"), ("<r2>", "</r2>")]
+    for text, expected in [
+        ("<response>The cat</response> and more", "The cat"),
+        ("\n <response>\nThe cat\n</response>", "\nThe cat\n"),
+        ("<r2>a</response>b</r2>c", "a</response>b"),
+        ("The <response>cat</response>", "The <response>cat</response>"),
+        ("<resp", "<resp"),
+        ("  <respond>", "  <respond>"),
+        ("", ""),
+    ]:
+        for n in (1, 3, 100):
+            s = TextStream([], pairs)
+            parts = [s.push(text[i : i + n].encode()) for i in range(0, len(text), n)]
+            assert "".join(parts) + s.flush() == expected, (text, n)
+    s = TextStream(["STOP"], [("", "<end>")])
+    assert (s.push(b"a<end>b"), s.stopped) == ("a", "<end>")
+    s = TextStream(["STOP"], pairs)
+    assert s.push(b" <resp") == ""
+    other = s.fork()
+    assert (s.push(b"onse>aSTOP"), s.stopped) == ("a", "STOP")
+    assert other.push(b"ect") == " <respect"
+
+
 def test_text_streams_hold_back_no_more_than_needed() -> None:
     s = TextStream(["</s>", "STOP"])
     assert [s.push(b) for b in (b"a<", b"/", b"b", b"S", b"TOP", b"x")] == ["a", "", "</b", "", "", ""]
@@ -235,8 +259,8 @@ ALL = [
 
 @pytest.mark.parametrize("name", ALL)
 def test_seeds_saving_loading_and_replaying(model: sl.Model, name: str, tmp_path: Any) -> None:
-    first = model.generate("The dog says", policy=name, max_tokens=12, seed=5)
-    again = model.generate("The dog says", policy=name, max_tokens=12, seed=5)
+    first = model.generate("The dog says", chat=False, policy=name, max_tokens=12, seed=5)
+    again = model.generate("The dog says", chat=False, policy=name, max_tokens=12, seed=5)
 
     def comparable(t: sl.Trace) -> list[Any]:
         return [(s.token, s.mode, s.mixture, s.entropy, s.top) for s in t.steps]
@@ -249,16 +273,25 @@ def test_seeds_saving_loading_and_replaying(model: sl.Model, name: str, tmp_path
         assert replay(model, loaded) == [0.0] * len(first.steps)
 
 
+def test_a_policy_that_never_acted_replays_to_the_bit(model: sl.Model) -> None:
+    """`hidden` has llama.cpp give hidden states, which changes how it rounds, whether they are fed or not."""
+    template = "{{ messages[0].content }}, and so it went on and on, for a long day and half of the night"
+    with pytest.warns(UserWarning, match="would never act"):
+        t = model.generate("The dog says", template=template, policy="hidden", max_tokens=12, seed=5)
+    assert not any(s.hidden for s in t.steps)
+    assert replay(model, t) == [0.0] * len(t.steps)
+
+
 def test_replaying_something_else_disagrees(model: sl.Model) -> None:
-    t = model.generate("The dog says", policy="full", max_tokens=6, seed=5)
-    other = model.generate("The cat says", policy="full", max_tokens=6, seed=5)
+    t = model.generate("The dog says", chat=False, policy="full", max_tokens=6, seed=5)
+    other = model.generate("The cat says", chat=False, policy="full", max_tokens=6, seed=5)
     wrong = sl.Trace(**{**t.__dict__, "prompt": other.prompt})
     assert max(replay(model, wrong)) > 1e-4
 
 
 def test_the_same_seed_gives_the_same_trace_whatever_runs_beside_it(model: sl.Model) -> None:
-    alone = [s.token for s in model.stream("The dog says", policy="gumbel", max_tokens=10, seed=3)]
-    a = model.stream("The dog says", policy="gumbel", max_tokens=10, seed=3)
+    alone = [s.token for s in model.stream("The dog says", chat=False, policy="gumbel", max_tokens=10, seed=3)]
+    a = model.stream("The dog says", chat=False, policy="gumbel", max_tokens=10, seed=3)
     b = model.stream("The cat sees", policy="sample", max_tokens=10, seed=4)
     beside = []
     for step, _ in zip(a, b, strict=False):
@@ -279,7 +312,7 @@ def test_streams_in_one_context_take_turns_and_all_finish(model: sl.Model) -> No
 
 
 def test_leaving_a_stream_early_ends_it(model: sl.Model) -> None:
-    s = model.stream("The dog", policy="full", max_tokens=10, seed=0)
+    s = model.stream("The dog", chat=False, policy="full", max_tokens=10, seed=0)
     assert next(s).index == 0
     s.close()  # type: ignore[attr-defined]
     assert list(s) == []
@@ -292,7 +325,7 @@ def test_an_interrupt_keeps_what_there_is(model: sl.Model) -> None:
         return policy.Decision(sl.Mixture.one_hot(5), 5, "hard")
 
     with pytest.raises(KeyboardInterrupt) as e:  # a loop over prompts ends, too
-        [model.generate(prompt, policy=interrupted, max_tokens=10) for prompt in ("The dog", "The cat")]
+        [model.generate(prompt, chat=False, policy=interrupted, max_tokens=10) for prompt in ("The dog", "The cat")]
     assert isinstance(e.value, sl.Interrupted)
     t = e.value.trace
     assert (len(t.steps), t.stop_reason) == (3, "interrupted")
@@ -314,7 +347,7 @@ def test_vocabularies_that_cannot_write_a_tag_or_a_line_end_generate_too(
 
 
 def test_braces_are_braces_without_a_mixture(model: sl.Model) -> None:
-    assert model.generate("a {b", max_tokens=1).prompt_text.endswith("a {b")
+    assert model.generate("a {b", chat=False, max_tokens=1).prompt_text.endswith("a {b")
 
 
 def test_think_modes(load: Callable[..., sl.Model]) -> None:
@@ -340,7 +373,7 @@ def test_think_modes(load: Callable[..., sl.Model]) -> None:
 
 def test_where_on_a_raw_prompt(model: sl.Model) -> None:
     def modes(**options: Any) -> set[str]:
-        return {s.mode for s in model.stream("The dog", max_tokens=4, seed=0, **options)}
+        return {s.mode for s in model.stream("The dog", chat=False, max_tokens=4, seed=0, **options)}
 
     assert modes(policy=SOFT2) == {"soft"}
     assert modes(policy=SOFT2, where="thinking") == {"hard"}
@@ -366,8 +399,8 @@ LIMITS = [  # a method in a limit, and what it must equal token for token with t
 def check_limits(model: sl.Model, prompt: str, n: int) -> None:
     for limit, plain in LIMITS:
         for seed in (0, 1):
-            a = model.generate(prompt, policy=limit, max_tokens=n, seed=seed)
-            b = model.generate(prompt, policy=plain, max_tokens=n, seed=seed)
+            a = model.generate(prompt, chat=False, policy=limit, max_tokens=n, seed=seed)
+            b = model.generate(prompt, chat=False, policy=plain, max_tokens=n, seed=seed)
             assert [s.token for s in a.steps] == [s.token for s in b.steps], (limit, seed)
 
 
@@ -404,7 +437,7 @@ def test_the_noise_of_a_step_is_recorded_and_fed(model: sl.Model) -> None:
     """The first distribution is the prompt's, whatever sigma; the second is what came after the first noise."""
 
     def entropies(sigma: float) -> list[float]:
-        t = model.generate("The dog", policy=f"soft_noise:sigma={sigma}", max_tokens=2, seed=3)
+        t = model.generate("The dog", chat=False, policy=f"soft_noise:sigma={sigma}", max_tokens=2, seed=3)
         assert [s.noise for s in t.steps] == [sigma, sigma]
         return [s.entropy for s in t.steps]
 

@@ -20,15 +20,15 @@ TEXT = "The dog"
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_without_moves_it_is_sampling_at_the_inverse_temperature(model: sl.Model, alpha: float, blocks: int) -> None:
     for seed in range(4):
-        ours = power(model, TEXT, alpha=alpha, blocks=blocks, moves=0, max_tokens=10, seed=seed)
-        plain = model.generate(TEXT, policy=policy.sample(temperature=1 / alpha), max_tokens=10, seed=seed)
+        ours = power(model, TEXT, chat=False, alpha=alpha, blocks=blocks, moves=0, max_tokens=10, seed=seed)
+        plain = model.generate(TEXT, chat=False, policy=policy.sample(temperature=1 / alpha), max_tokens=10, seed=seed)
         assert [s.token for s in ours.trace.steps] == [s.token for s in plain.steps]
         assert ours.trace.stop_reason == plain.stop_reason
 
 
 def test_alpha_1_is_sampling_every_proposal_is_accepted(model: sl.Model) -> None:
     """q is p, so that the ratio of texts of one length is 1."""
-    ours = power(model, TEXT, alpha=1, blocks=4, moves=5, max_tokens=8, seed=1)
+    ours = power(model, TEXT, chat=False, alpha=1, blocks=4, moves=5, max_tokens=8, seed=1)
     assert (ours.moves, ours.accepted) == (20, 20)
     assert len(ours.trace.steps) == 8
 
@@ -64,15 +64,17 @@ def test_what_is_drawn_has_the_moments_of_the_sharpened_distribution(model: sl.M
     mean, sd = float((w * p).sum()), float(np.sqrt((w * (p - (w * p).sum()) ** 2).sum()))
     plain = float((np.exp(p) * p).sum())
     n = 250
-    drawn = [power(model, TEXT, alpha=alpha, blocks=1, moves=12, max_tokens=2, seed=s).logp for s in range(n)]
+    drawn = [
+        power(model, TEXT, chat=False, alpha=alpha, blocks=1, moves=12, max_tokens=2, seed=s).logp for s in range(n)
+    ]
     error = sd / math.sqrt(n)
     assert abs(np.mean(drawn) - mean) < 4.5 * error
     assert abs(plain - mean) > 9 * error  # the test can tell the two
 
 
 def test_the_record_is_that_of_a_generation(model: sl.Model) -> None:
-    ours = power(model, TEXT, blocks=3, moves=3, max_tokens=9, seed=2)
-    again = power(model, TEXT, blocks=3, moves=3, max_tokens=9, seed=2)
+    ours = power(model, TEXT, chat=False, blocks=3, moves=3, max_tokens=9, seed=2)
+    again = power(model, TEXT, chat=False, blocks=3, moves=3, max_tokens=9, seed=2)
     assert [s.token for s in ours.trace.steps] == [s.token for s in again.trace.steps]
     assert ours.trace.policy == "power:alpha=4.0,blocks=3,moves=3"
     assert replay(model, ours.trace) == pytest.approx([0.0] * len(ours.trace.steps), abs=1e-3)  # other batches
@@ -85,7 +87,7 @@ def test_the_record_is_that_of_a_generation(model: sl.Model) -> None:
 
 def test_a_recurrent_model_reads_again(load: Callable[..., sl.Model]) -> None:
     model = load("mamba")
-    ours = power(model, TEXT, blocks=2, moves=3, max_tokens=6, seed=1)
+    ours = power(model, TEXT, chat=False, blocks=2, moves=3, max_tokens=6, seed=1)
     assert len(ours.trace.steps) == 6
     assert replay(model, ours.trace) == pytest.approx([0.0] * 6, abs=1e-4)
 
@@ -93,4 +95,4 @@ def test_a_recurrent_model_reads_again(load: Callable[..., sl.Model]) -> None:
 def test_what_cannot_be(model: sl.Model) -> None:
     for settings, message in (({"alpha": 0.5}, "alpha"), ({"policy": "greedy"}, "power sampling has no policy")):
         with pytest.raises(sl.UsageError, match=message):
-            power(model, TEXT, **settings)  # type: ignore[arg-type]
+            power(model, TEXT, chat=False, **settings)  # type: ignore[arg-type]

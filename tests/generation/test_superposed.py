@@ -104,7 +104,7 @@ def test_it_equals_a_dense_version(model: sl.Model, k: int, grams: bool) -> None
     text = np.random.default_rng(3).integers(0, model.n_vocab, 40_000).tolist() if grams else None
     drafts, fed = reference(model, k, 5, 0.5, 0.54, text)
     corpus = NGrams(text) if text else None
-    ours = superposed(model, TEXT, drafts=k, temperature=0.5, corpus=corpus, max_tokens=5)
+    ours = superposed(model, TEXT, chat=False, drafts=k, temperature=0.5, corpus=corpus, max_tokens=5)
     going = [h for h in ours.hypotheses if not h.finished]
     assert going
     by_ids = {tuple(ids): total for ids, total in drafts}
@@ -119,8 +119,8 @@ def test_it_equals_a_dense_version(model: sl.Model, k: int, grams: bool) -> None
 
 def test_one_draft_without_n_grams_is_greedy(model: sl.Model) -> None:
     for temperature in (0.06, 1.0, 5.0):
-        ours = superposed(model, TEXT, drafts=1, temperature=temperature, max_tokens=12).trace
-        plain = model.generate(TEXT, policy="greedy", max_tokens=12)
+        ours = superposed(model, TEXT, chat=False, drafts=1, temperature=temperature, max_tokens=12).trace
+        plain = model.generate(TEXT, chat=False, policy="greedy", max_tokens=12)
         assert [s.token for s in ours.steps] == [s.token for s in plain.steps]
         assert [s.mixture for s in ours.steps] == [s.mixture for s in plain.steps]
         assert ours.stop_reason == plain.stop_reason
@@ -128,12 +128,14 @@ def test_one_draft_without_n_grams_is_greedy(model: sl.Model) -> None:
 
 def test_one_draft_with_n_grams_of_its_own_text_repeats_it(model: sl.Model) -> None:
     text = model.tokenize("The dog says one two three four", bos=True)
-    ours = superposed(model, TEXT, drafts=1, alpha=1.0, temperature=1000, corpus=NGrams(text * 3), max_tokens=2)
+    ours = superposed(
+        model, TEXT, chat=False, drafts=1, alpha=1.0, temperature=1000, corpus=NGrams(text * 3), max_tokens=2
+    )
     assert len(ours.trace.steps) == 2
 
 
 def test_drafts_differ_and_cost_one_pass(model: sl.Model) -> None:
-    ours = superposed(model, TEXT, drafts=4, temperature=1.0, max_tokens=8)
+    ours = superposed(model, TEXT, chat=False, drafts=4, temperature=1.0, max_tokens=8)
     texts = [tuple(s.token for s in h.trace.steps) for h in ours.hypotheses]
     assert len(set(texts)) == len(texts) == 4
     assert [h.score for h in ours.hypotheses] == sorted((h.score for h in ours.hypotheses), reverse=True)
@@ -161,4 +163,4 @@ def test_what_cannot_be(model: sl.Model) -> None:
         ({"drafts": 0}, "drafts"),
     ):
         with pytest.raises(sl.UsageError, match=message):
-            superposed(model, TEXT, **settings)  # type: ignore[arg-type]
+            superposed(model, TEXT, chat=False, **settings)  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from softllama import ModelError, PromptError
@@ -184,3 +186,17 @@ def test_what_a_template_may_not_do(source: str, message: str) -> None:
 def test_a_template_that_does_not_parse() -> None:
     with pytest.raises(ModelError, match="the chat template does not parse: Unexpected end of template"):
         ChatTemplate("{% for m in messages %}")
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{% for t in tools %}{{ t }}{% endfor %}{{ messages[0].content }}", "Hello"),
+        ("{{ 'Functions: ' + functions + datetime }} {{ messages[0].content }}", "Functions: Jan 02 2026 Hello"),
+        ("{{ tools is none }} {{ messages[0].content }}", "True Hello"),
+    ],
+)
+def test_a_template_for_tools_is_given_none_of_them(source: str, text: str) -> None:
+    template = ChatTemplate(source, day=date(2026, 1, 2))
+    assert template.render([{"role": "user", "content": "Hello"}]) == text
+    assert template.asks_for_date == ("datetime" in source)

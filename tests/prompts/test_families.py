@@ -56,6 +56,27 @@ SOLAR = (
     "{#<|begin|>assistant<|think|>#}{% if add_generation_prompt %}<|begin|>assistant{% endif %}"
 )
 MINISTRAL = "{% for m in messages %}[INST]{{ m.content }}[/INST]{% endfor %}{#[THINK][/THINK]#}"  # adds nothing
+M3 = (
+    f"{MESSAGES}{ANSWER}{{% if thinking_mode == 'enabled' %}}<mm:think>{{% elif thinking_mode == 'disabled' %}}</mm:think>"
+    "{% endif %}{% endif %}"
+)
+HY3 = (
+    "{% set K = ':opensource' %}{% set a = '<think{}>'.format(K) %}{% set z = '</think{}>'.format(K) %}"
+    f"{MESSAGES}{ANSWER}{{{{ a }}}}{{% if reasoning_effort != 'high' %}}{{{{ z }}}}{{% endif %}}{{% endif %}}"
+)
+MUSE = (
+    "{% for m in messages %}{% if m.reasoning_content %}<|start|>assistant to=self<|message|>{{ m.reasoning_content }}<|eom|>"
+    "{% endif %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|eot|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
+GRANITE32 = (
+    "{% if thinking %}Write your thoughts after 'Here is my thought process:' and your response after "
+    f"'Here is my response:'.\n{{% endif %}}{MESSAGES}{ANSWER}{{% endif %}}"
+)
+BUDGET = (
+    f"{{% if thinking_budget is defined %}}Budget: {{{{ thinking_budget }}}}.\n{{% endif %}}{MESSAGES}{ANSWER}"
+    "{% if thinking_budget == 0 %}<seed:think>\nNo.\n</seed:think>{% endif %}{% endif %}"
+)
 PLAIN = f"{MESSAGES}{ANSWER}{{% endif %}}"
 OPEN = {  # what the prompt ends in when the model is to think, and when it is not to
     "Qwen3": (QWEN3, "assistant\n<think>\n", "assistant\n<think>\n\n</think>\n\n"),
@@ -75,6 +96,11 @@ OPEN = {  # what the prompt ends in when the model is to think, and when it is n
     "Kimi K3": (KIMI_K3, "<|open|>think<|sep|>", "<|open|>response<|sep|>"),
     "Solar Open": (SOLAR, "assistant<|think|>", "assistant<|think|><|end|><|begin|>assistant<|content|>"),
     "Ministral": (MINISTRAL, "[/INST][THINK]", "[/INST][THINK][/THINK]"),
+    "MiniMax-M3": (M3, "assistant\n<mm:think>", "assistant\n</mm:think>"),
+    "Hy3": (HY3, "assistant\n<think:opensource>", "assistant\n<think:opensource></think:opensource>"),
+    "Muse Glimmer": (MUSE, "<|start|>assistant to=self<|message|>", "<|start|>assistant to=user<|message|>"),
+    "Granite 3.2": (GRANITE32, "assistant\nHere is my thought process:\n", "<|im_start|>assistant\n"),
+    "Seed-OSS, with a budget": (BUDGET, "assistant\n<seed:think>\n", "assistant\n<seed:think>\nNo.\n</seed:think>"),
 }
 ASKS = (
     "Hello",
@@ -208,6 +234,66 @@ def test_a_rendering_without_the_message_is_an_error(source: str) -> None:
 def test_a_template_may_change_a_message(change: str) -> None:
     source = f"{{% for m in messages %}}{{{{ m.content {change} }}}};{{% endfor %}}"
     assert asked(source, " Hello ", "auto")[0].endswith(";")
+
+
+def test_a_template_is_told_the_budget() -> None:
+    def prompt(think: str, budget: int | None) -> str:
+        messages = [build.SlottedMessage.plain("user", "Hello")]
+        return build.chat_text(ChatTemplate(BUDGET), messages, think, tags_of(BUDGET), "m", budget).text.texts[0]
+
+    assert prompt("auto", 300).startswith("Budget: 300.\n")
+    assert prompt("on", 300).startswith("Budget: 300.\n")
+    assert prompt("off", 300).startswith("Budget: 0.\n")
+    assert prompt("auto", None).startswith("<|im_start|>")
+    assert prompt("on", 0).endswith("<seed:think>\n")  # the loop closes it at once
+    other = build.chat_text(
+        ChatTemplate(QWEN3), [build.SlottedMessage.plain("user", "Hi")], "auto", tags_of(QWEN3), "m", 300
+    )
+    assert "300" not in other.text.texts[0]
+
+
+def test_a_template_that_models_without_thinking_share_opens_nothing() -> None:
+    drops = "{#content.split('</think>')#}"  # as DeepSeek's first distilled models
+    lfm = f"{MESSAGES}{ANSWER}{{% endif %}}{{% set keep_past_thinking = false %}}{drops}"
+    assert not asked(lfm, "Hello", "auto", in_vocabulary=True)[1]
+    assert asked(lfm, "Hello", "on", in_vocabulary=True)[1]
+    assert asked(lfm.replace("keep_past_thinking", "x"), "Hello", "auto", in_vocabulary=True)[1]
+
+
+@pytest.mark.parametrize(
+    "source", [GRANITE + "{#<response></response>#}", PLAIN + "{#</think><answer></answer><think>#}"]
+)
+def test_tags_around_an_answer_belong_to_families_whose_templates_have_them(source: str) -> None:
+    family = thinking_tags.in_template(source)
+    assert family is not None
+    assert family.pair == ("<think>", "</think>")
+    assert len(family.answer) == 1
+    named = thinking_tags.with_tags("<think>", "</think>")
+    assert named.answer == ()
+    known = thinking_tags.known(PLAIN, set)
+    assert known is not None
+    assert known[0].answer == ()
+
+
+@pytest.mark.parametrize("text", ["A<think>dog</think>cat", "<think>dog</think>cat"])
+def test_a_block_that_the_model_opens_though_thinking_is_off_is_closed_at_once(model: sl.Model, text: str) -> None:
+    tags = thinking.from_text(model.tokenizer, "<think>,</think>")
+    said = model.tokenizer.tokenize(text, lead=False)
+
+    def rule(d: sl.Distribution, moment: Any) -> Any:
+        from softllama.policy import Decision
+
+        token = said.pop(0) if said else model.tokenizer.eos
+        return Decision(sl.Mixture.one_hot(token), token, "hard")
+
+    options = GenerationOptions(max_tokens=200, think="off")
+    g = Generation(model, rule, (1,), options, 0, tags, False, False)  # type: ignore[arg-type]
+    for _ in loop.run(model, [g]):
+        pass
+    trace = record(model, g)
+    assert all(s.mode == "forced" for s in trace.steps if s.thinking)
+    assert any(s.thinking for s in trace.steps) == text.startswith("<think>")
+    assert "dog" in trace.answer
 
 
 def test_families_are_told_apart() -> None:

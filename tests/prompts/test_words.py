@@ -72,8 +72,19 @@ def test_what_cannot_be_mixed(model: sl.Model, mix: str, split: str | None, mess
     assert "--split" in e.value.hint
 
 
-def test_the_same_word_twice_is_no_mistake(model: sl.Model) -> None:
-    assert len(model.probe("The {} says", "dogx:0.5,dogx:0.5", split="first").baselines) == 2
+def test_the_weights_of_a_word_that_is_there_twice_are_added(model: sl.Model) -> None:
+    r = model.probe("The {} says", "dog:0.25,cat:0.5,dog:0.25")
+    assert r.weights == {"dog": 0.5, "cat": 0.5}
+    assert r.mixtures[0].mixture == model.mix("dog:0.5,cat:0.5")
+    assert r.title == "The [0.5 dog + 0.5 cat] says"
+    assert list(model.probe("The {} says", "dogx:0.5,dogx:0.5", split="first").baselines) == ["dogx"]
+
+
+@pytest.mark.parametrize("mix", ["dog;cat", "dog|cat", "dog / cat"])
+def test_signs_that_divide_no_words_are_named(model: sl.Model, mix: str) -> None:
+    with pytest.raises(MixtureError) as e:
+        model.probe("The {} says", mix)
+    assert e.value.hint.startswith('a comma goes between words: "dog,cat"')
 
 
 def test_in_a_chat(load: Load) -> None:

@@ -166,3 +166,16 @@ def test_an_evaluation_of_ten_problems(cli: Cli, tmp_path: Path) -> None:
     assert len(results) == 10
     assert sum(r["right"] for r in results) >= 6, [r["answer"] for r in results]
     assert json.loads(out)
+
+
+@pytest.mark.parametrize("n_prompt", [12, 150])
+def test_one_thread_and_two_give_the_same_bits_in_a_short_context(model: sl.Model, n_prompt: int) -> None:
+    ids = (model.tokenize("The quick brown fox jumps over the lazy dog. ") * 20)[:n_prompt]
+    rows: list[list[bytes]] = []
+    for n_threads in (1, 2):
+        context = model.new_context(256, n_threads=n_threads)
+        out = [model.feed(context, 0, ids, 0)]
+        out += [model.feed(context, 0, [i], n_prompt + j) for j, i in enumerate(ids[:3])]
+        rows.append([x.tobytes() for x in out])
+        context.close()
+    assert rows[0] == rows[1]

@@ -176,7 +176,7 @@ def test_a_trace_that_does_not_fit_leaves_the_one_before(model: sl.Model, tmp_pa
     path = tmp_path / name
     model.generate("The", max_tokens=2, seed=1).save(path)
     before = whole(tmp_path)
-    long = model.generate("The", max_tokens=40, policy="full", seed=1)
+    long = model.generate("The", chat=False, max_tokens=40, policy="full", seed=1)
     with (
         small_files(2000),
         pytest.raises(sl.SoftLlamaError, match=r"File too large \(what was there before is as it was\)"),

@@ -204,14 +204,13 @@ def test_free_memory_is_the_least_that_the_system_and_its_groups_allow(system: C
 
 
 @linux
-def test_free_memory_can_be_given(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
-    for text, n in (("4GB", 4 * 10**9), (" 1.5 mb", 1_500_000), ("1000", 1000), ("2GiB", 2 * 10**9)):
+def test_free_memory_can_be_given(model: sl.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, n in (("4GB", 4 * 10**9), (" 1.5 mb", 1_500_000), ("1000", 1000), ("2GiB", 2 << 30)):
         monkeypatch.setenv("SOFTLLAMA_MEMORY", text)
         assert memory.available() == n
     monkeypatch.setenv("SOFTLLAMA_MEMORY", "much")
-    code, _, err = cli("probe", "--mix", "dog,cat", "--n-ctx", 100_000)
-    assert code == 2
-    assert "SOFTLLAMA_MEMORY = 'much' is no amount of memory" in err
+    with pytest.raises(sl.UsageError, match="SOFTLLAMA_MEMORY = 'much' is no amount of memory"):
+        model.session(2**30)
 
 
 def test_a_limit_on_the_address_space_counts() -> None:

@@ -76,7 +76,7 @@ def test_a_closed_context_is_freed_at_once_and_its_python_side_with_the_last_ref
 
 def test_a_stream_keeps_nothing_of_the_steps_that_it_gave_out(model: sl.Model) -> None:
     refs = []
-    for step in model.stream("The dog", policy="full", max_tokens=30, seed=1):
+    for step in model.stream("The dog", chat=False, policy="full", max_tokens=30, seed=1):
         refs.append(weakref.ref(step.mixture))
         del step
         assert sum(r() is not None for r in refs) <= 2
@@ -94,6 +94,6 @@ def test_a_stream_gives_what_a_generation_keeps(model: sl.Model) -> None:
 
 def test_a_full_context_ends_the_generation_and_says_so(model: sl.Model) -> None:
     with sl.load(model.path, n_ctx=64, n_threads=1) as m:
-        trace = m.generate("The dog", policy="full", max_tokens=10**6, seed=1)
+        trace = m.generate("The dog", chat=False, policy="full", max_tokens=10**6, seed=1)
     assert trace.stop_reason == "context full"
     assert len(trace.prompt) + len(trace.steps) == 64

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from softllama.terminal.format import answer_numbers, step_line
-from softllama.terminal.live import AnswerPrinter
+from softllama.terminal.live import AnswerPrinter, TokenCount
 from softllama.terminal.screen import Screen
 from softllama.trace.step import Step
 from softllama.vectors.mixture import Mixture
@@ -102,3 +102,46 @@ def test_numbers_say_how_much_was_soft() -> None:
     assert answer_numbers({"n_answer": 2, "tokens_per_second": 0.25}) == (
         "0 thinking + 2 answer tokens, none soft, mean entropy 0.00 nats, 0.25 tokens/s"
     )
+
+
+class Typewriter(io.StringIO):
+    """A stderr that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_tokens_are_counted_on_a_line_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    err, now = Typewriter(), 0.0
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setenv("TERM", "dumb")  # no line is redrawn there
+    count = TokenCount(Screen(), lambda: now)
+    count("thinking")
+    count.end()
+    assert err.getvalue() == ""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    count = TokenCount(Screen(), lambda: now)
+    for i in range(11):
+        now = i / 16
+        count("thinking")
+    lines = err.getvalue().split("\r\x1b[K")[1:]
+    assert lines[0] == "thinking, 1 tokens"
+    assert lines[-1] == "thinking, 11 tokens, 16/s"
+    assert len(lines) == 6  # of 11: ten in a second at most
+    count.end()
+    assert err.getvalue().endswith("\r\x1b[K")
+
+
+def test_an_answer_in_a_pipe_is_counted_on_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    err = Typewriter()
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setenv("TERM", "xterm")
+    assert printed(capsys, view="hide")[0] == "woof\n"
+    assert "thinking, 1 tokens" in err.getvalue()
+    assert err.getvalue().endswith("\r\x1b[K")
+    err.truncate(0)
+    assert printed(capsys, quiet=True)[0] == "woof\n"
+    assert err.getvalue().strip("\0") == ""

@@ -451,7 +451,7 @@ def test_a_generated_trace_has_the_text_of_every_token(model: Any, told: Trace) 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("policy", ["greedy", "full", "soft_noise", "hidden", "swir", "gumbel"])
 def test_saved_loaded_and_replayed_it_agrees(model: Any, tmp_path: Path, policy: str, suffix: str) -> None:
-    t = model.generate("Once upon", policy=policy, max_tokens=10, seed=1)
+    t = model.generate("Once upon", chat=False, policy=policy, max_tokens=10, seed=1)
     t.save(tmp_path / f"t{suffix}")
     u = traces.load(tmp_path / f"t{suffix}")
     assert same(t, u)
@@ -465,8 +465,8 @@ def test_saved_loaded_and_replayed_it_agrees(model: Any, tmp_path: Path, policy:
 )
 def test_what_a_trace_does_not_hold_is_computed_again(model: Any, tmp_path: Path, policy: str) -> None:
     """The heaviest weights are those that were fed, the others come out of the distribution to the last bit."""
-    lean = model.generate("Once upon", policy=policy, max_tokens=10, seed=1)
-    everything = model.generate("Once upon", policy=policy, max_tokens=10, seed=1, keep="all")
+    lean = model.generate("Once upon", chat=False, policy=policy, max_tokens=10, seed=1)
+    everything = model.generate("Once upon", chat=False, policy=policy, max_tokens=10, seed=1, keep="all")
     assert [s.token for s in lean.steps] == [s.token for s in everything.steps]
     assert any(s.rest for s in lean.steps)
     for a, b in zip(lean.steps, everything.steps, strict=True):

@@ -151,6 +151,8 @@ def think(chat: ChatState, text: str) -> None:
     chat.screen.note(
         f"thinking: {c.settings.think}, {'no budget' if budget is None else f'a budget of {budget}'}, view: {chat.view}"
     )
+    if line := c.thinks_anyway():
+        chat.screen.note(line)
 
 
 @command(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from softllama import policy
 from softllama.chat.messages import details_of
 from softllama.errors import UsageError
@@ -11,6 +9,7 @@ from softllama.generation import prepare
 from softllama.prompts.build import ASSISTANT
 from softllama.terminal.commands.table import COMMANDS, command, find, integer
 from softllama.terminal.format import answer_numbers, beginning
+from softllama.terminal.live import TokenCount
 from softllama.terminal.state import ChatState
 
 
@@ -103,17 +102,11 @@ def compare(chat: ChatState, text: str) -> None:
     if not c.acts(other):
         why = prepare.no_block(c.model, other, c.settings.think)
         chat.screen.note(f"{why}: this is its answer policy; /think prompt gives it thinking, then /regen")
-    steps = 0
-
-    def count(_: Any) -> None:
-        nonlocal steps
-        steps += 1
-        chat.screen.status(f"{other.name}, {steps} tokens")
-
+    count = TokenCount(chat.screen)
     try:
-        t = c.compare(other, count)
+        t = c.compare(other, lambda _: count(other.name))
     finally:
-        chat.screen.status("")
+        count.end()
     sides = [
         tables.Side(
             title=str(record.get("policy", "")),
