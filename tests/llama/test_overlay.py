@@ -339,7 +339,7 @@ def test_rows_of_hidden_states_and_noise(name: str, tmp_path: Path) -> None:
         g: Any = SimpleNamespace(embedding_noise=lambda step: z, model=model)
         steps: list[tuple[Any, Any]] = [
             (of_token, None),
-            (SimpleNamespace(mixture=Mixture.one_hot(7), hidden=True, noise=0.0), h),
+            (SimpleNamespace(mixture=Mixture.one_hot(7), hidden=True, noise=0.0, align="none"), h),
             (SimpleNamespace(mixture=Mixture.one_hot(7), hidden=False, noise=0.5), None),
         ]
         rows = model.rows([feed.item_of(g, step, hidden) for step, hidden in steps])
