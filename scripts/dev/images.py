@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 WIDTH, HEIGHT, SCALE = 1000, 711, 1.5  # of the page, in CSS pixels; the picture has SCALE times as many
-SWEEP = ["probe", "--mix", "France,Japan", "--prompt", "The capital of {} is", "--sweep", "41"]
+SWEEP = ["probe", "--mix", "Turkey,Portugal", "--prompt", "The capital of {} is the city of", "--sweep", "41"]
 STORY = [
     "run",
     "--raw",

@@ -23,6 +23,7 @@ from softllama.errors import ContextError
 from softllama.llama.bindings import api, lib
 
 _PREFIX = b"l_out-"
+ENDINGS = 8  # sequences after one beginning, in `states_after`
 
 
 def _function(name: str, result: Any, *arguments: Any) -> Any:
@@ -52,7 +53,10 @@ class Lens:
         self._verified = False
         watch = api.ggml_backend_sched_eval_callback(self._watch)
         self._most = 64
-        self._context = model.new_context(n_ctx + self._most, 2, n_outputs=self._most, n_batch=512, watch=watch)
+        simple = not (model.recurrent or model._weights.alone or model.calibration.nodes)
+        self._endings = ENDINGS if simple else 0  # else llama.cpp may split a batch, or put its rows in another order
+        n_seq = 2 + self._endings
+        self._context = model.new_context(n_ctx + self._most, n_seq, n_outputs=self._most, n_batch=512, watch=watch)
 
     @property
     def n_layer(self) -> int:
@@ -96,16 +100,8 @@ class Lens:
         places = [i % n for i in at]
         order = sorted(set(places))
         want = np.isin(np.arange(n), order)
-        self._seen.clear()
-        self._instead, self._error = None, ""
         self._context.cut(0, 0)
-        logits = self._context.decode([0] * n, range(n), want, rows=self._model.rows(items))
-        self._check()
-        if not self._seen:
-            raise ContextError(f"llama.cpp does not name the layers of {self._model.arch}", "leave out --layers")
-        self._last = max(self._seen)
-        if sorted(self._seen) != list(range(self._last + 1)):
-            raise ContextError(f"llama.cpp names only some layers of {self._model.arch}", "leave out --layers")
+        logits = self._evaluate([0] * n, range(n), want, items)
         out = np.empty((self.n_layer, len(places), self._model.n_embd), dtype=np.float32)
         for layer, rows in self._seen.items():
             # of the last layer, llama.cpp computes only the rows whose logits are wanted
@@ -115,6 +111,42 @@ class Lens:
         if not self._verified:
             self._verify(out[-1], own)
         return out, own
+
+    def states_after(self, prefix: Sequence[Item], endings: Sequence[Item]) -> NDArray[np.float32]:
+        """The layers' states at each of some items that follow the same prefix: (n_layer, len(endings), n_embd).
+
+        The same as `states` of each, up to rounding. The prefix is evaluated once, and the items side by side.
+        """
+        if not 0 < len(endings) <= self._endings or not prefix:
+            return np.concatenate([self.states([*prefix, e])[0] for e in endings], axis=1)
+        if not self._verified:
+            self.states([*prefix, endings[0]])
+        n = len(prefix)
+        seqs = [2 + i for i in range(len(endings))]
+        self._context.cut(0, 0)
+        self._evaluate([0] * n, range(n), np.arange(n) == n - 1, prefix)
+        for seq in seqs:
+            self._context.cut(seq, 0)
+            self._context.copy(0, seq)
+        try:
+            self._evaluate(seqs, [n] * len(seqs), [True] * len(seqs), endings)
+        finally:
+            for seq in seqs:
+                self._context.cut(seq, 0)
+        return np.stack([self._seen[layer] for layer in range(self.n_layer)])
+
+    def _evaluate(self, seqs: Any, positions: Any, want: Any, items: Sequence[Item]) -> NDArray[np.float32]:
+        """Evaluate items, and keep the states of all layers in `_seen`: the logits (sum(want), n_vocab)."""
+        self._seen.clear()
+        self._instead, self._error = None, ""
+        logits = self._context.decode(seqs, positions, want, rows=self._model.rows(items))
+        self._check()
+        if not self._seen:
+            raise ContextError(f"llama.cpp does not name the layers of {self._model.arch}", "leave out --layers")
+        self._last = max(self._seen)
+        if sorted(self._seen) != list(range(self._last + 1)):
+            raise ContextError(f"llama.cpp names only some layers of {self._model.arch}", "leave out --layers")
+        return logits
 
     def _verify(self, last: NDArray[np.float32], own: NDArray[np.float32]) -> None:
         """Does the last layer's readout give the model's own logits? Not where its head looks at several layers."""

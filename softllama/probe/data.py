@@ -8,25 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from softllama.prompts.words import Resolved
 from softllama.vectors import measures
 from softllama.vectors.distribution import Distribution, Token
 from softllama.vectors.noise import NO_NOISE, NoiseFloor
-from softllama.vectors.sweep import EMERGENT, Sweep
+from softllama.vectors.sweep import Sweep
 
 MIXTURE, AVERAGE = "mixture", "average"  # names of rows
 COLUMNS = ("kind", "name", "weight", "alpha", "rank", "token_id", "token", "p", "entropy", "js_to_mixture")
-
-
-class Emergent(NamedTuple):
-    """A token that no component brings: its probability p in the mixture, and the largest in a component alone."""
-
-    id: int
-    text: str
-    p: float
-    alone: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,15 +71,9 @@ class ProbeData:
         return measures.mass_outside_nuclei_alone(list(self.baselines.values()))
 
     @cached_property
-    def emergent(self) -> list[Emergent]:
+    def emergent(self) -> list[measures.Emergent]:
         """Tokens whose probability exceeds that in every component alone by 0.01 and by the noise floor; at most `n_top`."""
-        most = measures.emergent(self.next, list(self.baselines.values()), self.n_top)
-        enough = (max(EMERGENT, float(self.noise.of_probability(p))) for _, p, _ in most)
-        return [
-            Emergent(i, self.next[i].text, p, alone)
-            for (i, p, alone), e in zip(most, enough, strict=True)
-            if p - alone >= e
-        ]
+        return measures.emergent_tokens(self.next, list(self.baselines.values()), self.noise, self.n_top)
 
     def watched_in(self, d: Distribution) -> list[Token]:
         """The watched tokens of one of the distributions."""
