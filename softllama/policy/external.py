@@ -154,7 +154,7 @@ def _described(value: Any, name: str, source: str) -> PolicyInfo | None:
     if len(required) == len(signature.parameters) == 2:
         return PolicyInfo(name=name, factory=lambda: as_policy(value, name=name), settings={}, doc=doc)
     if required or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature.parameters.values()):
-        return None  # a helper of the file
+        return None  # another function of the file
     settings = {p.name: _setting(p, hint, source) for p, hint in _hints(value, signature, source)}
     return PolicyInfo(name=name, factory=_factory(value, name, settings, signature), settings=settings, doc=doc)
 

@@ -51,7 +51,7 @@ def bounded(
         return sl.policy.Decision(distribution.to_mixture(), distribution.argmax, "soft")
     return rule
 
-def helper(a, b, c):
+def three(a, b, c):
     raise AssertionError("never called")
 
 SETTING = 5
@@ -114,7 +114,7 @@ def test_settings_are_typed_checked_and_written_again(file: str) -> None:
         ("mine.py:bounded(how=soft)", "how = 'soft' is not allowed: it must be plain or loud", ""),
         ("mine.py:bounded(n=3)", "has no parameter 'n'", ""),
         ("mine.py:bounded(answer=zzz)", "there is no policy 'zzz'", ""),
-        ("mine.py:helper", "has no policy 'helper'", ""),
+        ("mine.py:three", "has no policy 'three'", ""),
         ("mine.py:(n=3)", "is no policy of mine.py", ""),
     ],
 )
