@@ -71,11 +71,10 @@ def test_what_is_fed_is_the_formula(load: Callable[..., sl.Model], align: str) -
 
 
 def test_tied_tables_make_no_difference_and_untied_ones_do(load: Callable[..., sl.Model]) -> None:
-    np.testing.assert_allclose(
-        second(load("llama", tied=True), "ridge"), second(load("llama", tied=True), "none"), atol=1e-4
-    )
+    tied = load("llama", tied=True)  # what is left is the rounding of llama.cpp's 16-bit memory
+    np.testing.assert_allclose(second(tied, "ridge"), second(tied, "none"), atol=2e-3)
     untied = load("llama", tied=False)
-    assert np.abs(second(untied, "ridge") - second(untied, "none")).max() > 1e-4
+    assert np.abs(second(untied, "ridge") - second(untied, "none")).max() > 2e-2
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "npz"])
