@@ -74,7 +74,7 @@ def test_tied_tables_make_no_difference_and_untied_ones_do(load: Callable[..., s
     tied = load("llama", tied=True)  # what is left is the rounding of llama.cpp's 16-bit memory
     np.testing.assert_allclose(second(tied, "ridge"), second(tied, "none"), atol=2e-3)
     untied = load("llama", tied=False)
-    assert np.abs(second(untied, "ridge") - second(untied, "none")).max() > 2e-2
+    assert np.abs(second(untied, "ridge") - second(untied, "none")).max() > 8e-3
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "npz"])
