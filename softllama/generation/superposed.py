@@ -198,7 +198,7 @@ def _run(model: Engine, first: Generation, drafts: int, rule: _Rule, n_ctx: int 
     began, cost = time.perf_counter(), Cost()
     cells = positions(model, [first], n_ctx or model.n_ctx_given)
     context = model.new_context(cells)
-    ids = [i if isinstance(i, int) else i.argmax for i in first.prompt]
+    ids = [i.argmax if isinstance(i, Mixture) else i if isinstance(i, int) else -1 for i in first.prompt]
     live, ended, interrupted = [_Draft(first, ids)], list[_Draft](), False
     try:
         d = after_prompt(first, context, model.feed(context, 0, first.prompt, 0), hidden=False).distribution

@@ -18,7 +18,7 @@ import numpy as np
 from softllama.base import arguments
 from softllama.base.files import from_json
 from softllama.errors import SoftLlamaError
-from softllama.trace import columns
+from softllama.trace import columns, items, layers
 from softllama.trace.columns import MODES
 from softllama.trace.data import FORMAT
 from softllama.trace.record import Trace
@@ -82,6 +82,7 @@ def parse(lines: Sequence[bytes], p: Path) -> Trace:
                 texts.update(_texts(record))
             elif record["kind"] == "end":
                 footer = record
+                texts.update(_texts(record))
             else:
                 raise ValueError(f"its kind is {record['kind']!r}")
         except (json.JSONDecodeError, UnicodeDecodeError):
@@ -107,7 +108,10 @@ def _load_npz(p: Path) -> Trace:
             if header["format"] == 1:
                 steps, texts = _first_format(z)
             else:
-                steps, texts = columns.unpack(z, _json(z, "words")), _texts({"texts": _json(z, "texts")})
+                steps, texts = (
+                    columns.unpack(z, _json(z, "words")),
+                    _texts({"texts": _json(z, "texts")}) | _texts(footer),
+                )
     except OSError:
         raise
     except _BAD as e:
@@ -150,7 +154,7 @@ def _build(
         reason, stop_string = _stop_reason(_text(end.get("stop_reason", CUT_OFF)), _text(end.get("stop_string", "")))
         return Trace(
             steps=tuple(steps),
-            prompt=tuple(_unmix(i) if isinstance(i, list) else _id(i) for i in header["prompt"]),
+            prompt=tuple(items.from_json(i, _unmix, _id) for i in header["prompt"]),
             prompt_text=_text(header["prompt_text"]),
             policy=_text(header["policy"]),
             seed=seed,
@@ -163,6 +167,7 @@ def _build(
             tail=(tail[0], tail[1]),
             texts=texts,
             stop_string=stop_string,
+            layers=tuple(layers.from_dict(v, _id, _real) for v in end.get("layers", ())),
             degenerations=tuple(d for d in end.get("degenerations", ()) if isinstance(d, dict) and "message" in d),
         )
     except _BAD as e:
@@ -203,9 +208,11 @@ def _texts(record: dict[str, Any]) -> dict[int, str]:
 
 
 def _step(record: dict[str, Any], index: int) -> Step:
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(_ABSENT)
     for f in fields(Step):
-        v = record.get(f.name, _ABSENT[f.name]) if f.name in _ABSENT else record[f.name]
+        if f.name in _ABSENT and record.get(f.name) is None:
+            continue
+        v = record[f.name]
         try:
             values[f.name] = _READ[f.name if f.name in _READ else str(f.type)](v)
         except _BAD as e:
@@ -217,15 +224,13 @@ def _step(record: dict[str, Any], index: int) -> Step:
     return Step(**values)
 
 
-def _whole(v: Any) -> WholeVector | None:
-    if v is None:
-        return None
+def _whole(v: Any) -> WholeVector:
     token = None if v["token"] is None else _id(v["token"])
     return columns.whole_of(_real(v["temperature"]), _real(v["epsilon"]), _real(v["share"]), token)
 
 
-def _rest(v: Any) -> Rest | None:
-    return None if v is None else Rest(_id(v["n"]), _real(v["weight"]), _real(v["effective_tokens"]))
+def _rest(v: Any) -> Rest:
+    return Rest(_id(v["n"]), _real(v["weight"]), _real(v["effective_tokens"]))
 
 
 def _int(v: Any) -> int:
@@ -251,15 +256,15 @@ def _logp(v: Any) -> float:
 
 
 def _text(v: Any) -> str:
-    if not isinstance(v, str):
-        raise ValueError(f"{v!r:.60} is not text")
-    return v
+    if isinstance(v, str):
+        return v
+    raise ValueError(f"{v!r:.60} is not text")
 
 
 def _bool(v: Any) -> bool:
-    if not isinstance(v, bool):
-        raise ValueError(f"{v!r:.60} is neither true nor false")
-    return v
+    if isinstance(v, bool):
+        return v
+    raise ValueError(f"{v!r:.60} is neither true nor false")
 
 
 def _mode(v: Any) -> Mode:
@@ -277,10 +282,6 @@ def _stop_reason(text: str, stop_string: str) -> tuple[str, str]:
     return StopReason.of(text), stop_string
 
 
-def _top(v: Any) -> tuple[tuple[int, float], ...]:
-    return tuple((_id(i), _real(p)) for i, p in v)
-
-
 _ABSENT = {"whole": None, "rest": None, "align": "none"}  # what a line need not have
 _READ: dict[str, Callable[[Any], Any]] = {
     "int": _int,
@@ -290,7 +291,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "token": _id,
     "mode": _mode,
     "mixture": _unmix,
-    "top": _top,
+    "top": lambda v: tuple((_id(i), _real(p)) for i, p in v),
     "logp": _logp,
     "whole": _whole,
     "rest": _rest,
