@@ -104,7 +104,7 @@ def command() -> None:
     multiple=True,
     metavar="POLICY",
     shell_complete=complete_policy,
-    help="A way of decoding; repeat it to compare. Also vote:samples=8, best:samples=8, beam:beams=4. "
+    help="A way of decoding; repeat it to compare. Also searches, such as vote:samples=8, and policies of a file, as mine.py:NAME. "
     "Default: greedy and soft_thinking.",
 )
 @click.option("-o", "--out", metavar="FILE", help="Results, a line each. Default: DATA.MODEL.results.jsonl.")
@@ -160,9 +160,12 @@ def run(
     from softllama.base import signals
     from softllama.evaluate import ways
     from softllama.generation import extract as rules
+    from softllama.policy import load_files
     from softllama.show.progress import progress
 
     output.check()
+    for text in policies:
+        load_files(text)
     chosen = ways.parse_all(policies or ("greedy", "soft_thinking"))
     problems = evaluate.load(data, limit)
     settings = evaluate.EvaluateOptions(

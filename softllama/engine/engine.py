@@ -216,8 +216,8 @@ class Engine(Facts):
         """Raise ModelError for a diffusion model, which does not go on from left to right."""
         if self.diffusion:
             raise ModelError(
-                f"{self.name} ({self.arch}) is a diffusion model, whose positions have no order: it can only be probed",
-                'softllama probe -m FILE --mix "dog:0.5,cat:0.5"',
+                f"{self.name} ({self.arch}) is a diffusion model, which fills masked positions in no order, not from left to right",
+                "softllama run --policy diffusion, or --policy lrd for soft masks; softllama probe asks about mixtures",
             )
 
     def rows(self, items: Sequence[Item]) -> Rows:

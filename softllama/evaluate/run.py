@@ -84,7 +84,9 @@ def evaluate(
     )
     rule = extract.rule(opts.extract)
     # options that cannot be are refused before any problem is asked
-    prepare(model, "x", GenerationOptions.of({**opts.generation_keywords(), "policy": "greedy", "seed": 0}))
+    causal = not all(w.masks for w in ways)
+    keywords = {**opts.generation_keywords(), "policy": "greedy", "seed": 0}
+    prepare(model, "x", GenerationOptions.of(keywords), causal=causal)
     if not opts.allow_inactive:
         require_active(model, data, ways, opts)
     header = make_header(model, data, ways, opts, command)
@@ -226,19 +228,13 @@ class _Solver:
     def _search(self, p: Problem, w: Way, seed: int) -> tuple[Trace, str | None, Cost]:
         """What a search chose, the answer in it, and its cost."""
         from softllama.generation import search  # only where one is asked for
+        from softllama.generation.search_text import Search
 
-        model, prompt, settings = self._model, p.to_prompt(self._options.prompt), dict(w.settings)
         options = self._options.generation_keywords()
-        if w.search == "beam":
-            beams = search.beam(model, prompt, **settings, **options)
-            return beams.trace, self._rule(beams.trace.answer), beams.cost
-        options = {**options, "policy": w.policy or None, "seed": seed}
-        n = settings["samples"]
-        if w.search == "vote":
-            vote = search.self_consistency(model, prompt, samples=n, extract=self._rule, at_once=AT_ONCE, **options)
-            return vote.trace, vote.answer, vote.cost
-        best = search.best_of(model, prompt, n=n, at_once=AT_ONCE, **options)
-        return best.trace, self._rule(best.trace.answer), best.cost
+        options["seed"] = seed
+        prompt, wanted = p.to_prompt(self._options.prompt), Search(w.search, w.settings, w.policy)
+        result = search.run(self._model, prompt, wanted, extract=self._rule, at_once=AT_ONCE, **options)
+        return result.trace, search.answer_of(result, self._rule), result.cost
 
 
 def _judge(p: Problem, w: Way, seed: int, o: _Outcome) -> Result:
