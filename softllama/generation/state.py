@@ -21,9 +21,11 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.text_stream import TextStream
 from softllama.policy import Decision, Moment, Policy, as_policy
 from softllama.prompts.thinking import Tags, encoded
+from softllama.trace.layers import StepLayers
 from softllama.trace.step import FORCED, HARD, HEAVY, MODES, Step, StopReason, heavy
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 from softllama.vectors.whole import WholeVector
 
 TOP = FEW  # of each step's distribution, for the record and for replaying
@@ -47,7 +49,7 @@ class Generation:
 
     model: Engine
     policy: Policy
-    prompt: tuple[int | Mixture, ...]
+    prompt: tuple[int | Mixture | Vector, ...]
     options: GenerationOptions
     seed: int
     tags: Tags | None = None
@@ -62,6 +64,7 @@ class Generation:
     end_token: tuple[int, float] | None = None
     evaluated: int = 0  # positions that the model evaluated for it
     prompt_seconds: float = 0.0
+    layers: list[StepLayers] = field(default_factory=list)  # after each nth step, if that was asked for
     degenerations: list[Degeneration] = field(default_factory=list)  # one at most of the thinking, and of the answer
 
     def __post_init__(self) -> None:

@@ -45,6 +45,7 @@ class Context(Sequences):
         nodes: where rows cannot go through llama.cpp's embedding batch, the graph's nodes that they are written over,
             and their widths; the embedding comes first.
         all_outputs: whether llama.cpp gives the right logits only where it is asked for those of every position.
+        control: vectors that llama.cpp adds to the states of layers.
         pace: decides how many threads go on where the machine is busy; None for n_threads always.
         branches: whether the sequences are ends of one: where less is suggested, n_ctx is then not divided among them.
         apart: whether each sequence has a memory of its own, n_ctx / n_seq positions. It then lies in the order of its
@@ -70,6 +71,7 @@ class Context(Sequences):
         all_outputs: bool = False,
         branches: bool = False,
         apart: bool = False,
+        control: setup.Control | None = None,
         pace: Pace | None = None,
     ) -> None:
         n_ctx, n_seq = setup.checked(n_ctx, n_seq, n_threads)
@@ -108,6 +110,7 @@ class Context(Sequences):
         self.evaluated = 0  # positions evaluated so far
         self.calls = 0  # of llama_decode that evaluated them
         setup.apply_adapters(weights, pointer)
+        setup.apply_control(control, pointer)
 
     # ---- evaluation
 

@@ -76,7 +76,7 @@ def between(model: Engine, c: Case, alpha: float) -> Mixture | Vector:
     """The input (1 - α) of the first thing and α of the second: a mixture, or a vector (n_embd,) float32 for noise."""
     if isinstance(c.b, np.ndarray):
         row = model.embed(Mixture.one_hot(c.a))
-        return Vector(np.asarray((1 - alpha) * row + alpha * c.b, dtype=np.float32))
+        return Vector((1 - alpha) * row + alpha * c.b, scale="table")
     if c.a == c.b or alpha in (0.0, 1.0):
         return Mixture.one_hot(c.b if alpha == 1.0 else c.a)
     return Mixture([c.a, c.b], [1 - alpha, alpha])

@@ -66,6 +66,8 @@ FILES: dict[str, Callable[[Path], None]] = {
     "problems.jsonl": some("words.jsonl"),
     "sums.jsonl": some("sums.jsonl"),
     "rules.txt": lambda to: to.write_text("Answer in one sentence.\n") and None,
+    "prompt.npy": lambda to: np.save(to, np.full((3, 192), 0.01, dtype=np.float32)),
+    "v.npy": lambda to: np.save(to, np.linspace(-1, 1, 192, dtype=np.float32)),
     "vector.npy": lambda to: np.save(to, np.full(923, 1 / 923, dtype=np.float32)),
 }
 

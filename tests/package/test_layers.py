@@ -35,7 +35,7 @@ FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names.spli
 
 HOMES = {  # library -> where alone it is imported
     "llama_cpp": {"llama", "diagnostics.llama_loop"},
-    "ctypes": {"llama", "engine.lens", "diagnostics.llama_loop"},
+    "ctypes": {"llama", "engine.layers", "diagnostics.llama_loop"},
     "jinja2": {"llama.template", "show.page"},
     "rich": {
         "show",
@@ -43,6 +43,8 @@ HOMES = {  # library -> where alone it is imported
         "hub.view",
         "trace.view",
         "probe.view",
+        "probe.lens.view",
+        "trace.layers_view",
         "report.text",
         "diagnostics.view",
         "diagnostics.bench_view",
