@@ -287,10 +287,9 @@ class Engine(Facts):
         self.close()
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({self.name}, {self.arch}, {self.n_vocab} tokens, n_embd {self.n_embd}, "
-            f"table {self.table.quantization}, multiplier {self.calibration.multiplier:g})"
-        )
+        sizes = f"{self.n_vocab} tokens, n_embd {self.n_embd}, table {self.table.quantization}"
+        times = f"multiplier {self.calibration.multiplier:g}"
+        return f"{type(self).__name__}({self.name}, {self.arch}, {sizes}, {times})"
 
 
 def checked(model: object) -> Engine:
