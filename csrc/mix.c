@@ -122,7 +122,7 @@ static int open_rows(rows_t *t, const void *table, int64_t n_rows, int64_t row_b
     t->block = block;
     t->block_bytes = row_bytes / (n_embd / block);
     t->kernel = softmix_row_kernel(type, isa, block, t->block_bytes);
-    t->together = t->kernel ? softmix_rows_kernel(type, isa) : 0;
+    t->together = softmix_rows_kernel(type, isa, block, t->block_bytes);
     t->to_float = to_float;
     t->flush = softmix_flusher(isa);
     return 0;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import subprocess
 import sys
@@ -22,8 +23,12 @@ from softllama.vectors import divergence, kernels, native, passes
 from softllama.vectors.kernels import Rows
 from tests.support import tiny
 
-WITH_KERNEL = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0")
-WITHOUT = ("Q4_1", "Q3_K", "IQ4_XS", "TQ1_0")
+WITH_KERNEL = (
+    *("F32", "F16", "BF16", "Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1", "IQ4_NL", "MXFP4"),
+    *("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "IQ4_XS"),
+)
+WITHOUT = ("IQ3_S", "TQ1_0")
+MINIMUM = ("Q5_1", "Q4_1", "Q5_K", "Q4_K", "Q2_K")  # d q - m, which ggml may fuse where the compiler does
 bindings.init()  # tells the kernels of llama.cpp's OpenMP
 RUNS = [name for name, i in native.ISAS.items() if lib.softmix_has(i)]
 N_ROWS = 2500
@@ -88,11 +93,24 @@ def test_a_row_is_what_ggml_reads_to_the_bit(kind: str, isa: str) -> None:
         rows, e = table(kind, n_embd)
         for i in (0, 7, N_ROWS - 1):
             assert np.array_equal(mixed(rows, [i], [1.0]), e[i].astype(np.float32))
-            if kind not in ("Q4_K", "Q5_K") or native.isa_name() != "neon":  # where ggml may fuse d q - m
+            if kind not in MINIMUM or native.isa_name() != "neon":
                 assert np.array_equal(mixed(rows, [i, (i + 1) % N_ROWS], [1.0, 0.0]), e[i].astype(np.float32))
                 w = np.zeros(N_ROWS, dtype=np.float32)
                 w[i] = 1
                 assert np.array_equal(mixed(rows, np.arange(N_ROWS), w), e[i].astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", WITH_KERNEL[1:])
+def test_types_with_a_kernel_need_no_other_reader(kind: str, isa: str) -> None:
+    """A reader that gives zeros is seen in a single row alone."""
+    rows, _e = table(kind, 256)
+    zeros = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(
+        lambda _src, to, n: ctypes.memset(to, 0, 4 * n) and None
+    )
+    blind = Rows(rows.data, 256, rows.block, ctypes.cast(zeros, ctypes.c_void_p).value or 0, rows.type)
+    assert not mixed(blind, [3], [1.0]).any()
+    for k in (2, 300, 2400):
+        assert np.array_equal(mixed(blind, *draw(k)), mixed(rows, *draw(k)))
 
 
 @pytest.mark.parametrize("kind", WITH_KERNEL + WITHOUT)
@@ -458,7 +476,7 @@ def test_large_mixtures_check_their_arguments() -> None:
     assert lib.softmix_mix_many(*good) == -5
 
 
-@pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q4_K", "IQ4_XS"])
+@pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q5_0", "Q4_1", "Q4_K", "IQ4_XS", "IQ3_S"])
 def test_damaged_rows_are_found(kind: str, isa: str) -> None:
     """The first row, those around a chunk's end, two side by side, the last; none in a sound table."""
     rows, _ = table(kind, 256)
