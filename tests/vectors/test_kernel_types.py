@@ -145,6 +145,34 @@ def test_the_whole_table_equals_its_rows_gathered() -> None:
     np.testing.assert_allclose(mixed(rows, twice, w), w.astype(np.float64) @ e[twice], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_0"])
+@pytest.mark.parametrize("n_embd", [256, 2304])
+def test_most_rows_in_order_equal_the_same_rows_scattered(kind: str, n_embd: int, isa: str) -> None:
+    """To the bit: rows between them are read, too, with weight 0, and wherever the rows lie, they are added in one order."""
+    rows, _e = table(kind, n_embd)
+    order = np.random.default_rng(2).permutation(N_ROWS)
+    scattered = Rows(rows.data[order], n_embd, rows.block, rows.to_float, rows.type)
+    place = np.argsort(order)
+    for k in (1400, 1700, 2000, 2499):
+        ids, w = draw(k)
+        w[::7] = 0
+        w[1::7] *= -1
+        assert np.array_equal(mixed(rows, ids, w), mixed(scattered, place[ids], w)), k
+
+
+def test_damaged_rows_between_those_of_a_mixture_are_not_read(isa: str) -> None:
+    rows, _e = table("Q8_0", 64)
+    data = rows.data.copy()
+    ids = np.delete(np.arange(N_ROWS), [300, 1234]).astype(np.int32)
+    data[[300, 1234]] = 0xFF  # NaN as a scale
+    damaged, w = Rows(data, 64, rows.block, rows.to_float, rows.type), draw(N_ROWS - 2)[1]
+    assert np.array_equal(mixed(damaged, ids, w), mixed(rows, ids, w))
+    with pytest.raises(ModelError, match="row 1234 of the embedding table"):
+        mixed(damaged, np.delete(np.arange(N_ROWS), [300, 1235]), w)
+    with pytest.raises(MixtureError, match="overflows"):
+        mixed(damaged, ids, np.full(N_ROWS - 2, 3e38))
+
+
 def test_every_half_float(isa: str) -> None:
     """All finite halves, subnormals included, through the kernel."""
     bits = np.arange(1 << 16, dtype=np.uint32).astype(np.uint16)
