@@ -97,14 +97,19 @@ class Context(Sequences):
         self._batch = Batch(self.n_batch, widths, carriers=bool(nodes), positions_per_row=weights.positions_per_row)
         self._overlay = setup.overlay(nodes, self._batch.rows, watch) if nodes else None
         params = setup.params(self, n_ctx, self._overlay, watch)
-        self._own, self._finalizer = setup.allocated(self, n_ctx, params, 1 if branches else n_seq)
-        pointer = self._own.pointer
+        with self.lock:  # a model that another thread closes meanwhile waits for it before it frees the context
+            self._own, self._finalizer = setup.allocated(self, n_ctx, params, 1 if branches else n_seq)
+            self._begin(self._own.pointer, control)
+
+    def _begin(self, pointer: Any, control: setup.Control | None) -> None:
+        """What is known once llama.cpp has made the context."""
+        weights = self.weights
         self.memory = api.llama_get_memory(pointer)
         self.n_ctx: int = min(api.llama_n_ctx(pointer), weights.n_positions or sys.maxsize)
         # llama.cpp takes no more at once than the n_ctx it was asked for, though it rounds the context up
         self.n_batch = min(self.n_batch, api.llama_n_batch(pointer))
         self.n_outputs = min(self.n_outputs, self.n_batch)
-        self._free = list(range(n_seq))[::-1]
+        self._free = list(range(self.n_seq))[::-1]
         self._parts: list[F32] | None = None  # hidden states of a batch that went through in parts
         self._moved: NDArray[np.intp] | None = None  # where the last batch's rows went, if they were put in order
         self.evaluated = 0  # positions evaluated so far

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import softllama as sl
-from softllama.llama import bindings, header, memory
+from softllama.llama import bindings, context_setup, header, memory
 from tests.conftest import ROOT, Cli
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -373,6 +373,26 @@ def test_a_model_that_is_closed_while_threads_use_it_ends_them_with_a_sentence(w
 
         found = together(use, use, close)
         assert all("closed" in text for text in found), found
+
+
+def test_a_model_that_is_closed_while_a_context_is_made_waits_for_it(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    m = sl.load(write("llama"), n_threads=1)
+    allocated, closing = context_setup.allocated, []
+
+    def interrupted(*args: Any) -> Any:
+        made = allocated(*args)
+        closing.append(threading.Thread(target=m.close))
+        closing[0].start()
+        closing[0].join(0.1)  # it waits
+        return made
+
+    monkeypatch.setattr(context_setup, "allocated", interrupted)
+    context = m.new_context(64)
+    assert context.n_ctx >= 64
+    closing[0].join()
+    assert context.closed
 
 
 def test_a_conversation_answers_one_thread_at_a_time(model: sl.Model) -> None:
