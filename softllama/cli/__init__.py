@@ -26,6 +26,7 @@ COMMANDS = {
     "probe": "What a model makes of a prompt that holds a mixture of tokens.",
     "run": "Generate text, thinking in mixtures and answering in words.",
     "chat": "Talk with a model that thinks in mixtures and answers in words.",
+    "score": "How likely a model finds a continuation; the perplexity of a text.",
     "policies": "The decoding policies, their parameters and defaults.",
     "study": "What mixtures do to a model: mixing, feedback, thinking.",
     "eval": "How many problems a model solves, by way of decoding.",
