@@ -200,8 +200,8 @@ def test_no_scheduler_is_one_message(cli: Cli, tmp_path: Path) -> None:
 
 def start(*words: str, folder: Path) -> subprocess.Popen[bytes]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
-    log = (folder / "log.txt").open("ab")
-    return subprocess.Popen([sys.executable, "-m", "dask", *words], env=env, cwd=folder, stdout=log, stderr=log)
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen([sys.executable, "-m", "dask", *words], env=env, cwd=folder, stdout=log, stderr=log)
 
 
 @pytest.mark.slow
