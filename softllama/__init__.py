@@ -10,6 +10,7 @@ Classes, functions and errors are names of `softllama` itself. So are these modu
     sl.search    beam search, voting          sl.evaluate  problems with known answers
     sl.extract   answers in texts             sl.study     what mixtures do to a model, as reports
     sl.hub       names -> files               sl.doctor    is all of it sound on this machine?
+    sl.serve     an HTTP server that speaks OpenAI's API
 
 Names are loaded on first use, so that importing the package costs nothing. What the package decides by itself is logged at
 the levels INFO and DEBUG of logging.getLogger("softllama"); nothing is printed unless a program asks for it.
@@ -26,14 +27,17 @@ from softllama.errors import C_MODULE, C_MODULE_MISSING
 
 _HOME = {
     "ContextError": "errors",
+    "ControlVector": "vectors.interventions",
     "Conversation": "chat.conversation",
     "Distribution": "vectors.distribution",
     "Interrupted": "generation.run",
+    "LensResult": "probe.lens.run",
     "Mixture": "vectors.mixture",
     "MixtureError": "errors",
     "Model": "api",
     "ModelError": "errors",
     "NotFiniteError": "errors",
+    "Patch": "vectors.interventions",
     "ProbeResult": "probe.run",
     "PromptError": "errors",
     "Session": "engine.session",
@@ -41,6 +45,7 @@ _HOME = {
     "Step": "trace.step",
     "Trace": "trace.record",
     "UsageError": "errors",
+    "Vector": "vectors.vector",
     "average": "vectors.average",
     "blend": "vectors.mixture",
     "generate": "generation.run",
@@ -54,20 +59,24 @@ _MODULES = {
     "hub": "hub",
     "policy": "policy",
     "search": "generation.search",
+    "serve": "serve",
     "study": "study",
     "trace": "trace",
 }
 
 __all__ = [  # written out, so that type checkers see what is exported
     "ContextError",
+    "ControlVector",
     "Conversation",
     "Distribution",
     "Interrupted",
+    "LensResult",
     "Mixture",
     "MixtureError",
     "Model",
     "ModelError",
     "NotFiniteError",
+    "Patch",
     "ProbeResult",
     "PromptError",
     "Session",
@@ -75,6 +84,7 @@ __all__ = [  # written out, so that type checkers see what is exported
     "Step",
     "Trace",
     "UsageError",
+    "Vector",
     "__version__",
     "average",
     "blend",
@@ -86,13 +96,14 @@ __all__ = [  # written out, so that type checkers see what is exported
     "load",
     "policy",
     "search",
+    "serve",
     "stream",
     "study",
     "trace",
 ]
 
 if TYPE_CHECKING:
-    from softllama import evaluate, hub, policy, study, trace
+    from softllama import evaluate, hub, policy, serve, study, trace
     from softllama.api import Model, load
     from softllama.chat.conversation import Conversation
     from softllama.diagnostics import doctor
@@ -108,12 +119,15 @@ if TYPE_CHECKING:
     )
     from softllama.generation import extract, search
     from softllama.generation.run import Interrupted, generate, stream
+    from softllama.probe.lens.run import LensResult
     from softllama.probe.run import ProbeResult
     from softllama.trace.record import Trace
     from softllama.trace.step import Step
     from softllama.vectors.average import average
     from softllama.vectors.distribution import Distribution
+    from softllama.vectors.interventions import ControlVector, Patch
     from softllama.vectors.mixture import Mixture, blend
+    from softllama.vectors.vector import Vector
 
 
 def __getattr__(name: str) -> Any:

@@ -7,18 +7,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from softllama.base import arguments
+from softllama.engine import embeddings, steering
+from softllama.engine.embeddings import Near
 from softllama.engine.engine import Engine
 from softllama.engine.load_arguments import Lora
 from softllama.engine.session import Session
+from softllama.errors import MixtureError
 from softllama.probe import run as probes
+from softllama.probe.lens import run as lenses
+from softllama.probe.lens.inputs import HowRead, Prompt
+from softllama.probe.lens.run import LensResult
 from softllama.probe.run import ProbeResult
 from softllama.prompts import words
 from softllama.prompts.words import MixArgument, Split
+from softllama.show.progress import Tick
 from softllama.vectors import mix_text
+from softllama.vectors.interventions import ControlVector, Patch
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
 if TYPE_CHECKING:
     from softllama.generation.options import GenerationKeywords
@@ -103,7 +115,79 @@ class Model(Engine):
         resolved = words.resolve(
             spec, self.tokenizer, space=space, lead=not space, split=split, signed=signed, normalize=normalize
         )
+        if isinstance(resolved.mixture, Vector):
+            self.check_vector(resolved.mixture)
+            raise MixtureError(
+                f"{spec.vector!r} holds {self.n_embd} numbers in place of an embedding, and no mixture of tokens",
+                f"sl.Vector.load({spec.vector!r})",
+            )
         return resolved.mixture.with_words(self.spell)
+
+    def embed(self, mixture: str | Mapping[str, float] | Mixture | int) -> NDArray[np.float32]:
+        """Σ wᵢ E[i]: what stands in for a row of the embedding table, before the architecture's multiplier.
+
+        Sums and differences of embeddings are vectors to be fed: `Vector(array, scale="table")`, whose `with_norm` gives
+        them the size of a usual row.
+
+        Args:
+            mixture: a Mixture; text or words with weights, as for `mix` ("king": the token " king"); or a token id.
+
+        Returns:
+            (n_embd,) float32.
+
+        Raises:
+            MixtureError: the text is not understood, or an id is outside the vocabulary.
+        """
+        if isinstance(mixture, str | Mapping):
+            mixture = self.mix(mixture)
+        elif type(mixture) is int:
+            mixture = Mixture.one_hot(mixture)
+        return super().embed(mixture)  # type: ignore[arg-type]  # which refuses everything else
+
+    def nearest(
+        self, vector: Vector | Mixture | ArrayLike | str, n: int = 10, by: Literal["cosine", "dot"] = "cosine"
+    ) -> list[Near]:
+        """The tokens whose rows of the embedding table are nearest to a vector. The whole table is read.
+
+        Args:
+            vector: of one position: a Vector, an array (n_embd,) in the table's scale, or what `embed` takes.
+            n: how many tokens.
+            by: "cosine", or "dot" for the dot product, in the table's scale.
+
+        Returns:
+            (id, text, score), the nearest first.
+
+        Raises:
+            MixtureError: the vector does not fit the model, or has several positions.
+            UsageError: another argument is not allowed.
+        """
+        each = self.nearest_each(vector, n, by)
+        if len(each) != 1:
+            raise MixtureError(
+                f"the vector has {len(each)} positions", "model.nearest_each(vector) gives a list for each"
+            )
+        return each[0]
+
+    def nearest_each(
+        self, vector: Vector | Mixture | ArrayLike | str, n: int = 10, by: Literal["cosine", "dot"] = "cosine"
+    ) -> list[list[Near]]:
+        """`nearest` of each position of a vector (k, n_embd), such as a soft prompt, in one reading of the table."""
+        v = vector if isinstance(vector, Vector) else Vector(self._array(vector), scale="table")
+        return embeddings.nearest(self, v, n, by)
+
+    def _array(self, vector: Mixture | ArrayLike | str) -> ArrayLike:
+        return self.embed(vector) if isinstance(vector, str | Mapping | Mixture) else vector
+
+    def with_control(self, *vectors: ControlVector) -> Model:
+        """The same model with vectors added to its states after layers, in everything that it does: steering.
+
+        The weights are shared, and this model stays as it is. Vectors that it has already are replaced.
+
+        Raises:
+            UsageError: there is no such layer, or a vector has another length.
+            ContextError: llama.cpp neither adds to a layer of this architecture nor names it.
+        """
+        return steering.with_control(self, vectors)
 
     def session(self, n_ctx: int | None = None) -> Session:
         """A new, empty sequence with room for n_ctx positions (None: as the model was loaded)."""
@@ -144,6 +228,36 @@ class Model(Engine):
             repeats=repeats,
             watch=watch,
             parse_special=parse_special,
+        )
+
+    def states(
+        self,
+        prompt: Prompt,
+        mix: MixArgument = (),
+        *,
+        layers: Sequence[int] | None = None,
+        positions: Sequence[int] | None = None,
+        patches: Sequence[Patch] = (),
+        **how: Unpack[HowRead],
+    ) -> NDArray[np.float32]:
+        """The hidden states of a prompt after layers, (layers, positions, n_embd): see softllama.probe.lens.run.states."""
+        return lenses.states(self, prompt, mix, layers=layers, positions=positions, patches=patches, **how)
+
+    def lens(
+        self,
+        prompt: Prompt | None = None,
+        mix: MixArgument = (),
+        *,
+        layers: Sequence[int] | None = None,
+        positions: Sequence[int] | None = None,
+        n_top: int = 5,
+        patches: Sequence[Patch] = (),
+        tick: Tick | None = None,
+        **how: Unpack[HowRead],
+    ) -> LensResult:
+        """What every layer would say at each position (the logit lens): see softllama.probe.lens.run.lens."""
+        return lenses.lens(
+            self, prompt, mix, layers=layers, positions=positions, n_top=n_top, patches=patches, tick=tick, **how
         )
 
     def stream(self, prompt: PromptInput, **options: Unpack[GenerationKeywords]) -> Iterator[Step]:

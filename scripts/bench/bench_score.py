@@ -2,6 +2,8 @@
 
     python scripts/bench/bench_score.py MODEL.gguf [--items 1000] [--rounds 5]
 
+Times are of the processor: with --n-threads 1, what else the machine does counts little.
+
 llama.cpp's own way is that of its perplexity tool: as many items as a batch of 512 holds, the beginning that the four choices
 have in common once, with the sequences of all four, and logits where they are scored. Its time is that of llama_decode alone.
 """
@@ -72,10 +74,13 @@ def shared(choices: Sequence[Sequence[int]]) -> int:
 class Own:
     """llama.cpp's own batches, made before and timed alone."""
 
-    def __init__(self, model: sl.Model, items: Sequence[Item], size: int = 512) -> None:
+    def __init__(self, model: sl.Model, items: Sequence[Item], size: int = 512, *, exact: bool) -> None:
         params = api.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = size
         params.n_seq_max, params.kv_unified, params.no_perf = 64, True, True
+        if exact:
+            params.type_k = params.type_v = api.GGML_TYPE_F32
+            params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.n_threads = params.n_threads_batch = model.n_threads
         self._ctx = api.llama_init_from_model(model._weights.model.handle.pointer, params)
         self._batches: list[tuple[api.llama_batch, int]] = []
@@ -128,17 +133,23 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--n-threads", type=int)
+    parser.add_argument(
+        "--fast", action="store_true", help="16-bit keys and values with flash attention, in score, too"
+    )
+    parser.add_argument(
+        "--same", action="store_true", help="32-bit keys and values without it, in llama.cpp's batches, too"
+    )
     options = parser.parse_args()
     model = sl.load(options.model, n_threads=options.n_threads)
     size = max(1, options.items // options.rounds)
     ours, theirs = [], []
     for r in range(options.rounds):
         items = make_items(model, size, r)
-        own = Own(model, items)
+        own = Own(model, items, exact=options.same)
         pairs = [(p, c) for p, choices in items for c in choices]
         theirs.append(own.run())
         start = time.process_time()
-        score.score_pairs(model, pairs)
+        score.score_pairs(model, pairs, exact=not options.fast)
         ours.append(time.process_time() - start)
         print(
             f"{size} items, {own.positions} positions: {ours[-1]:.2f} s, llama.cpp {theirs[-1]:.2f} s, "

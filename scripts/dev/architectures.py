@@ -60,12 +60,17 @@ PLACES: dict[str, Callable[[int], bool]] = {  # which of 24 positions are mixtur
 # ---- one model, in the child -----------------------------------------------------------------------------------------
 
 
-def feed(model: sl.Model, ids: Sequence[int], mixed: Callable[[int], bool]) -> NDArray[np.float32]:
-    """Logits after each of BATCHES: (10, n_vocab)."""
+def feed(
+    model: sl.Model,
+    ids: Sequence[int],
+    mixed: Callable[[int], bool],
+    make: Callable[[int], sl.Mixture | sl.Vector] = sl.Mixture.one_hot,
+) -> NDArray[np.float32]:
+    """Logits after each of BATCHES: (10, n_vocab). make: what stands for an id where `mixed` says so."""
     out, at = [], 0
     with model.session(n_ctx=64) as s:
         for n in BATCHES:
-            items = [sl.Mixture.one_hot(ids[i]) if mixed(i) else ids[i] for i in range(at, at + n)]
+            items = [make(ids[i]) if mixed(i) else ids[i] for i in range(at, at + n)]
             out.append(s.feed(items).logits)
             at += n
     return np.stack(out)
@@ -100,12 +105,34 @@ def measure(model: sl.Model) -> Row:
     truth = feed(model, ids, lambda i: False)
     row: Row = {"finite": bool(np.isfinite(truth).all()), "largest": float(np.abs(truth).max())}
     row["difference"] = max(apart(feed(model, ids, mixed), truth) for mixed in PLACES.values())
+    row |= _vectors(model, ids, truth)
     return row | _sequences(model, ids) | _branches(model, ids) | _insides(model, ids)
+
+
+def _vectors(model: sl.Model, ids: Sequence[int], truth: NDArray[np.float32]) -> Row:
+    """Vectors equal to rows of the table, in both scales, against the tokens; or the sentence that refuses them."""
+    factor = np.float32(model.calibration.multiplier)
+    makes: list[Callable[[int], sl.Vector]] = [
+        lambda i: sl.Vector(model.embed(i), scale="table"),
+        lambda i: sl.Vector(factor * model.embed(i), scale="model"),
+    ]
+    ways = [(PLACES["everywhere"], makes[0]), (PLACES["by turns"], makes[0]), (PLACES["by turns"], makes[1])]
+    try:
+        return {"vectors": max(apart(feed(model, ids, mixed, make), truth) for mixed, make in ways)}
+    except sl.MixtureError as e:
+        return {"no vectors": e.message.rpartition(": ")[2]}
 
 
 def _whole(model: sl.Model, ids: Sequence[int]) -> Row:
     """A diffusion model reads whole sequences only: one of 8 and eight of 1, and the probe's way through it."""
-    row: Row = {"difference": 0.0, "again": 0.0, "side": 0.0, "finite": True, "no sequences": "probes only"}
+    row: Row = {
+        "difference": 0.0,
+        "vectors": 0.0,
+        "again": 0.0,
+        "side": 0.0,
+        "finite": True,
+        "no sequences": "probes only",
+    }
     with closing(model.new_context(64, causal=False, n_batch=8, n_outputs=8)) as c:
         for part in (ids, *([i] for i in ids)):
             n = len(part)
@@ -114,6 +141,8 @@ def _whole(model: sl.Model, ids: Sequence[int]) -> Row:
                 row["difference"], apart(c.decode([0] * n, range(n), [True] * n, rows=model.rows(part)), truth)
             )
             row["finite"] &= bool(np.isfinite(truth).all())
+            vectors = model.rows([sl.Vector(model.embed(i), scale="table") for i in part])
+            row["vectors"] = max(row["vectors"], apart(c.decode([0] * n, range(n), [True] * n, rows=vectors), truth))
     half = sl.Mixture([40, 41], [0.5, 0.5])
     ends = [b.next.logits for b in branches.run(model, ids[:3], [[m, 9] for m in (40, 41, half)])]
     row["moves"] = min(apart(a, b) for i, a in enumerate(ends) for b in ends[:i])
@@ -188,10 +217,32 @@ def _insides(model: sl.Model, ids: Sequence[int]) -> Row:
         with Lens(model, 32) as r:
             states, logits = r.states([ids[0], sl.Mixture([40, 41], [0.5, 0.5]), ids[1]], at=(1, -1))
             read = r.read(states[-1])
+            items = [ids[0], sl.Mixture([40, 41], [0.5, 0.5]), ids[1]]
+            every, own = r.states(items, range(3))
+            own_state = [sl.Patch(0, 1, every[0, 1]), sl.Patch(-1, 2, every[-1, 2])]
+            again, same = r.states(items, range(3), patches=own_state)
+            row["patch"] = max(apart(again, every), apart(same, own))
+        row |= _control(model, items, every, own)
         said = (np.abs(read) < 1e30) & (np.abs(logits) < 1e30)  # chameleon rules tokens out in a batch's first row only
         row["layers"] = apart(np.where(said, read, 0), np.where(said, logits, 0))
     except sl.SoftLlamaError as e:
         row["no layers"] = _why(e)
+    return row
+
+
+def _control(model: sl.Model, items: list[Any], states: NDArray[np.float32], logits: NDArray[np.float32]) -> Row:
+    """A control vector after layer 0 and after the last, against the sums of states put in place; and who added it."""
+    v = np.random.default_rng(3).standard_normal(model.n_embd).astype(np.float32)
+    row: Row = {"control": 0.0, "control by": ""}
+    for layer in (0, len(states) - 1):
+        steered = model.with_control(sl.ControlVector(layer, v))
+        row["control by"] += " callback" if steered.controls.by_callback else " llama.cpp"
+        with Lens(model, 8) as plain, Lens(steered, 8) as r:
+            got, own = r.states(items, range(3))
+            sums = [sl.Patch(layer, p, states[layer, p] + v) for p in range(3)]
+            want, other = plain.states(items, range(3), patches=sums)
+        row["control"] = max(row["control"], apart(got, want), apart(own, other))
+        row["moved"] = min(row.get("moved", np.inf), apart(own, logits))
     return row
 
 

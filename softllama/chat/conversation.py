@@ -264,6 +264,7 @@ class Conversation:
     def define(self, name: str, mix: Mix) -> Any:
         """Give {name} a meaning in later messages; returns its components. Raises MixtureError for what is no mixture."""
         resolved = mix.resolve(self.model)
+        self.model.check_vectors([resolved.mixture])
         self.mixes = {**self.mixes, name: mix}
         self.changed()
         return resolved

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from softllama.base import arguments
-from softllama.chat.prefix_cache import Item, shared
+from softllama.chat.prefix_cache import Item
 from softllama.engine.engine import Engine
 from softllama.errors import ModelError, PromptError
 from softllama.generation import prepare
+from softllama.generation.feed import shared
 from softllama.generation.options import GenerationOptions
 from softllama.llama.template import ChatTemplate
 from softllama.prompts import build
@@ -130,6 +131,7 @@ def render(
     except PromptError as e:
         raise PromptError(e.message, "leave the system message out (/system none)" if system else e.hint) from None
     items = build.filled(chat.text, chat.order, mixes, model.tokenizer)
+    model.check_vectors(items)
     if not items:
         raise PromptError("the chat template makes an empty prompt of these messages", "use --template FILE")
     stable = _stable(model, template, plain, settings, tags, chat, items, mixes) if model.recurrent else 0

@@ -1,7 +1,7 @@
 """What one sequence holds, from prompt to prompt, so that each prompt is evaluated only from where it differs.
 
-A position is used again only if what was fed there equals what is wanted there: an id the same id, a mixture an equal
-mixture. What a soft step read out plays no part, so nothing is ever matched by readouts. Memories that cannot go back
+A position is used again only if what was fed there equals what is wanted there: an id the same id, a mixture or vector an
+equal one. What a soft step read out plays no part, so nothing is ever matched by readouts. Memories that cannot go back
 (recurrent and hybrid models) are restored from a state that was kept where the prompts of two turns part.
 
 Knows contexts and generations. Knows no words.
@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 
 from softllama.engine.engine import Engine
 from softllama.errors import NotFiniteError
-from softllama.generation.feed import After, after_prompt
+from softllama.generation.feed import After, after_prompt, fed_item, shared
 from softllama.generation.loop import Loop
 from softllama.generation.state import Generation
 from softllama.llama.context import Context
-from softllama.trace.step import SOFT, Step
+from softllama.trace.step import Step
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
-Item: TypeAlias = "int | Mixture"
+Item: TypeAlias = "int | Mixture | Vector"
 STATES = 4  # kept states: each may be as large as the memory itself
 
 
@@ -81,7 +82,7 @@ class PrefixCache:
                     yield g, step
                 if len(loop):
                     loop.feed()
-                    self.items.append(_item(g.steps[-1]))
+                    self.items.append(fed_item(g.steps[-1]))
         except NotFiniteError:
             self.items, self._states = [], []  # states that were computed on the way are not finite, either
             raise
@@ -145,23 +146,3 @@ class PrefixCache:
         items = tuple(self.items)
         if all(h != items for h, _ in self._states):
             self._states = [*self._states, (items, context.state(0))][-STATES:]
-
-
-def shared(a: Sequence[Item | None], b: Sequence[Item | None]) -> int:
-    """Length of the beginning that two sequences share."""
-    n = 0
-    for x, y in zip(a, b, strict=False):
-        if x is None or y is None or x != y:
-            break
-        n += 1
-    return n
-
-
-def _item(step: Step) -> Item | None:
-    """What a step put into the memory. A soft step is its mixture even where that is one token."""
-    if step.noise or step.hidden:
-        return None
-    m = step.mixture
-    if step.mode != SOFT and len(m) == 1 and m.ids[0] == step.token and m.weights[0] == 1:
-        return step.token
-    return m

@@ -24,9 +24,11 @@ from softllama.errors import C_MODULE, C_MODULE_MISSING, SoftLlamaError
 
 COMMANDS = {
     "probe": "What a model makes of a prompt that holds a mixture of tokens.",
+    "lens": "What every layer would say: the logit lens, with mixtures beside their words.",
     "run": "Generate text, thinking in mixtures and answering in words.",
     "chat": "Talk with a model that thinks in mixtures and answers in words.",
     "score": "How likely a model finds a continuation; the perplexity of a text.",
+    "serve": "An HTTP server that speaks OpenAI's API, and a page.",
     "policies": "The decoding policies, their parameters and defaults.",
     "study": "What mixtures do to a model: mixing, feedback, thinking.",
     "eval": "How many problems a model solves, by way of decoding.",

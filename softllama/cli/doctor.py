@@ -14,7 +14,7 @@ from softllama.cli.model_options import ModelOptions, model_options_with
 
 @click.command(cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@model_options_with("the installation alone, and the bundled model in short", argument=True)
+@model_options_with("the installation alone, and the bundled model in short", argument=True, add=False)
 def command(
     as_json: bool,
     options: ModelOptions,

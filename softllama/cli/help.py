@@ -17,6 +17,7 @@ GROUPS = {  # title -> names of parameters
     "Decoding": ("policy", "policies", "answer", "where", "max_tokens", "seed", "stop", "on_loop"),
     "Thinking": ("think", "think_budget", "think_tags"),
     "Search": ("beams", "samples", "best_of", "extract"),
+    "Layers": ("layers", "positions", "patch"),
     "Output": (
         "n_top",
         "show_mixtures",
@@ -26,11 +27,13 @@ GROUPS = {  # title -> names of parameters
         "as_csv",
         "plot",
         "trace_file",
+        "lens",
         "keep",
         "out",
+        "output",
         "brief",
     ),
-    "Model": ("model", "n_ctx", "n_gpu_layers", "n_threads", "lora", "rpc"),
+    "Model": ("model", "n_ctx", "n_gpu_layers", "n_threads", "lora", "add", "rpc"),
 }
 OTHERS = "Options"
 NEAR = 0.75  # how much an option is like what was typed, from which on it is suggested

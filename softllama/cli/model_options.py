@@ -27,6 +27,7 @@ class ModelOptions:
     """Which model, and how it runs, as typed.
 
     n_ctx, n_gpu_layers, n_threads: None for the library's choice. lora: FILE or FILE:SCALE. rpc: HOST:PORT[,...].
+    add: layer=N,scale=X,vector=@FILE.
     source: the variable or file that named the model, or the first word; "" if it was typed after -m.
     """
 
@@ -35,6 +36,7 @@ class ModelOptions:
     n_gpu_layers: int | None = None
     n_threads: int | None = None
     lora: tuple[str, ...] = ()
+    add: tuple[str, ...] = ()
     rpc: str | None = None
     offline: bool = False
     quiet: bool = False
@@ -72,8 +74,10 @@ class ModelOptions:
         from softllama.api import load
         from softllama.base import signals
         from softllama.llama import bindings, rpc
+        from softllama.vectors import interventions
 
         workers = [] if self.rpc is None else rpc.parse(self.rpc)
+        control = [interventions.parse_control(text) for text in self.add]
         file = self._file()
         bindings.exit_on_abort()
         signals.say_on_bus_error(
@@ -90,6 +94,7 @@ class ModelOptions:
             rpc=workers,
             on_trial=None if self.quiet else _note_trial,
         )
+        model = model.with_control(*control) if control else model
         if not self.quiet:
             self._report(model, str(file))
             _Warnings.show()
@@ -168,12 +173,26 @@ def adapter(text: str) -> tuple[str, float]:
     return text, 1.0
 
 
-def model_options_with(default: str, *, argument: bool = False) -> Callable[[F], F]:
+_ADD = shared_option(
+    "--add",
+    multiple=True,
+    metavar="layer=N,scale=X,vector=@FILE",
+    help="Add a control vector (.npy, .safetensors) to the states after a layer. May be repeated.",
+)
+
+_ALWAYS = [
+    shared_option("--offline", is_flag=True, help="Do not fetch a model that is not on this machine."),
+    shared_option("-q", "--quiet", is_flag=True, help="Print neither notes nor progress on stderr."),
+]
+
+
+def model_options_with(default: str, *, argument: bool = False, add: bool = True) -> Callable[[F], F]:
     """A decorator that adds -m and how the model runs. The command gets a ModelOptions as its parameter `options`.
 
     Args:
         default: the model that is taken without -m, for the help text.
         argument: may the model be named without -m, too? For commands that have no other argument.
+        add: may vectors be added to states?
     """
     options = [
         shared_option(
@@ -208,15 +227,15 @@ def model_options_with(default: str, *, argument: bool = False) -> Callable[[F],
             help="CPU threads. Default: the physical cores.",
         ),
         shared_option("--lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter. May be repeated."),
+        *([_ADD] if add else []),
         shared_option(
             "--rpc",
             metavar="HOST:PORT[,...]",
             help="Also use the devices of llama.cpp's RPC workers, in a network that you trust.",
         ),
-        shared_option("--offline", is_flag=True, help="Do not fetch a model that is not on this machine."),
-        shared_option("-q", "--quiet", is_flag=True, help="Print neither notes nor progress on stderr."),
+        *_ALWAYS,
     ]
-    names = [f.name for f in fields(ModelOptions) if f.name != "source"]
+    names = [f.name for f in fields(ModelOptions) if f.name != "source" and (add or f.name != "add")]
     if argument:
         word = click.argument(_ARGUMENT, required=False, metavar="[MODEL]", shell_complete=complete_model)
         options, names = [word, *options], [_ARGUMENT, *names]

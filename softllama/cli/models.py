@@ -131,3 +131,37 @@ def pull(repo: str, offline: bool, quiet: bool) -> None:
     with progress.bar(quiet) as bar:
         path = download.pull(name, quant, progress=bar, say=(lambda _: None) if quiet else note)
     click.echo(path)
+
+
+@command.command()
+@click.argument("name", shell_complete=complete_model)
+@click.option(
+    "-o", "--out", metavar="FILE", help="The copy. Default: the model's name with F32, in the current folder."
+)
+@shared_option("-q", "--quiet", is_flag=True, help="Only the file's path.")
+def dequantize(name: str, out: str | None, quiet: bool) -> None:
+    """A copy of a model with all weights in F32, on which llama.cpp rounds no activations.
+
+    \b
+    softllama models dequantize bundled:words -o words-F32.gguf
+    softllama probe -m words-F32.gguf --mix dog,cat --prompt "The {} says" --sweep 21
+
+    The weights are the same numbers, so it is the same model without the noise of 8-bit arithmetic; four bytes a weight,
+    and slower. `softllama doctor -m FILE` shows the noise of either.
+    """
+    from softllama import hub
+    from softllama.base.text import size
+    from softllama.cli import progress
+    from softllama.hub import facts
+    from softllama.llama import dequantize, header
+
+    path = Path(hub.resolve(name, offline="`softllama models dequantize` fetches nothing"))
+    h = header.read(path)
+    to = Path(out).expanduser() if out is not None else dequantize.target(path, facts.quantization(h))
+    dequantize.check(h, to)
+    if not quiet:
+        have = size(sum(t.size for t in h.tensors.values()))
+        note(f"{path.name} has {have} of weights; in F32 they take {size(dequantize.expected_bytes(h))}")
+    with progress.bar(quiet) as bar:
+        dequantize.write(path, to, bar)
+    click.echo(to)

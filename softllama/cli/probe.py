@@ -152,7 +152,8 @@ def command(
     softllama probe --mix "@vector.npy" --prompt "It was {}"
 
     A mixture is written word:weight, with weights that sum to 1 (dog,cat: equal shares). "New York":0.3 quotes
-    anything, #1234:0.2 is a token id, @vector.npy a vector over the vocabulary. A bare word is the token that its place
+    anything, #1234:0.2 is a token id, @vector.npy a vector over the vocabulary, or vectors in place of embeddings. A bare
+    word is the token that its place
     in the prompt would give it.
 
     The mixture's next-token distribution is shown beside those of its components alone, and beside their average, which

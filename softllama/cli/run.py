@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +13,13 @@ from softllama.cli.generation_options import GenerationChoices, generation_optio
 from softllama.cli.help import Command
 from softllama.cli.model_options import ModelOptions, model_options
 from softllama.cli.options import MixtureChoices, as_one_object, mixture_options, option, read_text
+from softllama.cli.run_output import OutputChoices, output_options, print_json
 from softllama.cli.search import SearchChoices, search_options
 from softllama.errors import EmptyAnswerError, PromptError, UsageError
 
 if TYPE_CHECKING:
     from softllama.api import Model
     from softllama.trace.record import Trace
-    from softllama.trace.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,25 +54,6 @@ class PromptChoices:
         return text
 
 
-@dataclass(frozen=True, kw_only=True)
-class OutputChoices:
-    """What is printed, and where the record is saved."""
-
-    show_mixtures: bool
-    as_json: bool
-    as_jsonl: bool
-    trace_file: str | None
-
-    def check(self) -> None:
-        """Raise UsageError, before any work, for options that exclude each other or a file that cannot be written."""
-        if self.as_json and self.as_jsonl:
-            raise UsageError("--json and --jsonl exclude each other")
-        if self.trace_file is not None:
-            from softllama.trace.record import check_path
-
-            check_path(self.trace_file)
-
-
 prompt_options = as_one_object(
     PromptChoices,
     "source",
@@ -93,22 +72,6 @@ prompt_options = as_one_object(
         ),
     ],
     [f.name for f in fields(PromptChoices)],
-)
-output_options = as_one_object(
-    OutputChoices,
-    "output",
-    [
-        click.option("--show-mixtures", is_flag=True, help="List each step's tokens and weights on stderr."),
-        click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON."),
-        click.option("--jsonl", "as_jsonl", is_flag=True, help="Print the record as it is made, a line for each step."),
-        click.option(
-            "--trace",
-            "trace_file",
-            metavar="FILE",
-            help="Save the record (.npz or .jsonl); `softllama trace` shows it.",
-        ),
-    ],
-    [f.name for f in fields(OutputChoices)],
 )
 
 
@@ -156,6 +119,7 @@ def command(
         **mixtures.keywords(),
         **generation.keywords(),
         "system": generation.system_text(),
+        **({} if output.every is None else {"lens": output.every}),
         **_chat_keywords(model, source.chat, template, options.quiet),
     }
     if not options.quiet and (
@@ -183,8 +147,10 @@ def _check(source: PromptChoices, generation: GenerationChoices, output: OutputC
         raise UsageError("--raw leaves the prompt as it is, so it excludes --template")
     generation.check()
     search.check(generation)
-    if search.chosen and (output.as_jsonl or output.show_mixtures):
-        raise UsageError("--jsonl and --show-mixtures show one generation, not a search", "--json, or --trace FILE")
+    if search.chosen and (output.as_jsonl or output.show_mixtures or output.lens):
+        raise UsageError(
+            "--jsonl, --show-mixtures and --lens show one generation, not a search", "--json, or --trace FILE"
+        )
 
 
 def _chat_keywords(model: Model, chat: bool | None, template: str | None, quiet: bool) -> dict[str, Any]:
@@ -246,56 +212,17 @@ def _generate(
         if line := advice.small_model(model, g.policy, "softllama study thinking -m MODEL compares them"):
             note(line)
     if output.as_jsonl:
-        _print_json(record(model, g).header())
-    each, end = _printers(model, output, options.quiet, whole=keywords.get("keep") == "all")
+        print_json(record(model, g).header())
+    each, end = output.printers(model, options.quiet, whole=keywords.get("keep") == "all")
     trace = collect(model, g, loop.run(model, [g], n_ctx=options.n_ctx), each)
     end(trace.tail)
     if output.as_json:
-        _print_json(trace.to_dict(), indent=2)
+        print_json(trace.to_dict(), indent=2)
     elif output.as_jsonl:
-        _print_json(trace.footer())
+        print_json(trace.footer())
     if not options.quiet:
         note(answer_numbers({**details_of(trace), "stop_reason": trace.stop_text}))
         for warning in warnings(trace.degenerations, g.options.on_loop):
             note(warning)
+        output.show_layers(trace)
     return trace
-
-
-def _printers(
-    model: Model, output: OutputChoices, quiet: bool, *, whole: bool
-) -> tuple[Callable[[Step], None], Callable[[tuple[str, str]], None]]:
-    """A function for each step, and one for the end. whole: does a record hold every weight?"""
-    from softllama.terminal.live import AnswerPrinter, TokenCount
-    from softllama.terminal.screen import Screen
-    from softllama.trace.data import stepper
-    from softllama.trace.step import heavy
-
-    is_data = output.as_json or output.as_jsonl
-    printer = AnswerPrinter(
-        Screen(quiet=(quiet or is_data) and not output.show_mixtures),
-        model.spell,
-        view="mixtures" if output.show_mixtures else "show",
-        verbatim=True,
-        every_step=True,
-        answer=not is_data,
-    )
-    count = TokenCount(Screen(quiet=quiet)) if is_data and not output.show_mixtures else None
-    to_record = stepper(model.spell)
-
-    def each(step: Step) -> None:
-        if output.as_jsonl:
-            _print_json(to_record(step if whole else heavy(step)))
-        printer(step)
-        if count is not None:
-            count()
-
-    def end(tail: tuple[str, str]) -> None:
-        if count is not None:
-            count.end()
-        printer.end(tail)
-
-    return each, end
-
-
-def _print_json(data: Any, indent: int | None = None) -> None:
-    click.echo(json.dumps(data, ensure_ascii=False, indent=indent, allow_nan=False))

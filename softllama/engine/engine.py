@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,16 @@ from softllama import hub
 from softllama.base import arguments
 from softllama.engine import first_load as trials
 from softllama.engine.calibration import calibrate
+from softllama.engine.control import Controls
 from softllama.engine.facts import Facts
 from softllama.engine.first_load import Trial
+from softllama.engine.items import Item as Item
+from softllama.engine.items import check_vector, put_vectors, stand_in
+from softllama.engine.layers import LayerWatch
 from softllama.engine.load_arguments import Lora, adapters_of, check_load
 from softllama.engine.rows import Calibration, mixed_rows, per_layer_scale, widths
 from softllama.engine.table import EmbeddingTable, LowRank
-from softllama.errors import MixtureError, ModelError, NotFiniteError, UsageError
+from softllama.errors import ModelError, NotFiniteError, UsageError
 from softllama.llama.batch import Rows
 from softllama.llama.context import N_BATCH, Context
 from softllama.llama.devices import default_threads
@@ -36,7 +40,6 @@ from softllama.vectors.mixture import Mixture
 from softllama.vectors.noise import NoiseFloor
 from softllama.vectors.vector import Vector
 
-Item: TypeAlias = "int | Mixture | Vector"  # what is fed at one position
 N_CTX_DEFAULT = 4096  # positions a session has room for, unless the model's own context is smaller or n_ctx says more
 SMALL = 16 << 20  # bytes of weights below which a second thread costs more than it brings
 
@@ -67,6 +70,7 @@ class Engine(Facts):
         adapters = adapters_of(lora)
         self.trial: Trial | None = None  # of this load
         self.noise_floor: NoiseFloor | None = None  # once `engine.noise` has measured it
+        self.controls = Controls()  # vectors that are added to states, see Model.with_control
 
         def before(weights: Weights) -> None:
             how: dict[str, Any] = {"n_gpu_layers": n_gpu_layers, "n_threads": n_threads, "lora": adapters, "rpc": rpc}
@@ -117,9 +121,9 @@ class Engine(Facts):
 
     def embed(self, mixture: Mixture) -> NDArray[np.float32]:
         """Σ wᵢ E[i]: float32 (n_embd,), before the architecture's multiplier."""
-        if not isinstance(mixture, Mixture):
-            raise MixtureError(f"embed takes a Mixture, not {type(mixture).__name__}", 'model.mix("dog:0.5,cat:0.5")')
-        return self.table.embed(mixture)
+        return self.table.embed(
+            arguments.instance("what embed takes", mixture, Mixture, 'model.mix("dog:0.5,cat:0.5")')
+        )
 
     def spell(self, token: int) -> str:
         """A token's text; U+FFFD for bytes that are only part of a character."""
@@ -169,8 +173,9 @@ class Engine(Facts):
         n_batch: int = N_BATCH,
         n_outputs: int | None = None,
         embeddings: bool = False,
-        watch: Any = None,
+        watch: LayerWatch | None = None,
         branches: bool = False,
+        apart: bool = False,
         all_outputs: bool | None = None,
         precise: bool = False,
     ) -> Context:
@@ -187,6 +192,7 @@ class Engine(Facts):
         """
         if causal:
             self.require_causal()
+        watch = self.controls.watch(watch, self.n_embd)
         nodes = widths(self.calibration.nodes, self.table, self._per_layer[0] if self._per_layer else None)
         return Context(
             self._weights,
@@ -197,45 +203,48 @@ class Engine(Facts):
             n_batch=n_batch,
             n_outputs=n_outputs,
             embeddings=embeddings,
-            watch=watch,
+            watch=None if watch is None else watch.callback,
             nodes=nodes,
             all_outputs=self.calibration.all_outputs if all_outputs is None else all_outputs,
             branches=branches,
             precise=precise,
+            control=self.controls.served,
+            apart=apart,
         )
 
     def require_causal(self) -> None:
         """Raise ModelError for a diffusion model, which does not go on from left to right."""
         if self.diffusion:
             raise ModelError(
-                f"{self.name} ({self.arch}) is a diffusion model, which fills masked positions in no order: it can only be "
-                "probed",
+                f"{self.name} ({self.arch}) is a diffusion model, whose positions have no order: it can only be probed",
                 'softllama probe -m FILE --mix "dog:0.5,cat:0.5"',
             )
 
     def rows(self, items: Sequence[Item]) -> Rows:
-        """What to feed for ids, mixtures and vectors: one row each, scaled as this architecture wants them.
+        """What to feed for ids, mixtures and vectors (n_embd,): one row each, scaled as this architecture wants them.
 
         An id goes as its one-hot mixture, so that it may stand beside mixtures in one batch.
 
         Raises:
-            MixtureError: a token id is outside the vocabulary.
+            MixtureError: a token id is outside the vocabulary, or the model cannot be fed a vector.
         """
-        mixtures = [i if type(i) is Mixture else _mixture(i) for i in items]
+        mixtures = [i if type(i) is Mixture else stand_in(i) for i in items]
         width, n_threads = self._weights.n_embd_inp, self.n_threads
         rows = mixed_rows(mixtures, self.table, self.calibration, self._per_layer, width, n_threads)
         if any(type(i) is Vector for i in items):
-            self._put_vectors(items, rows.embeddings)
+            self.check_vectors(items)
+            put_vectors(items, rows.embeddings, self.calibration.multiplier)
         return rows
 
-    def _put_vectors(self, items: Sequence[Item], embeddings: NDArray[np.float32]) -> None:
-        for row, item in enumerate(items):
-            if isinstance(item, Vector):
-                values = np.float32(self.calibration.multiplier) * item.values  # (n_embd,)
-                if item.added:
-                    embeddings[row, : self.n_embd] += values
-                else:
-                    embeddings[row, : self.n_embd] = values
+    def check_vector(self, v: Vector) -> None:
+        """Raise MixtureError for a vector that this model cannot be fed: its length, its scale, or a need for ids."""
+        check_vector(self, v)
+
+    def check_vectors(self, items: Sequence[Item]) -> None:
+        """`check_vector` of each vector among the items of a prompt."""
+        for i in items:
+            if isinstance(i, Vector):
+                self.check_vector(i)
 
     def feed(
         self, context: Context, seq: int, items: Sequence[Item], start: int, *, want: bool = True
@@ -282,15 +291,6 @@ class Engine(Facts):
             f"{type(self).__name__}({self.name}, {self.arch}, {self.n_vocab} tokens, n_embd {self.n_embd}, "
             f"table {self.table.quantization}, multiplier {self.calibration.multiplier:g})"
         )
-
-
-def _mixture(item: Item) -> Mixture:
-    """The mixture whose row is fed, or which stands for a vector."""
-    if isinstance(item, Mixture):
-        return item
-    if isinstance(item, Vector):
-        return item.mixture or Mixture.one_hot(0)
-    return Mixture.one_hot(item)
 
 
 def checked(model: object) -> Engine:

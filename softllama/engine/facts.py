@@ -82,6 +82,12 @@ class Facts:
         return self._weights.n_embd
 
     @property
+    def n_layer(self) -> int:
+        """How many layers the file says that the model has."""
+        n: Any = self._weights.header.get("{arch}.block_count", 0)
+        return n if isinstance(n, int) else 0
+
+    @property
     def device(self) -> str:
         """What the model runs on."""
         return self._weights.device

@@ -1,124 +1,195 @@
 """What every layer would say: hidden states of all layers, read through the model's own norm and head.
 
-The logit lens (nostalgebraist 2020) for any architecture without knowing it: llama.cpp names the output of layer i
-"l_out-i". The states of all layers are kept while a sequence is evaluated; then as many dummy tokens as there are states
-are decoded in a second sequence, and the last layer's output is overwritten with the states, so that the model itself
-applies its final norm, head, scales and softcap. The last layer's readout is then the model's own output.
+The logit lens (nostalgebraist 2020) for any architecture without knowing it. The states of the layers are kept while a sequence
+is evaluated; then as many dummy tokens as there are states are decoded in a second sequence, and the last layer's output is
+overwritten with the states, so that the model itself applies its final norm, head, scales and softcap. The last layer's readout
+is then the model's own output.
 
-Knows ctypes and the names of llama.cpp's tensors, which are internal: a model without them is refused. The callback is
-Python called by llama.cpp for every node of the graph (1 to 2 ms for each batch), which a study can afford.
+Knows layers and contexts. A model whose layers llama.cpp does not name is refused.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from softllama.base import arguments
 from softllama.engine.engine import Engine, Item
-from softllama.errors import ContextError
-from softllama.llama.bindings import api, lib
+from softllama.engine.items import one_each
+from softllama.engine.layers import F32, Edit, LayerWatch
+from softllama.errors import ContextError, UsageError
+from softllama.vectors.interventions import Patch
 
-_PREFIX = b"l_out-"
-
-
-def _function(name: str, result: Any, *arguments: Any) -> Any:
-    """A function of ggml with a prototype of its own, which another module's declaration cannot change."""
-    return ctypes.CFUNCTYPE(result, *arguments)((name, lib))
-
-
-_name = _function("ggml_get_name", ctypes.c_char_p, ctypes.c_void_p)
-_elements = _function("ggml_nelements", ctypes.c_int64, ctypes.c_void_p)
-_bytes = _function("ggml_nbytes", ctypes.c_size_t, ctypes.c_void_p)
-_get = _function("ggml_backend_tensor_get", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
-_set = _function("ggml_backend_tensor_set", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
+MOST = 64  # positions whose logits one batch gives, and states that one batch reads
+ENDINGS = 8  # sequences after one beginning, in `states_after`
+WITHOUT = "leave out --layers"
 
 
 class Lens:
-    """A context that keeps the states of all layers. A context manager.
+    """A context that keeps the states of layers. A context manager.
 
-    n_ctx: positions of a sequence. n_layer: known after the first `states`.
+    Args:
+        n_ctx: positions of a sequence.
+
+    Raises:
+        ContextError: llama.cpp does not name the model's layers, or there is no memory for the context.
     """
 
     def __init__(self, model: Engine, n_ctx: int) -> None:
         self._model = model
-        self._seen: dict[int, NDArray[np.float32]] = {}
-        self._instead: NDArray[np.float32] | None = None
+        self._watch = LayerWatch(model.n_embd)
         self._last = -1
-        self._error = ""
         self._verified = False
-        watch = api.ggml_backend_sched_eval_callback(self._watch)
-        self._most = 64
-        self._context = model.new_context(n_ctx + self._most, 2, n_outputs=self._most, n_batch=512, watch=watch)
+        simple = not (model.recurrent or model._weights.alone or model.calibration.nodes)
+        self._endings = ENDINGS if simple else 0  # else llama.cpp may split a batch, or put its rows in another order
+        n_seq = 2 + self._endings
+        self._context = model.new_context(n_ctx + MOST, n_seq, n_outputs=MOST, n_batch=512, watch=self._watch)
 
     @property
     def n_layer(self) -> int:
+        """How many layers the model has, as llama.cpp names them."""
+        if self._last < 0:
+            self._find_layers()
         return self._last + 1
 
-    def _watch(self, tensor: int, ask: bool, _: object) -> bool:
-        name: bytes = _name(tensor) or b""
-        if not name.startswith(_PREFIX) or not name[len(_PREFIX) :].isdigit():
-            return not ask  # not asked for; False from a node that was asked for would end the evaluation
-        if ask:
-            return True
-        layer = int(name[len(_PREFIX) :])
-        n = self._model.n_embd
-        elements = _elements(tensor)
-        if _bytes(tensor) != 4 * elements or elements % n:
-            self._error = f"{name.decode()} is no matrix of floats with rows of {n}"
-            return True
-        if self._instead is not None:
-            if layer == self._last:
-                if elements != self._instead.size:
-                    self._error = f"{name.decode()} has {elements // n} rows, not {len(self._instead)}"
-                else:
-                    _set(tensor, self._instead.ctypes.data, 0, self._instead.nbytes)
-            return True
-        rows = np.empty((elements // n, n), dtype=np.float32)
-        _get(tensor, rows.ctypes.data, 0, rows.nbytes)
-        self._seen[layer] = rows
-        return True
+    def _find_layers(self) -> None:
+        """Ask for the names alone, with one dummy token."""
+        self._watch.keep = ()
+        self._context.decode([1], [0], [True], rows=self._model.rows([0]))
+        self._context.cut(1, 0)
+        named, arch = self._watch.named, self._model.arch
+        if not named:
+            raise ContextError(f"llama.cpp does not name the layers of {arch}", WITHOUT)
+        if sorted(named) != list(range(max(named) + 1)):
+            raise ContextError(f"llama.cpp names only some layers of {arch}", WITHOUT)
+        self._last = max(named)
+
+    def layers(self, chosen: Sequence[int] | None) -> list[int]:
+        """The numbers of layers, those from the end (-1) as they count from the start; None for all.
+
+        Raises:
+            UsageError: there is no such layer.
+        """
+        n = self.n_layer
+        return list(range(n)) if chosen is None else [_index("layer", i, n) for i in chosen]
 
     def states(
-        self, items: Sequence[Item], at: Sequence[int] = (-1,)
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Evaluate a sequence: its layers' states at the places `at`, (n_layer, len(at), n_embd), and the model's own
-        logits there, (len(at), n_vocab).
+        self,
+        items: Sequence[Item],
+        at: Sequence[int] = (-1,),
+        *,
+        layers: Sequence[int] | None = None,
+        patches: Sequence[Patch] = (),
+    ) -> tuple[F32, F32]:
+        """Evaluate a sequence.
 
-        items: ids, mixtures, and raw vectors (n_embd,) in the table's scale. Raises ContextError.
+        Args:
+            items: ids, mixtures and vectors.
+            at: the positions that are looked at; -1 is the last.
+            layers: those whose states are kept; None for all.
+            patches: states that take the place of others.
+
+        Returns:
+            The layers' states at the positions (layers, len(at), n_embd), and the model's own logits there (len(at), n_vocab).
+
+        Raises:
+            ContextError: there is no room, or the layers cannot be read.
+            UsageError: there is no such layer or position.
         """
-        n = len(items)
-        if n > self._context.n_batch:
-            raise ContextError(f"a readout takes at most {self._context.n_batch} positions, not {n}")
-        places = [i % n for i in at]
+        items = one_each(items)
+        n, chosen = len(items), self.layers(layers)
+        places = [_index("position", i, n) for i in at]
         order = sorted(set(places))
-        want = np.isin(np.arange(n), order)
-        self._seen.clear()
-        self._instead, self._error = None, ""
+        watch = self._watch
+        own = self._edits(patches, n)
+        before = watch.edits
+        watch.clear()
+        watch.edits = {i: [*before.get(i, ()), *own.get(i, ())] for i in {*before, *own}}
+        watch.keep = {*chosen, self._last}
+        try:
+            found, logits = self._along(items, order, chosen)
+        finally:
+            watch.edits, watch.keep = before, ()
+        index = [order.index(p) for p in places]
+        return found[:, index], logits[index]
+
+    def _along(self, items: Sequence[Item], order: Sequence[int], chosen: Sequence[int]) -> tuple[F32, F32]:
+        """States (len(chosen), len(order), n_embd) and logits (len(order), n_vocab), in batches that the context takes."""
+        out = np.empty((len(chosen), len(order), self._model.n_embd), dtype=np.float32)
+        own = np.empty((len(order), self._model.n_vocab), dtype=np.float32)
         self._context.cut(0, 0)
-        logits = self._context.decode([0] * n, range(n), want, rows=self._model.rows(items))
-        self._check()
-        if not self._seen:
-            raise ContextError(f"llama.cpp does not name the layers of {self._model.arch}", "leave out --layers")
-        self._last = max(self._seen)
-        if sorted(self._seen) != list(range(self._last + 1)):
-            raise ContextError(f"llama.cpp names only some layers of {self._model.arch}", "leave out --layers")
-        out = np.empty((self.n_layer, len(places), self._model.n_embd), dtype=np.float32)
-        for layer, rows in self._seen.items():
-            # of the last layer, llama.cpp computes only the rows whose logits are wanted
-            index = places if len(rows) == n else [order.index(p) for p in places]
-            out[layer] = rows[index]
-        own = logits[[order.index(p) for p in places]]
-        if not self._verified:
-            self._verify(out[-1], own)
+        done = 0
+        for start, stop in _parts(len(items), order, self._context.n_batch):
+            here = [p for p in order if start <= p < stop]
+            every = range(start, stop)
+            logits = self._evaluate([0] * len(every), every, here, items[start:stop])
+            k = slice(done, done + len(here))
+            own[k] = logits
+            for j, layer in enumerate(chosen):
+                out[j, k] = self._at(layer, every, here)
+            if here and not self._verified:
+                self._verify(self._at(self._last, every, here), logits)
+            done += len(here)
         return out, own
 
-    def _verify(self, last: NDArray[np.float32], own: NDArray[np.float32]) -> None:
+    def _evaluate(
+        self, seqs: Sequence[int], positions: Sequence[int], wanted: Sequence[int], items: Sequence[Item]
+    ) -> F32:
+        """Evaluate a batch; the states are in `seen` then. Logits (k, n_vocab) at the wanted ones of its positions."""
+        self._watch.at = (positions, wanted)
+        want = np.isin(positions, wanted)
+        logits = self._context.decode(seqs, positions, want, rows=self._model.rows(items))
+        self._check()
+        return logits
+
+    def states_after(self, prefix: Sequence[Item], endings: Sequence[Item]) -> F32:
+        """The layers' states at each of some items that follow the same prefix: (n_layer, len(endings), n_embd).
+
+        The same as `states` of each, up to rounding. The prefix is evaluated once, and the items side by side.
+        """
+        if not 0 < len(endings) <= self._endings or not prefix:
+            return np.concatenate([self.states([*prefix, e])[0] for e in endings], axis=1)
+        if not self._verified:
+            self.states([*prefix, endings[0]])
+        n, seqs = len(prefix), [2 + i for i in range(len(endings))]
+        self._watch.clear()
+        self._context.cut(0, 0)
+        self._evaluate([0] * n, range(n), [n - 1], prefix)
+        for seq in seqs:
+            self._context.cut(seq, 0)
+            self._context.copy(0, seq)
+        self._watch.keep = range(self.n_layer)
+        try:
+            self._evaluate(seqs, [n] * len(seqs), [n], endings)
+        finally:
+            self._watch.keep = ()
+            for seq in seqs:
+                self._context.cut(seq, 0)
+        return np.stack([self._watch.seen[layer] for layer in range(self.n_layer)])
+
+    def _at(self, layer: int, every: Sequence[int], here: Sequence[int]) -> F32:
+        """The states of a layer at the positions `here` of a batch."""
+        rows = self._watch.seen[layer]
+        # of the last layer, llama.cpp computes only the rows whose logits are wanted
+        return rows[[p - every[0] for p in here]] if len(rows) == len(every) else rows[: len(here)]
+
+    def _edits(self, patches: Sequence[Patch], n: int) -> dict[int, list[Edit]]:
+        edits: dict[int, list[Edit]] = {}
+        for p in patches:
+            p = arguments.instance("a patch", p, Patch, "sl.Patch(layer=8, position=3, state=states[8, 3])")
+            if p.state.shape != (self._model.n_embd,):
+                raise UsageError(f"a state of the shape {p.state.shape} does not fit", f"({self._model.n_embd},)")
+            layer, position = _index("layer", p.layer, self.n_layer), _index("position", p.position, n)
+            edits.setdefault(layer, []).append(_put(position, p.state))
+        return edits
+
+    def _verify(self, last: F32, own: F32) -> None:
         """Does the last layer's readout give the model's own logits? Not where its head looks at several layers."""
+        kept, self._watch.keep = self._watch.keep, ()
         read = self.read(last)
+        self._watch.keep = kept
         # some architectures rule tokens out by -inf or -FLT_MAX, and chameleon in a batch's first row only
         finite = (np.abs(own) < 1e30) & (np.abs(read) < 1e30)
         if not finite.any():  # nothing to compare: the states themselves say why
@@ -126,29 +197,30 @@ class Lens:
         if not np.abs(read - own)[finite].max() <= 1e-2 * np.abs(own[finite]).max():
             raise ContextError(
                 f"the layers of {self._model.arch} cannot be read: the last one is not all that its output is made of",
-                "leave out --layers",
+                WITHOUT,
             )
         self._verified = True
 
-    def read(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+    def read(self, states: NDArray[np.float32]) -> F32:
         """Logits (k, n_vocab) of states (k, n_embd), by the model's own norm and head."""
-        out = []
-        for start in range(0, len(states), self._most):
-            part = np.ascontiguousarray(states[start : start + self._most], dtype=np.float32)
+        out, last = [], self.n_layer - 1
+        for start in range(0, len(states), MOST):
+            part = np.ascontiguousarray(states[start : start + MOST], dtype=np.float32)
             k = len(part)
-            self._instead, self._error = part, ""
+            self._watch.error = ""
+            self._watch.instead = (last, part)
             try:
                 rows = self._model.rows([0] * k)
                 out.append(self._context.decode([1] * k, range(k), [True] * k, rows=rows))
             finally:
-                self._instead = None
+                self._watch.instead = None
                 self._context.cut(1, 0)
             self._check()
         return np.concatenate(out)
 
     def _check(self) -> None:
-        if self._error:
-            raise ContextError(f"the layers of {self._model.arch} cannot be read: {self._error}", "leave out --layers")
+        if error := self._watch.error:
+            raise ContextError(f"the layers of {self._model.arch} cannot be read: {error}", WITHOUT)
 
     def close(self) -> None:
         """Free the memory."""
@@ -159,3 +231,28 @@ class Lens:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _index(what: str, i: int, n: int) -> int:
+    """A number from the start, of one that may count from the end. Raises UsageError where there is none."""
+    if not -n <= arguments.integer(f"a {what}", i) < n:
+        raise UsageError(f"there is no {what} {i}", f"there are {n}: 0 to {n - 1}, and -1 for the last")
+    return int(i) % n
+
+
+def _put(position: int, state: F32) -> Edit:
+    def edit(rows: F32, positions: Sequence[int]) -> None:
+        if position in positions:
+            rows[list(positions).index(position)] = state
+
+    return edit
+
+
+def _parts(n: int, order: Sequence[int], n_batch: int) -> Iterator[tuple[int, int]]:
+    """Batches (start, stop) of a sequence: at most n_batch positions, and at most MOST that are looked at."""
+    start = 0
+    while start < n:
+        after = [p for p in order if p >= start]
+        stop = min(n, start + n_batch, after[MOST] if len(after) > MOST else n)
+        yield start, stop
+        start = stop

@@ -54,14 +54,18 @@ def _remembered(model: Engine) -> NoiseFloor:
     return result
 
 
-def perturbed(model: Engine, mixture: Mixture, copy: int) -> Mixture | Vector:
-    """A mixture whose row is moved by 1e-5 of its size; copy 0 is the mixture. The same copy always moves in the same way."""
+def perturbed(model: Engine, item: Mixture | Vector, copy: int) -> Mixture | Vector:
+    """A mixture or vector whose row is moved by 1e-5 of its size; copy 0 is itself. The same copy always moves alike."""
     if copy == 0:
-        return mixture
-    row = model.embed(mixture)  # (n_embd,)
+        return item
+    if isinstance(item, Vector):
+        size = RELATIVE * float(np.sqrt(np.mean(np.square(item.values, dtype=np.float64))))
+        moved = item.values + size * np.random.default_rng(copy).standard_normal(item.values.shape)
+        return Vector(moved, scale=item.scale, mixture=item.mixture, added=item.added)
+    row = model.embed(item)  # (n_embd,)
     size = RELATIVE * float(np.sqrt(np.mean(np.square(row, dtype=np.float64))))
     values = (size * np.random.default_rng(copy).standard_normal(len(row))).astype(np.float32)
-    return Vector(values, mixture, added=True)
+    return Vector(values, scale="table", mixture=item, added=True)
 
 
 def measure(model: Engine) -> NoiseFloor:

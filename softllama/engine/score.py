@@ -50,10 +50,10 @@ def score(
     return score_pairs(model, [(prompt, continuation)], n_top=n_top, context=context)[0]
 
 
-def score_context(model: Engine, n_ctx: int, n_seq: int = 1) -> Context:
-    """A context for `score` with room for n_ctx positions of n_seq sequences together."""
+def score_context(model: Engine, n_ctx: int, n_seq: int = 1, *, exact: bool = True) -> Context:
+    """A context for `score` with room for n_ctx positions of n_seq sequences together. exact: see `score_pairs`."""
     n_outputs = max(16, min(N_BATCH, OUTPUT_BYTES // (4 * model.n_vocab)))
-    return model.new_context(n_ctx, n_seq, n_outputs=n_outputs, branches=True, precise=True)
+    return model.new_context(n_ctx, n_seq, n_outputs=n_outputs, branches=True, precise=exact)
 
 
 def score_pairs(
@@ -62,6 +62,7 @@ def score_pairs(
     *,
     n_top: int = 0,
     context: Context | None = None,
+    exact: bool = True,
     tick: Callable[[int], None] | None = None,
 ) -> list[list[Scored]]:
     """`score` of many pairs at once. What several of them begin with is evaluated once.
@@ -69,6 +70,8 @@ def score_pairs(
     Args:
         pairs: (prompt, continuation) each.
         context: one that `score_context` has made; None for one that is made here.
+        exact: keys and values are 32-bit numbers, so that a result depends on nothing beside the pair. False: 16-bit ones and
+            flash attention, as generations have them: some percent faster, and up to 3e-3 nats away.
         tick: is called with the number of pairs that are done, each time some are.
 
     Returns:
@@ -87,7 +90,7 @@ def score_pairs(
     parts = [*packs(requests, max(CELLS, max(len(r.items) for r in requests)), context)]
     own = None
     if context is None:
-        own = score_context(model, max(p.n_cells for p in parts), max(p.hi - p.lo for p in parts))
+        own = score_context(model, max(p.n_cells for p in parts), max(p.hi - p.lo for p in parts), exact=exact)
     try:
         scorer = Scorer(model, own or context, requests, n_top)  # type: ignore[arg-type]
         n_done = len(pairs) - len(requests)

@@ -12,10 +12,12 @@ import numpy as np
 from softllama.base import arguments, signals
 from softllama.engine import nonfinite
 from softllama.engine.engine import Engine, Item
+from softllama.engine.items import one_each
 from softllama.errors import ContextError, MixtureError, NotFiniteError
 from softllama.llama.context import Context
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
 Feedable: TypeAlias = "Item | np.integer"
 FORKS = 16  # sequences in a session's context; forks beyond them get a context of their own
@@ -59,19 +61,24 @@ class Session:
         return self._context.evaluated
 
     def feed(self, items: Iterable[Feedable] | Feedable) -> Distribution:
-        """Append token ids and mixtures, and return the distribution after the last.
+        """Append token ids, mixtures and vectors, and return the distribution after the last.
 
         As soon as one item is a mixture, the ids go as one-hot rows beside it: to llama.cpp it is one batch of the same
         shape, so a one-hot mixture gives the token's logits to the bit on the CPU.
 
-        Raises MixtureError for an unknown id, ContextError where the context is full; nothing is then fed.
+        A vector is fed as it is, in place of a row; one of k positions takes k.
+
+        Raises MixtureError for an unknown id or a vector that does not fit, ContextError where the context is full; nothing is
+        then fed.
         """
         if isinstance(items, str | bytes):
-            raise MixtureError(f"feed takes token ids and mixtures, not {type(items).__name__}", "model.tokenize(text)")
+            raise MixtureError(
+                f"feed takes token ids, mixtures and vectors, not {type(items).__name__}", "model.tokenize(text)"
+            )
         row = list(items) if isinstance(items, Iterable) else [items]
         if not row:
             raise MixtureError("feed needs at least one token or mixture")
-        checked = [self._check(i) for i in row]
+        checked = one_each(self._check(i) for i in row)
         self._open()
         with self._context.locked():
             seq = self._open()  # another thread may have closed it
@@ -130,8 +137,13 @@ class Session:
         if isinstance(item, Mixture):
             self._model.table.check(item)
             return item
+        if isinstance(item, Vector):
+            self._model.check_vector(item)
+            return item
         if isinstance(item, bool) or not isinstance(item, int | np.integer):
-            raise MixtureError(f"feed takes token ids and mixtures, not {type(item).__name__}", "tokenize text first")
+            raise MixtureError(
+                f"feed takes token ids, mixtures and vectors, not {type(item).__name__}", "tokenize text first"
+            )
         if not 0 <= item < self._model.n_vocab:
             raise MixtureError(f"token id {item} is outside the vocabulary of {self._model.n_vocab}")
         return int(item)

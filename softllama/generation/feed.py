@@ -5,7 +5,7 @@ Knows contexts and what a Step holds. Decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from softllama.engine.engine import Engine, Item
 from softllama.errors import ContextError, NotFiniteError
 from softllama.generation.state import Generation
 from softllama.llama.context import Context
-from softllama.trace.step import Step
+from softllama.trace.step import SOFT, Step
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.vector import Vector
@@ -49,8 +49,15 @@ def item_of(g: Generation, step: Step, hidden: NDArray[np.float32] | None) -> It
             raise not_finite(g, NotFiniteError(message))
         values[:] = np.float32(table.mean_norm) * hidden / length
     if step.noise:
-        values += np.float32(step.noise * table.rms) * g.embedding_noise(step)
-    return Vector(values, step.mixture, added=not fed_hidden)
+        values += np.float32(step.noise * table.rms) * embedding_noise(g, step)
+    return Vector(values, scale="table", mixture=step.mixture, added=not fed_hidden)
+
+
+def embedding_noise(g: Generation, step: Step) -> NDArray[np.float32]:
+    """The noise of a step, in units of sigma: (n_embd,) float32. From the seed and the index, so replays find it."""
+    rng = np.random.default_rng((g.seed, 0x50F7, step.index))
+    noise: NDArray[np.float32] = rng.standard_normal(g.model.n_embd).astype(np.float32)
+    return noise
 
 
 def not_finite(g: Generation, error: NotFiniteError) -> NotFiniteError:
@@ -66,6 +73,27 @@ def not_finite(g: Generation, error: NotFiniteError) -> NotFiniteError:
 def _fed(s: Step) -> Mixture:
     """What a step fed, as far as its record holds it."""
     return Mixture(s.mixture.ids, s.mixture.weights / s.mixture.weights.sum(dtype=float)) if s.rest else s.mixture
+
+
+def fed_item(step: Step) -> int | Mixture | None:
+    """What a step put into the memory, to be compared with other prompts; None for noise and hidden states, which nothing
+    equals. A soft step is its mixture even where that is one token."""
+    if step.noise or step.hidden:
+        return None
+    m = step.mixture
+    if step.mode != SOFT and len(m) == 1 and m.ids[0] == step.token and m.weights[0] == 1:
+        return step.token
+    return m
+
+
+def shared(a: Sequence[Item | None], b: Sequence[Item | None]) -> int:
+    """Length of the beginning that two sequences share."""
+    n = 0
+    for x, y in zip(a, b, strict=False):
+        if x is None or y is None or x != y:
+            break
+        n += 1
+    return n
 
 
 def after_prompt(g: Generation, context: Context, logits: NDArray[np.float32], *, hidden: bool) -> After:

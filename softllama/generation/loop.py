@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.engine.engine import Engine, Item
+from softllama.engine.layers import LayerWatch
 from softllama.errors import NotFiniteError
 from softllama.generation.cost import Cost
 from softllama.generation.feed import After, PromptFeeder, item_of, not_finite, positions
+from softllama.generation.layers import LayerRecorder, recorder
 from softllama.generation.state import Generation
 from softllama.llama.context import Context
 from softllama.trace.step import Step, StopReason
@@ -44,6 +46,8 @@ class Loop:
         limit: positions that one sequence may use; where it runs out, a generation ends with StopReason.CONTEXT_FULL.
         hidden: whether the context gives hidden states (some policies feed them).
         lap: is called after each part of `feed` with its name, "mixing", "llama.cpp" and "logits". For benchmarks.
+        padding: is asked before each batch: sequences that get a row that nobody reads, with its position. The rows then go in
+            the order of their sequences. llama.cpp rounds by the shape of a batch, which can so be always the same.
     """
 
     def __init__(
@@ -54,7 +58,9 @@ class Loop:
         limit: int,
         hidden: bool = False,
         lap: Callable[[str], None] | None = None,
+        padding: Callable[[], Mapping[int, int]] | None = None,
     ) -> None:
+        self._padding = padding
         self._model, self._context, self._limit, self._hidden, self._lap = model, context, limit, hidden, lap
         self._live: dict[int, _Sequence] = {}
 
@@ -101,7 +107,8 @@ class Loop:
         """Evaluate all steps that were decided, in one batch.
 
         Raises:
-            NotFiniteError: a sequence's logits or hidden state are not finite; the message names it.
+            NotFiniteError: a sequence's logits or hidden state are not finite; the message names it, `.index` is its number
+                in `live`.
             ContextError: llama.cpp fails.
         """
         seqs, lap = [*self._live], self._lap
@@ -114,10 +121,19 @@ class Loop:
             plain = not (step.hidden or step.noise)
             items.append(step.mixture if plain else item_of(s.generation, step, s.after.hidden))
             positions.append(step.position)
+        order = [*range(len(seqs))]
+        if self._padding is not None:
+            more = self._padding()
+            seqs, positions, items = [*seqs, *more], [*positions, *more.values()], [*items, *[0] * len(more)]
+            order = sorted(range(len(seqs)), key=seqs.__getitem__)
+            seqs, positions, items = ([x[i] for i in order] for x in (seqs, positions, items))
+        place = [order.index(i) for i in range(len(sequences))]  # of each live sequence in the batch
         rows = self._model.rows(items)
         if lap is not None:
             lap("mixing")
         logits = self._context.decode(seqs, positions, [True] * len(seqs), rows=rows)
+        if self._padding is not None:
+            logits = logits[place]
         if lap is not None:
             lap("llama.cpp")
         distributions = self._distributions(sequences, logits)
@@ -125,7 +141,7 @@ class Loop:
             lap("logits")
         for i, s in enumerate(sequences):
             s.generation.evaluated += 1
-            s.after, s.step = After(distributions[i], self._context.hidden(i) if self._hidden else None), None
+            s.after, s.step = After(distributions[i], self._context.hidden(place[i]) if self._hidden else None), None
 
     def _distributions(self, sequences: Sequence[_Sequence], logits: NDArray[np.float32]) -> list[Distribution]:
         try:
@@ -166,7 +182,8 @@ def run(
         return
     at_once = max(1, min(at_once, len(waiting)))
     cells, hidden = positions(model, waiting, n_ctx), any(g.policy.needs_hidden for g in waiting)
-    context, home = _context_for(model, waiting, at_once, cells, hidden)
+    lens = recorder(model, waiting)
+    context, home = _context_for(model, waiting, at_once, cells, hidden, lens.watch if lens else None)
     prompts = PromptFeeder(model, context, home, hidden=hidden)
     loop = Loop(model, context, limit=cells, hidden=hidden, lap=lap)
     taken: set[int] = set()  # sequences that hold something
@@ -186,21 +203,41 @@ def run(
                     context.cut(seq, 0)
                 taken = set(loop.live)
             if len(loop):
-                loop.feed()
+                _feed(loop, lens)
     finally:
-        for g in loop.live.values():
-            g.finish(StopReason.INTERRUPTED)
         if cost is not None:
             tokens = sum(g.n_steps for g in generations)
             cost.add(tokens, context.evaluated, context.calls, time.perf_counter() - began)
-        context.close()
+        _end(loop, context, lens)
+
+
+def _end(loop: Loop, context: Context, lens: LayerRecorder | None) -> None:
+    """Free the memory; generations that have not ended were interrupted."""
+    for g in loop.live.values():
+        g.finish(StopReason.INTERRUPTED)
+    context.close()
+    if lens is not None:
+        lens.close()
+
+
+def _feed(loop: Loop, lens: LayerRecorder | None) -> None:
+    """Evaluate what was decided; with a lens, of the one generation that there is."""
+    if lens is None:
+        loop.feed()
+    else:
+        lens.along(next(iter(loop.live.values())), loop.feed)
 
 
 def _context_for(
-    model: Engine, waiting: Sequence[Generation], at_once: int, cells: int, hidden: bool
+    model: Engine,
+    waiting: Sequence[Generation],
+    at_once: int,
+    cells: int,
+    hidden: bool,
+    watch: LayerWatch | None,
 ) -> tuple[Context, int]:
     """A context for so many sequences, and the sequence where a prompt stays that several of them have."""
     alike = [len(a.prompt) if a.prompt == b.prompt else 0 for a, b in pairwise(waiting)]
     longest = max(alike, default=0)  # of the prompts that are copied; cells that all sequences share are needed once
     room = at_once * (cells - (longest if all(alike) else 0)) + longest
-    return model.new_context(room, at_once + (longest > 0), embeddings=hidden), at_once
+    return model.new_context(room, at_once + (longest > 0), embeddings=hidden, watch=watch), at_once

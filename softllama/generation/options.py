@@ -52,6 +52,7 @@ class GenerationKeywords(TypedDict, total=False):
     keep: Keep
     parse_special: bool
     date: str | None
+    lens: int | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,6 +84,7 @@ class GenerationOptions:
         date: the day that a chat template takes for today, as "2026-01-31"; None for today. It is in the record.
         on_loop: what happens where the text loops, repeats itself, or surprises the model (generation/degeneration.py): "warn"
             keeps that in the record, "stop" also ends the thinking or the answer, "hard" also feeds single tokens from there on.
+        lens: after every so many steps, read what each layer would say (`Trace.layers`). Of one generation, not of a search.
 
     Raises:
         UsageError: a value is not allowed.
@@ -109,6 +111,7 @@ class GenerationOptions:
     keep: Keep = "heavy"
     parse_special: bool = False
     date: str | None = None
+    lens: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("policy", "answer"):
@@ -130,6 +133,7 @@ class GenerationOptions:
         _one_of("think", self.think, thinking.MODES, none=False)
         _one_of("on_loop", self.on_loop, ON_LOOP, none=False)
         arguments.integer_or_none("max_tokens", self.max_tokens, 0)
+        arguments.integer_or_none("lens", self.lens, 1, hint="--lens every:4")
         if arguments.integer_or_none("think_budget", self.think_budget) is not None and self.think_budget < 0:  # type: ignore[operator]
             raise UsageError(f"the thinking budget must be 0 or more, not {self.think_budget}")
         if self.seed is not None:

@@ -26,10 +26,11 @@ from softllama.prompts.slots import PromptTemplate
 from softllama.prompts.thinking import Tags
 from softllama.prompts.words import MixInput
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
 _OWN = ("role", "content")
-PromptInput: TypeAlias = str | Sequence[int | Mixture] | Sequence[Mapping[str, str]]
-"""Text with slots for mixtures; token ids and mixtures; or chat messages {"role": ..., "content": ...}."""
+PromptInput: TypeAlias = str | Sequence[int | Mixture | Vector] | Sequence[Mapping[str, str]]
+"""Text with slots for mixtures; token ids, mixtures and vectors; or chat messages {"role": ..., "content": ...}."""
 
 
 def prepare(model: Engine, prompt: PromptInput, options: GenerationOptions, label: object = None) -> Generation:
@@ -68,6 +69,7 @@ def prepare(model: Engine, prompt: PromptInput, options: GenerationOptions, labe
             raise PromptError("an empty prompt gives the model nothing to go on", "write a prompt")
         ids = [i for i in items if isinstance(i, int)]
         inside = thinking.opened(model.detokenize(ids), tags)
+    model.check_vectors(items)
     return assemble(model, options, items, inside, tags, chat=messages is not None, label=label)
 
 

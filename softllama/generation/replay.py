@@ -18,6 +18,7 @@ from softllama.generation.state import Generation
 from softllama.trace.data import ids_of
 from softllama.trace.record import Trace
 from softllama.vectors.distribution import Distribution
+from softllama.vectors.vector import Vector
 
 
 def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[float]:
@@ -75,6 +76,11 @@ def check_model(model: Engine, trace: Trace) -> None:
     before, now = (_adapters(a) for a in (origin.get("lora"), model.lora))
     if recorded is not None and before != now:
         raise ModelError(f"the trace was made with {before or 'no adapter'}, not with {now or 'no adapter'}", hint)
+    if recorded is not None and origin.get("control", []) != [v.to_dict() for v in model.controls.vectors]:
+        raise ModelError(
+            "the trace was made with other control vectors",
+            "--add adds them (model.with_control(...)); --any-model compares all the same",
+        )
 
 
 def _file(path: Any) -> str:
@@ -89,7 +95,9 @@ def _adapters(lora: Any) -> str:
 
 def check_ids(model: Engine, trace: Trace) -> None:
     """Raise MixtureError if a trace holds token ids that the model does not have."""
-    highest = [("prompt", i if isinstance(i, int) else int(i.ids[-1])) for i in trace.prompt]
+    model.check_vectors(trace.prompt)
+    plain = [i for i in trace.prompt if not isinstance(i, Vector)]
+    highest = [("prompt", i if isinstance(i, int) else int(i.ids[-1])) for i in plain]
     highest += [(f"step {s.index}", max(ids_of(s))) for s in trace.steps]
     for where, i in highest:
         if i >= model.n_vocab:

@@ -20,6 +20,7 @@ from softllama.trace.data import ids_of
 from softllama.trace.record import Trace
 from softllama.trace.step import Step, StopReason
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
 
 class Interrupted(KeyboardInterrupt):
@@ -121,10 +122,16 @@ def record(model: Engine, g: Generation) -> Trace:
         timings={"prompt": g.prompt_seconds, "total": total},
         manifest=manifest.build(model, arguments, seed=g.seed),
         tail=(rest, "") if g.thinking else ("", rest),
-        texts={i: model.spell(i) for i in dict.fromkeys(i for s in steps for i in ids_of(s))},
+        texts={i: model.spell(i) for i in _ids(steps, g)},
         stop_string=g.stop_string,
         degenerations=tuple(d.to_dict() for d in g.degenerations),
+        layers=tuple(g.layers),
     )
+
+
+def _ids(steps: Iterable[Step], g: Generation) -> Iterable[int]:
+    """Every token id in a record, each once."""
+    return dict.fromkeys([*(i for s in steps for i in ids_of(s)), *(i for s in g.layers for i in s.ids)])
 
 
 def no_answer(trace: Trace) -> str:
@@ -142,7 +149,7 @@ def no_answer(trace: Trace) -> str:
     return f"the model ended it at once, after {trace.n_thinking:,} tokens of thinking"
 
 
-def describe(model: Engine, items: Sequence[int | Mixture]) -> str:
+def describe(model: Engine, items: Sequence[int | Mixture | Vector]) -> str:
     """Ids and mixtures as text, mixtures in brackets."""
     parts: list[str] = []
     ids: list[int] = []
@@ -150,9 +157,11 @@ def describe(model: Engine, items: Sequence[int | Mixture]) -> str:
         if isinstance(i, int):
             ids.append(i)
             continue
-        parts += [
-            model.detokenize(ids),
-            "[" + " + ".join(f"{w:.3g} {model.spell(t).removeprefix(' ')}" for t, w in i.top(4)) + "]",
-        ]
+        shown = "vector" if isinstance(i, Vector) else " + ".join(f"{w:.3g} {_word(model, t)}" for t, w in i.top(4))
+        parts += [model.detokenize(ids), f"[{shown}]"]
         ids = []
     return "".join(parts) + model.detokenize(ids)
+
+
+def _word(model: Engine, token: int) -> str:
+    return model.spell(token).removeprefix(" ")

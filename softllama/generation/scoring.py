@@ -40,6 +40,7 @@ class ScoreKeywords(TypedDict, total=False):
     n_top: int
     n_ctx: int | None
     stride: int | None
+    exact: bool
     tick: Callable[[int, int], None] | None
 
 
@@ -109,6 +110,7 @@ def score_pairs(
     n_top: int = 0,
     n_ctx: int | None = None,
     stride: int | None = None,
+    exact: bool = True,
     tick: Callable[[int, int], None] | None = None,
 ) -> list[Score]:
     """ln p of each continuation after its prompt. What several pairs begin with is evaluated once.
@@ -122,6 +124,7 @@ def score_pairs(
         n_top: how many of the likeliest tokens are returned beside each item.
         n_ctx: positions of a context; None for the model's limit. What is longer goes through several windows.
         stride: how many items each window after the first scores; None for half of n_ctx.
+        exact: keys and values are 32-bit numbers. False: 16-bit ones, as generations have them: some percent faster.
         tick: is called with how many windows are done, and how many there are.
 
     Returns:
@@ -146,7 +149,7 @@ def score_pairs(
         owners.append((len(before), len(todo), len(todo) + len(parts)))
         todo += parts
     results = engine_score.score_pairs(
-        model, todo, n_top=n_top, tick=None if tick is None else lambda done: tick(done, len(todo))
+        model, todo, n_top=n_top, exact=exact, tick=None if tick is None else lambda done: tick(done, len(todo))
     )
     scores = []
     for n, lo, hi in owners:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import copy
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from softllama.engine.engine import Engine
 from softllama.errors import UsageError
@@ -21,9 +21,11 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.text_stream import TextStream
 from softllama.policy import Decision, Moment, Policy, as_policy
 from softllama.prompts.thinking import Tags, encoded
+from softllama.trace.layers import StepLayers
 from softllama.trace.step import FORCED, HARD, HEAVY, MODES, Step, StopReason, heavy
 from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 from softllama.vectors.whole import WholeVector
 
 TOP = FEW  # of each step's distribution, for the record and for replaying
@@ -42,12 +44,12 @@ class Generation:
     eog: does an end-of-generation token end it (not so for a replay, which ends where the record does)?
     keep: are all steps kept, for a record? Without, `steps` has the last one only. `recorded` gives them with as much of
         their mixtures as `options.keep` says.
-    stop_reason is "" while it runs; stop_string is the one that ended it.
+    stop_reason is "" while it runs. stop_string ended it, or end_token: an id that is no step, and its ln p.
     """
 
     model: Engine
     policy: Policy
-    prompt: tuple[int | Mixture, ...]
+    prompt: tuple[int | Mixture | Vector, ...]
     options: GenerationOptions
     seed: int
     tags: Tags | None = None
@@ -59,8 +61,10 @@ class Generation:
     steps: list[Step] = field(default_factory=list)
     stop_reason: StopReason | str = ""
     stop_string: str = ""
+    end_token: tuple[int, float] | None = None
     evaluated: int = 0  # positions that the model evaluated for it
     prompt_seconds: float = 0.0
+    layers: list[StepLayers] = field(default_factory=list)  # after each nth step, if that was asked for
     degenerations: list[Degeneration] = field(default_factory=list)  # one at most of the thinking, and of the answer
 
     def __post_init__(self) -> None:
@@ -127,33 +131,25 @@ class Generation:
         else:
             why = ""
         if self._forced:
-            token = self._forced.popleft()
-            return self._forced_step(d, token, why or CLOSED)
+            return self._forced_step(d, why or CLOSED)
         decision = self.policy(d, self.moment)
         if self.eog and self.model.is_eog(decision.token):
             if not (self.thinking and self.tags):
                 self.stop_reason = StopReason.END_OF_GENERATION
+                self.end_token = (decision.token, d.logp(decision.token))
                 return None
             self._close()
-            token = self._forced.popleft()
-            return self._forced_step(d, token, f"{StopReason.END_OF_GENERATION} while thinking")
+            return self._forced_step(d, f"{StopReason.END_OF_GENERATION} while thinking")
         if decision.end_thinking:
             if self.thinking and self.tags:
                 self._close()
-                token = self._forced.popleft()
-                return self._forced_step(d, token, decision.why)
+                return self._forced_step(d, decision.why)
             self.stop_reason = decision.why or StopReason.END_OF_THINKING
             return None
         self._forced.extend(decision.forced)
         if self._hard and decision.mode != HARD:
-            decision = Decision(
-                Mixture.one_hot(decision.token),
-                decision.token,
-                HARD,
-                ON_LOOP,
-                forced=decision.forced,
-                stop=decision.stop,
-            )
+            t, forced, stop = decision.token, decision.forced, decision.stop
+            decision = Decision(Mixture.one_hot(t), t, HARD, ON_LOOP, forced=forced, stop=stop)
         return self._record(d, decision)
 
     def finish(self, reason: StopReason) -> None:
@@ -180,12 +176,6 @@ class Generation:
         """Text that was held back for a stop string or an incomplete character."""
         return (self._block if self.thinking else self._answer).flush()
 
-    def embedding_noise(self, step: Step) -> NDArray[np.float32]:
-        """The noise of a step, in units of sigma: (n_embd,) float32. From the seed and the index, so replays find it."""
-        rng = np.random.default_rng((self.seed, 0x50F7, step.index))
-        noise: NDArray[np.float32] = rng.standard_normal(self.model.n_embd).astype(np.float32)
-        return noise
-
     def _over_budget(self) -> bool:
         budget = 0 if self.options.think == "off" else self.options.think_budget
         return self.tags is not None and budget is not None and self.n_thinking >= budget
@@ -211,7 +201,8 @@ class Generation:
         self._forced.extend(self.tags.close_ids)
         self._closing = True
 
-    def _forced_step(self, d: Distribution, token: int, why: str) -> Step:
+    def _forced_step(self, d: Distribution, why: str) -> Step:
+        token = self._forced.popleft()
         return self._record(d, Decision(Mixture.one_hot(token), token, FORCED, why))
 
     def _whole(self, d: Distribution, decision: Decision) -> WholeVector | None:
@@ -238,6 +229,26 @@ class Generation:
             if self._entries > PILE:
                 self._thin()
         self.steps.append(step)
+        self._passed(token, forced=mode == FORCED)
+        if mode != FORCED and self._monitor is not None and (found := self._monitor.push(token, step.logp, piece)):
+            self._degenerated(found)
+        if decision.stop:
+            self.stop_reason, self.stop_string = StopReason.of(decision.stop), ""
+        elif not self.done and self._most is not None and self.n_steps >= self._most:
+            self.stop_reason = StopReason.MAX_TOKENS
+        return step
+
+    def resume(self, readouts: Sequence[int]) -> None:
+        """Take these readouts as decided and fed after the prompt, without steps, texts and random numbers of their own."""
+        for token in readouts:
+            if forced := bool(self._forced):  # the rest of a tag
+                self._forced.popleft()
+            (self._block if self.thinking else self._answer).push(self.model.tokenizer.piece(token))
+            self._passed(token, forced=forced)
+
+    def _passed(self, token: int, *, forced: bool) -> None:
+        """One more position, whose text is in its stream: blocks open and close, the answer may end."""
+        inside = self.thinking
         self.n_steps += 1
         self.moment.advance(token)
         if inside:
@@ -249,7 +260,7 @@ class Generation:
                 self.thinking = self._closing = False
                 self.moment.thinking = self.everywhere
                 self._monitor = Monitor()
-            elif mode != FORCED:
+            elif not forced:
                 self.n_thinking += 1
         elif self._opens(token):
             self.thinking = self.began_thinking = True
@@ -258,13 +269,6 @@ class Generation:
             self.stop_reason = StopReason.END_OF_GENERATION
         elif self._answer.stopped:
             self.stop_reason, self.stop_string = StopReason.STOP_STRING, self._answer.stopped
-        if mode != FORCED and self._monitor is not None and (found := self._monitor.push(token, step.logp, piece)):
-            self._degenerated(found)
-        if decision.stop:
-            self.stop_reason, self.stop_string = StopReason.of(decision.stop), ""
-        elif not self.done and self._most is not None and self.n_steps >= self._most:
-            self.stop_reason = StopReason.MAX_TOKENS
-        return step
 
     def _degenerated(self, found: Degeneration) -> None:
         """Keep what was found, and do what `on_loop` says. found: counts steps since the monitor began."""

@@ -45,9 +45,12 @@ class Context(Sequences):
         nodes: where rows cannot go through llama.cpp's embedding batch, the graph's nodes that they are written over,
             and their widths; the embedding comes first.
         all_outputs: whether llama.cpp gives the right logits only where it is asked for those of every position.
+        control: vectors that llama.cpp adds to the states of layers.
         pace: decides how many threads go on where the machine is busy; None for n_threads always.
         precise: keep keys and values as 32-bit numbers, without flash attention: what rounds by 1e-3 then rounds by 1e-7.
         branches: whether the sequences are ends of one: where less is suggested, n_ctx is then not divided among them.
+        apart: whether each sequence has a memory of its own, n_ctx / n_seq positions. It then lies in the order of its
+            positions, whatever others do, and attention sums in that order.
 
     Raises:
         ContextError: the memory is not there, or llama.cpp cannot make it; the message has the size that it needs.
@@ -69,6 +72,8 @@ class Context(Sequences):
         all_outputs: bool = False,
         branches: bool = False,
         precise: bool = False,
+        control: setup.Control | None = None,
+        apart: bool = False,
         pace: Pace | None = None,
     ) -> None:
         n_ctx, n_seq = setup.checked(n_ctx, n_seq, n_threads)
@@ -79,7 +84,7 @@ class Context(Sequences):
             raise ContextError(
                 f"{weights.header.arch} gives no hidden states to feed: {weights.no_hidden}", "use another policy"
             )
-        self.weights, self.n_seq = weights, n_seq
+        self.weights, self.n_seq, self.apart = weights, n_seq, apart
         self.lock = threading.RLock()
         self._own: Handle | None = None
         self.n_threads = n_threads or devices.default_threads()
@@ -108,6 +113,7 @@ class Context(Sequences):
         self.evaluated = 0  # positions evaluated so far
         self.calls = 0  # of llama_decode that evaluated them
         setup.apply_adapters(weights, pointer)
+        setup.apply_control(control, pointer)
 
     # ---- evaluation
 

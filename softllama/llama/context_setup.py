@@ -10,7 +10,9 @@ import threading
 import weakref
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from softllama.base import arguments, signals
 from softllama.errors import ContextError, UsageError
@@ -34,6 +36,7 @@ class Wanted(Protocol):
     n_outputs: int
     embeddings: bool
     precise: bool
+    apart: bool
 
 
 def checked(n_ctx: int, n_seq: int, n_threads: int | None) -> tuple[int, int]:
@@ -58,7 +61,7 @@ def params(context: Wanted, n_ctx: int, over: Overlay | None, watch: Any) -> Any
     if hasattr(values, "n_outputs_max"):  # newer versions; older ones allow n_batch
         values.n_outputs_max = context.n_outputs
     values.n_threads = values.n_threads_batch = context.n_threads
-    values.kv_unified = True
+    values.kv_unified = not context.apart
     values.embeddings = context.embeddings
     values.offload_kqv = values.op_offload = weights.on_gpu
     values.no_perf = True
@@ -122,6 +125,29 @@ def apply_adapters(weights: Weights, pointer: Any) -> None:
     scales = (ctypes.c_float * len(lora))(*[a.scale for a in lora])
     if api.llama_set_adapters_lora(pointer, adapters, len(lora), scales):
         raise ContextError("llama.cpp cannot apply the LoRA adapter")
+
+
+class Control(NamedTuple):
+    """Vectors that llama.cpp adds to the states after layers `first` to `last`.
+
+    data: (last, n_embd) float32: of layer 1, 2, ..., `last`.
+    """
+
+    first: int
+    last: int
+    data: F32
+
+
+def apply_control(control: Control | None, pointer: Any) -> None:
+    """Let a context add vectors to its states. Raises ContextError where llama.cpp refuses them."""
+    if control is None:
+        return
+    data = np.ascontiguousarray(control.data, dtype=np.float32)
+    to = data.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+    # older versions have it under another name
+    apply = getattr(api, "llama_set_adapter_cvec", None) or api.llama_apply_adapter_cvec
+    if apply(pointer, to, data.size, data.shape[1], control.first, control.last):
+        raise ContextError("llama.cpp cannot add the control vector", "leave out --add")
 
 
 def _footprint(weights: Weights, params: Any, n_ctx: int) -> tuple[int, int] | None:

@@ -15,12 +15,12 @@ from typing import Any
 from softllama.llama.bindings import declare
 
 
-class _InitParams(ctypes.Structure):
+class InitParams(ctypes.Structure):
     _fields_ = (("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p))
 
 
 _P, _I64, _STR = ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p
-init = declare("gguf_init_from_file", _P, _STR, _InitParams)
+init = declare("gguf_init_from_file", _P, _STR, InitParams)
 free = declare("gguf_free", None, _P)
 data_offset = declare("gguf_get_data_offset", ctypes.c_size_t, _P)
 n_kv = declare("gguf_get_n_kv", _I64, _P)
@@ -49,7 +49,7 @@ INTEGERS = {0, 1, 2, 3, 4, 5, 10, 11}
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[int | None]:
     """Open a file's header for as long as the block lasts: ggml's handle, or None if ggml cannot read it."""
-    handle = init(os.fsencode(path), _InitParams(True, None))
+    handle = init(os.fsencode(path), InitParams(True, None))
     try:
         yield handle
     finally:

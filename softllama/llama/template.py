@@ -17,7 +17,10 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from softllama.errors import ModelError, PromptError
+from softllama.llama.time_limit import TimeLimit, time_limit
 
+SECONDS = 10  # for one prompt, which takes milliseconds: templates come from strangers
+MOST = 1 << 24  # characters that a product may have
 _REFUSALS = (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError)
 
 
@@ -63,16 +66,28 @@ class ChatTemplate:
             variables: Handed to the template, such as enable_thinking.
 
         Raises:
-            PromptError: The template refuses the messages.
+            PromptError: The template refuses the messages, or takes longer than SECONDS.
         """
         variables |= {"messages": messages, "add_generation_prompt": generation}
         try:
-            return self._template.render(variables)
+            with time_limit(SECONDS):
+                return self._rendered(variables)
+        except TimeLimit:
+            raise PromptError(
+                f"the model's chat template takes more than {SECONDS} s", "--template FILE names another template"
+            ) from None
+        except (MemoryError, RecursionError) as e:
+            raise PromptError(f"the model's chat template goes beyond all bounds: {type(e).__name__}") from None
         except _REFUSALS as e:
-            if isinstance(e, (TypeError, jinja2.UndefinedError)):  # it may be one for tools, of which there are none
-                with contextlib.suppress(*_REFUSALS):
-                    return self._template.render(self._no_tools() | variables)
             raise PromptError(f"the model's chat template refuses these messages: {e}") from None
+
+    def _rendered(self, variables: dict[str, Any]) -> str:
+        try:
+            return self._template.render(variables)
+        except (TypeError, jinja2.UndefinedError):  # it may be one for tools, of which there are none
+            with contextlib.suppress(*_REFUSALS):
+                return self._template.render(self._no_tools() | variables)
+            raise
 
     def _no_tools(self) -> dict[str, Any]:
         """What a template is given that goes through its tools without asking whether there are any."""
@@ -84,7 +99,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
     Templates come from strangers, hence the sandbox. The names that stand for nothing here are None, as there.
     """
-    environment = ImmutableSandboxedEnvironment(
+    environment = _Environment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlocks, "jinja2.ext.loopcontrols"]
     )
     environment.filters["tojson"] = _to_json
@@ -93,6 +108,25 @@ def _environment() -> ImmutableSandboxedEnvironment:
         **dict.fromkeys(("tools", "tool_choice", "functions", "function_call")),
     }
     return environment
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """A sandbox in which no single operation takes for ever: C code is not interrupted by a time limit."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Multiply, or raise to a power, within bounds."""
+        if operator == "**" and not (_small(left, 1e6) and _small(right, 64)):
+            raise jinja2.exceptions.SecurityError(f"{left!r:.20} ** {right!r:.20} is too large")
+        for a, b in ((left, right), (right, left)):
+            if isinstance(a, str | list | tuple) and isinstance(b, int) and len(a) * b > MOST:
+                raise jinja2.exceptions.SecurityError(f"a product of {len(a)} * {b} characters is too large")
+        return super().call_binop(context, operator, left, right)
+
+
+def _small(x: Any, most: float) -> bool:
+    return isinstance(x, int | float) and abs(x) <= most
 
 
 class _GenerationBlocks(Extension):

@@ -116,6 +116,7 @@ class Policy:
             one.
         answer: decodes outside the thinking block; None for greedy.
         needs_hidden: the policy, or its answer, may set `Decision.hidden`, so the loop must keep last hidden states.
+        soft: the policy may feed mixtures; without, it feeds single tokens only.
     """
 
     rule: Rule
@@ -126,6 +127,7 @@ class Policy:
     where: Where = "everywhere"
     answer: Policy | None = None
     needs_hidden: bool = False
+    soft: bool = True
 
     def __post_init__(self) -> None:
         for name in ("parameters", "arguments"):

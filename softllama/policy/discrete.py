@@ -9,7 +9,7 @@ from softllama.vectors.distribution import Distribution
 from softllama.vectors.whole import COLDEST
 
 
-@policy()
+@policy(soft=False)
 def greedy() -> Rule:
     """The most probable token; the lowest id among equals.
 
@@ -18,7 +18,7 @@ def greedy() -> Rule:
     return lambda distribution, moment: hard(distribution.argmax)
 
 
-@policy()
+@policy(soft=False)
 def sample(
     temperature: float = 1.0,
     top_k: int = 0,
@@ -61,7 +61,7 @@ def published_answer() -> Policy:
     return sample(temperature=0.6, top_k=30, top_p=0.95)
 
 
-@policy(answer=published_answer)
+@policy(answer=published_answer, soft=False)
 def cold_stop(
     temperature: float = 0.6,
     top_k: int = 30,

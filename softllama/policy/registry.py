@@ -123,7 +123,7 @@ REGISTRY: dict[str, PolicyInfo] = {}  # by name
 
 
 def policy(
-    *, answer: Callable[[], Policy] | None = None, needs_hidden: bool = False, **ranges: Range
+    *, answer: Callable[[], Policy] | None = None, needs_hidden: bool = False, soft: bool = True, **ranges: Range
 ) -> Callable[[Callable[P, Rule]], Callable[P, Policy]]:
     """Make `def soft(n: int = 10, ..., where=..., answer=...) -> Rule` a factory of policies, and list it by its name.
 
@@ -132,6 +132,7 @@ def policy(
     Args:
         answer: makes the policy that a parameter `answer` of None stands for.
         needs_hidden: the policy may set `Decision.hidden`.
+        soft: the policy may feed mixtures.
         ranges: allowed values of single settings, in place of those in RANGES.
     """
 
@@ -161,6 +162,7 @@ def policy(
                 where=values.get("where", "everywhere"),
                 answer=values.get("answer"),
                 needs_hidden=needs_hidden,
+                soft=soft,
             )
 
         doc = inspect.getdoc(build) or ""

@@ -5,28 +5,21 @@ Knows vectors only, no model; and not how the results look: view.py and plot.py 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from softllama.prompts.words import Resolved
 from softllama.vectors import measures
 from softllama.vectors.distribution import Distribution, Token
+from softllama.vectors.mixture import Mixture
 from softllama.vectors.noise import NO_NOISE, NoiseFloor
-from softllama.vectors.sweep import EMERGENT, Sweep
+from softllama.vectors.sweep import Sweep
+from softllama.vectors.vector import Vector
 
 MIXTURE, AVERAGE = "mixture", "average"  # names of rows
 COLUMNS = ("kind", "name", "weight", "alpha", "rank", "token_id", "token", "p", "entropy", "js_to_mixture")
-
-
-class Emergent(NamedTuple):
-    """A token that no component brings: its probability p in the mixture, and the largest in a component alone."""
-
-    id: int
-    text: str
-    p: float
-    alone: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,15 +73,9 @@ class ProbeData:
         return measures.mass_outside_nuclei_alone(list(self.baselines.values()))
 
     @cached_property
-    def emergent(self) -> list[Emergent]:
+    def emergent(self) -> list[measures.Emergent]:
         """Tokens whose probability exceeds that in every component alone by 0.01 and by the noise floor; at most `n_top`."""
-        most = measures.emergent(self.next, list(self.baselines.values()), self.n_top)
-        enough = (max(EMERGENT, float(self.noise.of_probability(p))) for _, p, _ in most)
-        return [
-            Emergent(i, self.next[i].text, p, alone)
-            for (i, p, alone), e in zip(most, enough, strict=True)
-            if p - alone >= e
-        ]
+        return measures.emergent_tokens(self.next, list(self.baselines.values()), self.noise, self.n_top)
 
     def watched_in(self, d: Distribution) -> list[Token]:
         """The watched tokens of one of the distributions."""
@@ -107,15 +94,7 @@ class ProbeData:
     @property
     def title(self) -> str:
         """The prompt with the mixtures in its slots: "The [0.5 dog + 0.5 cat] says"; with | between whole words."""
-        text = self.prompt
-        for m in self.mixtures:
-            sign = " | " if self.alternatives else " + "
-            shown = sign.join(f"{c.weight:.3g} {c.label}" for c in m.components[:4])
-            if len(m.components) > 4:
-                shown += f"{sign}{len(m.components) - 4} more"
-            slot, times = "{" + m.name + "}", -1 if m.name or len(self.mixtures) == 1 else 1
-            text = text.replace(slot, f"[{shown}]", times)
-        return text
+        return in_slots(self.prompt, self.mixtures, " | " if self.alternatives else " + ")
 
     def rows(self) -> list[tuple[str, float | None, Distribution]]:
         """(name, weight, distribution) of the mixture, each baseline, and the average."""
@@ -184,14 +163,32 @@ class ProbeData:
         return out
 
 
+def in_slots(prompt: str, mixtures: Sequence[Resolved], sign: str = " + ") -> str:
+    """A prompt with mixtures in its slots: "The [0.5 dog + 0.5 cat] says". sign: between the parts of a mixture."""
+    text = prompt
+    for m in mixtures:
+        shown = sign.join(f"{c.weight:.3g} {c.label}" for c in m.components[:4])
+        if len(m.components) > 4:
+            shown += f"{sign}{len(m.components) - 4} more"
+        slot, times = "{" + m.name + "}", -1 if m.name or len(mixtures) == 1 else 1
+        text = text.replace(slot, f"[{shown}]", times)
+    return text
+
+
 def _mixture_dict(m: Resolved, *, whole: bool) -> dict[str, Any]:
     """A mixture. whole: were its words fed whole? Then each has all its tokens, too."""
     components = [
-        {"label": c.label, "weight": c.weight, "tokens": [[i, w] for i, w in c.mixture.top()]}
-        | ({"word": list(c.tokens)} if whole else {})
+        {"label": c.label, "weight": c.weight, **_contents(c.mixture)} | ({"word": list(c.tokens)} if whole else {})
         for c in m.components
     ]
     return {"name": m.name, "components": components, **({"before": list(m.before)} if m.before else {})}
+
+
+def _contents(m: Mixture | Vector) -> dict[str, Any]:
+    """The tokens of a mixture; of a vector its scale and size, as its numbers are in the file that it is from."""
+    if isinstance(m, Vector):
+        return {"vector": {"positions": len(m), "n_embd": m.n_embd, "scale": m.scale, "norm": float(m.norms.mean())}}
+    return {"tokens": [[i, w] for i, w in m.top()]}
 
 
 def _sweep_dict(s: Sweep) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from softllama.prompts.words import Component, MixArgument, MixInput, Resolved
 from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
 MAX_SWEEP, MAX_CONTINUE, MAX_REPEATS = 10_001, 100_000, 64
 MAX_BASELINES = 64  # components, or combinations of them, that run alone: the heaviest
@@ -67,6 +68,7 @@ class Filling:
         which = slots.assign(parsed, [m.name for m in inputs])
         encoded = encode(_chat_text(model, parsed, system, parse_special) if chat else parsed, model.tokenizer)
         placed = build.resolved(encoded, which, inputs, model.tokenizer)
+        model.check_vectors([p.mixture for p in placed])
         mixtures = [placed[which.index(j)] for j in range(len(inputs))]
         encoded = with_shared(encoded, [p.before for p in placed])
         alternatives = any(m.split == words.ALTERNATIVES for m in inputs)
@@ -74,6 +76,8 @@ class Filling:
             raise MixtureError(
                 "--split alternatives averages outputs, and no average has signed weights", "leave out --signed"
             )
+        if alternatives and any(isinstance(p.mixture, Vector) for p in placed):
+            raise MixtureError("--split alternatives is for words, and a vector is none", "leave out --split")
         return cls(
             encoded=encoded,
             names=parsed.slots,
@@ -87,11 +91,11 @@ class Filling:
         """The component of each mixture that a combination names."""
         return [m.components[i] for m, i in zip(self.mixtures, combo, strict=True)]
 
-    def mixed(self) -> list[Mixture]:
+    def mixed(self) -> list[Mixture | Vector]:
         """Each slot with its mixture."""
         return [p.mixture for p in self.placed]
 
-    def alone(self, combo: Sequence[int]) -> list[Mixture]:
+    def alone(self, combo: Sequence[int]) -> list[Mixture | Vector]:
         """Each slot with one component of its mixture."""
         return [p.components[combo[j]].mixture for p, j in zip(self.placed, self.which, strict=True)]
 
@@ -101,7 +105,7 @@ class Filling:
         items = self.encoded.items[self.encoded.first_slot :]
         return [i for t in items for i in ((t,) if t >= 0 else in_slots[~t])]
 
-    def between(self, alpha: float, signed: bool) -> list[Mixture]:
+    def between(self, alpha: float, signed: bool) -> list[Mixture | Vector]:
         """Each slot with its mixture, and those of the first mixture with a point of its sweep."""
         return [
             p.mixture if j else _between(p.components, alpha, signed)
@@ -178,7 +182,9 @@ def _between(components: Sequence[Component], a: float, signed: bool) -> Mixture
     """(1-a) · the first component + a · the others in their own proportion."""
     first, others = components[0], components[1:]
     shares = in_proportion([c.weight for c in others])
-    return mx.blend([first.mixture, *(c.mixture for c in others)], [1 - a, *(a * s for s in shares)], signed=signed)
+    return mx.blend(
+        [first.as_mixture, *(c.as_mixture for c in others)], [1 - a, *(a * s for s in shares)], signed=signed
+    )
 
 
 def _chat_text(model: Engine, parsed: PromptTemplate, system: str | None, parse_special: bool) -> PromptTemplate:
@@ -204,17 +210,17 @@ def watched(model: Engine, text: str | None) -> tuple[int, ...]:
     if spec.vector:
         raise UsageError("a vector cannot be watched", '--watch "Paris,Berlin"')
     found = words.resolve(spec, model.tokenizer, split="first")
-    return tuple(dict.fromkeys(c.mixture.argmax for c in found.components))
+    return tuple(dict.fromkeys(c.as_mixture.argmax for c in found.components))
 
 
 def mix_texts(mix: MixArgument) -> list[str]:
     """The mixtures of an argument as text, for the manifest."""
-    if isinstance(mix, str | Mixture):
+    if isinstance(mix, str | Mixture | Vector):
         return [str(mix)]
     if isinstance(mix, Mapping):
         return (
             [str(mix)]
-            if not all(isinstance(m, str | Mixture) for m in mix.values())
+            if not all(isinstance(m, str | Mixture | Vector) for m in mix.values())
             else [str(m) for m in mix.values()]
         )
     return [str(m) for m in mix]

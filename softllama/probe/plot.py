@@ -25,10 +25,10 @@ def check_path(path: str) -> None:
         raise UsageError(f"cannot plot to {path!r}", f"end the name in one of {', '.join(FORMATS)}")
     if p.is_dir() or not p.parent.is_dir():
         raise UsageError(f"cannot write {path!r}: there is no folder {str(p.parent)!r}", "make the folder first")
-    _figure_class()
+    figure_class()
 
 
-def _figure_class() -> Any:
+def figure_class() -> Any:
     """matplotlib's Figure, which a notebook shows as a picture also where pyplot was never imported."""
     try:
         from matplotlib.figure import Figure
@@ -60,25 +60,26 @@ def figure(r: ProbeData, path: str | os.PathLike[str] | None = None) -> Any:
     """
     if path is not None:
         check_path(str(path := arguments.path(path)))
-    picture = _figure_class()(figsize=(8, 4.5), layout="constrained")
+    picture = figure_class()(figsize=(8, 4.5), layout="constrained")
     if r.sweep is None:
         _bars(r, picture.subplots())
     else:
         _curves(r, picture)
-    picture.suptitle(_no_formula(f"{r.title}\n{r.model}".strip()), fontsize=11)
+    picture.suptitle(no_formula(f"{r.title}\n{r.model}".strip()), fontsize=11)
     if path is not None:
         with replacing(path) as f:
             picture.savefig(f, format=Path(path).suffix[1:].lower(), dpi=150, metadata=None)
     return picture
 
 
-def _no_formula(text: str) -> str:
+def no_formula(text: str) -> str:
     """Text that matplotlib does not read as a formula."""
     return printable(text).replace("$", r"\$")
 
 
-def _label(text: str) -> str:
-    return _no_formula(visible(text))
+def token_label(text: str) -> str:
+    """A token's text for a picture."""
+    return no_formula(visible(text))
 
 
 def _bars(r: ProbeData, axes: Any) -> None:
@@ -94,11 +95,11 @@ def _bars(r: ProbeData, axes: Any) -> None:
             x + (j - (len(rows) - 1) / 2) * width,
             [d[i].p for i in ids],
             width,
-            label=_no_formula(label),
+            label=no_formula(label),
             color=colour,
         )
     emergent = {e.id for e in r.emergent}
-    names = [_label(r.next[i].text) + "\n(emergent)" * (i in emergent) for i in ids]
+    names = [token_label(r.next[i].text) + "\n(emergent)" * (i in emergent) for i in ids]
     axes.set_xticks(x, names, rotation=30, ha="right")
     axes.set_ylabel("probability of the next token")
     axes.legend(frameon=False)
@@ -111,7 +112,7 @@ def _curves(r: ProbeData, picture: Any) -> None:
     top, bottom = picture.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for c in s.curves:
         mostly = c.above >= float(max(c.p[0], c.p[-1]))  # at least twice what it is at either end
-        label = _label(c.text) + " (emergent)" * (c.id in s.emergent and mostly)
+        label = token_label(c.text) + " (emergent)" * (c.id in s.emergent and mostly)
         (line,) = top.plot(s.alphas, c.p, label=label, marker="o" if len(s.alphas) <= 25 else None, markersize=3)
         if s.noise.log_odds:
             half = s.noise.of_probability(c.p) / 2
@@ -127,12 +128,12 @@ def _curves(r: ProbeData, picture: Any) -> None:
         title="dotted: average\nof the outputs" + ("\nshaded: noise" if s.noise.log_odds else ""),
         title_fontsize=8,
     )
-    bottom.plot(s.alphas, s.js_start, color="C0", label=_no_formula(f"to {s.start}"))
-    bottom.plot(s.alphas, s.js_end, color="C1", label=_no_formula(f"to {s.end}"))
+    bottom.plot(s.alphas, s.js_start, color="C0", label=no_formula(f"to {s.start}"))
+    bottom.plot(s.alphas, s.js_end, color="C1", label=no_formula(f"to {s.end}"))
     if s.noise.js:
         bottom.axhspan(0, s.noise.js, color="0.9", linewidth=0, zorder=0)
     bottom.set_ylabel("JS (nats)")
-    bottom.set_xlabel(_no_formula(f"α, from {s.start} (0) to {s.end} (1)"))
+    bottom.set_xlabel(no_formula(f"α, from {s.start} (0) to {s.end} (1)"))
     bottom.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     for axes in (top, bottom):
         axes.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,7 @@ from rich.text import Text
 from softllama.base import tables
 from softllama.probe.data import COLUMNS, ProbeData
 from softllama.show.console import tokens
-from softllama.show.printable import number, printable, visible
+from softllama.show.printable import number, printable, small, visible
 from softllama.vectors.sweep import Sweep
 
 POINTS = 41  # rows of a sweep's table
@@ -57,8 +57,8 @@ def _verdict(r: ProbeData) -> Text:
     else:
         text.append_text(_beside_components(r))
     for t in r.watched_in(r.next):
-        alone = ", ".join(f"{k} {_small(d[t.id].p)}" for k, d in r.baselines.items())
-        text.append(f"\n{visible(t.text)} {_small(t.p)}, alone: {alone}.")
+        alone = ", ".join(f"{k} {small(d[t.id].p)}" for k, d in r.baselines.items())
+        text.append(f"\n{visible(t.text)} {small(t.p)}, alone: {alone}.")
     if r.weight_covered < 1:
         text.append(
             f"\nThe {len(r.baselines)} heaviest components ran alone; they hold {r.weight_covered:.4f} of the weight."
@@ -94,7 +94,7 @@ def _emergent(r: ProbeData) -> Text:
     if not r.emergent:
         return Text()
     text = Text("\nemergent: ", style="bold")
-    text.append("; ".join(f"{visible(e.text)} {_small(e.p)}, at most {_small(e.alone)} alone" for e in r.emergent), "")
+    text.append("; ".join(f"{visible(e.text)} {small(e.p)}, at most {small(e.alone)} alone" for e in r.emergent), "")
     return text
 
 
@@ -105,11 +105,6 @@ def _noise(r: ProbeData) -> Text:
     copies = f", over {r.repeats} copies" if r.repeats > 1 else "; --repeats 8 averages"
     text = f"\nNoise floor: JS {r.noise.js:.2g}, about ±{float(r.noise.of_probability(0.5)) / 2:.2g} of a probability of .5"
     return Text(f"{text}: llama.cpp's rounding on this model{copies}.", style="dim")
-
-
-def _small(p: float) -> str:
-    """A probability with two digits that count: .099, .0085."""
-    return number(p) if p >= 0.01 or p < 0.00001 else f"{p:.2g}".removeprefix("0")
 
 
 def _sweep(s: Sweep) -> RenderableType:
@@ -139,6 +134,8 @@ def _sweep(s: Sweep) -> RenderableType:
         note = Text(f"\nThe output is {mid}.")
     if any(c.sharpness is None for c in s.curves):
         note.append(" A curve that stays within the noise floor has no midpoint and no sharpness.")
+    if any(c.midpoint is None and c.sharpness is not None for c in s.curves):
+        note.append(" A curve that ends where it began has no midpoint.")
     note.append(
         " Sharpness: steepest slope over the range (1: a straight line). Above, below: excursion beyond the ends.",
         style="dim",

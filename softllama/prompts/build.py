@@ -21,8 +21,9 @@ from softllama.prompts.slots import PromptTemplate
 from softllama.prompts.thinking import Tags
 from softllama.prompts.words import MixInput
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
-Item: TypeAlias = "int | Mixture"
+Item: TypeAlias = "int | Mixture | Vector"
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 _PLACEHOLDER = PromptTemplate(("\ue002",), ())  # stands for a message, to see what a template writes after it
 _MARK = re.compile("\ue000([0-9]+)\ue001")  # private-use characters: a slot's number on its way through the template
@@ -142,7 +143,7 @@ def history_text(
 def filled(
     text: PromptTemplate, which: Sequence[int], mixes: Sequence[MixInput], tokenizer: Tokenizer
 ) -> tuple[Item, ...]:
-    """Ids and mixtures of a text. which: for each slot, the index of its mixture in `mixes`."""
+    """Ids, mixtures and vectors of a text. which: for each slot, the index of its mixture in `mixes`."""
     encoded = encode(text, tokenizer)
     results = resolved(encoded, which, mixes, tokenizer)
     return tuple(items_with(with_shared(encoded, [r.before for r in results]), [r.mixture for r in results]))
@@ -172,8 +173,10 @@ def resolved(
 
 
 def checked_items(items: Sequence[Any], tokenizer: Tokenizer) -> tuple[Item, ...]:
-    """Token ids and mixtures, as they are. Raises MixtureError for anything else, and for ids outside the vocabulary."""
-    return tuple(_checked(i, tokenizer.n_vocab) for i in items)
+    """Token ids, mixtures and vectors, one for each position. Raises MixtureError for anything else, and for ids outside the
+    vocabulary."""
+    checked = (_checked(i, tokenizer.n_vocab) for i in items)
+    return tuple(x for i in checked for x in (i.positions() if isinstance(i, Vector) else (i,)))
 
 
 def marked(message: SlottedMessage, first: int) -> str:
@@ -268,8 +271,10 @@ def _checked(item: Any, n_vocab: int) -> Item:
                 f"token id {high} is outside the vocabulary of {n_vocab}", f"ids go from 0 to {n_vocab - 1}"
             )
         return item
+    if isinstance(item, Vector):
+        return item
     if isinstance(item, bool) or not hasattr(item, "__index__"):
-        raise MixtureError(f"a prompt holds token ids and mixtures, not {type(item).__name__}")
+        raise MixtureError(f"a prompt holds token ids, mixtures and vectors, not {type(item).__name__}")
     i = int(item.__index__())
     if not 0 <= i < n_vocab:
         raise MixtureError(f"token id {i} is outside the vocabulary of {n_vocab}")

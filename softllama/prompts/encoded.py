@@ -60,5 +60,13 @@ def with_shared(encoded: Encoded, before: Sequence[Sequence[int]]) -> Encoded:
 
 
 def items_with(encoded: Encoded, fill: Sequence[Filled]) -> list[int | Filled]:
-    """What to feed when slot i holds fill[i]."""
-    return [t if t >= 0 else fill[~t] for t in encoded.items]
+    """What to feed when slot i holds fill[i]. A vector of k positions takes k."""
+    out: list[int | Filled] = []
+    for t in encoded.items:
+        if t >= 0:
+            out.append(t)
+        elif isinstance(f := fill[~t], Vector):
+            out += f.positions()  # type: ignore[arg-type]
+        else:
+            out.append(f)
+    return out

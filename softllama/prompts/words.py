@@ -12,55 +12,33 @@ from __future__ import annotations
 
 import itertools
 import numbers
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, TypeAlias, TypeGuard
 
 import numpy as np
 
 from softllama.errors import MixtureError
 from softllama.llama.tokenizer import Tokenizer
+from softllama.prompts import vector_files
+from softllama.prompts.resolved import Component as Component
+from softllama.prompts.resolved import Resolved as Resolved
+from softllama.prompts.resolved import distinct
+from softllama.prompts.resolved import from_mixture as from_mixture
+from softllama.prompts.resolved import label as label
 from softllama.vectors import mix_text
 from softllama.vectors import mixture as mx
 from softllama.vectors.mix_text import MixSpec, Part
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
 ALTERNATIVES = "alternatives"
 SPLITS = ("first", "last", "mean", ALTERNATIVES)
 Split: TypeAlias = Literal["first", "last", "mean", "alternatives"]
-OneMix: TypeAlias = "str | Mixture | Mapping[str, float]"
-"""A mixture: as text ("dog:0.5,cat:0.5"), by words ({"dog": 0.5, "cat": 0.5}), or as Mixture."""
+OneMix: TypeAlias = "str | Mixture | Vector | Mapping[str, float]"
+"""A mixture: as text ("dog:0.5,cat:0.5"), by words ({"dog": 0.5, "cat": 0.5}), or as Mixture; or a Vector in its place."""
 MixArgument: TypeAlias = "OneMix | Mapping[str, OneMix] | Sequence[OneMix]"
 """Mixtures for slots: one, several, or by the slots' names."""
-
-
-@dataclass(frozen=True)
-class Component:
-    """One part of a mixture.
-
-    label: what the user calls it. mixture: the tokens that it stands for in the mixture (one, unless split). tokens: all of the
-    word, which stand for it in the prompt where words are alternatives.
-    """
-
-    label: str
-    weight: float
-    mixture: Mixture
-    tokens: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A mixture whose words have become ids. components: in the user's order; those of a vector, heaviest first.
-
-    before: the tokens with which all its words begin. They are fed before the mixture. With split="alternatives" the mixture is
-    that of "mean", and is not fed.
-    """
-
-    name: str
-    mixture: Mixture
-    components: tuple[Component, ...]
-    before: tuple[int, ...] = ()
 
 
 def resolve(
@@ -79,12 +57,12 @@ def resolve(
     share: tokens with which all words begin may become `Resolved.before`.
 
     A word that is there twice has its weights added. Raises MixtureError for a word of several tokens (with the pieces; `split`
-    says which to take), for words that `split` makes equal, ids outside the vocabulary, and vectors that are not over it.
+    says which to take), for words that `split` makes equal, ids outside the vocabulary, and files that hold no vector.
     """
     if split is not None and split not in SPLITS:
         raise MixtureError(f"{split!r} is no way to split a word", f"use one of {', '.join(SPLITS)}")
     if spec.vector:
-        return _from_vector(spec, tokenizer, signed, normalize)
+        return vector_files.read(spec, tokenizer, signed, normalize)
     if split == ALTERNATIVES and not share:
         raise not_averaged()
     spec = mix_text.merged(spec)
@@ -101,7 +79,7 @@ def resolve(
         _check_different(spec.parts, ids, tokens, tokenizer, split)
     parts = [Component(str(p), w, m, i) for p, w, m, i in zip(spec.parts, spec.weights, tokens, ids, strict=True)]
     whole = mx.blend(tokens, spec.weights, signed=signed)
-    return Resolved(spec.name, whole, tuple(_distinct(parts)), ids[0][:n])
+    return Resolved(spec.name, whole, tuple(distinct(parts)), ids[0][:n])
 
 
 @dataclass(frozen=True)
@@ -109,7 +87,7 @@ class MixInput:
     """A mixture for a slot, before its words have become ids: which tokens they are, the slot decides.
 
     Args:
-        spec: the text, parsed, or a Mixture.
+        spec: the text, parsed, or a Mixture, or a Vector.
         name: of the slot; "" for `{}`.
         split: what a word of several tokens stands for: "first", "last", "mean", or, in a probe, itself: "alternatives"; None
             refuses it.
@@ -117,7 +95,7 @@ class MixInput:
         normalize: whether weights are divided by their sum.
     """
 
-    spec: MixSpec | Mixture
+    spec: MixSpec | Mixture | Vector
     name: str = ""
     split: str | None = None
     signed: bool = False
@@ -131,8 +109,10 @@ class MixInput:
         """
         if isinstance(self.spec, Mixture):
             return from_mixture(self.spec, tokenizer, self.name)
+        if isinstance(self.spec, Vector):
+            return Resolved(self.name, self.spec, (Component("vector", 1.0, self.spec, ()),))
         return resolve(
-            self.spec,
+            replace(self.spec, name=self.name),
             tokenizer,
             space=space,
             lead=lead,
@@ -149,45 +129,43 @@ def read_mixes(
     """The mixtures of an argument, in its order.
 
     Raises:
-        MixtureError: something is neither text nor a Mixture, or a text that is not understood.
+        MixtureError: something is neither text nor a Mixture nor a Vector, or a text that is not understood.
     """
     pairs: list[tuple[str, object]]
     if mix is None:
         pairs = []
-    elif isinstance(mix, str | Mixture) or _is_weights(mix):
+    elif isinstance(mix, str | Mixture | Vector) or _is_weights(mix):
         pairs = [("", mix)]
     elif isinstance(mix, Mapping):
         pairs = list(mix.items())
     elif isinstance(mix, Sequence):
         pairs = [("", m) for m in mix]
     else:
-        raise MixtureError(f"a mixture is text or a Mixture, not {type(mix).__name__}")
+        raise _no_mixture(mix)
     inputs = []
     for name, value in pairs:
-        if isinstance(value, Mixture):
-            spec: MixSpec | Mixture = value
+        if isinstance(value, Mixture | Vector):
+            spec: MixSpec | Mixture | Vector = value
         elif _is_weights(value):
             spec = mix_text.from_weights(value, signed=signed, normalize=normalize)
         elif isinstance(value, str):
             spec = mix_text.parse(value, signed=signed, normalize=normalize)
         else:
-            raise MixtureError(f"a mixture is text or a Mixture, not {type(value).__name__}")
+            raise _no_mixture(value)
         label = name or (spec.name if isinstance(spec, MixSpec) else "")
         inputs.append(MixInput(spec, label, split, signed, normalize))
     return inputs
 
 
+def _no_mixture(value: object) -> MixtureError:
+    hint = "sl.Vector(array) for n_embd numbers, Mixture.from_dense(array) for one for each token"
+    is_array = isinstance(value, np.ndarray)
+    return MixtureError(f"a mixture is text or a Mixture, not {type(value).__name__}", hint if is_array else "")
+
+
 def _is_weights(value: object) -> TypeGuard[Mapping[str, float]]:
     """Is this {"dog": 0.5, "cat": 0.5}, and not mixtures by the names of slots?"""
     return isinstance(value, Mapping) and any(isinstance(w, numbers.Real) for w in value.values())
-
-
-def from_mixture(m: Mixture, tokenizer: Tokenizer, name: str = "") -> Resolved:
-    """A mixture given as ids: its components are its tokens, heaviest first, labelled with their texts."""
-    if m.ids[-1] >= tokenizer.n_vocab:
-        raise MixtureError(f"token id {m.ids[-1]} is outside the vocabulary of {tokenizer.n_vocab}")
-    parts = [Component(label(tokenizer, i), w, Mixture.one_hot(i), (i,)) for i, w in m.top() if w != 0]
-    return Resolved(name, m, tuple(_distinct(parts)))
 
 
 def not_averaged() -> MixtureError:
@@ -196,24 +174,6 @@ def not_averaged() -> MixtureError:
         "--split alternatives averages the outputs of whole prompts, which only a probe does",
         "softllama probe --split alternatives; elsewhere --split first|last|mean, or one word at a time",
     )
-
-
-def label(tokenizer: Tokenizer, token: int) -> str:
-    """A token's text for people: without the space before it; "#id" where it has no readable text."""
-    text = tokenizer.piece(token).decode("utf-8", "replace")
-    shown = text[1:] if text.startswith(" ") and text.strip() else text
-    return shown if shown.strip() and shown.isprintable() and "\ufffd" not in shown else f"#{token}"
-
-
-def _distinct(parts: list[Component]) -> Iterator[Component]:
-    """Labels must differ, as results are found by them: a second one of the same text gets its id beside it."""
-    seen: set[str] = set()
-    for c in parts:
-        name = c.label
-        while name in seen:
-            name = f"{name}#{c.mixture.argmax}"
-        seen.add(name)
-        yield replace(c, label=name)
 
 
 def _ids(part: Part, tokenizer: Tokenizer, space: bool, lead: bool) -> tuple[int, ...]:
@@ -272,19 +232,3 @@ def _check_different(
 
 def _pieces(ids: Sequence[int], tokenizer: Tokenizer) -> str:
     return " ".join(f"{tokenizer.piece(i).decode('utf-8', 'replace')!r} (#{i})" for i in ids)
-
-
-def _from_vector(spec: MixSpec, tokenizer: Tokenizer, signed: bool, normalize: bool) -> Resolved:
-    try:
-        with Path(spec.vector).expanduser().open("rb") as f:
-            v = np.load(f, allow_pickle=False)
-    except (OSError, ValueError, EOFError, RuntimeError) as e:  # RuntimeError: ~user without such a user
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else "it is not an .npy file of numbers"
-        raise MixtureError(f"cannot read the vector {spec.vector!r}: {reason}", "write one with numpy.save") from None
-    if not isinstance(v, np.ndarray) or v.shape != (tokenizer.n_vocab,) or v.dtype.kind not in "fiub":
-        shape = f"{v.dtype} {v.shape}" if isinstance(v, np.ndarray) else "several arrays"
-        raise MixtureError(f"{spec.vector!r} holds {shape}", f"this model needs the shape ({tokenizer.n_vocab},)")
-    v = v.astype(np.float64)
-    if normalize and np.isfinite(v).all() and v.sum() > 0:
-        v = v / v.sum()
-    return from_mixture(Mixture.from_dense(v, signed=signed), tokenizer, spec.name)

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -23,7 +23,8 @@ MARKS = {".html": MARK, ".json": b'"kind": "report"', ".csv": b"table,row,column
 @dataclass(frozen=True)
 class Table:
     """Rows of numbers with the words around them. name: of the table in JSON and CSV. note: how to read it. in_terminal: is it
-    short enough for a terminal?
+    short enough for a terminal? floors: by column, the noise floor of its numbers. What is below is shown as "<0.0022", grey;
+    JSON and CSV keep the number, and JSON has the floors beside it.
     """
 
     name: str
@@ -32,6 +33,17 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
     in_terminal: bool = True
+    floors: Mapping[str, float] = field(default_factory=dict)
+
+    def floor(self, column: int, cell: Cell) -> float:
+        """The noise floor of a cell that is below it; 0 for any other."""
+        floor = self.floors.get(self.head[column], 0.0)
+        value = cell.value if isinstance(cell, Estimate) else cell
+        return floor if isinstance(value, int | float) and abs(value) < floor else 0.0
+
+    def text(self, column: int, cell: Cell) -> str:
+        """A cell as text, "<0.0022" where it is below the noise floor."""
+        return below_text(floor) if (floor := self.floor(column, cell)) else cell_text(cell)
 
 
 @dataclass(frozen=True)
@@ -135,7 +147,8 @@ class ReportData:
 
 def _table_dict(t: Table) -> dict[str, Any]:
     rows = [dict(zip(t.head, map(_jsonable, r), strict=True)) for r in t.rows]
-    return {"name": t.name, "title": t.title, "note": t.note, "rows": rows}
+    floors = {"floors": dict(t.floors)} if t.floors else {}
+    return {"name": t.name, "title": t.title, "note": t.note, **floors, "rows": rows}
 
 
 def _figure_dict(f: Figure) -> dict[str, Any]:
@@ -159,6 +172,11 @@ def _jsonable(cell: Cell) -> Any:
     if isinstance(cell, float):
         return cell if math.isfinite(cell) else None
     return cell
+
+
+def below_text(floor: float) -> str:
+    """ "<0.0022": a number below its noise floor."""
+    return f"<{floor:.2g}"
 
 
 def cell_text(cell: Cell) -> str:

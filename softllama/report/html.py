@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from softllama.base.text import duration
 from softllama.report import svg
-from softllama.report.data import MARK, Cell, ReportData, Table, cell_text
+from softllama.report.data import MARK, Cell, ReportData, Table
 from softllama.show.page import render
 from softllama.vectors.statistics import Estimate
 
@@ -47,11 +47,11 @@ def _classes(cells: Sequence[Cell]) -> str:
     return "text short" if longest <= SHORT else "text long" if longest > LONG else "text"
 
 
-def parts(cell: Cell) -> tuple[str, str]:
+def parts(t: Table, column: int, cell: Cell) -> tuple[str, str]:
     """A cell's value and its interval as text; "" where it has none."""
     if not isinstance(cell, Estimate):
-        return cell_text(cell), ""
-    value, bracket, interval = cell_text(cell).partition(" [")
+        return t.text(column, cell), ""
+    value, bracket, interval = t.text(column, cell).partition(" [")
     return value, bracket.strip() + interval
 
 

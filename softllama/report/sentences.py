@@ -64,6 +64,11 @@ def power(r: Paired) -> str:
     return f"{100 * POWER:.0f} % power for {100 * r.detectable:.1f} points"
 
 
+def points(d: Estimate) -> str:
+    """ "+1.2 points [0.3, 2.1]": a difference of two shares."""
+    return "unknown (no cases)" if math.isnan(d.value) else _points(d, 1)
+
+
 def _points(d: Estimate, sign: int) -> str:
     low, high = sorted((100 * sign * d.low, 100 * sign * d.high))
     return f"{100 * sign * d.value:+.1f} points{_ends(low, high, 1)}"

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table as Grid
 from rich.text import Text
 
-from softllama.report.data import ReportData, Table, cell_text
+from softllama.report.data import ReportData, Table
 from softllama.show.printable import printable
 
 FEW, LONGEST = 4, 32  # columns beside which intervals fit into a line; characters that are not broken
@@ -69,9 +69,9 @@ class _Column:
 def _column(t: Table, i: int) -> _Column:
     cells = []
     for c in (row[i] for row in t.rows):
-        value, bracket, interval = cell_text(c).partition(" [") if not isinstance(c, str) else (c, "", "")
+        value, bracket, interval = t.text(i, c).partition(" [") if not isinstance(c, str) else (c, "", "")
         gap = ("\n" if len(t.head) > FEW else " ") * bool(bracket)
-        cells.append(_text(value) + Text(gap + bracket[1:] + interval, style="dim"))
+        cells.append(_text(value, "dim" if t.floor(i, c) else "") + Text(gap + bracket[1:] + interval, style="dim"))
     text = all(isinstance(row[i], str) for row in t.rows)
     lines = [line for c in cells for line in c.plain.split("\n")]
     whole = text and max(map(cell_len, lines), default=0) <= LONGEST

@@ -25,6 +25,11 @@ def visible(text: str) -> str:
     return "␣" * (len(shown) - len(shown.lstrip(" "))) + core + "␣" * (len(shown) - len(shown.rstrip(" ")))
 
 
+def small(p: float) -> str:
+    """A probability with two digits that count: .099, .0085."""
+    return number(p) if p >= 0.01 or p < 0.00001 else f"{p:.2g}".removeprefix("0")
+
+
 def number(p: float, digits: int = 3) -> str:
     """A probability in four characters: .512, 1.00, .000; in fewer with fewer digits."""
     shown = f"{p:.{digits}f}"

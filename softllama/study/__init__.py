@@ -9,6 +9,7 @@ feedback     what does feeding back the whole vector say that a token does not? 
 answers      does it help to think in mixtures?                         (the bundled pairs of models)
 thinking     the same on any other model, with small questions
 everything   all of them, on the bundled models or on one
+floor        the model's noise floor in their reports
 sizes        how much of each there is, in full and for a quick look
 inputs       the words, frames and prompts that the studies use
 

@@ -11,17 +11,18 @@ feedback_tables.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from softllama.api import Model
-from softllama.engine import manifest
+from softllama.engine import manifest, noise
 from softllama.engine.lens import Lens
 from softllama.errors import UsageError
+from softllama.report.data import Figure, Table
 from softllama.report.report import Report
 from softllama.show.progress import Tick
-from softllama.study import feedback_tables, inputs, rollout, sizes
+from softllama.study import feedback_tables, floor, inputs, rollout, sizes
 from softllama.study.feedback_walk import MASS, MOST, PARTS, UNDECIDED, WalkStep, walk
 
 METHOD = (
@@ -35,6 +36,7 @@ METHOD = (
     "can be guessed without the state: the usual weights of other prompts' steps, given the tokens' order; all on the top "
     "token; all the same. The reading is linear: what it does not find may still be there in another form.",
     *rollout.METHOD,
+    floor.METHOD,
     "Intervals: 95 %, bootstrap over prompts (the steps of a prompt together), 2,000 draws; of shares, Wilson, as if steps were "
     "independent.",
 )
@@ -82,15 +84,14 @@ def run(
     texts = inputs.beginnings(model)[: size.prompts] if prompts is None else tuple(prompts)
     walked = _walks(model, texts, size.steps, seed, with_layers, tick)
     rollouts = rollout.measure(model, texts, size.tokens, seed, tick)
-    unsure = [s for s in walked if s.undecided]
-    tables = [feedback_tables.next_table(walked, unsure, seed), feedback_tables.entropies(unsure or walked, seed)]
-    figures = [feedback_tables.next_figure(unsure or walked, seed)]
-    answer = feedback_tables.answer(unsure or walked, len(walked), seed)
-    if fits := [s for s in walked if s.fits is not None]:
-        tables.append(feedback_tables.recovery(fits, seed))
-        figures.append(feedback_tables.recovery_figure(fits, seed))
-        answer.append(feedback_tables.recovery_sentence(fits, seed))
-    answer.append(rollout.sentence(rollouts, seed))
+    unsure, rounding = [s for s in walked if s.undecided], noise.floor(model)
+    looked = unsure or walked  # all where none is undecided
+    tables = [feedback_tables.next_table(walked, unsure, rounding, seed), feedback_tables.entropies(looked, seed)]
+    figures = [feedback_tables.next_figure(looked, seed)]
+    answer = feedback_tables.answer(looked, len(walked), rounding, seed)
+    for table, figure, sentence in _recovered(walked, seed):
+        tables, figures, answer = [*tables, table], [*figures, figure], [*answer, sentence]
+    answer += [rollout.sentence(rollouts, seed), floor.sentence(rounding)]
     tables, figures = [*tables, rollout.table(rollouts, seed)], [*figures, *rollout.figures(rollouts, size.tokens)]
     arguments = {"prompts": list(texts), "steps": size.steps, "tokens": size.tokens, "layers": with_layers}
     return Report(
@@ -98,13 +99,23 @@ def run(
         title=f"Feeding the whole vector back: {inputs.model_label(model)}",
         question="What does the whole probability vector, fed back in place of a sampled token, tell the model?",
         answer=(*answer, *sizes.quick_sentence(quick, f"{len(texts)} prompts, {size.steps} steps each")),
-        tables=tuple(tables),
+        tables=(*tables, floor.table(rounding)),
         figures=tuple(figures),
         method=METHOD,
         controls=CONTROLS,
-        manifest=manifest.build(model, arguments | sizes.quick_argument(quick), seed=seed),
+        manifest=manifest.build(model, arguments | sizes.quick_argument(quick), seed=seed) | floor.manifest(rounding),
         seconds=time.perf_counter() - start,
     )
+
+
+def _recovered(walked: Sequence[WalkStep], seed: int) -> Iterator[tuple[Table, Figure, str]]:
+    """How much of the weights the states hold: nothing where nobody looked."""
+    if fits := [s for s in walked if s.fits is not None]:
+        yield (
+            feedback_tables.recovery(fits, seed),
+            feedback_tables.recovery_figure(fits, seed),
+            feedback_tables.recovery_sentence(fits, seed),
+        )
 
 
 def _walks(

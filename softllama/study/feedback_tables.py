@@ -8,8 +8,10 @@ import numpy as np
 
 from softllama.report.data import Cell, Figure, Series, Table
 from softllama.report.sentences import share, unclear, value
+from softllama.study import floor
 from softllama.study.feedback_walk import OTHERS, WalkStep
 from softllama.vectors import measures, statistics
+from softllama.vectors.noise import NoiseFloor
 from softllama.vectors.statistics import Estimate
 
 GUESSES = ("knowing the tokens' order and the usual weights", "only the top token", "knowing nothing")
@@ -24,14 +26,22 @@ def _js(steps: Sequence[WalkStep], other: int, seed: int) -> Estimate:
     return _mean(steps, [s.after.js(s.others[other]) for s in steps], seed)
 
 
-def next_table(walked: Sequence[WalkStep], unsure: Sequence[WalkStep], seed: int) -> Table:
+def kind_of(steps: Sequence[WalkStep]) -> str:
+    """What the steps that are looked at are called."""
+    return "undecided steps" if all(s.undecided for s in steps) else "steps, none of them undecided"
+
+
+def next_table(walked: Sequence[WalkStep], unsure: Sequence[WalkStep], noise: NoiseFloor, seed: int) -> Table:
     """JS of what follows the vector to what follows each of OTHERS, at undecided steps and at all."""
     rows: list[tuple[Cell, ...]] = []
     for name, steps in (("undecided steps", unsure), ("all steps", walked)):
         covered = float(np.mean([s.weight_covered for s in steps])) if steps else None
         rows.append((name, len(steps), *(_js(steps, k, seed) for k in range(len(OTHERS))), covered))
-    head = ("", "n", *(f"JS to {o}" for o in OTHERS), "mass covered")
-    return Table("next", "What follows the whole vector, against what follows ...", head, tuple(rows), "Means, nats.")
+    js = tuple(f"JS to {o}" for o in OTHERS)
+    title, head = "What follows the whole vector, against what follows ...", ("", "n", *js, "mass covered")
+    return Table(
+        "next", title, head, tuple(rows), "Means, nats.", floors=dict.fromkeys(js, noise.js) if noise.js else {}
+    )
 
 
 def entropies(steps: Sequence[WalkStep], seed: int) -> Table:
@@ -40,7 +50,7 @@ def entropies(steps: Sequence[WalkStep], seed: int) -> Table:
     rows += [(o, _mean(steps, [s.others[k].entropy() for s in steps], seed)) for k, o in enumerate(OTHERS)]
     return Table(
         name="entropy",
-        title="Entropy of what follows, at undecided steps",
+        title=f"Entropy of what follows, at {len(steps)} {kind_of(steps)}",
         head=("after", "entropy, nats"),
         rows=tuple(rows),
         note="A model that kept all possibilities open would come near the average's.",
@@ -57,28 +67,35 @@ def next_figure(steps: Sequence[WalkStep], seed: int) -> Figure:
         x_label="",
         y_label="JS, nats",
         series=(bars,),
-        note="Undecided steps. 0 would mean that the vector says just what the token says; ln 2 = 0.693 is the most.",
+        note=f"{kind_of(steps).capitalize()}. 0: the vector says just what the token says; ln 2 = 0.693 is the most.",
     )
 
 
-def answer(steps: Sequence[WalkStep], n_all: int, seed: int) -> list[str]:
+def answer(steps: Sequence[WalkStep], n_all: int, noise: NoiseFloor, seed: int) -> list[str]:
     """Two sentences on what follows the vector. n_all: how many steps there are, undecided or not."""
     gap = _mean(steps, [s.after.js(s.others[3]) - s.after.js(s.others[0]) for s in steps], seed)
     nearest = [int(np.argmin([s.after.js(s.others[k]) for k in (0, 1, 3)])) for s in steps]
     top = statistics.wilson(nearest.count(0), len(nearest))
-    if not gap.clear:
-        text = f"{unclear(gap)} between its distance to what follows the top token and to the average over tokens"
-    elif gap.value > 0:
-        text = "it is nearer to what follows the top token than to the average over tokens"
-    else:
-        text = "it is nearer to the average over tokens than to what follows the top token"
+    text = floor.verdict(
+        gap,
+        noise,
+        "it is nearer to what follows the top token than to the average over tokens",
+        "it is nearer to the average over tokens than to what follows the top token",
+        "its distance to what follows the top token and to the average over tokens",
+    )
     second = _mean(steps, [s.after.js(s.others[1]) - s.after.js(s.others[0]) for s in steps], seed)
-    drawn = _js(steps, 2, seed)
+    farther = floor.verdict(
+        second,
+        noise,
+        "the second token is farther than the top one",
+        "the second token is nearer than the top one",
+        "the distances to the second and to the top token",
+    )
     return [
         f"After the whole vector, {text} (JS to the average minus JS to the top token: {value(gap)} nats; nearest to the top "
-        f"token in {share(top)} of {len(steps)} undecided steps, of {n_all}).",
+        f"token in {share(top)} of {len(steps)} {kind_of(steps)}, of {n_all}).",
         f"JS of what follows the vector to what follows the top token is {value(_js(steps, 0, seed))}, to what follows a "
-        f"sampled token {value(drawn)}; the second token is farther than the top one by {value(second)}.",
+        f"sampled token {value(_js(steps, 2, seed))}; {farther} (JS to the second minus JS to the top token: {value(second)}).",
     ]
 
 

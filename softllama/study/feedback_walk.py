@@ -146,6 +146,5 @@ def recover(
         (layers, k) float64: in each layer the weights on the simplex whose average of the tokens' own states comes nearest
         to the mixture's state.
     """
-    mix, _ = reader.states([*prefix, Mixture(list(parts), weights)])
-    alone = np.stack([reader.states([*prefix, i])[0][:, 0] for i in parts], axis=1)  # (layers, k, n_embd)
-    return np.stack([measures.simplex_fit(mix[layer, 0], alone[layer]) for layer in range(len(mix))])
+    states = reader.states_after(prefix, [Mixture(list(parts), weights), *parts])  # (layers, 1 + k, n_embd)
+    return measures.simplex_fit(states[:, 0], states[:, 1:])

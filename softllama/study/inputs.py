@@ -137,7 +137,7 @@ def token(model: Engine, encoded: Encoded, word: str) -> int | None:
     """The one token that a word is in the frame's slot; None if it is several."""
     spec = mix_text.MixSpec((mix_text.Part(word=word),), (1.0,))
     try:
-        return vocab.resolve(spec, model.tokenizer, space=encoded.spaces[0], lead=encoded.leads[0]).mixture.argmax
+        return vocab.resolve(spec, model.tokenizer, space=encoded.spaces[0], lead=encoded.leads[0]).as_mixture.argmax
     except MixtureError:
         return None
 

@@ -23,6 +23,7 @@ from softllama.vectors.mixture import Mixture
 from softllama.vectors.statistics import Estimate
 
 PLACES = ("at the mixture", "at the end")
+ALMOST = 0.1  # nats of KL to a word's own run up to which a mixture counts as that word
 NAMES = ("dominance", "KL nearer", "KL farther", "cosine nearer", "cosine farther")
 METHOD = (
     "Layers: the state after each layer at the mixture's place and at the prompt's end, read through the model's own final "
@@ -126,11 +127,13 @@ def sentence(numbers: NDArray[np.float64], seed: int) -> str:
     last = numbers.shape[2] - 1
     first, end = (_cell(numbers, 1, layer, "dominance", seed) for layer in (0, last))
     rise = statistics.mean(numbers[:, 1, last, 0] - numbers[:, 1, 0, 0], seed)
-    how = "rises" if rise.low > 0 else "falls" if rise.high < 0 else "does not clearly change"
+    how = "does not clearly change" if not rise.clear else "rises" if rise.value > 0 else "falls"
     near, far = (_cell(numbers, 1, last, name, seed) for name in ("KL nearer", "KL farther"))
+    became = (
+        "it has not become" if near.low > ALMOST else "it is almost" if near.high <= ALMOST else "it may have become"
+    )
     return (
         f"Layer by layer, at the end of the prompt, the dominance of one word {how} from {value(first, 2)} after the first "
         f"layer to {value(end, 2)} after the last (0: halfway, 1: one word alone). KL to the nearer word's run is there "
-        f"{value(near, 2)} nats, to the farther one's {value(far, 2)}: it {'has not become' if near.value > 0.1 else 'is almost'} "
-        "one of them."
+        f"{value(near, 2)} nats, to the farther one's {value(far, 2)}: {became} one of them."
     )

@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 
 from softllama.api import Model
-from softllama.engine import manifest
+from softllama.engine import manifest, noise
 from softllama.errors import UsageError
 from softllama.report.report import Report
 from softllama.show.progress import Tick
-from softllama.study import inputs, layers, mixing_tables, sizes
+from softllama.study import floor, inputs, layers, mixing_tables, sizes
 from softllama.study.inputs import Case
 from softllama.study.mixing_sweep import SAME, SweepResult, sweep
 
@@ -28,7 +28,10 @@ METHOD = (
     f"2504.03933). Pairs whose own outputs differ by less than {SAME} nats of JS have no transition and are left out there.",
     "Nearest: of the two words' own outputs and their average, the one with the smallest Jensen-Shannon divergence (JS, 0 to "
     "0.6931 nats) from the mixture's output at α = 0.5.",
-    "To neither: probability on tokens outside the 0.95 nuclei of both words' outputs. The average has at most 0.05 there.",
+    "To neither: probability on tokens outside the 0.95 nuclei of both words' outputs. By construction one of them alone, and "
+    "so their average, has up to 0.05 there.",
+    "Emergent tokens: those that are likelier at α = 0.5 than in both words' outputs, by 0.01 and by the noise of p.",
+    floor.METHOD,
     "Intervals: 95 %, bootstrap over pairs (all frames of a pair together), 2,000 draws; of shares, Wilson.",
 )
 CONTROLS = (
@@ -74,19 +77,18 @@ def run(
     chosen = inputs.cases(model, seed, size.pairs, size.controls) if cases is None else list(cases)
     if not chosen:
         raise UsageError("there are no cases to mix", "cases=None takes the built-in ones")
-    by = _by_kind(sweep(model, chosen, tick))
+    by, rounding = _by_kind(sweep(model, chosen, tick)), noise.floor(model)
     main = next(iter(by))
-    tables = [mixing_tables.transition(by, seed), mixing_tables.half(by, seed)]
-    figures, answer = [mixing_tables.curves(by, seed)], mixing_tables.answer(by[main], seed)
+    tables = mixing_tables.tables(by, main, rounding, seed)
+    figures, answer = [mixing_tables.curves(by, seed)], mixing_tables.answer(by[main], rounding, seed)
     if with_layers:
-        numbers = layers.measure(model, sizes.spread([r.case for r in by[main]], size.layer_cases), tick)
-        tables.append(layers.table(numbers, seed))
-        figures.append(layers.figure(numbers, seed))
+        numbers = layers.measure(model, sizes.spread(_apart(by[main]), size.layer_cases), tick)
+        tables, figures = [*tables, layers.table(numbers, seed)], [*figures, layers.figure(numbers, seed)]
         answer.append(layers.sentence(numbers, seed))
-    answer += mixing_tables.control_sentences(by, main, seed)
-    tables.append(mixing_tables.examples(_some(by[main], model)))
+    answer += [*mixing_tables.control_sentences(by, main, seed), floor.sentence(rounding)]
+    tables += [floor.table(rounding), mixing_tables.examples(_some(by[main], model), rounding)]
     arguments = {"pairs": size.pairs, "controls": size.controls, "layers": with_layers}
-    arguments |= {"cases": len(chosen), "built_in": cases is None, **sizes.quick_argument(quick)}
+    arguments |= {"cases": len(chosen), "built_in": cases is None}
     return Report(
         name="mixing",
         title=f"Mixing two words: {inputs.model_label(model)}",
@@ -96,7 +98,7 @@ def run(
         figures=tuple(figures),
         method=METHOD + (layers.METHOD if with_layers else ()),
         controls=CONTROLS if cases is None else (),
-        manifest=manifest.build(model, arguments, seed=seed),
+        manifest=manifest.build(model, arguments | sizes.quick_argument(quick), seed=seed) | floor.manifest(rounding),
         seconds=time.perf_counter() - start,
     )
 
@@ -105,6 +107,11 @@ def _by_kind(results: Sequence[SweepResult]) -> mixing_tables.ByKind:
     """The results by the kind of case, the built-in kinds first."""
     kinds = dict.fromkeys([*inputs.KINDS, *(r.case.kind for r in results)])
     return {k: rs for k in kinds if (rs := [r for r in results if r.case.kind == k])}
+
+
+def _apart(results: Sequence[SweepResult]) -> list[Case]:
+    """The cases whose two ends are apart; all where none are."""
+    return [r.case for r in results if r.moves] or [r.case for r in results]
 
 
 def _some(results: Sequence[SweepResult], model: Model) -> Sequence[SweepResult]:

@@ -5,6 +5,7 @@ Knows how rollouts are made, measured and reported. Does not know which prompts 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from softllama.vectors.statistics import Estimate
 WINDOW = 8  # steps over which surprise is averaged
 QUANTILE = 0.95
 AT_ONCE = 8  # generations side by side: the same every time, so the study repeats to the digit
+READ = 32  # tokens that are read again at once
 REFERENCE = 4  # sampled generations of each prompt that say what is usual
 FULL, GREEDY, SAMPLE = "whole vector", "greedy", "sampled"
 POLICIES = {FULL: "full", GREEDY: "greedy", SAMPLE: "sample"}
@@ -57,13 +59,21 @@ class Rollout:
 
 def surprise(model: Model, prompt: str, ids: Sequence[int]) -> list[float]:
     """-ln p in nats of each id, one after the other, as ordinary tokens after the prompt."""
-    prompt_ids = model.tokenize(prompt, bos=True)
-    out = []
-    with model.session(len(prompt_ids) + len(ids) + 1) as s:
-        d = s.feed(prompt_ids)
-        for i in ids:
-            out.append(-float(np.log(max(float(d.probs[i]), 1e-30))))
-            d = s.feed([i])
+    every = [*model.tokenize(prompt, bos=True), *ids]
+    before = len(every) - len(ids)
+    out: list[float] = []
+    context = model.new_context(len(every), n_batch=READ, n_outputs=READ)
+    try:
+        for start in range(0, len(every) - 1, READ):
+            part = range(start, min(start + READ, len(every) - 1))
+            want = np.array(part) >= before - 1
+            logits = context.decode([0] * len(part), part, want, rows=model.rows([every[t] for t in part]))
+            following = [every[t + 1] for t in part if t >= before - 1]
+            if following:
+                after = model.distributions(logits)
+                out += [-math.log(max(d[i].p, 1e-30)) for d, i in zip(after, following, strict=True)]
+    finally:
+        context.close()
     return out
 
 

@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from softllama.trace import columns
+from softllama.trace import columns, items
+from softllama.trace.layers import StepLayers
 from softllama.trace.step import FORCED, SOFT, Step, StopReason
 from softllama.vectors.mixture import Mixture
+from softllama.vectors.vector import Vector
 
 FORMAT = 2  # 1 had every mixture whole, and the .npz form other arrays
-Item = int | Mixture
+Item = int | Mixture | Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,8 @@ class TraceData:
     prompt included unless its memory was copied. timings: seconds, "prompt" and "total". manifest: versions, model and
     settings. tail: text at the end of thinking and answer that belongs to no step, as it might have begun a stop string.
     texts: of every token in the steps, by id. degenerations: where its text loops, repeats itself or surprises the model: each
-    has a sign, a message, the step where it was found, and the one where it began.
+    has a sign, a message, the step where it was found, and the one where it began. layers: what every layer would have said
+    after each nth step, if that was asked for.
     """
 
     steps: tuple[Step, ...]
@@ -56,6 +59,7 @@ class TraceData:
     texts: dict[int, str] = field(default_factory=dict)
     stop_string: str = ""
     degenerations: tuple[dict[str, Any], ...] = ()
+    layers: tuple[StepLayers, ...] = ()
 
     @cached_property
     def thinking(self) -> str:
@@ -128,7 +132,7 @@ class TraceData:
             "policy": self.policy,
             "seed": self.seed,
             "prompt_text": self.prompt_text,
-            "prompt": [i if isinstance(i, int) else _mixture(i) for i in self.prompt],
+            "prompt": [items.to_json(i) for i in self.prompt],
             "stop": list(self.stop),
             "thinking_tags": list(self.thinking_tags),
             "manifest": self.manifest,
@@ -151,7 +155,12 @@ class TraceData:
             "timings": self.timings,
             "tail": list(self.tail),
             "degenerations": list(self.degenerations),
+            **(self._layers_footer() if self.layers else {}),
         }
+
+    def _layers_footer(self) -> dict[str, Any]:
+        ids = dict.fromkeys(i for s in self.layers for i in s.ids)
+        return {"layers": [s.to_dict() for s in self.layers], "texts": {str(i): self.spell(i) for i in ids}}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -220,7 +229,7 @@ def step_dict(s: Step) -> dict[str, Any]:
         "thinking": s.thinking,
         "token": s.token,
         "text": s.text,
-        "mixture": _mixture(s.mixture),
+        "mixture": items.pairs(s.mixture),
         "entropy": s.entropy,
         "top": [list(t) for t in s.top],
         "why": s.why,
@@ -232,10 +241,6 @@ def step_dict(s: Step) -> dict[str, Any]:
         "whole": None if s.whole is None else asdict(s.whole),
         "rest": None if s.rest is None else asdict(s.rest),
     }
-
-
-def _mixture(m: Mixture) -> list[list[float]]:
-    return [[int(i), float(w)] for i, w in zip(m.ids, m.weights, strict=True)]
 
 
 def stepper(spell: Callable[[int], str]) -> Callable[[Step], dict[str, Any]]:

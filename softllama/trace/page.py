@@ -1,21 +1,19 @@
 """A trace as one HTML page that needs nothing else: no network, no fonts, no other files. Knows no model.
 
 Nothing in a trace is trusted. Its texts reach the page as escaped text (the template is page.html) or as JSON without `<`,
-and the page's content security policy lets only its own script, page.js, run, by its hash.
+and the page's content security policy lets only its own script run, by its hash. The chart is heatmap.js, which other pages
+draw with, too.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from softllama.base.files import check_place, replacing
 from softllama.errors import UsageError
-from softllama.show.page import render
+from softllama.show import page as pages
 from softllama.show.printable import printable, visible
 from softllama.trace.data import TraceData
 from softllama.trace.step import FORCED, HARD, SOFT, Step
@@ -24,6 +22,8 @@ from softllama.trace.summary import summary
 TOP = 24  # tokens of each step's mixture that the page holds; the rest is one number
 MARK = b'<meta name="generator" content="softllama trace html">'
 MODES = (SOFT, HARD, FORCED)
+SCRIPTS = ("softllama.show/dom.js", "softllama.trace/heatmap.js", "softllama.trace/page.js")
+STYLES = ("softllama.show/look.css", "softllama.trace/heatmap.css", "softllama.trace/page.css")
 
 
 def check_path(path: Path) -> None:
@@ -48,14 +48,13 @@ def write(trace: TraceData, path: Path) -> None:
 
 def page(trace: TraceData) -> str:
     """The page as text."""
-    script = (files("softllama.trace") / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    script, style = pages.joined(*SCRIPTS), pages.joined(*STYLES)
     facts = summary(trace)
     named = dict(facts)
-    return render(
+    return pages.render(
         "softllama.trace",
         "page.html",
-        csp=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
+        csp=pages.content_policy(script, style),
         mark=MARK.decode(),
         title=f"{named['policy']} on {named['model']}",
         label=f"{named['steps']}; weights of the mixtures and entropy over the steps",
@@ -65,6 +64,7 @@ def page(trace: TraceData) -> str:
         SOFT=SOFT,
         data=_data(trace),
         script=script,
+        style=style,
         manifest=json.dumps(trace.manifest, indent=2, ensure_ascii=False),
     )
 

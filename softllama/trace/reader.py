@@ -18,7 +18,7 @@ import numpy as np
 from softllama.base import arguments
 from softllama.base.files import from_json
 from softllama.errors import SoftLlamaError
-from softllama.trace import columns
+from softllama.trace import columns, items, layers
 from softllama.trace.columns import MODES
 from softllama.trace.data import FORMAT
 from softllama.trace.record import Trace
@@ -81,6 +81,7 @@ def parse(lines: Sequence[bytes], p: Path) -> Trace:
                 texts.update(_texts(record))
             elif record["kind"] == "end":
                 footer = record
+                texts.update(_texts(record))
             else:
                 raise ValueError(f"its kind is {record['kind']!r}")
         except (json.JSONDecodeError, UnicodeDecodeError):
@@ -106,7 +107,10 @@ def _load_npz(p: Path) -> Trace:
             if header["format"] == 1:
                 steps, texts = _first_format(z)
             else:
-                steps, texts = columns.unpack(z, _json(z, "words")), _texts({"texts": _json(z, "texts")})
+                steps, texts = (
+                    columns.unpack(z, _json(z, "words")),
+                    _texts({"texts": _json(z, "texts")}) | _texts(footer),
+                )
     except OSError:
         raise
     except _BAD as e:
@@ -149,7 +153,7 @@ def _build(
         reason, stop_string = _stop_reason(_text(end.get("stop_reason", CUT_OFF)), _text(end.get("stop_string", "")))
         return Trace(
             steps=tuple(steps),
-            prompt=tuple(_unmix(i) if isinstance(i, list) else _id(i) for i in header["prompt"]),
+            prompt=tuple(items.from_json(i, _unmix, _id) for i in header["prompt"]),
             prompt_text=_text(header["prompt_text"]),
             policy=_text(header["policy"]),
             seed=seed,
@@ -162,6 +166,7 @@ def _build(
             tail=(tail[0], tail[1]),
             texts=texts,
             stop_string=stop_string,
+            layers=tuple(layers.from_dict(v, _id, _real) for v in end.get("layers", ())),
             degenerations=tuple(d for d in end.get("degenerations", ()) if isinstance(d, dict) and "message" in d),
         )
     except _BAD as e:

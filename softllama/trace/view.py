@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from softllama.show.printable import number, printable, visible
+from softllama.trace import layers_view
 from softllama.trace.data import TraceData
 from softllama.trace.step import FORCED, SOFT, Step
 from softllama.trace.summary import summary
@@ -31,7 +32,8 @@ def trace(t: TraceData, width: int, top: int | None = None) -> RenderableType:
     lines: list[RenderableType] = [*_header(t, width), Text()]
     if t.steps:
         lines += [*_steps(t, width, top), Text()]
-    return Group(*lines, *_reading(t))
+    more = [Text(), layers_view.layers(t, width)] if t.layers else []
+    return Group(*lines, *_reading(t), *more)
 
 
 def _header(t: TraceData, width: int) -> list[RenderableType]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from softllama.vectors.distribution import Distribution
-from softllama.vectors.sweep import crossing
+from softllama.vectors.noise import NO_NOISE, NoiseFloor
+from softllama.vectors.sweep import EMERGENT, crossing
 
 Floats = NDArray[np.float64]
 NUCLEUS = 0.95  # the mass of a nucleus
@@ -33,6 +34,27 @@ def progress(points: Sequence[Distribution], start: Distribution, end: Distribut
     if length == 0.0:
         return np.full(len(points), np.nan)
     return np.array([float((p.probs.astype(np.float64) - s) @ way) / length for p in points])
+
+
+def progress_noise(points: Sequence[Distribution], start: Distribution, end: Distribution, noise: NoiseFloor) -> Floats:
+    """How far rounding may move the progress of each point: the noise of each token's probability, along the way.
+
+    √Σ (wᵢ nᵢ)² / |w|² with w = e - s and nᵢ the noise of pᵢ, as if tokens moved independently.
+
+    Args:
+        points, start, end: as in `progress`.
+        noise: the model's noise floor.
+
+    Returns:
+        (n,) without unit; NaN where start and end are equal.
+    """
+    if not noise.log_odds:
+        return np.zeros(len(points))
+    way = end.probs.astype(np.float64) - start.probs.astype(np.float64)  # (n_vocab,)
+    length = float(way @ way)
+    if length == 0.0:
+        return np.full(len(points), np.nan)
+    return np.array([float(np.linalg.norm(way * noise.of_probability(p.probs))) / length for p in points])
 
 
 def width(alphas: Floats, t: Floats) -> float:
@@ -82,9 +104,18 @@ def mass_outside_nuclei(d: Distribution, components: Sequence[Distribution]) -> 
     Returns:
         A probability, 0 to 1.
     """
-    inside = np.zeros(len(d), dtype=bool)  # (n_vocab,)
+    return _mass_outside(d, _in_nuclei(components))
+
+
+def _in_nuclei(components: Sequence[Distribution]) -> NDArray[np.bool_]:
+    """Is a token in the nucleus of any component? (n_vocab,)"""
+    inside = np.zeros(len(components[0]), dtype=bool)
     for c in components:
         inside[nucleus(c)] = True
+    return inside
+
+
+def _mass_outside(d: Distribution, inside: NDArray[np.bool_]) -> float:
     p = d.probs.astype(np.float64)  # (n_vocab,)
     return float(max(0.0, p.sum() - p[inside].sum()))
 
@@ -95,7 +126,8 @@ def mass_outside_nuclei_alone(components: Sequence[Distribution]) -> float:
     Args:
         components: as there.
     """
-    return max(mass_outside_nuclei(c, components) for c in components)
+    inside = _in_nuclei(components)
+    return max(_mass_outside(c, inside) for c in components)
 
 
 def emergent(d: Distribution, components: Sequence[Distribution], n: int = 5) -> list[tuple[int, float, float]]:
@@ -117,6 +149,34 @@ def emergent(d: Distribution, components: Sequence[Distribution], n: int = 5) ->
     return [(int(i), float(d.probs[i]), float(alone[i])) for i in ids if over[i] > 0]
 
 
+class Emergent(NamedTuple):
+    """A token that no component brings: its probability p in the mixture, and the largest in a component alone."""
+
+    id: int
+    text: str
+    p: float
+    alone: float
+
+
+def emergent_tokens(
+    d: Distribution, components: Sequence[Distribution], noise: NoiseFloor = NO_NOISE, n: int = 5
+) -> list[Emergent]:
+    """Tokens whose probability exceeds that in every component alone by EMERGENT and by the noise floor.
+
+    Args:
+        d, components, n: as in `emergent`.
+        noise: the model's noise floor.
+
+    Returns:
+        The tokens, the largest difference first.
+    """
+    return [
+        Emergent(i, d[i].text, p, alone)
+        for i, p, alone in emergent(d, components, n)
+        if p - alone >= max(EMERGENT, float(noise.of_probability(p)))
+    ]
+
+
 def dominance(to_a: float, to_b: float) -> float:
     """|x - y| / (x + y) of two distances: 0 halfway between two things, 1 at one of them. NaN where both are 0."""
     return abs(to_a - to_b) / (to_a + to_b) if to_a + to_b > 0 else float("nan")
@@ -130,28 +190,27 @@ def cosine(x: NDArray[Any], y: NDArray[Any]) -> float:
 
 
 def simplex_fit(target: NDArray[Any], parts: NDArray[Any], rounds: int = 2000) -> Floats:
-    """The weights w >= 0 with sum 1 that bring Σ wᵢ parts[i] nearest to target.
+    """The weights w >= 0 with sum 1 that bring Σ wᵢ parts[i] nearest to target; for one target, or for many at once.
 
     Projected gradient with Nesterov's step (Beck and Teboulle 2009) and the projection of Duchi et al. (2008).
 
     Args:
-        target: (n,) any vector.
-        parts: (k, n) the vectors to add up.
+        target: (..., n) any vectors.
+        parts: (..., k, n) for each of them the vectors to add up.
         rounds: steps at most; fewer if no weight moves by 1e-12.
 
     Returns:
-        (k,) weights.
+        (..., k) weights.
     """
-    a = np.asarray(parts, dtype=np.float64)
-    gram, linear = a @ a.T, a @ np.asarray(target, dtype=np.float64)  # (k, k), (k,)
-    k = len(a)
-    largest = float(np.linalg.eigvalsh(gram)[-1])
-    w = np.full(k, 1.0 / k)
-    if largest <= 0:
-        return w
+    a, b = np.asarray(parts, dtype=np.float64), np.asarray(target, dtype=np.float64)
+    gram, linear = a @ np.swapaxes(a, -1, -2), (a @ b[..., None])[..., 0]  # (..., k, k), (..., k)
+    k = a.shape[-2]
+    largest = np.linalg.eigvalsh(gram)[..., -1:]  # (..., 1)
+    largest[largest <= 0] = np.inf  # parts that are all 0: the weights stay equal
+    w = np.full(linear.shape, 1.0 / k)
     ahead, momentum = w.copy(), 1.0
     for _ in range(rounds):
-        new = project(ahead - (gram @ ahead - linear) / largest)
+        new = project(ahead - ((gram @ ahead[..., None])[..., 0] - linear) / largest)
         next_momentum = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         ahead = new + (momentum - 1) / next_momentum * (new - w)
         if np.abs(new - w).max() < 1e-12:
@@ -161,10 +220,12 @@ def simplex_fit(target: NDArray[Any], parts: NDArray[Any], rounds: int = 2000) -
 
 
 def project(v: Floats) -> Floats:
-    """The nearest point of the simplex to v (k,): (k,), non-negative, with sum 1 (Duchi et al. 2008)."""
-    u = np.sort(v)[::-1]
-    over = (np.cumsum(u) - 1) / np.arange(1, len(v) + 1)
-    cut = over[np.flatnonzero(u > over)[-1]]
+    """The nearest point of the simplex to each v (..., k): non-negative, with sum 1 (Duchi et al. 2008)."""
+    k = v.shape[-1]
+    u = np.sort(v, axis=-1)[..., ::-1]
+    over = (np.cumsum(u, axis=-1) - 1) / np.arange(1, k + 1)
+    last = k - 1 - np.argmax((u > over)[..., ::-1], axis=-1)  # the last place at which u is above
+    cut = np.take_along_axis(over, last[..., None], axis=-1)
     return np.asarray(np.maximum(v - cut, 0.0))
 
 

@@ -7,7 +7,8 @@
     dog,cat                 equal shares
     "New York":0.3,...      quotes around anything, with \\" and \\\\ inside
     #1234:0.2,...           a token id
-    @vector.npy             a whole vector over the vocabulary
+    @vector.npy             a whole vector over the vocabulary; or vectors in place of embeddings, (n_embd,) or (k, n_embd)
+    @prompt.safetensors     the same; #NAME behind it names a tensor of several, and :table or :model the scale
     animal=dog:0.5,cat:0.5  with the name of the slot in the prompt that it is for
 
 Knows the grammar. Does not know a vocabulary: prompts/words.py turns the words into ids.
@@ -54,7 +55,7 @@ class MixSpec:
         parts: the components, in the order typed.
         weights: one for each part. `parse` has normalized them if it was asked to.
         name: of the slot in the prompt that the mixture is for; "" for the next one.
-        vector: path of an .npy file that holds a vector over the vocabulary; "" for none.
+        vector: path of a file that holds a vector over the vocabulary, or vectors in place of embeddings; "" for none.
         text: what was typed.
     """
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+COMMON = 0.5  # the part of the variance that copies of an input have in common
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseFloor:
@@ -34,14 +36,19 @@ class NoiseFloor:
     copies: int = 0
 
     def averaged(self, n: int) -> NoiseFloor:
-        """The floor of averages over n copies: 1/√n of it for differences, 1/n for JS, which goes with their square."""
-        root = math.sqrt(n)
+        """The floor of averages over n copies: JS goes with the variance that is left, differences with its square root.
+
+        Of the variance, about half is common to all copies, as they share the prompt's other rows and most roundings:
+        measured against the same weights in F32, see docs/trust.md. Averages leave that half, and 1/n of the other.
+        """
+        left = COMMON + (1 - COMMON) / n
+        root = math.sqrt(left)
         return NoiseFloor(
-            js=self.js / n,
-            js_median=self.js_median / n,
-            logit=self.logit / root,
-            logit_median=self.logit_median / root,
-            log_odds=self.log_odds / root,
+            js=self.js * left,
+            js_median=self.js_median * left,
+            logit=self.logit * root,
+            logit_median=self.logit_median * root,
+            log_odds=self.log_odds * root,
             copies=self.copies,
         )
 

@@ -21,6 +21,7 @@ from softllama.vectors.noise import NO_NOISE, NoiseFloor
 
 N_CURVES = 6
 EMERGENT = 0.01  # probability by which a token exceeds what it has without the mixture, to be named
+BUMP = 0.1  # of a curve's range: ends that differ by less have nothing between them to cross
 N_EMERGENT = 2  # of them, for tokens that are likelier between the ends than at either
 
 
@@ -32,7 +33,7 @@ class Curve:
         id: the token, and text: its text.
         p: (n,) float32.
         midpoint: the α at which p first crosses the middle between its two ends, linearly interpolated; None if the ends
-            are equal, up to the noise floor.
+            are equal, up to the noise floor or a tenth of the curve's range: a curve that rises and falls has no middle.
         sharpness: max |dP/dα| / (max P - min P) by differences: 1 for a straight line, about the inverse width of the
             transition otherwise, 0 for a constant. Of a step only what exceeds the noise floor counts; None if p does not
             leave the floor.
@@ -138,12 +139,13 @@ class Sweep:
         p = self._probs(np.array([token]))[:, 0]
         low, high = sorted((float(p[0]), float(p[-1])))
         noise = self.noise.of_probability(p)  # (n,)
-        moves = float(p.max() - p.min()) > float(noise.max())
+        spread = float(p.max() - p.min())
+        moves, turns = spread > float(noise.max()), high - low > max(noise[0], noise[-1], BUMP * spread)
         return Curve(
             id=token,
             text=text,
             p=p,
-            midpoint=crossing(self.alphas, p, (low + high) / 2) if high - low > max(noise[0], noise[-1]) else None,
+            midpoint=crossing(self.alphas, p, (low + high) / 2) if turns else None,
             sharpness=sharpness(self.alphas, p, noise) if moves or not self.noise.log_odds else None,
             above=max(0.0, float(p.max()) - high),
             below=max(0.0, low - float(p.min())),

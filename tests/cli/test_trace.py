@@ -375,12 +375,12 @@ def test_a_browser_draws_the_page(file: Path, browser: Any) -> None:
     page.write(trace(), file.with_suffix(".html"))
     dom = browser(file.with_suffix(".html"), "#step=0")
     assert state(dom) == {"ready": "steps=4 columns=4 rows=4 view=token", "step": "0"}
-    tip = re.findall(r'<div id="tip".*?</table>', dom, re.DOTALL)[0]
+    tip = re.findall(r'<div class="tip".*?</table>', dom, re.DOTALL)[0]
     assert re.sub(r"<[^>]*>", " ", tip).split() == (
         ["step", "0,", "soft,", "thinking", "1.000", "nats", "reads", "␣dog", "n=2", "␣dog", "0.500", "␣cat", "0.500"]
     )
     assert 'class="soft at"' in dom  # the step's text is marked
-    assert "hidden" not in re.findall(r'<div id="tip"[^>]*>', dom)[0]
+    assert "hidden" not in re.findall(r'<div class="tip"[^>]*>', dom)[0]
 
 
 def runs() -> Trace:
@@ -403,9 +403,9 @@ def test_a_browser_folds_runs_of_single_tokens(file: Path, browser: Any) -> None
     assert state(browser(target, "#fold=0"))["ready"].startswith("steps=16 columns=16 ")
     assert "step 4, hard" in browser(target, "#step=4")
     script = """<script>
-    const chart = document.getElementById("chart"), log = [];
+    const chart = document.querySelector(".chart"), log = [];
     for (const key of ["ArrowRight", "ArrowRight", "ArrowRight"]) chart.dispatchEvent(new KeyboardEvent("keydown", { key }));
-    document.documentElement.dataset.log = document.getElementById("tip").textContent;
+    document.documentElement.dataset.log = document.querySelector(".tip").textContent;
     </script>"""
     target.write_text(re.sub(r"<meta http-equiv[^>]*>", "", page.page(runs())).replace("</body>", script + "</body>"))
     assert state(browser(target))["log"].startswith("steps 2 to 9one token each")
@@ -437,7 +437,8 @@ def test_pointer_keys_and_buttons(file: Path, browser: Any) -> None:
     """A copy of the page without its policy, so that a script of the test can use it."""
     script = """<script>
     const log = [], look = () => log.push(document.documentElement.dataset.step ?? "-");
-    const canvas = document.getElementById("canvas"), chart = document.getElementById("chart");
+    const canvas = document.querySelector("canvas"), chart = document.querySelector(".chart");
+    const press_button = (name) => document.querySelector("button[name=" + name + "]").click();
     const box = canvas.getBoundingClientRect(), cell = 64;
     const move = (x) => canvas.dispatchEvent(new PointerEvent("pointermove", { clientX: box.left + x, clientY: box.top + 60 }));
     const press = (key) => chart.dispatchEvent(new KeyboardEvent("keydown", { key }));
@@ -445,8 +446,8 @@ def test_pointer_keys_and_buttons(file: Path, browser: Any) -> None:
     while (document.documentElement.dataset.step === undefined) move(++x);  // the first column
     look(); move(x + 2 * cell); look(); move(x - 5); look();
     for (const key of ["ArrowRight", "ArrowRight", "End", "ArrowRight", "Home", "Escape"]) { press(key); look(); }
-    document.getElementById("by-rank").click();
-    for (const id of ["wider", "narrower", "more", "fewer", "by-token"]) document.getElementById(id).click();
+    press_button("by-rank");
+    for (const name of ["wider", "narrower", "more", "fewer", "by-token"]) press_button(name);
     const span = document.querySelector("[data-step='1']");
     span.dispatchEvent(new PointerEvent("pointerenter")); look();
     document.body.click(); look();

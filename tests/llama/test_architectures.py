@@ -42,6 +42,11 @@ MULTIPLIERS = {
 DEEPSEEK4 = ("deepseek4", "deepseek4+hashed", "deepseek4+vision")
 WIDER = "256 numbers long, and its embeddings 64"
 NO_HIDDEN = {"lfm2": "other logits", "lfm2moe": "other logits", **dict.fromkeys((*DEEPSEEK4, "qwen4exp"), WIDER)}
+NO_VECTORS = {
+    **{name: f"the token id decides {what}" for name, what in (
+        ("deepseek4+hashed", "the experts"), ("graniteswitch", "which adapter"), ("qwen4exp", "the n-grams"))},
+    **dict.fromkeys(("gemma3n", "gemma4+per-layer"), "per-layer embedding by token id"),
+}  # fmt: skip
 UNNAMED = (*DEEPSEEK4, "plamo2", "qwen4exp", "step35")
 NO_LAYERS = {
     **dict.fromkeys(UNNAMED, "does not name the layers"), "nemotron_h": "names only some", "nemotron_h_moe": "names only some",
@@ -92,6 +97,15 @@ def test_a_one_hot_mixture_is_its_token(name: str, rows: Rows) -> None:
     assert row["moves"] > 1e-3
 
 
+@pytest.mark.parametrize("name", FED)
+def test_a_vector_equal_to_a_row_is_its_token(name: str, rows: Rows) -> None:
+    """In the table's scale and in the model's; where the id decides something beside the embedding, it is refused."""
+    if name in NO_VECTORS:
+        assert NO_VECTORS[name] in rows[name]["no vectors"]
+    else:
+        assert rows[name]["vectors"] == 0, rows[name]
+
+
 @pytest.mark.parametrize("name", ORDERED)
 def test_ways_to_the_same_sequence_agree(name: str, rows: Rows) -> None:
     """Forks, cuts and copied states, to the bit; other batches, up to rounding."""
@@ -115,6 +129,10 @@ def test_hidden_states_and_layers_are_right_or_refused(name: str, rows: Rows) ->
         assert NO_LAYERS[name] in row["no layers"]
     else:
         assert row["layers"] <= 1e-4, row
+        assert row["patch"] == 0, row  # a state in its own place
+        assert row["control"] <= 1e-4, row  # llama.cpp's control vectors and the callback's, against patched sums
+        assert row["moved"] > 1e-4, row
+        assert row["control by"] == " callback llama.cpp"
 
 
 @pytest.mark.parametrize("name", REFUSED)

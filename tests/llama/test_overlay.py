@@ -334,14 +334,15 @@ def test_rows_of_hidden_states_and_noise(name: str, tmp_path: Path) -> None:
             e[i] = e[other]
         times = model.calibration.multiplier
         assert times != 1 or name == "gemma4-e2b"
-        h, z = np.random.default_rng(1).standard_normal((2, model.n_embd)).astype(np.float32)
+        h = np.random.default_rng(1).standard_normal(model.n_embd).astype(np.float32)
         of_token = SimpleNamespace(mixture=Mixture.one_hot(7), hidden=False, noise=0.0)
-        g: Any = SimpleNamespace(embedding_noise=lambda step: z, model=model)
+        g: Any = SimpleNamespace(seed=1, model=model)
         steps: list[tuple[Any, Any]] = [
             (of_token, None),
             (SimpleNamespace(mixture=Mixture.one_hot(7), hidden=True, noise=0.0), h),
-            (SimpleNamespace(mixture=Mixture.one_hot(7), hidden=False, noise=0.5), None),
+            (SimpleNamespace(mixture=Mixture.one_hot(7), hidden=False, noise=0.5, index=2), None),
         ]
+        z = feed.embedding_noise(g, steps[2][0])
         rows = model.rows([feed.item_of(g, step, hidden) for step, hidden in steps])
         row, state, noisy = rows.embeddings[:, : model.n_embd].astype(np.float64)
         norm = np.linalg.norm(e, axis=1).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 
 import pytest
@@ -10,6 +11,7 @@ from softllama import ModelError, PromptError
 from softllama.hub import bundled
 from softllama.llama import header
 from softllama.llama.template import ChatTemplate
+from softllama.llama.time_limit import TimeLimit, time_limit
 
 ONE = [{"role": "user", "content": 'Hi <b> & "you" é\n'}]
 FOUR = [
@@ -200,3 +202,37 @@ def test_a_template_for_tools_is_given_none_of_them(source: str, text: str) -> N
     template = ChatTemplate(source, day=date(2026, 1, 2))
     assert template.render([{"role": "user", "content": "Hello"}]) == text
     assert template.asks_for_date == ("datetime" in source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% set r = range(99999) %}{% for i in r %}{% for j in r %}{% endfor %}{% endfor %}",
+        "{{ 'x' * 10 ** 9 }}",
+        "{{ [1, 2] * 10 ** 9 }}",
+        "{{ 10 ** 10 ** 10 }}",
+    ],
+)
+def test_a_template_without_an_end_is_ended(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("softllama.llama.template.SECONDS", 0.3)
+    began = time.monotonic()
+    with pytest.raises(PromptError, match="chat template"):
+        ChatTemplate(source).render([{"role": "user", "content": "x"}])
+    assert time.monotonic() - began < 10
+    assert (
+        ChatTemplate("{{ messages[0].content * 3 ~ 2 ** 10 }}").render([{"role": "user", "content": "x"}]) == "xxx1024"
+    )
+
+
+def test_a_time_limit_that_is_kept_changes_nothing() -> None:
+    for _ in range(5):
+        with time_limit(0.3):
+            pass
+    time.sleep(0.5)  # all of them are over by now, and none arrives
+    with pytest.raises(TimeLimit), time_limit(0.01):
+        _for_ever()
+
+
+def _for_ever() -> None:
+    while True:
+        pass

@@ -7,6 +7,7 @@ A block of shell holds commands of softllama, which must end with exit code 0, a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -30,7 +31,8 @@ from tests.conftest import ROOT
 
 PAGES = ["README.md", *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").glob("*.md"))]
 HELP = "docs/commands.md"  # made from the commands' help, so it has no marks; test_the_examples_of_the_help_are_read
-HARMLESS = ("cat", "cd", "cp", "echo", "export", "head", "ls", "mkdir", "printf", "tail", "unset", "wc")
+HARMLESS = ("cat", "cd", "cp", "curl", "echo", "export", "head", "ls", "mkdir", "printf", "tail", "unset", "wc")
+SERVED = {"docs/serve.md": "http://127.0.0.1:8080"}  # pages whose blocks ask a server, and where they think it is
 SHOWN = {
     "",
     "c",
@@ -64,6 +66,8 @@ FILES: dict[str, Callable[[Path], None]] = {
     "problems.jsonl": some("words.jsonl"),
     "sums.jsonl": some("sums.jsonl"),
     "rules.txt": lambda to: to.write_text("Answer in one sentence.\n") and None,
+    "prompt.npy": lambda to: np.save(to, np.full((3, 192), 0.01, dtype=np.float32)),
+    "v.npy": lambda to: np.save(to, np.linspace(-1, 1, 192, dtype=np.float32)),
     "vector.npy": lambda to: np.save(to, np.full(923, 1 / 923, dtype=np.float32)),
 }
 
@@ -162,19 +166,48 @@ def run_python(block: Block, name: str, namespace: dict[str, object]) -> Iterato
         yield f"line {line}: {type(e).__name__}: {e}"
 
 
+@contextlib.contextmanager
+def serving(page: str) -> Iterator[tuple[str, str]]:
+    """A server of model.gguf, if the page asks one. Yields the address on the page, and the server's."""
+    if page not in SERVED:
+        yield "", ""
+        return
+    for library in ("fastapi", "uvicorn", "openai"):
+        pytest.importorskip(library, reason=f"needs {library}")
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    line = [sys.executable, "-m", "softllama", "serve", "-m", "model.gguf", "--port", "0"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            notes = (re.search(r"serving at (\S+),", note) for note in process.stderr)
+            yield SERVED[page], next(m[1] for m in notes if m)
+        finally:
+            process.terminate()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if p != HELP])
 def test_every_block_runs(page: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(page) as (shown, real):
+        problems = run_page(page, shown, real)
+    capsys.readouterr()
+    if problems:
+        pytest.fail("\n".join([page, *problems]), pytrace=False)
+
+
+def run_page(page: str, shown: str, real: str) -> list[str]:
+    """What is wrong with the blocks of a page. Where they ask the server at `shown`, they get the one at `real`."""
     problems: list[str] = []
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in blocks((ROOT / page).read_text("utf-8")):
+        if shown:
+            block = replace(block, text=block.text.replace(shown, real))
         if block.reason is None and block.language == "sh":
             problems += run_shell(block)
         elif block.reason is None and block.language == "python":
             problems += run_python(block, page, namespace)
-    capsys.readouterr()
-    if problems:
-        pytest.fail("\n".join([page, *problems]), pytrace=False)
+    return problems
 
 
 def test_the_examples_of_the_help_are_read() -> None:

@@ -27,7 +27,7 @@ ORDER = (  # floors, lowest first; packages of one floor do not import each othe
     "generation",
     "probe",
     "api chat evaluate",
-    "study diagnostics terminal integrations",
+    "study diagnostics terminal serve integrations",
     "__init__ cli",
     "__main__",
 )
@@ -35,7 +35,7 @@ FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names.spli
 
 HOMES = {  # library -> where alone it is imported
     "llama_cpp": {"llama", "diagnostics.llama_loop"},
-    "ctypes": {"llama", "engine.lens", "diagnostics.llama_loop"},
+    "ctypes": {"llama", "engine.layers", "diagnostics.llama_loop"},
     "jinja2": {"llama.template", "show.page"},
     "rich": {
         "show",
@@ -43,6 +43,8 @@ HOMES = {  # library -> where alone it is imported
         "hub.view",
         "trace.view",
         "probe.view",
+        "probe.lens.view",
+        "trace.layers_view",
         "report.text",
         "diagnostics.view",
         "diagnostics.bench_view",
@@ -58,9 +60,14 @@ HOMES = {  # library -> where alone it is imported
     "lm_eval": {"integrations.lm_eval"},
     "inspect_ai": {"integrations.inspect_ai"},
     "click": {"cli"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
+    "pydantic": {"serve"},
+    "prometheus_client": {"serve"},
     "softllama._shim": {"vectors.native", "base.signals", "llama.overlay"},
 }
-HEAVY = {"numpy", "llama_cpp", "rich", "matplotlib", "jinja2"}  # what no --help may load
+HEAVY = {"numpy", "llama_cpp", "rich", "matplotlib", "jinja2", "fastapi", "uvicorn"}  # what no --help may load
 
 
 def name_of(path: Path) -> str:

@@ -598,3 +598,9 @@ def test_the_same_probe_twice_is_the_same_to_the_bit(model: Model) -> None:
     assert a.sweep is not None
     assert b.sweep is not None
     assert all(same(x, y) for x, y in zip(a.sweep.distributions, b.sweep.distributions, strict=True))
+
+
+def test_a_mixture_of_a_mapping_is_in_the_title_by_its_slot(model: Model) -> None:
+    as_text = model.probe("The {a} says", "a=dog:0.5,cat:0.5")
+    as_mapping = model.probe("The {a} says", {"a": "dog:0.5,cat:0.5"})
+    assert as_mapping.title == as_text.title == "The [0.5 dog + 0.5 cat] says"

@@ -157,3 +157,25 @@ def test_sentences_say_no_more_than_the_test() -> None:
         "x",
         "",
     ]
+
+
+def test_what_is_below_its_floor_is_marked_everywhere() -> None:
+    low, high = Estimate(0.001, 0.0005, 0.002, 10), Estimate(0.1, 0.05, 0.2, 10)
+    t = Table(
+        "js",
+        "JS",
+        ("of", "JS", "n"),
+        (("a", low, 1), ("b", high, 2), ("c", NAN, 3), ("d", None, 4)),
+        floors={"JS": 0.00224},
+    )
+    assert [t.text(1, row[1]) for row in t.rows] == ["<0.0022", "0.100 [0.050, 0.200]", "", ""]
+    assert t.text(2, 1) == "1"  # another column
+    r = replace(make(), tables=(t,))
+    shown = r.table()
+    assert "<0.0022" in shown
+    assert "1.0e-03" not in shown
+    assert '<td class="number noise">&lt;0.0022</td>' in r._repr_html_()
+    d = json.loads(r.json())["results"]["tables"][0]
+    assert d["floors"] == {"JS": 0.00224}
+    assert d["rows"][0]["JS"]["value"] == 0.001  # numbers stay
+    assert "floors" not in json.loads(make().json())["results"]["tables"][0]
