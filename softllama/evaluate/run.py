@@ -66,13 +66,8 @@ def evaluate(
     if options.date is None and path is not None and (first := first_date(path)):
         options = replace(options, date=first)
     opts = options.with_defaults(model, data)
-    logger.info(
-        "%d problems of %s, %s, answers read by %r",
-        len(data.problems),
-        data.name,
-        "in the model's chat template" if opts.chat else "raw",
-        opts.extract,
-    )
+    how = "in the model's chat template" if opts.chat else "raw"
+    logger.info("%d problems of %s, %s, answers read by %r", len(data.problems), data.name, how, opts.extract)
     rule = extract.rule(opts.extract)
     # options that cannot be are refused before any problem is asked
     prepare(model, "x", GenerationOptions.of({**opts.generation_keywords(), "policy": "greedy", "seed": 0}))

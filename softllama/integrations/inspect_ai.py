@@ -1,4 +1,4 @@
-"""softllama as a model provider of inspect_ai: `inspect eval task.py --model softllama/model.gguf -M policy=soft_thinking`.
+"""softllama as a model provider of inspect_ai: `inspect eval task.py --model softllama/smollm2 -M policy=soft_thinking`.
 
 Knows inspect's messages and settings. A policy acts on everything that is generated; inspect asks for no log-likelihoods here.
 """
