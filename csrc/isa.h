@@ -62,8 +62,8 @@ int softmix_runs(int isa);
 /* The row kernel of a table type; NULL where there is none, or its blocks are not of this size. (rows.c) */
 softmix_add_row softmix_row_kernel(int type, int isa, int64_t block, int64_t block_bytes);
 
-/* The kernel for several rows of a type that has a row kernel; NULL where there is none. (rows.c) */
-softmix_add_rows softmix_rows_kernel(int type, int isa);
+/* The kernel for several rows; NULL where there is none: of types whose row kernel waits for memory, or for nothing. (rows.c) */
+softmix_add_rows softmix_rows_kernel(int type, int isa, int64_t block, int64_t block_bytes);
 
 /* sum (n) += w * acc (n), and acc = 0 (rows.c) */
 typedef void (*softmix_flush)(float *RESTRICT acc, int64_t n, double w, double *RESTRICT sum);

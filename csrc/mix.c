@@ -8,6 +8,8 @@
 #define BATCH 32 /* rows summed in float32 before the sum goes to double */
 #define AHEAD 20  /* scattered rows are fetched while the row so many before is added: the processor itself looks at no other page */
 #define NEAR 3500 /* rows in order: so many bytes before */
+#define MOST 0.6  /* of the rows from the first to the last: then, and in types of more than so many bits a value, which wait */
+#define BITS 6    /* for memory, all of them are read in order, which is faster than to leave some out */
 #define FAR 32    /* where the first and the last bytes of scattered rows lie is looked up that much earlier */
 
 /* Rows of a checked table, and how they are read. */
@@ -18,6 +20,7 @@ typedef struct {
     softmix_add_rows together; /* NULL: row by row */
     softmix_to_float to_float;
     softmix_flush flush;
+    int in_order; /* ids rise, and rows between them are added with weight 0 */
 } rows_t;
 
 /* Where a row's column `first` is, the first of a block. */
@@ -51,27 +54,32 @@ static void add_rows(const rows_t *t, int64_t first, int64_t n, const int32_t *i
                      int64_t end, int64_t k, float *acc) {
     const unsigned char *src[SOFTMIX_TOGETHER], *next[SOFTMIX_TOGETHER];
     float w[SOFTMIX_TOGETHER];
-    const int in_order = !ids && n / t->block * t->block_bytes == t->row_bytes; /* then what is fetched is, too */
-    const int64_t ahead = ids ? AHEAD : NEAR / t->row_bytes + 1;
+    const int scattered = ids && !t->in_order;
+    const int as_read = !scattered && n / t->block * t->block_bytes == t->row_bytes; /* bytes are fetched in order, too */
+    const int64_t ahead = scattered ? AHEAD : NEAR / t->row_bytes + 1, last = ids ? ids[k - 1] : k - 1;
     int have = 0;
-    for (int64_t i = start; i < end; i++) {
-        const int64_t later = i + ahead < k ? i + ahead : i;
-        if (ids && i + FAR < k) {
+    for (int64_t i = start, at = ids ? ids[start] : start; i < end; at++) {
+        const int64_t row = scattered ? ids[i] : at;
+        const int64_t later = scattered ? ids[i + ahead < k ? i + ahead : i] : row + ahead <= last ? row + ahead : row;
+        if (scattered && i + FAR < k) {
             const unsigned char *far = t->data + ids[i + FAR] * t->row_bytes;
             FETCH(far);
             FETCH(far + t->row_bytes - 1);
         }
-        if (weights[i] == 0.0f) continue;
+        const int meant = !ids || ids[i] == row;
+        const float weight = meant ? weights[i] : 0.0f;
+        i += meant;
+        if (weight == 0.0f && !t->in_order) continue;
         if (!t->together) {
-            add_row(t, ids ? ids[i] : i, first, n, weights[i], acc, ids ? ids[later] : later);
+            add_row(t, row, first, n, weight, acc, later);
             continue;
         }
-        src[have] = place(t, ids ? ids[i] : i, first);
-        next[have] = place(t, ids ? ids[later] : later, first);
-        w[have++] = weights[i];
+        src[have] = place(t, row, first);
+        next[have] = place(t, later, first);
+        w[have++] = weight;
         if (have == SOFTMIX_TOGETHER) {
-            for (int r = 1; in_order && r < have; r++) next[r] = next[0] + r * t->block_bytes;
-            t->together(src, n, w, acc, next, in_order ? SOFTMIX_TOGETHER : 1);
+            for (int r = 1; as_read && r < have; r++) next[r] = next[0] + r * t->block_bytes;
+            t->together(src, n, w, acc, next, as_read ? SOFTMIX_TOGETHER : 1);
             have = 0;
         }
     }
@@ -122,9 +130,10 @@ static int open_rows(rows_t *t, const void *table, int64_t n_rows, int64_t row_b
     t->block = block;
     t->block_bytes = row_bytes / (n_embd / block);
     t->kernel = softmix_row_kernel(type, isa, block, t->block_bytes);
-    t->together = t->kernel ? softmix_rows_kernel(type, isa) : 0;
+    t->together = softmix_rows_kernel(type, isa, block, t->block_bytes);
     t->to_float = to_float;
     t->flush = softmix_flusher(isa);
+    t->in_order = 0;
     return 0;
 }
 
@@ -173,12 +182,9 @@ int softmix_mix(const void *table, int64_t n_rows, int64_t row_bytes, int64_t n_
     return 0;
 }
 
-/* sum (n_embd) += sum_i weights[i] * row(ids[i]) (ids NULL: row i), i < k: a part of one mixture. 0, or -(i + 1). */
-static int add_part(const rows_t *t, int64_t n_rows, int64_t n_embd, const int32_t *ids, const float *weights, int64_t k,
-                    double *sum) {
-    for (int64_t i = 0; i < k; i++) {
-        if ((ids && (ids[i] < 0 || ids[i] >= n_rows)) || !isfinite(weights[i])) return (int)-(i + 1);
-    }
+/* sum (n_embd) = sum_i weights[i] * row(ids[i]) (ids NULL: row i), i < k. Returns 1 where all of it is finite. */
+static int add_columns(const rows_t *t, int64_t n_embd, const int32_t *ids, const float *weights, int64_t k, double *sum) {
+    for (int64_t j = 0; j < n_embd; j++) sum[j] = 0.0;
     /* wide rows: some at a time for all columns, so that each is read from memory once */
     const int64_t step = n_embd <= SOFTMIX_TILE ? k : 4 * BATCH;
     for (int64_t start = 0; start < k; start += step) {
@@ -190,6 +196,23 @@ static int add_part(const rows_t *t, int64_t n_rows, int64_t n_embd, const int32
             add_tile(&part, first, c, ids ? ids + start : NULL, weights + start, m, 0, sum + first);
         }
     }
+    int finite = 1;
+    for (int64_t j = 0; j < n_embd; j++) finite &= isfinite(sum[j]) != 0;
+    return finite;
+}
+
+/* The same, of a part of one mixture, with its arguments checked. 0, or -(i + 1). */
+static int add_part(const rows_t *t, int64_t n_rows, int64_t n_embd, const int32_t *ids, const float *weights, int64_t k,
+                    double *sum) {
+    int rising = 1;
+    for (int64_t i = 0; i < k; i++) {
+        if ((ids && (ids[i] < 0 || ids[i] >= n_rows)) || !isfinite(weights[i])) return (int)-(i + 1);
+        rising &= !ids || i == 0 || ids[i] > ids[i - 1];
+    }
+    rows_t part = *t;
+    part.in_order = ids && rising && 8 * t->row_bytes > BITS * n_embd && MOST * (ids[k - 1] - ids[0] + 1) < k;
+    if (add_columns(&part, n_embd, ids, weights, k, sum)) return 0;
+    if (part.in_order && add_columns(t, n_embd, ids, weights, k, sum)) return 0; /* a damaged row, not of these, times 0 */
     for (int64_t first = 0; first < n_embd; first += SOFTMIX_TILE) {
         const int64_t c = n_embd - first < SOFTMIX_TILE ? n_embd - first : SOFTMIX_TILE;
         int finite = 1;
@@ -215,7 +238,6 @@ static void add_piece(void *data, int64_t i) {
     many_t *m = data;
     const int64_t at = i * m->piece, k = m->k - at < m->piece ? m->k - at : m->piece, skip = m->ids ? 0 : at;
     double *sum = m->sums + i * m->n_embd;
-    for (int64_t j = 0; j < m->n_embd; j++) sum[j] = 0.0;
     rows_t rows = m->rows;
     rows.data += skip * rows.row_bytes;
     m->codes[i] = add_part(&rows, m->n_rows - skip, m->n_embd, m->ids ? m->ids + at : 0, m->weights + at, k, sum);

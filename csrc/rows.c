@@ -50,6 +50,25 @@ static inline void six_bits(const unsigned char *p, int8_t *b) {
     memcpy(b, v, sizeof v);
 }
 
+/* 16 scales of 6 bits, less 32, from the 12 bytes of a Q3_K block: low nibbles in 8 bytes, then high pairs in 4 */
+static inline void six_bits_less_32(const unsigned char *p, int8_t *b) {
+    for (int i = 0; i < 16; i++) {
+        b[i] = (int8_t)(((p[i % 8] >> 4 * (i / 8) & 15) | (p[8 + i % 4] >> 2 * (i / 4) & 3) << 4) - 32);
+    }
+}
+
+/* What the nibbles of IQ4_NL and IQ4_XS mean, and those of MXFP4: twice E2M1, whose -0 becomes 0 */
+static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const int8_t mxfp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/* 2^(e - 128) */
+static inline float power_of_two(unsigned e) {
+    const uint32_t u = e < 2 ? 0x00200000u << e : (e - 1) << 23;
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
 #define SUFFIX scalar
 #define TARGET
 #define HALF(h) half_to_float(h)
@@ -115,36 +134,44 @@ int softmix_isa(void) {
     return SOFTMIX_SCALAR;
 }
 
-softmix_add_row softmix_row_kernel(int type, int isa, int64_t block, int64_t block_bytes) {
-    /* ggml's number, values and bytes of a block; in the order of the tables of rows.inc.h */
-    static const int known[][3] = {{0, 1, 4},      {1, 1, 2},      {2, 32, 18},    {8, 32, 34},
-                                   {12, 256, 144}, {13, 256, 176}, {14, 256, 210}, {30, 1, 2}};
-    for (int i = 0; i < 8; i++) {
-        if (known[i][0] != type) continue;
-        if (known[i][1] != block || known[i][2] != block_bytes) return 0;
-        switch (isa) {
-#if defined(SOFTMIX_X86)
-        case SOFTMIX_AVX2: return rowsavx2[i];
-        case SOFTMIX_AVX512: return rowsavx512[i];
-#elif defined(SOFTMIX_ARM64)
-        case SOFTMIX_NEON: return rowsneon[i];
-#endif
-        default: return rowsscalar[i];
-        }
+/* The place of a type in the tables of rows.inc.h, or -1. */
+static int place_of(int type, int64_t block, int64_t block_bytes) {
+    static const int known[][3] = {/* ggml's number, values and bytes of a block */
+                                   {0, 1, 4},      {1, 1, 2},      {30, 1, 2},     {8, 32, 34},
+                                   {2, 32, 18},    {3, 32, 20},    {6, 32, 22},    {7, 32, 24},
+                                   {20, 32, 18},   {39, 32, 17},   {10, 256, 84},  {11, 256, 110},
+                                   {12, 256, 144}, {13, 256, 176}, {23, 256, 136}, {14, 256, 210}};
+    for (int i = 0; i < (int)(sizeof known / sizeof *known); i++) {
+        if (known[i][0] == type) return known[i][1] == block && known[i][2] == block_bytes ? i : -1;
     }
-    return 0;
+    return -1;
 }
 
-softmix_add_rows softmix_rows_kernel(int type, int isa) {
-    if (type != 14) return 0; /* Q6_K, the table of most quantized models, and the one whose kernel waits for its stores */
+softmix_add_row softmix_row_kernel(int type, int isa, int64_t block, int64_t block_bytes) {
+    const int i = place_of(type, block, block_bytes);
+    if (i < 0) return 0;
     switch (isa) {
 #if defined(SOFTMIX_X86)
-    case SOFTMIX_AVX2: return q6_k_rows_avx2;
-    case SOFTMIX_AVX512: return q6_k_rows_avx512;
+    case SOFTMIX_AVX2: return rowsavx2[i];
+    case SOFTMIX_AVX512: return rowsavx512[i];
 #elif defined(SOFTMIX_ARM64)
-    case SOFTMIX_NEON: return q6_k_rows_neon;
+    case SOFTMIX_NEON: return rowsneon[i];
 #endif
-    default: return q6_k_rows_scalar;
+    default: return rowsscalar[i];
+    }
+}
+
+softmix_add_rows softmix_rows_kernel(int type, int isa, int64_t block, int64_t block_bytes) {
+    const int i = place_of(type, block, block_bytes);
+    if (i < 0) return 0;
+    switch (isa) {
+#if defined(SOFTMIX_X86)
+    case SOFTMIX_AVX2: return togetheravx2[i];
+    case SOFTMIX_AVX512: return togetheravx512[i];
+#elif defined(SOFTMIX_ARM64)
+    case SOFTMIX_NEON: return togetherneon[i];
+#endif
+    default: return togetherscalar[i];
     }
 }
 

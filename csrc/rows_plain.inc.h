@@ -42,23 +42,31 @@ static inline void NAME(i8_32_)(float *RESTRICT a, const int8_t *q, float s, flo
     for (int l = 16; l < 32; l++) a[l] = fmaf(t, (float)q[l], a[l]);
 }
 
-/* a (16) += s q of each row, whose q lie 256 apart and whose scales 16 */
-static inline void NAME(i8_16_rows_)(float *RESTRICT a, const int8_t *q, const float *s) {
+/* a (16) += s q of each row, whose q lie q_step apart and whose scales s_step */
+static inline void NAME(i8_16_rows_)(float *RESTRICT a, const int8_t *q, int q_step, const float *s, int s_step) {
     for (int r = 0; r < SOFTMIX_TOGETHER; r++) {
-        for (int l = 0; l < 16; l++) a[l] = fmaf(s[16 * r], (float)q[256 * r + l], a[l]);
+        for (int l = 0; l < 16; l++) a[l] = fmaf(s[s_step * r], (float)q[q_step * r + l], a[l]);
     }
 }
 
-/* a (32) += w (d q - m) */
-static inline void NAME(i8m_32_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
-    for (int l = 0; l < 32; l++) a[l] = fmaf(w, d * (float)q[l] - m, a[l]);
+/* a (16) += w (d q - m) */
+static inline void NAME(i8m_16_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
+    for (int l = 0; l < 16; l++) a[l] = fmaf(w, d * (float)q[l] - m, a[l]);
 }
 
-/* v (32): the low nibbles of 16 bytes, then the high ones, less 8 */
-static inline void NAME(fourth_)(const unsigned char *src, int8_t *RESTRICT v) {
+/* v (32): the low nibbles of 16 bytes, then the high ones, less a number */
+static inline void NAME(fourth_)(const unsigned char *src, int less, int8_t *RESTRICT v) {
     for (int l = 0; l < 16; l++) {
-        v[l] = (int8_t)((src[l] & 15) - 8);
-        v[16 + l] = (int8_t)((src[l] >> 4) - 8);
+        v[l] = (int8_t)((src[l] & 15) - less);
+        v[16 + l] = (int8_t)((src[l] >> 4) - less);
+    }
+}
+
+/* v (32): the same nibbles' values in a table (16) */
+static inline void NAME(lookup_)(const unsigned char *src, const int8_t *table, int8_t *RESTRICT v) {
+    for (int l = 0; l < 16; l++) {
+        v[l] = table[src[l] & 15];
+        v[16 + l] = table[src[l] >> 4];
     }
 }
 
@@ -77,6 +85,30 @@ static inline void NAME(fifth_)(const unsigned char *src, int8_t *RESTRICT v) {
             const unsigned high = src[l] >> 2 * g, q = src[32 + 32 * g + l];
             v[64 * g + l] = (int8_t)((q & 15) | ((high & 1) << 4));
             v[64 * g + 32 + l] = (int8_t)((q >> 4) | ((high & 2) << 3));
+        }
+    }
+}
+
+/* v (32): 16 bytes of nibbles, the low ones first, below 32 fifth bits, less a number */
+static inline void NAME(fifth_32_)(const unsigned char *high, const unsigned char *src, int less, int8_t *RESTRICT v) {
+    for (int l = 0; l < 16; l++) {
+        v[l] = (int8_t)(((src[l] & 15) | (high[l / 8] >> l % 8 & 1) << 4) - less);
+        v[16 + l] = (int8_t)(((src[l] >> 4) | (high[2 + l / 8] >> l % 8 & 1) << 4) - less);
+    }
+}
+
+/* v (128) from 32 bytes: their lowest pairs of bits first */
+static inline void NAME(pairs_)(const unsigned char *src, int8_t *RESTRICT v) {
+    for (int k = 0; k < 4; k++) {
+        for (int l = 0; l < 32; l++) v[32 * k + l] = (int8_t)(src[l] >> 2 * k & 3);
+    }
+}
+
+/* v (128): the same pairs below bits `first` to `first` + 3 of 32 other bytes, less 4 */
+static inline void NAME(third_)(const unsigned char *high, int first, const unsigned char *src, int8_t *RESTRICT v) {
+    for (int k = 0; k < 4; k++) {
+        for (int l = 0; l < 32; l++) {
+            v[32 * k + l] = (int8_t)(((src[l] >> 2 * k & 3) | (high[l] >> (first + k) & 1) << 2) - 4);
         }
     }
 }

@@ -36,16 +36,17 @@ TARGET static inline void NAME(i8_32_)(float *RESTRICT a, const int8_t *q, float
     AXPY(a + 16, _mm512_set1_ps(t), INT8(q + 16));
 }
 
-/* 16 values of each row, whose q lie 256 apart and whose scales 16 */
-TARGET static inline void NAME(i8_16_rows_)(float *RESTRICT a, const int8_t *q, const float *s) {
+/* 16 values of each row, whose q lie q_step apart and whose scales s_step */
+TARGET static inline void NAME(i8_16_rows_)(float *RESTRICT a, const int8_t *q, int q_step, const float *s, int s_step) {
     __m512 sum = _mm512_loadu_ps(a);
-    for (int r = 0; r < SOFTMIX_TOGETHER; r++) sum = _mm512_fmadd_ps(_mm512_set1_ps(s[16 * r]), INT8(q + 256 * r), sum);
+    for (int r = 0; r < SOFTMIX_TOGETHER; r++) {
+        sum = _mm512_fmadd_ps(_mm512_set1_ps(s[s_step * r]), INT8(q + q_step * r), sum);
+    }
     _mm512_storeu_ps(a, sum);
 }
 
-TARGET static inline void NAME(i8m_32_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
-    const __m512 w_ = _mm512_set1_ps(w), d_ = _mm512_set1_ps(d), m_ = _mm512_set1_ps(m);
-    for (int l = 0; l < 32; l += 16) AXPY(a + l, w_, _mm512_sub_ps(_mm512_mul_ps(d_, INT8(q + l)), m_));
+TARGET static inline void NAME(i8m_16_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
+    AXPY(a, _mm512_set1_ps(w), _mm512_sub_ps(_mm512_mul_ps(_mm512_set1_ps(d), INT8(q)), _mm512_set1_ps(m)));
 }
 #else
 #define AXPY(a, w, v) _mm256_storeu_ps((a), _mm256_fmadd_ps((w), (v), _mm256_loadu_ps(a)))
@@ -79,28 +80,37 @@ TARGET static inline void NAME(i8_32_)(float *RESTRICT a, const int8_t *q, float
     AXPY(a + 24, t_, INT8(q + 24));
 }
 
-TARGET static inline void NAME(i8_16_rows_)(float *RESTRICT a, const int8_t *q, const float *s) {
+TARGET static inline void NAME(i8_16_rows_)(float *RESTRICT a, const int8_t *q, int q_step, const float *s, int s_step) {
     __m256 low = _mm256_loadu_ps(a), high = _mm256_loadu_ps(a + 8);
     for (int r = 0; r < SOFTMIX_TOGETHER; r++) {
-        const __m256 s_ = _mm256_set1_ps(s[16 * r]);
-        low = _mm256_fmadd_ps(s_, INT8(q + 256 * r), low);
-        high = _mm256_fmadd_ps(s_, INT8(q + 256 * r + 8), high);
+        const __m256 s_ = _mm256_set1_ps(s[s_step * r]);
+        low = _mm256_fmadd_ps(s_, INT8(q + q_step * r), low);
+        high = _mm256_fmadd_ps(s_, INT8(q + q_step * r + 8), high);
     }
     _mm256_storeu_ps(a, low);
     _mm256_storeu_ps(a + 8, high);
 }
 
-TARGET static inline void NAME(i8m_32_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
+TARGET static inline void NAME(i8m_16_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
     const __m256 w_ = _mm256_set1_ps(w), d_ = _mm256_set1_ps(d), m_ = _mm256_set1_ps(m);
-    for (int l = 0; l < 32; l += 8) AXPY(a + l, w_, _mm256_sub_ps(_mm256_mul_ps(d_, INT8(q + l)), m_));
+    for (int l = 0; l < 16; l += 8) AXPY(a + l, w_, _mm256_sub_ps(_mm256_mul_ps(d_, INT8(q + l)), m_));
 }
 #undef LOAD16
 #endif
 
-TARGET static inline void NAME(fourth_)(const unsigned char *src, int8_t *RESTRICT v) {
-    const __m128i q = _mm_loadu_si128((const __m128i *)src), low = _mm_set1_epi8(15), less = _mm_set1_epi8(8);
-    _mm_storeu_si128((__m128i *)v, _mm_sub_epi8(_mm_and_si128(q, low), less));
-    _mm_storeu_si128((__m128i *)v + 1, _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(q, 4), low), less));
+/* 32 bytes: the low nibbles of 16 bytes, then the high ones */
+TARGET static inline __m256i NAME(halves_)(const unsigned char *src) {
+    const __m128i q = _mm_loadu_si128((const __m128i *)src);
+    return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(q, 4), q), _mm256_set1_epi8(15));
+}
+
+TARGET static inline void NAME(fourth_)(const unsigned char *src, int less, int8_t *RESTRICT v) {
+    STORE32(v, _mm256_sub_epi8(NAME(halves_)(src), _mm256_set1_epi8((char)less)));
+}
+
+TARGET static inline void NAME(lookup_)(const unsigned char *src, const int8_t *table, int8_t *RESTRICT v) {
+    const __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table));
+    STORE32(v, _mm256_shuffle_epi8(both, NAME(halves_)(src)));
 }
 
 TARGET static inline void NAME(nibbles_)(const unsigned char *src, int8_t *RESTRICT v) {
@@ -119,6 +129,36 @@ TARGET static inline void NAME(fifth_)(const unsigned char *src, int8_t *RESTRIC
         STORE32(v + 64 * g, _mm256_or_si256(_mm256_and_si256(q, low), a));
         STORE32(v + 64 * g + 32, _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(q, 4), low), b));
         high = _mm256_srli_epi16(high, 2);
+    }
+}
+
+TARGET static inline void NAME(fifth_32_)(const unsigned char *high, const unsigned char *src, int less, int8_t *RESTRICT v) {
+    uint32_t bits;
+    memcpy(&bits, high, 4);
+    const __m256i all = _mm256_sub_epi8(NAME(halves_)(src), _mm256_set1_epi8((char)less));
+#if WIDE
+    STORE32(v, _mm256_mask_add_epi8(all, bits, all, _mm256_set1_epi8(16)));
+#else
+    /* byte i of a quarter gets the byte of its bits, of which it keeps bit i % 8 */
+    const __m256i which = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i one = _mm256_set1_epi64x((long long)0x8040201008040201);
+    const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), which), one), one);
+    STORE32(v, _mm256_add_epi8(all, _mm256_and_si256(set, _mm256_set1_epi8(16))));
+#endif
+}
+
+TARGET static inline void NAME(pairs_)(const unsigned char *src, int8_t *RESTRICT v) {
+    const __m256i q = LOAD32(src), pair = _mm256_set1_epi8(3);
+    for (int k = 0; k < 4; k++) STORE32(v + 32 * k, _mm256_and_si256(_mm256_srli_epi16(q, 2 * k), pair));
+}
+
+TARGET static inline void NAME(third_)(const unsigned char *high, int first, const unsigned char *src, int8_t *RESTRICT v) {
+    const __m256i q = LOAD32(src), h = _mm256_srli_epi16(LOAD32(high), first);
+    const __m256i pair = _mm256_set1_epi8(3), third = _mm256_set1_epi8(4);
+    for (int k = 0; k < 4; k++) {
+        const __m256i low = _mm256_and_si256(_mm256_srli_epi16(q, 2 * k), pair);
+        const __m256i bit = _mm256_and_si256(_mm256_slli_epi16(_mm256_srli_epi16(h, k), 2), third);
+        STORE32(v + 32 * k, _mm256_sub_epi8(_mm256_or_si256(low, bit), third));
     }
 }
 

@@ -55,8 +55,8 @@ typedef void (*softmix_to_float)(const void *src, float *dst, int64_t n);
  *   ids       (offsets[n]) int32 in [0, n_rows)        weights   (offsets[n]) finite float32, of any sign
  *   scale     finite; applied once, in float32, to the finished sum
  *   out       (n, stride) float32, stride >= n_embd; columns from n_embd on become 0
- *   type      ggml's number of the type. Those with a kernel of their own (F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0)
- *             are read by that, all others (and -1) by to_float
+ *   type      ggml's number of the type. Those with a kernel of their own (F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1,
+ *             IQ4_NL, MXFP4, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K, IQ4_XS) are read by that, all others (and -1) by to_float
  * A single row is read by to_float and multiplied by its weight, so an id of weight 1 gives the dequantized row to the bit.
  * Up to SOFTMIX_FEW rows are summed in double in the order given; more in float32, 32 rows at a time, and those sums in
  * double. A row of the table that holds NaN or infinity counts as a bad element. */

@@ -22,9 +22,9 @@ import softllama as sl
 from softllama.generation import prepare
 from softllama.generation.feed import shared
 from softllama.generation.options import GenerationOptions
+from softllama.serve.jobs import Event, Job, Stepped
 from softllama.serve.scheduler import Scheduler
 from softllama.serve.settings import Settings
-from softllama.serve.tickets import Event, Stepped, Ticket
 
 TOPICS = ("a river", "the number seven", "old trains", "bread", "the moon", "a small town", "winter", "music")
 ASKS = (
@@ -49,11 +49,11 @@ def run(
 
         def tell(events: Sequence[Event]) -> None:
             out[i] += [e.step.token for e in events if isinstance(e, Stepped)]
-            if ticket.done:
+            if job.done:
                 over[i].set()
 
-        ticket = Ticket(g, tell)
-        scheduler.submit([ticket])
+        job = Job(g, tell)
+        scheduler.submit([job])
 
     for i in range(len(texts)):
         start(i)

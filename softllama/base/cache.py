@@ -17,6 +17,7 @@ from typing import Any
 from softllama.base import folders
 
 LIMIT = 500  # entries of a kind; the oldest go first
+BLOBS = 8  # of a kind, in files of their own; the oldest go first
 
 
 def file_key(files: Sequence[Path], *more: str) -> str:
@@ -60,15 +61,26 @@ def store_all(kind: str, values: dict[str, Any]) -> None:
             entries[key] = value
         while len(entries) > LIMIT:
             del entries[next(iter(entries))]
-        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{kind}-")
-        try:
-            with os.fdopen(fd, "w") as f:
-                json.dump(entries, f)
-            Path(name).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
+        _write(path, json.dumps(entries).encode())
+
+
+def load_bytes(kind: str, key: str) -> bytes | None:
+    """Return the bytes of a key, or None."""
+    try:
+        return (folders.cache() / kind / key).read_bytes()
+    except OSError:
+        return None
+
+
+def store_bytes(kind: str, key: str, data: bytes) -> None:
+    """Keep bytes, too many for JSON, in a file of their own, and the latest BLOBS of the kind."""
+    with contextlib.suppress(OSError):
+        folder = folders.cache() / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / key, data)
+        files = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime_ns)
+        for old in files[:-BLOBS]:
+            old.unlink(missing_ok=True)
 
 
 def file_hash(files: Sequence[Path]) -> str:
@@ -84,6 +96,19 @@ def file_hash(files: Sequence[Path]) -> str:
                 h.update(block)
     store("sha256", key, h.hexdigest())
     return h.hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Put a file in place as a whole."""
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
+    try:
+        with os.fdopen(fd, "wb") as f:
+            f.write(data)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
 
 
 def _read(kind: str) -> dict[str, Any]:

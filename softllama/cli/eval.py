@@ -155,7 +155,7 @@ def command() -> None:
     multiple=True,
     metavar="POLICY",
     shell_complete=complete_policy,
-    help="A way of decoding; repeat it to compare. Also vote:samples=8, best:samples=8, beam:beams=4. "
+    help="A way of decoding; repeat it to compare. Also searches, such as vote:samples=8, and policies of a file, as mine.py:NAME. "
     "Default: greedy and soft_thinking.",
 )
 @click.option(
@@ -204,8 +204,11 @@ def run(
     from softllama.evaluate import ways
     from softllama.evaluate.shards import Shard
     from softllama.generation import extract as rules
+    from softllama.policy import load_files
 
     output.check()
+    for text in policies:
+        load_files(text)
     chosen = ways.parse_all(policies or ("greedy", "soft_thinking"))
     shard = None if work.shard is None else Shard.parse(work.shard)
     problems = source.load()

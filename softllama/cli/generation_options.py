@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from softllama.cli.options import as_one_object, complete_policy, no_such_option, option, read_system
+from softllama.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,11 +41,15 @@ class GenerationChoices:
     keep: str | None = None
 
     def check(self) -> None:
-        """Raise UsageError for a policy that does not exist, before a large model is loaded."""
+        """Raise UsageError for a policy that does not exist, before a large model is loaded. Runs the files that it names."""
         from softllama import policy
+        from softllama.generation import search_text
 
         for text in (self.policy, self.answer):
+            if text is not None and (kind := search_text.kind_of(text)):
+                raise UsageError(f"{kind} is a search over several passes", "softllama run and softllama eval have it")
             if text is not None:
+                policy.load_files(text)
                 policy.parse(text)
 
     def system_text(self) -> str | None:
@@ -135,7 +140,8 @@ def _policy_options() -> dict[str, Any]:
             "--policy",
             metavar="POLICY",
             shell_complete=complete_policy,
-            help='How to decode, such as "soft_thinking:n=10,tau=0.01". `softllama policies` lists them.',
+            help='How to decode, such as "soft_thinking:n=10,tau=0.01". `softllama policies` lists them. '
+            "A policy of your own: mine.py:NAME.",
         ),
         "answer": click.option(
             "--answer-policy",

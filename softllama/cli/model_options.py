@@ -126,7 +126,7 @@ class ModelOptions:
         if model.calibration.nodes:
             note(f"mixtures: by {model.calibration.text}")
         if model.diffusion:
-            note("diffusion model: it predicts a masked position behind the prompt")
+            note("diffusion model: it predicts masked positions, such as one behind the prompt")
         note(f"device: {model.device}, {model.n_threads} thread{'s'[: model.n_threads > 1]}: {model.device_reason}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -108,11 +108,14 @@ def command(
     from softllama.generation import advice
     from softllama.generation.run import no_answer
 
+    search, generation = search.taking(generation)
     _check(source, generation, output, search)
     options, prompt_argument = options.split(source.words)
     mixtures.check_fed()
     prompt, template = source.read(prompt_argument), generation.template_text()
     model = options.load()
+    if model.diffusion and not search.chosen and generation.policy is None:
+        search = replace(search, text="diffusion")  # nothing else decodes it
     for text in () if options.quiet else [*mixtures.notes(), *mixtures.slots_left(prompt)]:
         note(text)
     keywords = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,23 +31,40 @@ class SearchChoices:
     samples: int | None
     best_of: int | None
     extract: str | None
+    text: str = ""  # a search that --policy names
 
     @property
     def chosen(self) -> bool:
         """Is there a search?"""
-        return any(n is not None for n in (self.beams, self.samples, self.best_of))
+        return bool(self.text) or any(n is not None for n in (self.beams, self.samples, self.best_of))
+
+    def taking(self, generation: GenerationChoices) -> tuple[SearchChoices, GenerationChoices]:
+        """The choices, where --policy may name a search over several passes: then it is no policy any more."""
+        from softllama.generation import search_text
+
+        if generation.policy is None or not search_text.kind_of(generation.policy):
+            return self, generation
+        return replace(self, text=generation.policy), replace(generation, policy=None)
 
     def check(self, generation: GenerationChoices) -> None:
         """Raise UsageError, before a model is loaded, for options that exclude each other or are out of range."""
+        from softllama.generation import search_text
+        from softllama.policy import load_files
+
         sizes = {"--beams": self.beams, "--samples": self.samples, "--best-of": self.best_of}
         sizes_typed = {name: n for name, n in sizes.items() if n is not None}
+        if self.text:
+            sizes_typed[f"--policy {self.text}"] = 1
         if len(sizes_typed) > 1:
             raise UsageError(f"{' and '.join(sizes_typed)} exclude each other")
+        if self.text:
+            load_files(self.text)
+            search_text.parse(self.text)
         for name, n in sizes_typed.items():
             if not 1 <= n <= 256:
                 raise UsageError(f"{name} takes 1 to 256, not {n}")
         if self.extract is not None:
-            if self.samples is None:
+            if self.samples is None and search_text.kind_of(self.text) not in ("vote", "deepconf"):
                 raise UsageError("--extract says how to find an answer to vote on, so it needs --samples")
             from softllama.generation import extract
 
@@ -81,15 +98,15 @@ class SearchChoices:
         if as_json:
             click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
         else:
-            text = result.answer if self.samples is not None else result.trace.text.strip()
+            text = result.answer if hasattr(result, "answer") else result.trace.text.strip()
             if text is not None:
                 AnswerPrinter(screen, model.spell).end(("", text))
         screen.note(title)
         for line in lines[:SHOWN]:
             screen.cut(line)
         c = result.cost
-        if self.beams is None:
-            screen.note(f"seed {result.samples.seed}: --seed {result.samples.seed} draws the same samples again")
+        if (samples := getattr(result, "samples", None)) is not None:
+            screen.note(f"seed {samples.seed}: --seed {samples.seed} draws the same samples again")
         screen.note(
             f"cost: {c.tokens} tokens generated, {c.evaluated} positions in {c.calls} batches, {c.seconds:.2f} s"
         )
@@ -100,6 +117,10 @@ class SearchChoices:
         """What the search returns, a title for its list, and the list."""
         from softllama.generation import search
 
+        if self.text:
+            wanted = search.parse(self.text)
+            result = _or_what_there_is(search.run, model, prompt, wanted, extract=self.extract or "auto", **keywords)
+            return result, self.text, _rows(result)
         if self.beams is not None:
             result = _or_what_there_is(search.beam, model, prompt, beams=self.beams, **keywords)
             lines = [f"{h.score:9.4f}  {_one_line(h.text)}" for h in result.hypotheses]
@@ -129,6 +150,18 @@ def _or_what_there_is(search: Callable[..., Any], *args: Any, **keywords: Any) -
         return e.result
 
 
+def _rows(result: Any) -> list[str]:
+    """What a search found, best first: a row for each answer, hypothesis or sample."""
+    if hasattr(result, "votes"):
+        return [f"{n:9.4g}  {_one_line(answer)}" for answer, n in result.votes.items()]
+    if hasattr(result, "hypotheses"):
+        return [f"{h.score:9.4f}  {_one_line(h.text)}" for h in result.hypotheses]
+    if hasattr(result, "notes"):
+        return list(result.notes)
+    pairs = zip(result.samples.traces, result.samples.likelihoods, strict=True)
+    return [f"{x:9.4f}  {_one_line(t.text)}" for t, x in sorted(pairs, key=lambda p: -p[1])]
+
+
 def _one_line(text: str) -> str:
     from softllama.show.printable import visible
 
@@ -150,5 +183,5 @@ search_options = as_one_object(
             help="With --samples: boxed, hash, number, choice, text, or a regular expression.",
         ),
     ],
-    [f.name for f in fields(SearchChoices)],
+    [f.name for f in fields(SearchChoices) if f.name != "text"],
 )

@@ -49,6 +49,10 @@ def command(options: ModelOptions, port: int, open_page: bool, **values: Any) ->
     from softllama.serve import runner
     from softllama.serve.settings import Settings
 
+    if values["policy"] is not None:
+        from softllama import policy
+
+        policy.load_files(values["policy"])  # a request may then name it, too; it cannot name another file
     hosts = values.pop("allow_host")
     settings = Settings(n_ctx=options.n_ctx, hosts=hosts, **values)
 

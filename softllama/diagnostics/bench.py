@@ -165,7 +165,7 @@ def parts(
             now = clock()
             spent[name], last[0] = now - last[0], now
 
-        g.policy = as_policy(timed)
+        g.policy = as_policy(timed, needs_hidden=inner.needs_hidden)
         start = 0.0
         for step, _ in enumerate(loop.run(model, [g], n_ctx=len(prompt) + n + 1, lap=lap)):
             now = clock()

@@ -102,9 +102,9 @@ def mixtures(m: Model) -> Iterable[Finding]:
     how = "as embeddings in a batch"
     if c.nodes:
         how = f"by {c.how}: written over what llama.cpp looks up for other tokens"
-    alone = "; it is a diffusion model, which can be probed, and continues nothing" if m.diffusion else ""
+    alone = "; it is a diffusion model, which is probed, and decoded by diffusion and lrd" if m.diffusion else ""
     if m.diffusion and m.tokenizer.mask is None:
-        text = "it is a diffusion model, which can only be probed, and its vocabulary names no mask token to be asked about"
+        text = "it is a diffusion model, and its vocabulary names no mask token to be asked about or to begin from"
         yield _finding("mixtures", PROBLEM, text, branches.NO_MASK, diffusion=True, **dataclasses.asdict(c))
         return
     yield _finding("mixtures", OK, f"fed {how}{times}{by}{alone}", diffusion=m.diffusion, **dataclasses.asdict(c))

@@ -216,8 +216,8 @@ class Engine(Facts):
         """Raise ModelError for a diffusion model, which does not go on from left to right."""
         if self.diffusion:
             raise ModelError(
-                f"{self.name} ({self.arch}) is a diffusion model, whose positions have no order: it can only be probed",
-                'softllama probe -m FILE --mix "dog:0.5,cat:0.5"',
+                f"{self.name} ({self.arch}) is a diffusion model, which fills masked positions in no order, not from left to right",
+                "softllama run --policy diffusion, or --policy lrd for soft masks; softllama probe asks about mixtures",
             )
 
     def rows(self, items: Sequence[Item]) -> Rows:
@@ -287,10 +287,9 @@ class Engine(Facts):
         self.close()
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({self.name}, {self.arch}, {self.n_vocab} tokens, n_embd {self.n_embd}, "
-            f"table {self.table.quantization}, multiplier {self.calibration.multiplier:g})"
-        )
+        sizes = f"{self.n_vocab} tokens, n_embd {self.n_embd}, table {self.table.quantization}"
+        times = f"multiplier {self.calibration.multiplier:g}"
+        return f"{type(self).__name__}({self.name}, {self.arch}, {sizes}, {times})"
 
 
 def checked(model: object) -> Engine:

@@ -104,7 +104,7 @@ class Facts:
 
     @property
     def diffusion(self) -> bool:
-        """Does the model fill in masked positions, seeing what is before and behind them? Then it can only be probed."""
+        """Does the model fill in masked positions, seeing what is before and behind them? Then no policy decodes it."""
         return self._weights.diffusion
 
     @property

@@ -70,7 +70,9 @@ def evaluate(
     logger.info("%d problems of %s, %s, answers read by %r", len(data.problems), data.name, how, opts.extract)
     rule = extract.rule(opts.extract)
     # options that cannot be are refused before any problem is asked
-    prepare(model, "x", GenerationOptions.of({**opts.generation_keywords(), "policy": "greedy", "seed": 0}))
+    causal = not all(w.masks for w in ways)
+    keywords = {**opts.generation_keywords(), "policy": "greedy", "seed": 0}
+    prepare(model, "x", GenerationOptions.of(keywords), causal=causal)
     if not opts.allow_inactive:
         require_active(model, data, ways, opts)
     header = make_header(model, data, ways, opts, command)

@@ -151,19 +151,13 @@ class Solver:
     def _search(self, p: Problem, w: Way, seed: int) -> tuple[Trace, str | None, Cost]:
         """What a search chose, the answer in it, and its cost."""
         from softllama.generation import search  # only where one is asked for
+        from softllama.generation.search_text import Search
 
-        model, prompt, settings = self._model, self._options.asked(p), dict(w.settings)
         options = self._options.generation_keywords()
-        if w.search == "beam":
-            beams = search.beam(model, prompt, **settings, **options)
-            return beams.trace, self._rule(beams.trace.answer), beams.cost
-        options = {**options, "policy": w.policy or None, "seed": seed}
-        n = settings["samples"]
-        if w.search == "vote":
-            vote = search.self_consistency(model, prompt, samples=n, extract=self._rule, at_once=AT_ONCE, **options)
-            return vote.trace, vote.answer, vote.cost
-        best = search.best_of(model, prompt, n=n, at_once=AT_ONCE, **options)
-        return best.trace, self._rule(best.trace.answer), best.cost
+        options["seed"] = seed
+        prompt, wanted = self._options.asked(p), Search(w.search, w.settings, w.policy)
+        result = search.run(self._model, prompt, wanted, extract=self._rule, at_once=AT_ONCE, **options)
+        return result.trace, search.answer_of(result, self._rule), result.cost
 
 
 def _judge(p: Problem, w: Way, seed: int, o: _Outcome, host: str) -> Result:

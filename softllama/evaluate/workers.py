@@ -59,7 +59,9 @@ _lock = threading.Lock()
 def solve_one(work: Work, problem: Problem, way: Way) -> Result:
     """The result of one task, in a worker's process. The model is loaded for the first, and stays."""
     from softllama.evaluate.solve import Solver
+    from softllama.policy import load_files
 
+    load_files(way.text)  # of a policy that is a function of a file
     with _lock:
         if work not in _solvers:
             model = Engine(work.model, **dict(work.load))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.engine import nonfinite
+from softllama.engine import alignment, nonfinite
 from softllama.engine.engine import Engine, Item
 from softllama.errors import ContextError, NotFiniteError
 from softllama.generation.state import Generation
@@ -43,6 +43,9 @@ def item_of(g: Generation, step: Step, hidden: NDArray[np.float32] | None) -> It
     table = g.model.table
     values = np.zeros(g.model.n_embd, dtype=np.float32)  # in the table's scale
     if fed_hidden := step.hidden and hidden is not None:
+        if step.align == "ridge":
+            # not `@`: the threads of BLAS would wait actively, and take the processor from llama.cpp
+            hidden = np.einsum("i,ij->j", hidden, alignment.matrix(g.model))
         length = np.linalg.norm(hidden)
         if not 0 < length < np.inf:
             message = "the last hidden state is no direction: its norm is 0 or no number"

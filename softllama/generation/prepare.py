@@ -33,17 +33,22 @@ PromptInput: TypeAlias = str | Sequence[int | Mixture | Vector] | Sequence[Mappi
 """Text with slots for mixtures; token ids, mixtures and vectors; or chat messages {"role": ..., "content": ...}."""
 
 
-def prepare(model: Engine, prompt: PromptInput, options: GenerationOptions, label: object = None) -> Generation:
+def prepare(
+    model: Engine, prompt: PromptInput, options: GenerationOptions, label: object = None, *, causal: bool = True
+) -> Generation:
     """A generation that is ready to run.
 
     Args:
         label: names the generation in error messages.
+        causal: False for what a diffusion model decodes by itself (diffusion.py).
 
     Raises:
         UsageError, PromptError, MixtureError: the prompt or the options do not fit each other or the model.
         ModelError: the model has no chat template, or is a diffusion model.
     """
-    checked(model).require_causal()
+    checked(model)
+    if causal:
+        model.require_causal()
     if not isinstance(prompt, str | Sequence | np.ndarray) or isinstance(prompt, bytes):
         raise PromptError(f"a prompt is text, token ids and mixtures, or messages, not {type(prompt).__name__}")
     messages = _messages(prompt, options, chat=in_chat(model, options))

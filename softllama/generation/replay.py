@@ -45,7 +45,7 @@ def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[floa
         s = next(recorded)
         differences.append(max((abs(d[i].p - p) for i, p in s.top), default=0.0))
         mixture = s.mixture if s.rest is None or s.whole is None else s.whole.mixture(d)[0]
-        return policy.Decision(mixture, s.token, s.mode, noise=s.noise, hidden=s.hidden)
+        return policy.Decision(mixture, s.token, s.mode, noise=s.noise, hidden=s.hidden, align=s.align)
 
     # a context that gives hidden states rounds in another way, so it is made even where no step took one
     hidden = trace.manifest.get("arguments", {}).get("hidden_states", any(s.hidden for s in trace.steps))

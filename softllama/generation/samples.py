@@ -6,7 +6,7 @@ import math
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Unpack, cast
@@ -23,6 +23,7 @@ from softllama.generation.extract import Rule, rule
 from softllama.generation.options import GenerationKeywords, GenerationOptions
 from softllama.generation.prepare import PromptInput, prepare
 from softllama.generation.run import Interrupted, record
+from softllama.generation.state import Generation
 from softllama.trace.record import Trace
 from softllama.trace.step import Step, StopReason
 
@@ -49,7 +50,7 @@ class VoteResult:
     """
 
     answer: str | None
-    votes: dict[str, int]
+    votes: dict[str, float]
     answers: tuple[str | None, ...]
     samples: Samples
 
@@ -178,6 +179,19 @@ def sample(
     Ctrl-C raises Interrupted, whose `result` has the samples that had ended, or what there is if none had. Raises UsageError,
     and what `stream` raises.
     """
+    seed, drawn = generations(model, prompt, n, at_once, n_ctx, options)
+    cost = Cost()
+    ended, interrupted = run(model, drawn, at_once, n_ctx, each, cost)
+    result = collected(model, ended, seed, cost)
+    if interrupted:
+        raise Interrupted(result.traces[0], result)
+    return result
+
+
+def generations(
+    model: Engine, prompt: PromptInput, n: int, at_once: int, n_ctx: int | None, options: GenerationKeywords
+) -> tuple[int, list[Generation]]:
+    """The seed, and n generations that are ready to run: see `sample`."""
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_SAMPLES:
         raise UsageError(f"the number of samples must be between 1 and {MAX_SAMPLES:,}, not {n}")
     if isinstance(at_once, bool) or not isinstance(at_once, int) or at_once < 1:
@@ -188,24 +202,31 @@ def sample(
     if options.get("policy") is None:
         options["policy"] = policy.sample(temperature=0.7, top_k=40)
     common = GenerationOptions.of(options)
-    generations = [prepare(model, prompt, common.changed(seed=s), label=i) for i, s in enumerate(seeds(seed, n))]
-    cost, interrupted = Cost(), False
+    return seed, [prepare(model, prompt, common.changed(seed=s), label=i) for i, s in enumerate(seeds(seed, n))]
+
+
+def run(
+    model: Engine, drawn: Sequence[Generation], at_once: int, n_ctx: int | None, each: Each | None, cost: Cost
+) -> tuple[list[Generation], bool]:
+    """Run generations to their ends; those that ended, and whether Ctrl-C came (then at least one is among them)."""
+    interrupted = False
     try:
-        steps = loop.run(model, generations, at_once=at_once, n_ctx=n_ctx or model.n_ctx_given, cost=cost)
+        steps = loop.run(model, drawn, at_once=at_once, n_ctx=n_ctx or model.n_ctx_given, cost=cost)
         with closing(steps):
             for g, step in steps:
                 if each is not None:
                     each(int(str(g.label)), step)
     except KeyboardInterrupt:
         interrupted = True
-        generations[0].finish(StopReason.INTERRUPTED)
-    ended = [g for g in generations if g.done]
-    complete = [g for g in ended if g.stop_reason != StopReason.INTERRUPTED]
-    traces = tuple(record(model, g) for g in complete or ended)
-    result = Samples(traces, tuple(map(likelihood, traces)), seed, cost)
-    if interrupted:
-        raise Interrupted(traces[0], result)
-    return result
+        drawn[0].finish(StopReason.INTERRUPTED)
+    ended = [g for g in drawn if g.done]
+    return [g for g in ended if g.stop_reason != StopReason.INTERRUPTED] or ended, interrupted
+
+
+def collected(model: Engine, ended: Sequence[Generation], seed: int, cost: Cost) -> Samples:
+    """Generations that have ended, as samples."""
+    traces = tuple(record(model, g) for g in ended)
+    return Samples(traces, tuple(map(likelihood, traces)), seed, cost)
 
 
 def seeds(seed: int, n: int) -> list[int]:

@@ -12,14 +12,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from softllama.engine.engine import Engine
 from softllama.errors import UsageError
+from softllama.generation.beginning import first_moment
 from softllama.generation.degeneration import Degeneration, Monitor
 from softllama.generation.options import GenerationOptions
 from softllama.generation.text_stream import TextStream
-from softllama.policy import Decision, Moment, Policy, as_policy
+from softllama.policy import Decision, Policy, as_policy
 from softllama.prompts.thinking import Tags, encoded
 from softllama.trace.layers import StepLayers
 from softllama.trace.step import FORCED, HARD, HEAVY, MODES, Step, StopReason, heavy
@@ -71,19 +70,13 @@ class Generation:
         self.policy = as_policy(self.policy)
         if not self.prompt:
             raise UsageError("an empty prompt gives the model nothing to go on", "write a prompt")
-        tags, m = self.tags, self.model
-        close = (tags.end_ids or tags.close_ids) if tags else ()
-        newline = encoded(m.tokenizer, "\n")
-        self.moment = Moment(
-            np.random.default_rng(self.seed),
+        tags = self.tags
+        self.moment = first_moment(
+            self.model,
+            tags,
+            self.seed,
             thinking=self.thinking or self.everywhere,
             max_steps=self.options.max_tokens,
-            think_open=tags.open_ids[-1] if tags and len(tags.open_ids) == 1 else None,
-            think_close=close[-1] if close else None,
-            newline=newline[-1] if newline else None,
-            close_tag=close if len(close) > 1 else (),
-            answer_prefix=encoded(m.tokenizer, "The final answer is") if tags else (),
-            hard_only=frozenset(),
         )
         self.n_steps = self.n_thinking = 0
         self.began_thinking = self.thinking
@@ -91,7 +84,7 @@ class Generation:
         self._most = self.options.max_tokens
         self.capacity: int | None = None  # positions that its sequence may use; the loop that takes it in knows
         self._forced: deque[int] = deque()
-        self._closing = False
+        self._closing = 0  # how many of the forced ids close the thinking block
         self._block = TextStream([tags.family.end or tags.close] if tags else [])
         around = tags.family.answer if tags else ()
         self._answer_ends = {close for _, close in around}
@@ -199,7 +192,8 @@ class Generation:
             before = ("\n" if fence else "\n\n") * (not text.endswith("\n")) + fence
             self._forced.extend(encoded(self.model.tokenizer, before))
         self._forced.extend(self.tags.close_ids)
-        self._closing = True
+        self._closing = len(self._forced)
+        self.moment.closed = True
 
     def _forced_step(self, d: Distribution, why: str) -> Step:
         token = self._forced.popleft()
@@ -219,7 +213,7 @@ class Generation:
         step = Step.of(
             index=self.n_steps, position=self.position, mode=mode, thinking=inside, token=token, text=text,
             mixture=decision.mixture, entropy=d.entropy(), top=d._top_probs(TOP), why=decision.why,
-            left_out=decision.left_out, noise=decision.noise, hidden=decision.hidden,
+            left_out=decision.left_out, noise=decision.noise, hidden=decision.hidden, align=decision.align,
             seconds=time.perf_counter() - self.started, logp=d.logp(token), whole=self._whole(d, decision), rest=None,
         )  # fmt: skip
         if not self.keep:
@@ -252,12 +246,17 @@ class Generation:
         self.n_steps += 1
         self.moment.advance(token)
         if inside:
+            closing = self._closing > 0
             # a readout that completes the closing tag ends the block, however it was split into tokens
             if self._block.stopped and not self._closing and self.tags is not None and self.tags.bridge_ids:
                 self._forced.extendleft(reversed(self.tags.bridge_ids))
-                self._closing = True
-            if (self._block.stopped or self._closing) and not self._forced:
-                self.thinking = self._closing = False
+                self._closing = len(self.tags.bridge_ids)
+            elif self._closing:
+                self._closing -= 1
+            if self._block.stopped and not forced:
+                self.moment.closed = True
+            if not self._closing and (self._block.stopped or closing):
+                self.thinking = False
                 self.moment.thinking = self.everywhere
                 self._monitor = Monitor()
             elif not forced:

@@ -171,7 +171,7 @@ def _thinking(h: header.Header, template: str) -> tuple[str, str]:
 
 def _note(h: header.Header) -> str:
     if architectures.is_diffusion(h):
-        return "in probes only, as a diffusion model"
+        return "in probes, and as a diffusion model by diffusion and lrd"
     why = architectures.no_batch(h)
     return f"by overlay, as {why}" if why else ""
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from softllama.errors import PromptError
+from softllama.llama import math_symbols
 from softllama.llama.bindings import api
 from softllama.llama.weights import Weights
 
@@ -109,6 +110,11 @@ class Tokenizer:
                 ids = self._after_sentinel(data, special)
             self._check_round_trip(text, data, ids)
         return ids
+
+    @cached_property
+    def math_ids(self) -> frozenset[int]:
+        """Digits, letters and mathematics symbols: see math_symbols. Made once, in some milliseconds."""
+        return math_symbols.ids_of(lambda text: self.tokenize(text, special=False, lead=False))
 
     def control_tokens_in(self, text: str) -> list[str]:
         """Texts in a text that are control tokens where they are looked for (`special`), longest first."""

@@ -7,16 +7,23 @@ sequence's `Moment`, so that one policy may serve many sequences. Knows vectors.
     filters   temperature, top-k, top-p, min-p, repetition penalty
     discrete  greedy, sample, cold_stop
     soft      full, soft_thinking, gumbel, dirichlet, soft_noise
-    controls  random_mix, top_mean, hidden
+    controls  random_mix, top_mean
+    hidden    hidden
+    route     route
     sampled   moi, selar, multiplex
     swir      swir
+    external  policies of files and of installed packages
     registry  the decorator `@policy`, which checks settings and lists policies
     text      parse, describe, names
 """
 
 from softllama.policy.base import Decision, Moment, Policy, Rule, Where, as_policy
-from softllama.policy.controls import hidden, random_mix, top_mean
+from softllama.policy.controls import random_mix, top_mean
 from softllama.policy.discrete import cold_stop, greedy, sample
+from softllama.policy.external import load_files
+from softllama.policy.hidden import hidden
+from softllama.policy.registry import Range
+from softllama.policy.route import route
 from softllama.policy.sampled import moi, multiplex, selar
 from softllama.policy.soft import dirichlet, full, gumbel, soft_noise, soft_thinking
 from softllama.policy.swir import swir
@@ -26,6 +33,7 @@ __all__ = [
     "Decision",
     "Moment",
     "Policy",
+    "Range",
     "Rule",
     "Where",
     "as_policy",
@@ -36,11 +44,13 @@ __all__ = [
     "greedy",
     "gumbel",
     "hidden",
+    "load_files",
     "moi",
     "multiplex",
     "names",
     "parse",
     "random_mix",
+    "route",
     "sample",
     "selar",
     "soft_noise",

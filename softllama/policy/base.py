@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from softllama.base import arguments
 from softllama.errors import UsageError
+from softllama.vectors.alignment import Align
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.whole import WholeVector
@@ -39,6 +40,7 @@ class Decision:
         noise: sigma of Gaussian noise to add to the embedding, in units of the root mean square of the table's entries.
         hidden: feed the scaled last hidden state; `mixture` is then only the hard reading, for the record. The policy's
             `needs_hidden` must be true.
+        align: how that state becomes an input: "none" as it is, "ridge" mapped to the input table (engine/alignment.py).
         stop: if not empty, the sequence ends after this step's readout, for this reason.
         whole: how `mixture` is computed from the whole distribution, if it is. The record of a run then holds its heaviest
             entries only, and a replay computes the others again; whether the distribution gives it is checked.
@@ -54,6 +56,7 @@ class Decision:
     left_out: float = 0.0
     noise: float = 0.0
     hidden: bool = False
+    align: Align = "none"
     stop: str = ""
     whole: WholeVector | None = None
 
@@ -69,11 +72,12 @@ class Moment:
         max_steps: the most there will be, for schedules; None if unknown.
         readouts: the ids of the visible history, for repetition penalties.
         state: what policies remember, by a key of their own.
-        think_open, think_close: the last id of each tag; None if the model has none.
-        newline: the id of a newline; None if the model has none.
-        close_tag: the whole closing tag, if it is several tokens.
-        answer_prefix: "The final answer is", for SwiReasoning.
-        hard_only: digits and mathematics symbols, which SwiReasoning and SeLaR never mix.
+        think_open, think_close: the id of each tag; None if the model has none, or if it is several tokens.
+        newline, blank_line: the ids of a newline, and of two; None if the model has none.
+        close_tag: the ids of the closing tag, one or several.
+        closed: the thinking block has closed: by readouts, a budget or the end of generation, not by ids that the policy forced.
+        answer_prefix: a blank line and "The final answer is", for SwiReasoning.
+        hard_only: digits and mathematics symbols, which SwiReasoning and SeLaR do not mix.
     """
 
     rng: np.random.Generator
@@ -86,9 +90,18 @@ class Moment:
     think_open: int | None = None
     think_close: int | None = None
     newline: int | None = None
+    blank_line: int | None = None
     close_tag: tuple[int, ...] = ()
+    closed: bool = False
     answer_prefix: tuple[int, ...] = ()
     hard_only: frozenset[int] = frozenset()
+
+    def closes(self, token: int) -> bool:
+        """Would this readout be the closing tag, or the last token of one whose other tokens came just before?"""
+        if len(self.close_tag) < 2:
+            return token == self.think_close
+        *before, last = self.close_tag
+        return token == last and self.readouts[-len(before) :] == before
 
     def advance(self, token: int) -> None:
         """One more position, whose readout is `token`: decided or forced."""
@@ -160,7 +173,7 @@ class Policy:
         decision = self.rule(distribution, moment)
         if not isinstance(decision, Decision):
             raise UsageError(f"the policy {self.name} returned {type(decision).__name__}, not a Decision")
-        if self.where == "thinking" and decision.mode == "soft" and decision.token == moment.think_close:
+        if self.where == "thinking" and decision.mode == "soft" and moment.closes(decision.token):
             moment.state.pop(COLD, None)
             return replace(hard(decision.token, "closing tag"), forced=decision.forced, stop=decision.stop)
         return decision
@@ -229,6 +242,8 @@ def _checked(rule: Rule, needs_hidden: bool) -> Rule:
             raise UsageError(f"the mixture of a decision is {type(d.mixture).__name__}, not a Mixture")
         if not np.isfinite(d.mixture.weights).all():
             raise UsageError(f"the mixture of a decision at step {moment.step} has weights that are no numbers")
+        if d.align not in get_args(Align):
+            raise UsageError(f"the align of a decision is {d.align!r}", "it is none or ridge")
         if d.hidden and not needs_hidden:
             raise UsageError("a decision feeds a hidden state, which was not kept", "as_policy(..., needs_hidden=True)")
         if not isinstance(d.whole, WholeVector | None):

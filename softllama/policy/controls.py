@@ -1,7 +1,6 @@
 """Controls: policies that differ from a soft one in a single respect, so that its effect can be separated from theirs.
 
-Random tokens and plain means in place of Soft Thinking's weights, and the last hidden state in place of any mixture. Knows
-distributions. Does not know hidden states: the loop computes what `Decision.hidden` asks for.
+Random tokens and plain means in place of Soft Thinking's weights. Knows distributions.
 """
 
 from __future__ import annotations
@@ -9,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from softllama.policy import filters
-from softllama.policy.base import Decision, Moment, Rule, Where
-from softllama.policy.discrete import greedy, published_answer
+from softllama.policy.base import Rule, Where
+from softllama.policy.discrete import published_answer
 from softllama.policy.filters import Support
 from softllama.policy.registry import policy
 from softllama.policy.soft import top_n
@@ -94,36 +93,3 @@ def top_mean(
         return filters.normalised(pi.ids, np.ones(len(pi))), pi.argmax
 
     return top_n(weigh, n, temperature, top_k, top_p, min_p, tau, k)
-
-
-@policy(answer=greedy, needs_hidden=True)
-def hidden(steps: int = 6, where: Where = "thinking", answer: Rule | None = None) -> Rule:
-    """Hidden-state feedback: the first `steps` positions are fed the last hidden state (control).
-
-    e = rho h/|h|, h the last hidden state after the final norm, rho the mean row norm of E: the loop computes it where
-    `Decision.hidden` is set. The readout is argmax z. After `steps` of them, `answer` decodes the rest of the thinking
-    and the answer; it is greedy, unless given.
-
-    Coconut (arXiv 2412.06769), whose models are trained for it: 2 latent steps for each of 3 stages on GSM8k, then a
-    tag that closes them; here the model closes its block itself. Without training it is expected to fail on untied
-    models.
-
-    Args:
-        steps: how many positions are fed a hidden state.
-        where: "thinking": only inside the thinking block; "everywhere": at every position.
-        answer: decodes outside the thinking block.
-
-    Raises:
-        UsageError: a setting is out of range.
-    """
-    rest = answer or greedy()
-
-    def rule(distribution: Distribution, moment: Moment) -> Decision:
-        done = moment.state.get("hidden", 0)
-        if done >= steps:
-            return rest(distribution, moment)
-        moment.state["hidden"] = done + 1
-        y = distribution.argmax
-        return Decision(Mixture.one_hot(y), y, "soft", f"hidden state {done + 1} of {steps}", hidden=True)
-
-    return rule

@@ -26,13 +26,16 @@ def sample(
     min_p: float = 0.0,
     repetition_penalty: float = 1.0,
     penalty_last_n: int = 64,
+    presence_penalty: float = 0.0,
+    frequency_penalty: float = 0.0,
+    typical_p: float = 1.0,
 ) -> Rule:
     """One token drawn from the filtered probabilities.
 
-    The repetition penalty changes the logits of the last `penalty_last_n` readouts (-1: all of them); then p =
-    softmax(z/T), top-k, top-p, min-p, each renormalised (`filters.support`); y ~ p. The readout is y. The defaults
-    filter nothing; temperature 0 is greedy. penalty_last_n is llama.cpp's name and default; only readouts are
-    penalised, never the prompt. One random number is used for each step.
+    The penalties change the logits of the last `penalty_last_n` readouts (-1: all of them); then p = softmax(z/T), top-k,
+    typical, top-p, min-p, each renormalised (`filters.support`, `filters.typical`); y ~ p. The readout is y. The defaults
+    filter nothing; temperature 0 is greedy. penalty_last_n is llama.cpp's name and default; vLLM penalises the whole
+    output, which is -1. Only readouts are penalised, never the prompt. One random number is used for each step.
 
     Args:
         temperature: of the softmax; 0 is greedy.
@@ -41,18 +44,26 @@ def sample(
         min_p: then those of at least min_p times the largest; 0 keeps all.
         repetition_penalty: divides positive logits of recent readouts and multiplies the others; 1 changes nothing.
         penalty_last_n: how many readouts are penalised; -1 for all, 0 for none.
+        presence_penalty: is subtracted from the logits of recent readouts.
+        frequency_penalty: is subtracted from them as often as they came.
+        typical_p: keep the fewest tokens, nearest to the entropy first, whose sum reaches it; 1 keeps all.
 
     Raises:
         UsageError: a setting is out of range.
     """
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
-        d = filters.penalised(distribution, moment.readouts, repetition_penalty, penalty_last_n)
+        d = filters.penalised(
+            distribution, moment.readouts, repetition_penalty, penalty_last_n, presence_penalty, frequency_penalty
+        )
         if nothing and temperature > 0:  # the same, without putting the whole vocabulary into an array
             return hard(d.sample(moment.rng, max(temperature, COLDEST)))
+        if typical_p < 1:
+            p = filters.typical(filters.support(d, temperature, top_k), typical_p)
+            return hard(filters.nucleus(p, top_p, min_p).draw(moment.rng))
         return hard(filters.support(d, temperature, top_k, top_p, min_p).draw(moment.rng))
 
-    nothing = top_k == 0 and top_p == 1 and min_p == 0
+    nothing = top_k == 0 and top_p == 1 and min_p == 0 and typical_p == 1
     return rule
 
 
@@ -108,7 +119,7 @@ def stop_when_cold(
 
     Any other step resets the count. So does closing, whether by this rule or by a readout that is the closing tag.
     """
-    if decision.token == moment.think_close:
+    if moment.closes(decision.token):
         moment.state.pop(COLD, None)
         return decision
     count = moment.state.get(COLD, 0) + 1 if filters.cold(distribution, temperature, tau) else 0

@@ -1,7 +1,7 @@
-"""Temperature, top-k, top-p, min-p and the repetition penalty, on a Distribution, in double precision.
+"""Temperature, top-k, typical, top-p, min-p and the penalties of what has come, on a Distribution, in double precision.
 
-The order is temperature, top-k, renormalise, top-p, renormalise, min-p, renormalise. Every filter keeps the most probable
-token. Knows distributions. Does not know single policies.
+The order is temperature, top-k, renormalise, typical, renormalise, top-p, renormalise, min-p, renormalise. Every filter but the
+typical one keeps the most probable token. Knows distributions. Does not know single policies.
 """
 
 from __future__ import annotations
@@ -148,25 +148,64 @@ def cold(distribution: Distribution, temperature: float, tau: float) -> bool:
     return entropy(distribution, temperature) < tau
 
 
-def penalised(distribution: Distribution, readouts: Sequence[int], penalty: float, last_n: int) -> Distribution:
-    """The distribution with a repetition penalty, in the form of CTRL (arXiv 1909.05858) and of llama.cpp.
+def typical(s: Support, mass: float) -> Support:
+    """Locally typical sampling (Meister et al., arXiv 2202.00666): the tokens whose -ln p is nearest to the entropy.
+
+    Args:
+        s: tokens and probabilities.
+        mass: the fewest of them, nearest first, whose sum reaches it. Among equals the more probable comes first, then the
+            lower id.
+    """
+    surprise = -np.log(s.p)
+    order = np.lexsort((s.ids, -s.p, np.abs(surprise - (s.p * surprise).sum())))
+    n = int(np.searchsorted(np.cumsum(s.p[order]), mass)) + 1
+    return _kept(s, np.sort(order[:n]))
+
+
+def nucleus(s: Support, top_p: float, min_p: float) -> Support:
+    """top-p, then min-p, of tokens that another filter has let through."""
+    order = np.lexsort((s.ids, -s.p))
+    n = int(np.searchsorted(np.cumsum(s.p[order]), top_p)) + 1 if top_p < 1 else len(s)
+    kept = _kept(s, np.sort(order[:n]))
+    return _kept(kept, np.flatnonzero(kept.p >= min_p * kept.p.max()))
+
+
+def _kept(s: Support, at: NDArray[np.intp]) -> Support:
+    """The tokens at some places, renormalised."""
+    ids, p = s.ids[at], s.p[at]
+    return Support(ids, p / p.sum(), int(ids[p.argmax()]), s.z)
+
+
+def penalised(
+    distribution: Distribution,
+    readouts: Sequence[int],
+    penalty: float,
+    last_n: int,
+    presence: float = 0.0,
+    frequency: float = 0.0,
+) -> Distribution:
+    """The distribution with penalties for what has come, in the order and the form of llama.cpp.
 
     Args:
         readouts: ids of the visible history.
-        penalty: divides the logits of these ids if they are positive, and multiplies them if not.
+        penalty: divides the logits of these ids if they are positive, and multiplies them if not (CTRL, arXiv 1909.05858).
         last_n: how many readouts count; -1 for all.
+        presence: is subtracted from their logits.
+        frequency: is subtracted from their logits as often as they came.
 
     Raises:
         SoftLlamaError: an id is outside the vocabulary.
     """
-    if penalty == 1 or last_n == 0 or not readouts:
+    if (penalty == 1 and presence == 0 and frequency == 0) or last_n == 0 or not readouts:
         return distribution
-    seen = np.unique(np.asarray(readouts if last_n < 0 else readouts[-last_n:], dtype=np.int64))
+    recent = np.asarray(readouts if last_n < 0 else readouts[-last_n:], dtype=np.int64)
+    seen, counts = np.unique(recent, return_counts=True)
     if seen[0] < 0 or seen[-1] >= len(distribution):
         bad = seen[-1] if seen[0] >= 0 else seen[0]
         raise SoftLlamaError(f"readout {bad} is outside the vocabulary of {len(distribution)}")
     z = distribution.logits.copy()
     old = z[seen].astype(np.float64)
-    new = np.clip(np.where(old > 0, old / penalty, old * penalty), -LARGEST, LARGEST)
+    new = np.where(old > 0, old / penalty, old * penalty) - presence - frequency * counts
+    new = np.clip(new, -LARGEST, LARGEST)
     z[seen] = np.where(np.isneginf(old), old, new)
     return Distribution(z, distribution.spell)

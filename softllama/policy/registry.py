@@ -59,6 +59,12 @@ RANGES = {
     "sigma": Range(0, 1e3),
     "epsilon": Range(0, 0.5),
     "steps": Range(0),
+    "cold_tau": Range(0),  # 0: off
+    "cold_k": Range(1),
+    "presence_penalty": Range(-100, 100),
+    "frequency_penalty": Range(-100, 100),
+    "typical_p": Range(0, 1, above=True),
+    "exit_entropy": Range(0),  # infinity: off
 }
 
 
@@ -81,7 +87,9 @@ class Setting:
         """In words, for help texts and errors."""
         if get_origin(self.kind) is Literal:
             return " or ".join(get_args(self.kind))
-        words = {int: "a whole number", float: "a number", bool: "true or false", Policy: "a policy"}[self.kind]
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Policy: "a policy"}[
+            self.kind
+        ]
         return f"{words} {self.range}" if self.range else words
 
     def check(self, value: Any) -> Any:
@@ -95,8 +103,8 @@ class Setting:
                 ok = isinstance(value, str) and value in get_args(self.kind)
             elif self.kind is Policy:
                 return None if value is None else as_policy(value)
-            elif self.kind is bool:
-                ok = isinstance(value, bool)
+            elif self.kind in (bool, str):
+                ok = isinstance(value, self.kind)
             else:
                 if isinstance(value, (bool, str, bytes)):
                     raise TypeError
@@ -141,24 +149,21 @@ def policy(
         signature = inspect.signature(build)
         hints = get_type_hints(build)
         settings = {
-            p.name: Setting(p.name, _kind(hints[p.name]), p.default, ranges.get(p.name, RANGES.get(p.name)))
+            p.name: Setting(p.name, kind_of(hints[p.name]), p.default, ranges.get(p.name, RANGES.get(p.name)))
             for p in signature.parameters.values()
         }
 
         @functools.wraps(build)
         def factory(*args: P.args, **kwargs: P.kwargs) -> Policy:
-            for key in kwargs:
-                if key not in settings:
-                    raise unknown(f"{name} has no parameter {key!r}", key, settings)
-            arguments = {k: settings[k].check(v) for k, v in signature.bind(*args, **kwargs).arguments.items()}
+            arguments = checked(name, settings, signature, args, kwargs)
             values = {k: s.default for k, s in settings.items()} | arguments
             if "answer" in values and values["answer"] is None and answer is not None:
                 values["answer"] = answer()
             return Policy(
                 cast(Callable[..., Rule], build)(**values),
                 name,
-                parameters={k: _plain(v) for k, v in values.items()},
-                arguments={k: _plain(v) for k, v in arguments.items() if v is not None},
+                parameters={k: plain(v) for k, v in values.items()},
+                arguments={k: plain(v) for k, v in arguments.items() if v is not None},
                 where=values.get("where", "everywhere"),
                 answer=values.get("answer"),
                 needs_hidden=needs_hidden,
@@ -172,10 +177,21 @@ def policy(
     return decorate
 
 
-def _kind(hint: Any) -> Any:
+def checked(
+    name: str, settings: dict[str, Setting], signature: inspect.Signature, args: Any, kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by name, each in its type. Raises UsageError for one that there is not, or is not allowed."""
+    for key in kwargs:
+        if key not in settings:
+            raise unknown(f"{name} has no parameter {key!r}", key, settings)
+    return {k: settings[k].check(v) for k, v in signature.bind(*args, **kwargs).arguments.items()}
+
+
+def kind_of(hint: Any) -> Any:
+    """The kind of a setting, from its annotation: `Rule | None` is a policy."""
     return Policy if Rule in get_args(hint) else hint
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A policy as text that can be recorded and read again; anything else as it is."""
     return value.as_text(nested=True) if isinstance(value, Policy) else value

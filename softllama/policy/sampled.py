@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import bisect
-import math
+from math import isinf, log
+from typing import Literal
 
 import numpy as np
 
@@ -41,7 +42,8 @@ def moi(
     sampling, and so is Hn = 0.
 
     Zhuang et al., arXiv 2505.14827: beta 1 (useful 0.5-2), k 20, at every generated position, thinking or not. Their
-    sampling settings differ from model to model; T 0.6 and top-p 0.95 are common ones. Where their code differs: a y
+    sampling settings differ from model to model and by task (top-p 0.95, 0.8 and 0.4); T 0.6 and top-p 0.95 are common
+    ones. Where their code differs: a y
     outside the k most probable loses its mass there and keeps it here, as in the paper. With `where="thinking"` the
     answer is sampled with the same defaults, unless `answer` is given.
 
@@ -63,7 +65,7 @@ def moi(
         y = filters.support(distribution, temperature, top_k, top_p, min_p).draw(moment.rng)
         p = filters.support(distribution, 1.0, k)
         hn = _entropy_share(p.p, k)
-        share = 0.0 if math.isinf(beta) else hn / (beta + 1)  # of p; the rest is y's
+        share = 0.0 if isinf(beta) else hn / (beta + 1)  # of p; the rest is y's
         if share == 0:
             return hard(y, "the sample alone")
         ids, weights = p.ids.tolist(), [share * x for x in p.p.tolist()]  # so few that lists are faster than arrays
@@ -87,6 +89,7 @@ def selar(
     top_k: int = 20,
     top_p: float = 0.95,
     min_p: float = 0.0,
+    math: Literal["hard", "soft"] = "hard",
     where: Where = "everywhere",
     answer: Rule | None = None,
 ) -> Rule:
@@ -94,11 +97,12 @@ def selar(
 
     q: the k heaviest of the filtered p, renormalised; v1 the heaviest; Hbar = H(q)/ln k in [0, 1]. y ~ filtered p is
     the readout of every step. If Hbar >= tau, s = sum q E and e = s + c Hbar (s - E[v1]): w_i = (1 + c Hbar) q_i,
-    less c Hbar for v1. The weights sum to 1; v1's may be negative. Otherwise, and where y is one of the moment's
-    `hard_only` ids (mathematics symbols), e = E[y]. tau > 1 is sampling.
+    less c Hbar for v1. The weights sum to 1; v1's may be negative. Otherwise, and with math="hard" where y is a digit, a
+    letter or a mathematics symbol (the moment's `hard_only` ids), e = E[y]. tau > 1 is sampling.
 
-    arXiv 2604.08299: k 3, tau 0.5, c 1; at every position. The sampling settings are those of `swir`, our choice. With
-    `where="thinking"` the answer is sampled with the same defaults, unless `answer` is given.
+    arXiv 2604.08299: k 3, tau 0.5, c 1, and these sampling settings; at every position. Where the authors' code differs:
+    it feeds mixtures to a whole batch as soon as one of its sequences is unsure. With `where="thinking"` the answer is
+    sampled with the same defaults, unless `answer` is given.
 
     Args:
         k: how many of the most probable tokens are mixed; 2 or more.
@@ -108,6 +112,7 @@ def selar(
         top_k: keep the k most probable tokens; 0 keeps all.
         top_p: then the fewest whose sum reaches it; 1 keeps all.
         min_p: then those of at least min_p times the largest; 0 keeps all.
+        math: "hard" feeds digits, letters and mathematics symbols as single tokens, as the authors do; "soft" mixes there, too.
         where: "thinking": only inside the thinking block; "everywhere": at every position.
         answer: decodes outside the thinking block.
 
@@ -120,7 +125,7 @@ def selar(
         y = p.draw(moment.rng)
         q = p.top(k)
         hbar = _entropy_share(q.p, k)
-        if y in moment.hard_only:
+        if math == "hard" and y in moment.hard_only:
             return hard(y, "kept discrete")
         if hbar < tau:
             return hard(y, f"Hbar={hbar:.2f}")
@@ -176,5 +181,5 @@ def multiplex(
 
 def _entropy_share(p: filters.F64, k: int) -> float:
     """H(p)/ln k: the share of the entropy that k equal tokens would have, in [0, 1]."""
-    h: float = -sum(x * math.log(x) for x in p.tolist())
-    return min(max(h / math.log(k), 0.0), 1.0)
+    h: float = -sum(x * log(x) for x in p.tolist())
+    return min(max(h / log(k), 0.0), 1.0)

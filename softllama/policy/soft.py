@@ -71,10 +71,10 @@ def soft_thinking(
     steps with H < tau (strictly; any other step resets the count), where H is in nats over the whole vocabulary, after
     temperature and before any filter. tau = 0 turns Cold Stop off, tau = inf closes after k steps.
 
-    Zhang et al., arXiv 2505.15778, whose defaults these are (n 10-15; tau 0.01-0.2 and k 128-1024 were searched). The
-    authors warn of worse results on models under 7-14B. Where their code differs: its Cold Stop goes on counting in the
-    answer, its option for the answer's temperature is not used, and the end of generation inside thinking ends
-    everything. Here the answer is sampled with T 0.6, top-k 30, top-p 0.95, whatever the settings of thinking, unless
+    Zhang et al., arXiv 2505.15778, whose defaults these are. Their scripts search n 5-20, min_p 0-0.005, tau 0-0.1 and k
+    256-1024. The authors warn of worse results on models under 7-14B. Where their code differs: its Cold Stop goes on
+    counting in the answer, its option for the answer's temperature is not used, and the end of generation inside thinking
+    ends everything. Here the answer is sampled with T 0.6, top-k 30, top-p 0.95, whatever the settings of thinking, unless
     `answer` is given, and Cold Stop acts only while thinking.
 
     Args:
@@ -100,7 +100,7 @@ def gumbel(
     temperature: float = 0.6,
     top_k: int = 30,
     top_p: float = 0.95,
-    min_p: float = 0.001,
+    min_p: float = 0.0,
     tau: float = 0.5,
     where: Where = "thinking",
     answer: Rule | None = None,
@@ -110,8 +110,8 @@ def gumbel(
     On pi, the weights of `soft_thinking`: w = softmax((ln pi + g)/tau) with g = -ln(-ln u), u uniform in (0, 1). The
     readout is argmax w, an exact sample from pi. tau = 0 feeds that sample alone, tau = inf the plain mean.
 
-    Wu et al., arXiv 2508.03440: tau 0.5 (0.3-0.9 searched), n 15, Cold Stop off; the filters are Soft Thinking's. The
-    answer is sampled with T 0.6, top-k 30, top-p 0.95, unless `answer` is given.
+    Wu et al., arXiv 2508.03440: tau 0.5 (0.3-0.9 searched), n 15 (10 for some tasks), Cold Stop off; the filters are Soft
+    Thinking's without min-p. The answer is sampled with T 0.6, top-k 30, top-p 0.95, unless `answer` is given.
 
     Args:
         n: how many tokens are mixed, at most.
@@ -142,18 +142,18 @@ def dirichlet(
     temperature: float = 0.6,
     top_k: int = 30,
     top_p: float = 0.95,
-    min_p: float = 0.001,
+    min_p: float = 0.0,
     gamma: float = 4.0,
     where: Where = "thinking",
     answer: Rule | None = None,
 ) -> Rule:
-    """Stochastic Soft Thinking with a Dirichlet draw: the n most probable tokens, reweighted at random.
+    """Stochastic Soft Thinking with a Dirichlet draw: the filtered tokens, reweighted at random, and the n heaviest of them.
 
-    On pi, the weights of `soft_thinking`: w ~ Dir(gamma pi), so E[w] = pi and Var[w_i] = pi_i (1 - pi_i)/(gamma + 1).
-    The readout is argmax w. A large gamma is Soft Thinking; gamma near 0 is sampling.
+    On the filtered p: v ~ Dir(gamma p), so E[v] = p and Var[v_i] = p_i (1 - p_i)/(gamma + 1). w: the n heaviest of v,
+    renormalised. The readout is argmax w. A large gamma is Soft Thinking; gamma near 0 is sampling.
 
-    Wu et al., arXiv 2508.03440: gamma 4 (1-10 searched); n and the filters as in `gumbel`. The answer is sampled with
-    T 0.6, top-k 30, top-p 0.95, unless `answer` is given.
+    Wu et al., arXiv 2508.03440, and their code for where n cuts: gamma 4 (1-10 searched); n and the filters as in `gumbel`.
+    The answer is sampled with T 0.6, top-k 30, top-p 0.95, unless `answer` is given.
 
     Args:
         n: how many tokens are mixed, at most.
@@ -169,15 +169,16 @@ def dirichlet(
         UsageError: a setting is out of range.
     """
 
-    def weigh(pi: Support, distribution: Distribution, rng: np.random.Generator) -> tuple[Mixture, int]:
-        a = gamma * pi.p
+    def weigh(p: Support, distribution: Distribution, rng: np.random.Generator) -> tuple[Mixture, int]:
+        a = gamma * p.p
         # ln of a Gamma(a) draw, as Gamma(a + 1) U^(1/a) in logarithms: draws for a small `a` underflow otherwise
         with np.errstate(divide="ignore", over="ignore"):
-            s = np.log(rng.standard_gamma(a + 1)) - rng.standard_exponential(len(pi)) / a
+            s = np.log(rng.standard_gamma(a + 1)) - rng.standard_exponential(len(p)) / a
         best = int(s.argmax())
-        return filters.normalised(pi.ids, np.exp(s - s[best])), int(pi.ids[best])
+        keep = np.sort(np.argsort(-s, kind="stable")[:n])
+        return filters.normalised(p.ids[keep], np.exp(s[keep] - s[best])), int(p.ids[best])
 
-    return top_n(weigh, n, temperature, top_k, top_p, min_p)
+    return top_n(weigh, None, temperature, top_k, top_p, min_p)
 
 
 @policy(answer=greedy)
@@ -222,14 +223,22 @@ Weigh = Callable[[Support, Distribution, np.random.Generator], tuple[Mixture, in
 
 
 def top_n(
-    weigh: Weigh, n: int, temperature: float, top_k: int, top_p: float, min_p: float, tau: float = 0.0, k: int = 1
+    weigh: Weigh,
+    n: int | None,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float,
+    tau: float = 0.0,
+    k: int = 1,
 ) -> Rule:
-    """The rule that Soft Thinking and its variants share: filters, the n most probable, weights from `weigh`, Cold Stop."""
+    """The rule that Soft Thinking and its variants share: filters, the n most probable (None: all), weights from `weigh`, Cold
+    Stop."""
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
         pi = filters.support(distribution, temperature, top_k, top_p, min_p, n)
         mixture, token = weigh(pi, distribution, moment.rng)
-        decision = Decision(mixture, token, "soft", f"n={len(pi)}")
+        decision = Decision(mixture, token, "soft", f"n={len(mixture)}")
         return stop_when_cold(decision, distribution, moment, temperature, tau, k) if tau > 0 else decision
 
     return rule

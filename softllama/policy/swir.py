@@ -3,21 +3,23 @@
 p = softmax(z) at temperature 1 gives both the entropy H and the mixture. y, drawn with temperature, top_k, top_p and min_p,
 is the readout of every step. The sequence starts soft, and its first H is the reference Href. At each later step, soft
 becomes hard if H < Href, and hard becomes soft if H > Href and the block has lasted `window` positions; Href is then H. A
-sampled closing tag locks the hard mode for good; a forced one does not.
+sampled closing tag locks the hard mode for good, and so does the loop where it closes the block (a budget, the end of
+generation); a tag that this policy forces does not.
 
 What is fed: hard E[y]; soft pE; first step 0.9 pE + 0.1 E[newline]; entering soft a pE + (1-a) E[<think>]; entering hard
-b pE + (1-b) E[</think>], with a = a0 + (1 - a0) t/t_max, t = moment.step, and b likewise (t_max unknown: a0 and b0). If y
-is one of the moment's `hard_only` ids, a soft step feeds E[y].
+b pE + (1-b) E[</think>], with a = a0 + (1 - a0) t/t_max, t = moment.step, and b likewise (t_max unknown: a0 and b0). With
+math="hard", a soft step feeds E[y] where y is a digit, a letter or a mathematics symbol (the moment's `hard_only` ids).
 
 max_switches m (0: no limit; the paper's C_max is 2m) limits the switches C from soft to hard: for m <= C <= 2m each one
-forces the closing tag, and for C > 2m the closing tag and "The final answer is", after which the sequence is hard and stops
-after answer_tokens more.
+forces the closing tag, and for C > 2m the closing tag, a blank line and "The final answer is", after which the sequence is hard
+and stops after answer_tokens more.
 
 The paper's settings: a0 1 (0.1-1 by task), b0 0.7, window 512, T 0.6, top-k 20, top-p 0.95, m 2 in chat and none in
 evaluation, 32 answer tokens. Independent re-runs: a0 0.5 closes thinking too early, 1.0 is neutral. Where the authors' code
-differs: it goes on switching unseen after a sampled closing tag; its answer tokens include the forced ones and the switch.
-Ours: epsilon, as in `full` (0: exactly the whole vector); a model without a newline token, or without tags, is fed what the
-mode feeds without them.
+differs: it goes on switching unseen after a sampled closing tag; its answer tokens include the forced ones and the switch; it
+looks up a backslash and an n for the newline, as two characters; it forces blank lines around the tag of models that are not
+Qwen's. Ours: epsilon, as in `full` (0: exactly the whole vector); a model without a newline token, or without tags of one token
+each, is fed what the mode feeds without them.
 
 Knows the state machine. Does not know tags: the moment has their ids.
 """
@@ -25,6 +27,7 @@ Knows the state machine. Does not know tags: the moment has their ids.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from softllama.policy import filters
 from softllama.policy.base import Decision, Moment, Policy, Rule, Where, hard
@@ -78,6 +81,7 @@ def swir(
     top_k: int = 20,
     top_p: float = 0.95,
     min_p: float = 0.0,
+    math: Literal["hard", "soft"] = "hard",
     epsilon: float = 1e-6,
     where: Where = "everywhere",
     answer: Rule | None = None,
@@ -94,6 +98,7 @@ def swir(
         max_switches: limit of the switches from soft to hard; 0 for none.
         answer_tokens: tokens that the answer may have after the last switch.
         temperature, top_k, top_p, min_p: filters that the readout is drawn with, as in `sample`.
+        math: "hard" feeds digits, letters and mathematics symbols as single tokens, as the authors do; "soft" mixes there, too.
         epsilon: probability mass that may be left out of the whole vector.
         where: "thinking": only inside the thinking block; "everywhere": at every position.
         answer: decodes outside the thinking block.
@@ -106,7 +111,7 @@ def swir(
     def rule(distribution: Distribution, moment: Moment) -> Decision:
         h = distribution.entropy()
         y = filters.support(distribution, temperature, top_k, top_p, min_p).draw(moment.rng)
-        closed = y == moment.think_close
+        closed = moment.closed or moment.closes(y)
         state = moment.state.get("swir")
         if first := not isinstance(state, State):
             state = moment.state["swir"] = State(h, soft=not closed, locked=closed)
@@ -118,14 +123,11 @@ def swir(
             forced = _forced(state, moment, max_switches, answer_tokens)
             return _enter_hard(distribution, moment, y, state.switches, forced, epsilon, shares)
         if not state.soft:
-            return hard(y, "closing tag" if closed else "hard block")
-        if y in moment.hard_only:
+            return hard(y, "closing tag" if moment.closes(y) else "hard block")
+        if math == "hard" and y in moment.hard_only:
             return hard(y, "kept discrete")
-        share, token = (0.9, moment.newline) if first else (1.0, None)
-        if entered:
-            share, token = shares.now(moment)[0], moment.think_open
-        why = "switch to soft" if entered else "soft block"
-        return _soft(WholeVector(1.0, epsilon, share, token), distribution, y, why)
+        whole = WholeVector(1.0, epsilon, *_beside(moment, shares, first=first, entered=bool(entered)))
+        return _soft(whole, distribution, y, "switch to soft" if entered else "soft block")
 
     return rule
 
@@ -141,6 +143,13 @@ class _Shares:
         """a and b at this step."""
         t = min(moment.step / moment.max_steps, 1.0) if moment.max_steps else 0.0
         return self.a0 + (1 - self.a0) * t, self.b0 + (1 - self.b0) * t
+
+
+def _beside(moment: Moment, shares: _Shares, *, first: bool, entered: bool) -> tuple[float, int | None]:
+    """The share of p in a soft step, and the token that has the rest."""
+    if entered:
+        return shares.now(moment)[0], moment.think_open
+    return (0.9, moment.newline) if first else (1.0, None)
 
 
 def _enter_hard(

@@ -3,8 +3,9 @@
     soft_thinking                                   a policy, with its defaults
     soft_thinking:n=10,tau=0.01                     settings after a colon
     gumbel:tau=0.3,answer=sample(temperature=0.8)   a policy inside, with its settings in parentheses
+    mine.py:bounded(limit=3)                        a policy of a Python file that was loaded before (external.py)
 
-Knows the registry. Does not know single policies.
+Knows the registry and what was loaded. Does not know single policies, and loads no file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, get_origin
 
 from softllama.base.text import unknown
 from softllama.errors import UsageError
+from softllama.policy import external
 from softllama.policy.base import Policy
 from softllama.policy.registry import REGISTRY, PolicyInfo, Setting
 
@@ -25,8 +27,8 @@ _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 
 def names() -> list[str]:
-    """The names of all policies, in alphabetical order."""
-    return sorted(REGISTRY)
+    """The names of all policies, those of installed packages included, in alphabetical order."""
+    return sorted({*REGISTRY, *external.installed()})
 
 
 def describe(name: str) -> str:
@@ -35,8 +37,8 @@ def describe(name: str) -> str:
     Raises:
         UsageError: there is no policy of this name. The hint names the closest.
     """
-    m = _info(name)
-    lines = [f"{name}: {m.doc.splitlines()[0]}"]
+    m = external.of_file(name) if ".py:" in name else _info(name)
+    lines = [f"{name}: {m.doc.splitlines()[0] if m.doc else 'no description'}"]
     wide = max((len(s.name) for s in m.settings.values()), default=0)
     defaults = m.factory().parameters
     lines += [f"  {s.name:<{wide}} = {defaults[s.name]}  ({s.allowed})" for s in m.settings.values()]
@@ -62,7 +64,14 @@ def _parse(text: str, depth: int) -> Policy:
     name = match[1].strip() if match else ""
     if not match or not name:
         raise UsageError(f"{text!r} is not a policy" if text.strip() else "the policy is empty", _FORM)
-    m = _info(name)
+    if name.endswith(".py") and match[2]:
+        inside = _NAME.fullmatch(match[2].strip())
+        if not inside or not inside[1].strip():
+            raise UsageError(f"{match[2].strip()!r} is no policy of {name}", f"{name}:NAME(SETTINGS)")
+        name = f"{name}:{inside[1].strip()}"
+        m, match = external.of_file(name), inside
+    else:
+        m = _info(name)
     body = match[2] if match[2] is not None else match[3]
     values: dict[str, Any] = {}
     for item in _items(body or "", text):
@@ -81,6 +90,8 @@ def _parse(text: str, depth: int) -> Policy:
 
 def _info(name: str) -> PolicyInfo:
     if name not in REGISTRY:
+        if (found := external.of_package(name)) is not None:
+            return found
         raise unknown(f"there is no policy {name!r}", str(name), names())
     return REGISTRY[name]
 
@@ -106,7 +117,7 @@ def _value(setting: Setting, text: str, depth: int) -> Any:
     """The value of one setting; its range is checked when the policy is built."""
     if setting.kind is Policy:
         return _parse(text, depth + 1)
-    if get_origin(setting.kind) is not None:
+    if setting.kind is str or get_origin(setting.kind) is not None:
         return text
     try:
         if "_" in text:

@@ -5,7 +5,7 @@
 
     settings     how a server is set up              chat, completions   OpenAI's routes
     scheduler    the thread that decodes             own                 policies, probe, sweep, score, lens
-    lane         one context and its sequences       basics              health, models, tokens, metrics
+    batching     one context, continuous batching    basics              health, models, tokens, metrics
     decoding     fields of a request -> policies     security, errors    who may ask; what is said where it fails
 
 Needs the extra `serve`. Nothing else in softllama knows HTTP.

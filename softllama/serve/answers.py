@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from softllama.engine.engine import Engine
 from softllama.generation.state import Generation
+from softllama.serve.jobs import Stepped
 from softllama.serve.recording import Recorder
-from softllama.serve.tickets import Stepped
 from softllama.trace.step import FORCED, SOFT, Step, StopReason
 from softllama.vectors import passes
 from softllama.vectors.mixture import Mixture

@@ -16,10 +16,10 @@ from softllama.serve import answers, decoding
 from softllama.serve.answers import Delta, Reader
 from softllama.serve.decoding import Plan, Prepared
 from softllama.serve.errors import ApiError
+from softllama.serve.jobs import Begun, Stepped
 from softllama.serve.requests import ChatRequest, Message
 from softllama.serve.state import Run, State
 from softllama.serve.streaming import DONE, EventStream, event, merged, unless_gone
-from softllama.serve.tickets import Begun, Stepped
 
 ROLES = {"developer": "system", "function": "tool"}  # newer and older names
 
@@ -83,7 +83,7 @@ class Chat:
     def cancel(self) -> None:
         """Nobody waits for the choices any more."""
         for run in self.runs:
-            run.ticket.cancel()
+            run.job.cancel()
 
     # ---- one answer
 
@@ -108,7 +108,7 @@ class Chat:
 
     def _usage(self) -> dict[str, Any]:
         return answers.together(
-            [r.usage(len(run.ticket.items), run.ticket.cached) for r, run in zip(self.readers, self.runs, strict=True)]
+            [r.usage(len(run.job.items), run.job.cached) for r, run in zip(self.readers, self.runs, strict=True)]
         )
 
     # ---- a stream
@@ -201,7 +201,7 @@ def router(state: State) -> APIRouter:
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Messages to an answer, whose thinking may be soft."""
         chat = await Chat.of(state, body)
-        state.scheduler.submit([r.ticket for r in chat.runs])
+        state.scheduler.submit([r.job for r in chat.runs])
         if body.stream:
             return EventStream(chat.chunks(), state.settings.keep_alive)
         return JSONResponse(await unless_gone(request, chat.answer(), chat.cancel))

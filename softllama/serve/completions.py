@@ -21,10 +21,10 @@ from softllama.serve import answers, decoding, errors
 from softllama.serve.answers import Reader, finite
 from softllama.serve.decoding import Prepared
 from softllama.serve.errors import ApiError
+from softllama.serve.jobs import Begun, Stepped
 from softllama.serve.requests import CompletionRequest
 from softllama.serve.state import Run, State
 from softllama.serve.streaming import DONE, EventStream, event, merged, unless_gone
-from softllama.serve.tickets import Begun, Stepped
 from softllama.vectors.mixture import Mixture
 
 MOST_PROMPTS = 2048
@@ -110,12 +110,12 @@ class Completion:
 
     def submit(self) -> None:
         """Hand the choices to the scheduler. Raises ApiError where the queue is full."""
-        self._state.scheduler.submit([c.run.ticket for c in self.choices])
+        self._state.scheduler.submit([c.run.job for c in self.choices])
 
     def cancel(self) -> None:
         """Nobody waits for the choices any more."""
         for c in self.choices:
-            c.run.ticket.cancel()
+            c.run.job.cancel()
 
     async def echo(self) -> None:
         """Evaluate the prompts that are echoed with log-probabilities."""
@@ -246,7 +246,7 @@ class Completion:
         n_prompt = sum(len(c.ids) for c in self.choices)
         made = sum(c.reader.n_steps for c in self.choices)
         thinking = sum(c.reader.n_thinking for c in self.choices)
-        cached = sum(c.run.ticket.cached for c in self.choices)
+        cached = sum(c.run.job.cached for c in self.choices)
         return answers.usage(n_prompt, made, thinking, cached)
 
 

@@ -98,6 +98,8 @@ def fields(request: Sampling) -> dict[str, Any]:
         "top_p": top_p,
         "min_p": request.min_p,
         "repetition_penalty": penalty,
+        "presence_penalty": request.presence_penalty or None,  # 0 is what many clients send unasked
+        "frequency_penalty": request.frequency_penalty or None,
     }
     return {k: v for k, v in sent.items() if v is not None}
 

@@ -105,8 +105,8 @@ class Sampling(Body):
     min_p: Number | None = Field(default=None, ge=0, le=1)
     repetition_penalty: Number | None = Field(default=None, gt=0, le=1e3)
     repeat_penalty: Number | None = Field(default=None, gt=0, le=1e3)
-    frequency_penalty: Number | None = None
-    presence_penalty: Number | None = None
+    frequency_penalty: Number | None = Field(default=None, ge=-100, le=100)
+    presence_penalty: Number | None = Field(default=None, ge=-100, le=100)
     softllama: Block = Block()
 
 

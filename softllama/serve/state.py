@@ -24,9 +24,9 @@ from softllama.generation.state import Generation
 from softllama.llama import bindings
 from softllama.serve import errors
 from softllama.serve.errors import ApiError
+from softllama.serve.jobs import Ended, Event, Failed, Job
 from softllama.serve.scheduler import Scheduler
 from softllama.serve.settings import Settings
-from softllama.serve.tickets import Ended, Event, Failed, Ticket
 
 T = TypeVar("T")
 
@@ -166,7 +166,7 @@ class Run:
             with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits
                 loop.call_soon_threadsafe(self._queue.put_nowait, events)
 
-        self.ticket = Ticket(g, tell, items=tuple(items), n_top=n_top)
+        self.job = Job(g, tell, items=tuple(items), n_top=n_top)
 
     async def rounds(self) -> AsyncIterator[Sequence[Event]]:
         """The events of each round, up to the last.

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.trace.step import Mode, Rest, Step
+from softllama.vectors.alignment import align_of
 from softllama.vectors.mixture import TOLERANCE, Mixture
 from softllama.vectors.whole import WholeVector
 
@@ -66,7 +67,7 @@ def pack(steps: Sequence[Step]) -> dict[str, Array]:
         "top/step": np.repeat(places, tops),
         "top/id": np.array([i for i, _ in top], dtype=np.int32),
         "top/p": np.array([p for _, p in top], dtype=np.float64),
-        "words": np.array(json.dumps({k: [getattr(s, k) for s in steps] for k in TEXTS})),
+        "words": np.array(json.dumps({k: [getattr(s, k) for s in steps] for k in (*TEXTS, *_aligned(steps))})),
     }
 
 
@@ -82,6 +83,7 @@ def unpack(arrays: Mapping[str, Any], words: Any) -> list[Step]:
     }
     columns |= {k: _array(arrays, f"steps/{k}", "b", n).tolist() for k in FLAGS}
     columns |= {k: _words(words, k, n) for k in TEXTS}
+    columns["align"] = [align_of(v) for v in _words(words, "align", n)] if "align" in words else ["none"] * n
     columns["mode"] = [Mode(m) for m in _array(arrays, "steps/mode", "U", n).tolist()]
     columns["rest"], columns["whole"] = _rests(arrays, n), _wholes(arrays, n)
     columns["mixture"] = _mixtures(arrays, n, columns["rest"])
@@ -159,6 +161,11 @@ def _wholes(arrays: Mapping[str, Any], n: int) -> list[WholeVector | None]:
     tokens = _array(arrays, "steps/whole_token", "iu", n).tolist()
     rows = zip(column("temperature"), column("epsilon"), column("share"), tokens, strict=True)
     return [None if math.isnan(t) else whole_of(t, e, s, None if i < 0 else i) for t, e, s, i in rows]
+
+
+def _aligned(steps: Sequence[Step]) -> tuple[str, ...]:
+    """The column of alignments, where there are any."""
+    return ("align",) if any(s.align != "none" for s in steps) else ()
 
 
 def whole_of(temperature: float, epsilon: float, share: float, token: int | None) -> WholeVector:

@@ -236,6 +236,7 @@ def step_dict(s: Step) -> dict[str, Any]:
         "left_out": s.left_out,
         "noise": s.noise,
         "hidden": s.hidden,
+        **({"align": s.align} if s.align != "none" else {}),
         "seconds": s.seconds,
         "logp": s.logp if math.isfinite(s.logp) else None,
         "whole": None if s.whole is None else asdict(s.whole),

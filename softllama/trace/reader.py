@@ -23,6 +23,7 @@ from softllama.trace.columns import MODES
 from softllama.trace.data import FORMAT
 from softllama.trace.record import Trace
 from softllama.trace.step import Mode, Rest, Step, StopReason
+from softllama.vectors.alignment import align_of
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.whole import WholeVector
 
@@ -207,9 +208,11 @@ def _texts(record: dict[str, Any]) -> dict[int, str]:
 
 
 def _step(record: dict[str, Any], index: int) -> Step:
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(_ABSENT)
     for f in fields(Step):
-        v = record.get(f.name) if f.name in ("whole", "rest") else record[f.name]  # format 1 has neither
+        if f.name in _ABSENT and record.get(f.name) is None:
+            continue
+        v = record[f.name]
         try:
             values[f.name] = _READ[f.name if f.name in _READ else str(f.type)](v)
         except _BAD as e:
@@ -221,15 +224,13 @@ def _step(record: dict[str, Any], index: int) -> Step:
     return Step(**values)
 
 
-def _whole(v: Any) -> WholeVector | None:
-    if v is None:
-        return None
+def _whole(v: Any) -> WholeVector:
     token = None if v["token"] is None else _id(v["token"])
     return columns.whole_of(_real(v["temperature"]), _real(v["epsilon"]), _real(v["share"]), token)
 
 
-def _rest(v: Any) -> Rest | None:
-    return None if v is None else Rest(_id(v["n"]), _real(v["weight"]), _real(v["effective_tokens"]))
+def _rest(v: Any) -> Rest:
+    return Rest(_id(v["n"]), _real(v["weight"]), _real(v["effective_tokens"]))
 
 
 def _int(v: Any) -> int:
@@ -255,15 +256,15 @@ def _logp(v: Any) -> float:
 
 
 def _text(v: Any) -> str:
-    if not isinstance(v, str):
-        raise ValueError(f"{v!r:.60} is not text")
-    return v
+    if isinstance(v, str):
+        return v
+    raise ValueError(f"{v!r:.60} is not text")
 
 
 def _bool(v: Any) -> bool:
-    if not isinstance(v, bool):
-        raise ValueError(f"{v!r:.60} is neither true nor false")
-    return v
+    if isinstance(v, bool):
+        return v
+    raise ValueError(f"{v!r:.60} is neither true nor false")
 
 
 def _mode(v: Any) -> Mode:
@@ -281,10 +282,7 @@ def _stop_reason(text: str, stop_string: str) -> tuple[str, str]:
     return StopReason.of(text), stop_string
 
 
-def _top(v: Any) -> tuple[tuple[int, float], ...]:
-    return tuple((_id(i), _real(p)) for i, p in v)
-
-
+_ABSENT = {"whole": None, "rest": None, "align": "none"}  # what a line need not have
 _READ: dict[str, Callable[[Any], Any]] = {
     "int": _int,
     "str": _text,
@@ -293,8 +291,9 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "token": _id,
     "mode": _mode,
     "mixture": _unmix,
-    "top": _top,
+    "top": lambda v: tuple((_id(i), _real(p)) for i, p in v),
     "logp": _logp,
     "whole": _whole,
     "rest": _rest,
+    "align": align_of,
 }

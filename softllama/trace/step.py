@@ -9,6 +9,7 @@ from enum import StrEnum
 import numpy as np
 
 from softllama.vectors import passes
+from softllama.vectors.alignment import Align
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.whole import WholeVector
 
@@ -68,6 +69,7 @@ class Step:
     or `hidden`, what was fed is that much different). entropy: of the distribution before any filter, at temperature 1,
     in nats. top: its likeliest (id, p). why: the policy's reason. left_out: mass that an epsilon left out. seconds:
     since the generation began. logp: ln p of the readout, at temperature 1 and before any filter; of a forced one too.
+    align: how a hidden state became an input, if one was fed.
     whole: how `mixture` comes out of the model's whole distribution, to the last bit; None where it does not. rest: what was
     fed beyond `mixture`, which then holds the heaviest entries only, with the weights that they were fed with; None where
     `mixture` is all of it. A step with a rest has `whole`, so a replay computes the rest again.
@@ -86,6 +88,7 @@ class Step:
     left_out: float = 0.0
     noise: float = 0.0
     hidden: bool = False
+    align: Align = "none"
     seconds: float = 0.0
     logp: float = 0.0
     whole: WholeVector | None = None

@@ -110,6 +110,28 @@ def test_what_was_typed_reaches_the_server(server: Callable[..., Process]) -> No
     assert p.end()[0] == 0
 
 
+@pytest.mark.slow
+def test_a_policy_of_a_file_is_the_command_lines(server: Callable[..., Process], tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "import softllama as sl\n\ndef likeliest(distribution, moment):\n"
+        "    t = distribution.argmax\n    return sl.policy.Decision(sl.Mixture.one_hot(t), t, 'hard')\n"
+    )
+    other = tmp_path / "other.py"
+    other.write_text("raise SystemExit('run by a request')\n")
+    p = server("--policy", f"{mine}:likeliest")
+
+    def ask(**block: Any) -> httpx.Response:
+        body = {"messages": USER, "max_tokens": 9, "softllama": block}
+        return httpx.post(p.url + "/v1/chat/completions", json=body, timeout=60)
+
+    assert ask().json()["choices"][0]["softllama"]["policy"] == f"{mine}:likeliest"
+    refused = ask(policy=f"{other}:likeliest")
+    assert refused.status_code == 400
+    assert "a file is run only where the command line names it" in refused.json()["error"]["message"]
+    assert p.end()[0] == 0
+
+
 def test_a_port_that_is_taken_is_said(cli: Cli) -> None:
     import socket
 

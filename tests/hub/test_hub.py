@@ -578,7 +578,7 @@ def test_models_that_cannot_take_mixtures(home: Path, make: Callable[[Path], Pat
     [
         ("gemma3n", "by overlay, as it looks up a second, per-layer embedding by token id"),
         ("glm4", "by overlay, as llama.cpp ends the process on embedding input for it"),
-        ("llada", "in probes only, as a diffusion model"),
+        ("llada", "in probes, and as a diffusion model by diffusion and lrd"),
         ("llama", ""),
     ],
 )

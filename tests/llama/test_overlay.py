@@ -339,7 +339,7 @@ def test_rows_of_hidden_states_and_noise(name: str, tmp_path: Path) -> None:
         g: Any = SimpleNamespace(seed=1, model=model)
         steps: list[tuple[Any, Any]] = [
             (of_token, None),
-            (SimpleNamespace(mixture=Mixture.one_hot(7), hidden=True, noise=0.0), h),
+            (SimpleNamespace(mixture=Mixture.one_hot(7), hidden=True, noise=0.0, align="none"), h),
             (SimpleNamespace(mixture=Mixture.one_hot(7), hidden=False, noise=0.5, index=2), None),
         ]
         z = feed.embedding_noise(g, steps[2][0])
@@ -530,7 +530,7 @@ def test_what_diffusion_models_refuse(
     special: Callable[..., sl.Model], cli: Callable[..., tuple[int, str, str]]
 ) -> None:
     model = special("dream", extra=MASKED)
-    words = "is a diffusion model, which fills masked positions in no order: it can only be probed"
+    words = "is a diffusion model, which fills masked positions in no order, not from left to right"
     for attempt in (
         lambda: model.generate([4, 5]), lambda: model.session(), lambda: sl.Conversation(model),
         lambda: Lens(model, 8), lambda: list(model.stream("a")),
@@ -538,7 +538,7 @@ def test_what_diffusion_models_refuse(
         with pytest.raises(sl.ModelError, match=words) as e:
             attempt()
         assert "softllama probe" in e.value.hint
-    for command in (["run", "--raw", "a"], ["chat"]):
+    for command in (["run", "--raw", "a", "--policy", "greedy"], ["chat"]):
         code, _, err = cli(command[0], "-m", model.path, *command[1:], stdin="hello\n")
         assert code == 1
         assert words in err
@@ -546,7 +546,7 @@ def test_what_diffusion_models_refuse(
         model.probe("a {}", "#40:0.5,#41:0.5", continue_tokens=3)
     code, out, err = cli("probe", "-m", model.path, "--mix", "#40:0.5,#41:0.5", "--prompt", "a {} b", "--sweep", "3")
     assert code == 0, err
-    assert "masked position behind the prompt" in err
+    assert "it predicts masked positions" in err
     assert out
     with pytest.raises(sl.PromptError, match="names no mask token"):
         special("dream").probe("a {}", "#40:0.5,#41:0.5")

@@ -61,11 +61,23 @@ def some(name: str) -> Callable[[Path], None]:
     return write
 
 
+def shown(name: str) -> Callable[[Path], None]:
+    """A writer of the block of docs/extending.md that begins with the file's name as a docstring."""
+
+    def write(to: Path) -> None:
+        text = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+        (block,) = [b for b in blocks(text) if b.language == "python" and b.text.startswith(f'"""{name}"""')]
+        to.write_text(block.text, encoding="utf-8")
+
+    return write
+
+
 FILES: dict[str, Callable[[Path], None]] = {
     "model.gguf": lambda to: shutil.copyfile(MODELS / "words.gguf", to) and None,
     "problems.jsonl": some("words.jsonl"),
     "sums.jsonl": some("sums.jsonl"),
     "rules.txt": lambda to: to.write_text("Answer in one sentence.\n") and None,
+    "mine.py": shown("mine.py"),
     "prompt.npy": lambda to: np.save(to, np.full((3, 192), 0.01, dtype=np.float32)),
     "v.npy": lambda to: np.save(to, np.linspace(-1, 1, 192, dtype=np.float32)),
     "vector.npy": lambda to: np.save(to, np.full(923, 1 / 923, dtype=np.float32)),

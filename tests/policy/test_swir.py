@@ -135,6 +135,23 @@ def test_without_tags_the_modes_feed_their_own():
     assert texts == ["p", "y", "p"]
 
 
+def test_the_last_token_of_a_longer_tag_locks_nothing():
+    m = moment(think_close=None, think_open=None, close_tag=(7, CLOSE))
+    texts = [fed(d) for d in follow(policy.swir(window=0), [4, "close", 4], m)]
+    assert texts == ["0.90 p + 0.10 newline", "y", "p"]  # H = 0 < ln 4 enters hard, and H = ln 4 soft again
+
+
+def test_a_block_that_the_loop_closed_is_hard_from_there_on():
+    decisions = follow(policy.swir(window=0), [8, 4, 8], moment(closed=True))
+    assert [fed(d) for d in decisions] == ["y"] * 3
+
+
+def test_a_longer_tag_is_fed_as_itself_where_it_ends():
+    m = moment(think_close=None, close_tag=(7, CLOSE), readouts=[7])
+    d = policy.swir(window=0)(CLOSES, m)
+    assert (fed(d), d.why, m.state["swir"].locked) == ("y", "closing tag", True)
+
+
 # ---- the limit on switches -----------------------------------------------------------------------------------------
 
 

@@ -151,8 +151,8 @@ def test_numbers_of_numpy_are_numbers():
 
 def test_names_and_descriptions():
     assert policy.names() == [
-        "cold_stop", "dirichlet", "full", "greedy", "gumbel", "hidden", "moi", "multiplex", "random_mix", "sample",
-        "selar", "soft_noise", "soft_thinking", "swir", "top_mean",
+        "cold_stop", "dirichlet", "full", "greedy", "gumbel", "hidden", "moi", "multiplex", "random_mix", "route",
+        "sample", "selar", "soft_noise", "soft_thinking", "swir", "top_mean",
     ]  # fmt: skip
     for name in policy.names():
         first, *settings = policy.describe(name).splitlines()
@@ -178,8 +178,8 @@ def test_published_defaults():
 
     soft = ("n", "temperature", "top_k", "top_p", "min_p")
     assert of("soft_thinking", *soft, "tau", "k") == (10, 0.6, 30, 0.95, 0.001, 0.01, 256)
-    assert of("gumbel", *soft, "tau") == (15, 0.6, 30, 0.95, 0.001, 0.5)
-    assert of("dirichlet", *soft, "gamma") == (15, 0.6, 30, 0.95, 0.001, 4.0)
+    assert of("gumbel", *soft, "tau") == (15, 0.6, 30, 0.95, 0, 0.5)
+    assert of("dirichlet", *soft, "gamma") == (15, 0.6, 30, 0.95, 0, 4.0)
     assert of("moi", "beta", "k") == (1.0, 20)
     swir = ("a0", "b0", "window", "temperature", "top_p", "top_k", "max_switches", "answer_tokens")
     assert of("swir", *swir) == (1.0, 0.7, 512, 0.6, 0.95, 20, 0, 32)

@@ -111,8 +111,8 @@ def test_cold_stop_on_discrete_tokens_samples():
 # ---- where, and the answer -----------------------------------------------------------------------------------------
 
 SOFT_IN_THINKING = {
-    "cold_stop", "dirichlet", "full", "gumbel", "hidden", "multiplex", "random_mix", "soft_noise", "soft_thinking",
-    "top_mean",
+    "cold_stop", "dirichlet", "full", "gumbel", "hidden", "multiplex", "random_mix", "route", "soft_noise",
+    "soft_thinking", "top_mean",
 }  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def test_default_answers():
     answers = {name: repr(policy.parse(name).answer) for name in policy.names()}
     soft = "sample:temperature=0.6,top_k=30,top_p=0.95"
     assert answers == {
-        "cold_stop": soft, "dirichlet": soft, "gumbel": soft, "random_mix": soft, "soft_thinking": soft,
+        "cold_stop": soft, "dirichlet": soft, "gumbel": soft, "random_mix": soft, "route": soft, "soft_thinking": soft,
         "top_mean": soft, "full": "greedy", "hidden": "greedy", "soft_noise": "greedy", "multiplex": "sample",
         "moi": "sample:temperature=0.6,top_p=0.95", "selar": "sample:temperature=0.6,top_k=20,top_p=0.95",
         "swir": "sample:temperature=0.6,top_k=20,top_p=0.95", "greedy": "None", "sample": "None",
@@ -183,6 +183,28 @@ def test_hard_only_tokens_are_never_mixed(name):
     assert decide(uniform(3), moment()).mode == "soft"
     d = decide(uniform(3), moment(hard_only=frozenset(range(3))))
     assert (d.mode, len(d.mixture), d.why) == ("hard", 1, "kept discrete")
+    mixed = policy.parse(f"{name}:math=soft")(uniform(3), moment(hard_only=frozenset(range(3))))
+    assert mixed == decide(uniform(3), moment())
+
+
+def test_a_closing_tag_of_several_tokens_is_the_last_after_the_others():
+    tag = (3, 4, CLOSE)
+    m = moment(think_close=None, close_tag=tag)
+    assert not m.closes(CLOSE)
+    m.readouts = [7, 3, 4]
+    assert m.closes(CLOSE)
+    assert not m.closes(4)
+    m.readouts = [3, 4, 7]
+    assert not m.closes(CLOSE)
+    assert moment(close_tag=(CLOSE,)).closes(CLOSE)
+
+
+@pytest.mark.parametrize("name", METHODS_WITH_COLD_STOP)
+def test_the_last_token_of_a_longer_tag_does_not_reset_the_count(name):
+    decide = getattr(policy, name)(k=3, tau=0.7)
+    m = moment(think_close=None, close_tag=(3, CLOSE))
+    follow(decide, [1, 1], m)
+    assert decide(uniform(1, first=CLOSE), m).end_thinking
 
 
 # ---- many sequences ------------------------------------------------------------------------------------------------

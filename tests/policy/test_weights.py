@@ -266,13 +266,19 @@ def test_gumbel(z, settings):
         assert d.token == int(np.argmax(w))
 
 
-def test_dirichlet_weights_are_a_probability_vector_on_the_top_n(z, settings):
-    pi = keep_first(filtered(z, **settings), 15)
+@pytest.mark.parametrize("n", [1, 3, 15])
+def test_dirichlet_keeps_the_n_heaviest_of_a_draw_on_all_filtered_tokens(z, settings, n):
+    p = filtered(z, **settings)
+    ids = np.flatnonzero(p.astype(np.float32))
     for seed in range(3):
-        d = policy.dirichlet(**settings)(Distribution(z), np.random.default_rng(seed))
-        assert set(d.mixture.ids) <= set(np.flatnonzero(pi))
-        assert d.mixture.weights.sum() == pytest.approx(1, abs=1e-6)
-        assert d.token == d.mixture.argmax
+        d = policy.dirichlet(n=n, gamma=4, **settings)(Distribution(z), np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)  # ln Gamma(a) = ln Gamma(a + 1) - Exp(1)/a
+        v = np.zeros(len(z))
+        with np.errstate(over="ignore"):
+            s = np.log(rng.standard_gamma(4 * p[ids] + 1)) - rng.standard_exponential(len(ids)) / (4 * p[ids])
+        v[ids] = np.exp(s - s.max())
+        close(dense(d.mixture, len(z)), keep_first(v, n))
+        assert d.token == int(np.argmax(v))
 
 
 def test_moi(z, settings):

@@ -15,7 +15,7 @@ from softllama.generation.options import GenerationOptions
 from softllama.policy import Decision, Moment
 from softllama.serve import answers
 from softllama.serve.answers import Reader
-from softllama.serve.tickets import Stepped
+from softllama.serve.jobs import Stepped
 from softllama.vectors.distribution import Distribution
 
 

@@ -112,8 +112,10 @@ def test_a_fault_in_mid_stream_is_an_error_event(words: sl.Model, monkeypatch: p
 
 def test_a_stream_that_waits_gets_comments(words: sl.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
-    prompts = __import__("softllama.serve.lane", fromlist=["Lane"]).Lane._prompts
-    monkeypatch.setattr("softllama.serve.lane.Lane._prompts", lambda lane: (go.wait(10), prompts(lane))[1])
+    prompts = __import__("softllama.serve.batching", fromlist=["ContinuousBatch"]).ContinuousBatch._prompts
+    monkeypatch.setattr(
+        "softllama.serve.batching.ContinuousBatch._prompts", lambda batch: (go.wait(10), prompts(batch))[1]
+    )
     with running(sl.serve.app(words, streams=1, n_ctx=256, keep_alive=0.05)) as url:
         body = {"messages": USER, "stream": True, "max_tokens": 3}
         with httpx.stream("POST", url + "/v1/chat/completions", json=body) as r:

@@ -14,11 +14,11 @@ import softllama as sl
 from softllama import policy
 from softllama.generation import prepare
 from softllama.generation.options import GenerationOptions
+from softllama.serve.batching import ContinuousBatch
 from softllama.serve.errors import ApiError
-from softllama.serve.lane import Lane
+from softllama.serve.jobs import Begun, Ended, Event, Failed, Job, Stepped
 from softllama.serve.scheduler import Scheduler
 from softllama.serve.settings import Settings
-from softllama.serve.tickets import Begun, Ended, Event, Failed, Stepped, Ticket
 
 TEXTS = [
     "What does the dog say?",
@@ -29,7 +29,7 @@ TEXTS = [
 
 
 class Heard:
-    """A ticket, and all that was told of it."""
+    """A job, and all that was told of it."""
 
     def __init__(self, model: sl.Model, text: str, **options: object) -> None:
         options = {"chat": True, "max_tokens": 24, "seed": 3, "policy": "soft_thinking", **options}
@@ -37,11 +37,11 @@ class Heard:
         g = prepare.prepare(model, text, GenerationOptions.of(options))
         self.events: list[Event] = []
         self.over = threading.Event()
-        self.ticket = Ticket(g, self.tell)
+        self.job = Job(g, self.tell)
 
     def tell(self, events: Sequence[Event]) -> None:
         self.events += events
-        if self.ticket.done:
+        if self.job.done:
             self.over.set()
 
     def wait(self) -> Heard:
@@ -75,7 +75,7 @@ def test_a_request_gives_what_generate_gives(exact_words: sl.Model, text: str) -
     s = started(exact_words, streams=2)
     try:
         h = Heard(exact_words, TEXTS[0], policy=text)
-        s.submit([h.ticket])
+        s.submit([h.job])
         h.wait()
         assert h.tokens == alone(exact_words, h) != []
         assert isinstance(h.events[0], Begun)
@@ -94,7 +94,7 @@ def test_among_fifteen_others_a_request_gives_the_same(exact_words: sl.Model) ->
             for i in range(32)
         ]
         for h in heard:
-            s.submit([h.ticket])
+            s.submit([h.job])
             time.sleep(0.002)  # they join while others run
         assert [h.wait().tokens for h in heard] == [alone(exact_words, h) for h in heard]
         assert s.running == s.waiting == 0
@@ -111,7 +111,7 @@ def test_with_batches_of_one_shape_the_bits_are_the_same_among_others(words: sl.
         try:
             heard = [Heard(words, TEXTS[i % 4], seed=i, max_tokens=30) for i in range(1 + others)]
             for h in heard:
-                s.submit([h.ticket])
+                s.submit([h.job])
             return [e.step.logp for e in heard[0].wait().events if isinstance(e, Stepped)]
         finally:
             s.stop()
@@ -128,19 +128,19 @@ def test_batches_of_one_shape_on_other_architectures(load: Callable[..., sl.Mode
         pytest.skip(model.no_hidden_reason)
 
     def logps(others: int) -> list[float]:
-        lane = Lane(model, 4, 96, hidden=hidden, fixed=True)
+        batch = ContinuousBatch(model, 4, 96, hidden=hidden, fixed=True)
         options = {"chat": False, "policy": "hidden:where=everywhere" if hidden else "gumbel", "max_tokens": 12}
         heard = [Heard(model, "a b c d " * (1 + 7 * i % 20), seed=i, **options) for i in range(1 + others)]
         try:
             waiting = list(heard)
-            while waiting or lane.live:
-                while waiting and lane.has_room:
-                    lane.enter(waiting.pop(0).ticket)
-                lane.round()
+            while waiting or batch.live:
+                while waiting and batch.has_room:
+                    batch.enter(waiting.pop(0).job)
+                batch.round()
             assert all(isinstance(h.events[-1], Ended) for h in heard)
             return [e.step.logp for e in heard[0].events if isinstance(e, Stepped)]
         finally:
-            lane.close()
+            batch.close()
 
     assert logps(0) == logps(3) == logps(9) != []
 
@@ -151,11 +151,11 @@ def test_a_prompt_that_fills_the_context_leaves_no_row_over(words: sl.Model) -> 
         text = "The" + " dog" * 62
         for options in ({"policy": "greedy"}, {"policy": "greedy", "max_tokens": 3}):
             full = Heard(words, text, chat=False, **options)
-            assert len(full.ticket.items) == 64
-            s.submit([full.ticket])
+            assert len(full.job.items) == 64
+            s.submit([full.job])
             assert isinstance(full.wait().events[-1], Ended)
             other = Heard(words, TEXTS[0], max_tokens=5)
-            s.submit([other.ticket])
+            s.submit([other.job])
             assert len(other.wait().tokens) == 5
     finally:
         s.stop()
@@ -165,21 +165,21 @@ def test_a_beginning_that_a_sequence_holds_is_not_evaluated_again(exact_words: s
     s = started(exact_words, streams=2)
     try:
         first = Heard(exact_words, TEXTS[0])
-        s.submit([first.ticket])
+        s.submit([first.job])
         first.wait()
         again = Heard(exact_words, TEXTS[0])
-        s.submit([again.ticket])
+        s.submit([again.job])
         again.wait()
-        assert first.ticket.cached == 0
-        assert again.ticket.cached == len(again.ticket.items) - 1  # the last position gives the logits
+        assert first.job.cached == 0
+        assert again.job.cached == len(again.job.items) - 1  # the last position gives the logits
         assert again.tokens == first.tokens
         other = Heard(exact_words, TEXTS[1])
-        s.submit([other.ticket])
+        s.submit([other.job])
         assert other.wait().tokens == alone(exact_words, other)
-        assert 0 < other.ticket.cached < len(other.ticket.items) - 1
+        assert 0 < other.job.cached < len(other.job.items) - 1
         n = s.counts()
-        assert n["reused"] == again.ticket.cached + other.ticket.cached
-        assert n["prompted"] + n["reused"] == sum(len(h.ticket.items) for h in (first, again, other))
+        assert n["reused"] == again.job.cached + other.job.cached
+        assert n["prompted"] + n["reused"] == sum(len(h.job.items) for h in (first, again, other))
     finally:
         s.stop()
 
@@ -188,9 +188,9 @@ def test_choices_of_one_prompt_evaluate_it_once(exact_words: sl.Model) -> None:
     s = started(exact_words, streams=4)
     try:
         heard = [Heard(exact_words, TEXTS[0], seed=i) for i in range(4)]
-        s.submit([h.ticket for h in heard])
+        s.submit([h.job for h in heard])
         assert [h.wait().tokens for h in heard] == [alone(exact_words, h) for h in heard]
-        assert s.counts()["prompted"] == len(heard[0].ticket.items) + 3
+        assert s.counts()["prompted"] == len(heard[0].job.items) + 3
     finally:
         s.stop()
 
@@ -201,11 +201,11 @@ def test_a_mixture_in_a_prompt_is_reused_only_by_an_equal_one(exact_words: sl.Mo
         cached = []
         for mix in ("dog:0.5,cat:0.5", "dog:0.5,cat:0.5", "dog:0.6,cat:0.4"):
             h = Heard(exact_words, "The {} says", mix=mix)
-            s.submit([h.ticket])
+            s.submit([h.job])
             assert h.wait().tokens == alone(exact_words, h)
-            cached.append(h.ticket.cached)
+            cached.append(h.job.cached)
         assert cached[0] == 0
-        assert cached[1] == len(h.ticket.items) - 1 > cached[2]
+        assert cached[1] == len(h.job.items) - 1 > cached[2]
     finally:
         s.stop()
 
@@ -215,12 +215,12 @@ def test_who_goes_away_frees_a_sequence_at_the_next_step(words: sl.Model) -> Non
     try:
         long = Heard(words, TEXTS[0], max_tokens=None, policy="random_mix:where=everywhere", on_loop="warn")
         short = Heard(words, TEXTS[1], max_tokens=2)
-        s.submit([long.ticket])
-        s.submit([short.ticket])
+        s.submit([long.job])
+        s.submit([short.job])
         while not any(isinstance(e, Stepped) for e in long.events):
             time.sleep(0.001)
         assert not short.over.is_set()
-        long.ticket.cancel()
+        long.job.cancel()
         short.wait()
         n = len(long.events)
         assert s.running == 0
@@ -243,10 +243,10 @@ def test_the_queue_is_bounded_and_first_come_first_served(words: sl.Model) -> No
                     order.put(i)
                 told(events)  # type: ignore[operator]
 
-            h.ticket.tell = tell
-        s.submit([h.ticket for h in heard])
+            h.job.tell = tell
+        s.submit([h.job for h in heard])
         with pytest.raises(ApiError) as e:
-            s.submit([Heard(words, TEXTS[0]).ticket])
+            s.submit([Heard(words, TEXTS[0]).job])
         assert e.value.status == 429
         assert int(e.value.headers["Retry-After"]) >= 1
         for h in heard:
@@ -260,23 +260,23 @@ def test_a_prompt_longer_than_the_context_is_refused(words: sl.Model) -> None:
     s = started(words, streams=1, n_ctx=32)
     try:
         with pytest.raises(ApiError, match="maximum context length is 32 tokens") as e:
-            s.submit([Heard(words, "dog " * 40).ticket])
+            s.submit([Heard(words, "dog " * 40).job])
         assert (e.value.status, e.value.code) == (400, "context_length_exceeded")
         h = Heard(words, "dog", max_tokens=None, policy="random_mix:where=everywhere")
-        s.submit([h.ticket])
+        s.submit([h.job])
         h.wait()
-        assert len(h.tokens) + len(h.ticket.items) <= 32
-        assert h.ticket.generation.stop_reason in ("context full", "end of generation")
+        assert len(h.tokens) + len(h.job.items) <= 32
+        assert h.job.generation.stop_reason in ("context full", "end of generation")
     finally:
         s.stop()
 
 
 def test_logits_that_are_no_numbers_end_one_generation_only(words: sl.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    lane = Lane(words, 2, 256)
+    batch = ContinuousBatch(words, 2, 256)
     good, bad = Heard(words, TEXTS[0], policy="greedy"), Heard(words, TEXTS[1], policy="greedy")
-    lane.enter(good.ticket)
-    lane.enter(bad.ticket)
-    decode, broken = lane._context.decode, []
+    batch.enter(good.job)
+    batch.enter(bad.job)
+    decode, broken = batch._context.decode, []
 
     def poisoned(seqs: Sequence[int], *args: object, **more: object) -> np.ndarray:
         logits = decode(seqs, *args, **more)  # type: ignore[arg-type]
@@ -285,19 +285,19 @@ def test_logits_that_are_no_numbers_end_one_generation_only(words: sl.Model, mon
             logits[1] = np.nan
         return logits
 
-    monkeypatch.setattr(lane._context, "decode", poisoned)
+    monkeypatch.setattr(batch._context, "decode", poisoned)
     try:
         for _ in range(80):
-            lane.round()
+            batch.round()
         assert isinstance(bad.events[-1], Failed)
         assert isinstance(bad.events[-1].error, sl.NotFiniteError)
         assert isinstance(good.events[-1], Ended)
         monkeypatch.undo()
         assert good.tokens == alone(words, good)
-        assert lane.live == []
-        assert [s for s in lane.slots if s.items] == [lane.slots[0]]
+        assert batch.live == []
+        assert [s for s in batch.slots if s.items] == [batch.slots[0]]
     finally:
-        lane.close()
+        batch.close()
 
 
 def test_an_unexpected_error_reaches_everybody_and_the_next_request_is_answered(
@@ -306,14 +306,14 @@ def test_an_unexpected_error_reaches_everybody_and_the_next_request_is_answered(
     s = started(words, streams=2)
     try:
         with monkeypatch.context() as m:
-            m.setattr("softllama.serve.lane.after_prompt", lambda *a, **k: 1 / 0)
+            m.setattr("softllama.serve.batching.after_prompt", lambda *a, **k: 1 / 0)
             h = Heard(words, TEXTS[0])
-            s.submit([h.ticket])
+            s.submit([h.job])
             h.wait()
         assert isinstance(h.events[-1], Failed)
         assert isinstance(h.events[-1].error, ZeroDivisionError)
         again = Heard(words, TEXTS[0])
-        s.submit([again.ticket])
+        s.submit([again.job])
         assert again.wait().tokens
         assert s.running == 0
     finally:
@@ -321,36 +321,36 @@ def test_an_unexpected_error_reaches_everybody_and_the_next_request_is_answered(
 
 
 def test_a_long_prompt_lets_others_go_on(words: sl.Model) -> None:
-    lane = Lane(words, 2, 512)
+    batch = ContinuousBatch(words, 2, 512)
     running, long = Heard(words, TEXTS[0], policy="random_mix:where=everywhere"), Heard(words, "dog " * 400)
-    lane.enter(running.ticket)
-    lane.round()
-    lane.enter(long.ticket)
+    batch.enter(running.job)
+    batch.round()
+    batch.enter(long.job)
     try:
         before = len(running.tokens)
         rounds = 0
         while not long.events:
-            lane.round()
+            batch.round()
             rounds += 1
         assert rounds >= 4  # 400 positions in pieces of 128
         assert len(running.tokens) == before + rounds or running.over.is_set()
     finally:
-        lane.close()
+        batch.close()
 
 
 def test_stopping_gives_time_and_then_ends_what_runs(words: sl.Model) -> None:
     s = started(words, streams=1)
     short = Heard(words, TEXTS[0], max_tokens=5)
-    s.submit([short.ticket])
+    s.submit([short.job])
     s.drain(30)
     assert isinstance(short.wait().events[-1], Ended)
     with pytest.raises(ApiError) as e:
-        s.submit([Heard(words, TEXTS[0]).ticket])
+        s.submit([Heard(words, TEXTS[0]).job])
     assert e.value.status == 503
     s.stop()
     s = started(words, streams=1)
     heard = [Heard(words, TEXTS[0], max_tokens=None, policy="random_mix:where=everywhere") for _ in range(3)]
-    s.submit([h.ticket for h in heard])
+    s.submit([h.job for h in heard])
     s.stop()
     ends = [h.wait().events[-1] for h in heard]
     assert all(isinstance(e, Failed | Ended) for e in ends)
@@ -365,10 +365,10 @@ def test_a_generation_goes_on_where_an_earlier_one_was(exact_words: sl.Model) ->
         g = prepare.prepare(exact_words, TEXTS[0], GenerationOptions.of(options))
         g.resume([s.token for s in whole.steps[:n]])
         h = Heard(exact_words, TEXTS[0])
-        h.ticket = Ticket(g, h.tell, items=(*g.prompt, *(s.mixture for s in whole.steps[:n])))
+        h.job = Job(g, h.tell, items=(*g.prompt, *(s.mixture for s in whole.steps[:n])))
         s = started(exact_words, streams=1)
         try:
-            s.submit([h.ticket])
+            s.submit([h.job])
             assert h.wait().tokens == [s.token for s in whole.steps[n:]]
             steps = [e.step for e in h.events if isinstance(e, Stepped)]
             assert [x.position for x in steps] == [x.position for x in whole.steps[n:]]

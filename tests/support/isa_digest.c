@@ -33,6 +33,8 @@ typedef struct {
 static const kind_t KINDS[] = {
     {0, 1, 4, {-1, -1}},       {1, 1, 2, {0, -1}},      {30, 1, 2, {-1, -1}},    {2, 32, 18, {0, -1}},
     {8, 32, 34, {0, -1}},      {12, 256, 144, {0, 2}},  {13, 256, 176, {0, 2}},  {14, 256, 210, {208, -1}},
+    {3, 32, 20, {0, 2}},       {6, 32, 22, {0, -1}},    {7, 32, 24, {0, 2}},     {20, 32, 18, {0, -1}},
+    {39, 32, 17, {-1, -1}},    {10, 256, 84, {80, 82}}, {11, 256, 110, {108, -1}}, {23, 256, 136, {0, -1}},
 };
 
 static void no_reader(const void *src, float *dst, int64_t n) {
@@ -52,6 +54,7 @@ static void fill(unsigned char *table, const kind_t *k, int64_t blocks) {
             const uint16_t h = (uint16_t)(u >> 16);
             memcpy(p, &h, 2);
         }
+        if (k->type == 39) p[0] = (unsigned char)(64 + p[0] / 2); /* an exponent: below 2^64 */
         for (int i = 0; i < 2; i++) {
             if (k->half[i] >= 0) p[k->half[i] + 1] &= 0xbf; /* below 2, subnormals included */
         }

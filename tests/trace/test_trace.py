@@ -461,7 +461,7 @@ def test_saved_loaded_and_replayed_it_agrees(model: Any, tmp_path: Path, policy:
 
 
 @pytest.mark.parametrize(
-    "policy", ["full", "full:temperature=1.5,epsilon=1e-3", "soft_noise:temperature=1.5", "swir:window=2"]
+    "policy", ["full", "full:temperature=1.5,epsilon=1e-3", "soft_noise:temperature=1.5", "swir:window=2,math=soft"]
 )
 def test_what_a_trace_does_not_hold_is_computed_again(model: Any, tmp_path: Path, policy: str) -> None:
     """The heaviest weights are those that were fed, the others come out of the distribution to the last bit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import subprocess
 import sys
@@ -22,8 +23,12 @@ from softllama.vectors import divergence, kernels, native, passes
 from softllama.vectors.kernels import Rows
 from tests.support import tiny
 
-WITH_KERNEL = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0")
-WITHOUT = ("Q4_1", "Q3_K", "IQ4_XS", "TQ1_0")
+WITH_KERNEL = (
+    *("F32", "F16", "BF16", "Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1", "IQ4_NL", "MXFP4"),
+    *("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "IQ4_XS"),
+)
+WITHOUT = ("IQ3_S", "TQ1_0")
+MINIMUM = ("Q5_1", "Q4_1", "Q5_K", "Q4_K", "Q2_K")  # d q - m, which ggml may fuse where the compiler does
 bindings.init()  # tells the kernels of llama.cpp's OpenMP
 RUNS = [name for name, i in native.ISAS.items() if lib.softmix_has(i)]
 N_ROWS = 2500
@@ -88,11 +93,24 @@ def test_a_row_is_what_ggml_reads_to_the_bit(kind: str, isa: str) -> None:
         rows, e = table(kind, n_embd)
         for i in (0, 7, N_ROWS - 1):
             assert np.array_equal(mixed(rows, [i], [1.0]), e[i].astype(np.float32))
-            if kind not in ("Q4_K", "Q5_K") or native.isa_name() != "neon":  # where ggml may fuse d q - m
+            if kind not in MINIMUM or native.isa_name() != "neon":
                 assert np.array_equal(mixed(rows, [i, (i + 1) % N_ROWS], [1.0, 0.0]), e[i].astype(np.float32))
                 w = np.zeros(N_ROWS, dtype=np.float32)
                 w[i] = 1
                 assert np.array_equal(mixed(rows, np.arange(N_ROWS), w), e[i].astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", WITH_KERNEL[1:])
+def test_types_with_a_kernel_need_no_other_reader(kind: str, isa: str) -> None:
+    """A reader that gives zeros is seen in a single row alone."""
+    rows, _e = table(kind, 256)
+    zeros = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(
+        lambda _src, to, n: ctypes.memset(to, 0, 4 * n) and None
+    )
+    blind = Rows(rows.data, 256, rows.block, ctypes.cast(zeros, ctypes.c_void_p).value or 0, rows.type)
+    assert not mixed(blind, [3], [1.0]).any()
+    for k in (2, 300, 2400):
+        assert np.array_equal(mixed(blind, *draw(k)), mixed(rows, *draw(k)))
 
 
 @pytest.mark.parametrize("kind", WITH_KERNEL + WITHOUT)
@@ -125,6 +143,34 @@ def test_the_whole_table_equals_its_rows_gathered() -> None:
     np.testing.assert_allclose(got, w.astype(np.float64)[shuffled] @ e[shuffled], rtol=1e-5, atol=1e-7)
     twice = np.concatenate([[0, 0], np.arange(2, N_ROWS)])
     np.testing.assert_allclose(mixed(rows, twice, w), w.astype(np.float64) @ e[twice], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_0"])
+@pytest.mark.parametrize("n_embd", [256, 2304])
+def test_most_rows_in_order_equal_the_same_rows_scattered(kind: str, n_embd: int, isa: str) -> None:
+    """To the bit: rows between them are read, too, with weight 0, and wherever the rows lie, they are added in one order."""
+    rows, _e = table(kind, n_embd)
+    order = np.random.default_rng(2).permutation(N_ROWS)
+    scattered = Rows(rows.data[order], n_embd, rows.block, rows.to_float, rows.type)
+    place = np.argsort(order)
+    for k in (1400, 1700, 2000, 2499):
+        ids, w = draw(k)
+        w[::7] = 0
+        w[1::7] *= -1
+        assert np.array_equal(mixed(rows, ids, w), mixed(scattered, place[ids], w)), k
+
+
+def test_damaged_rows_between_those_of_a_mixture_are_not_read(isa: str) -> None:
+    rows, _e = table("Q8_0", 64)
+    data = rows.data.copy()
+    ids = np.delete(np.arange(N_ROWS), [300, 1234]).astype(np.int32)
+    data[[300, 1234]] = 0xFF  # NaN as a scale
+    damaged, w = Rows(data, 64, rows.block, rows.to_float, rows.type), draw(N_ROWS - 2)[1]
+    assert np.array_equal(mixed(damaged, ids, w), mixed(rows, ids, w))
+    with pytest.raises(ModelError, match="row 1234 of the embedding table"):
+        mixed(damaged, np.delete(np.arange(N_ROWS), [300, 1235]), w)
+    with pytest.raises(MixtureError, match="overflows"):
+        mixed(damaged, ids, np.full(N_ROWS - 2, 3e38))
 
 
 def test_every_half_float(isa: str) -> None:
@@ -458,7 +504,7 @@ def test_large_mixtures_check_their_arguments() -> None:
     assert lib.softmix_mix_many(*good) == -5
 
 
-@pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q4_K", "IQ4_XS"])
+@pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q5_0", "Q4_1", "Q4_K", "IQ4_XS", "IQ3_S"])
 def test_damaged_rows_are_found(kind: str, isa: str) -> None:
     """The first row, those around a chunk's end, two side by side, the last; none in a sound table."""
     rows, _ = table(kind, 256)

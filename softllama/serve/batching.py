@@ -1,7 +1,7 @@
-"""One context and its sequences: prompts are evaluated piece by piece, steps of all sequences in one batch.
+"""Continuous batching: prompts are evaluated piece by piece, and the steps of all sequences in one batch.
 
 A sequence keeps what it holds when its generation ends. A later prompt that begins alike takes it over, or copies that
-beginning from a sequence that is still busy. Knows contexts, the loop and tickets. Knows no queue and no threads: one thread
+beginning from a sequence that is still busy. Knows contexts, the loop and jobs. Knows no queue and no threads: one thread
 calls everything here.
 """
 
@@ -16,7 +16,7 @@ from softllama.errors import NotFiniteError
 from softllama.generation.feed import after_prompt, fed_item, shared
 from softllama.generation.loop import Loop
 from softllama.llama.context import N_BATCH
-from softllama.serve.tickets import Begun, Ended, Failed, Stepped, Ticket
+from softllama.serve.jobs import Begun, Ended, Failed, Job, Stepped
 from softllama.trace.step import Step, StopReason
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.vector import Vector
@@ -32,12 +32,12 @@ class Slot:
 
     seq: int
     items: list[int | Mixture | None] = field(default_factory=list)
-    ticket: Ticket | None = None
+    job: Job | None = None
     prompting: bool = False  # is the prompt not evaluated to its end?
     used: float = 0.0
 
 
-class Lane:
+class ContinuousBatch:
     """A context with `streams` sequences of n_ctx positions each.
 
     Args:
@@ -61,26 +61,26 @@ class Lane:
     @property
     def live(self) -> list[Slot]:
         """The slots that are taken."""
-        return [s for s in self.slots if s.ticket is not None]
+        return [s for s in self.slots if s.job is not None]
 
     @property
     def has_room(self) -> bool:
-        return any(s.ticket is None for s in self.slots)
+        return any(s.job is None for s in self.slots)
 
-    def enter(self, ticket: Ticket) -> None:
-        """Give a ticket a free slot: one that holds the beginning of its prompt, else the one that was idle longest."""
-        free = [s for s in self.slots if s.ticket is None]
-        best = max(free, key=lambda s: shared(s.items, ticket.items))
-        if 2 * shared(best.items, ticket.items) <= len(best.items):
+    def enter(self, job: Job) -> None:
+        """Give a job a free slot: one that holds the beginning of its prompt, else the one that was idle longest."""
+        free = [s for s in self.slots if s.job is None]
+        best = max(free, key=lambda s: shared(s.items, job.items))
+        if 2 * shared(best.items, job.items) <= len(best.items):
             best = min(free, key=lambda s: (bool(s.items), s.used))
-        best.ticket, best.prompting, best.used = ticket, True, time.monotonic()
-        ticket.generation.started = time.perf_counter()
+        best.job, best.prompting, best.used = job, True, time.monotonic()
+        job.generation.started = time.perf_counter()
         self._asking.append(best)
 
     def round(self) -> None:
         """One round: drop what nobody waits for, evaluate pieces of prompts, and take a step with each sequence."""
         for slot in self.live:
-            if slot.ticket is not None and slot.ticket.cancelled:
+            if slot.job is not None and slot.job.cancelled:
                 self._leave(slot, StopReason.INTERRUPTED)
         self._prompts()
         if len(self._loop):
@@ -89,9 +89,9 @@ class Lane:
     def fail(self, error: Exception) -> None:
         """Tell everybody that it cannot go on, and forget what the sequences hold."""
         for slot in self.live:
-            if slot.ticket is not None:
-                slot.ticket.add(Failed(error))
-                slot.ticket.flush()
+            if slot.job is not None:
+                slot.job.add(Failed(error))
+                slot.job.flush()
             self._leave(slot, StopReason.INTERRUPTED)
         for slot in [*self.slots, *self._extra]:
             self._empty(slot)
@@ -109,22 +109,22 @@ class Lane:
             budget = len(self.slots) * self._n_ctx
         while self._asking and budget > 0:
             slot = self._asking[0]
-            assert slot.ticket is not None
+            assert slot.job is not None
             try:
-                budget -= self._piece(slot, slot.ticket, budget)
+                budget -= self._piece(slot, slot.job, budget)
             except NotFiniteError as e:
-                slot.ticket.add(Failed(e))
-                slot.ticket.flush()
+                slot.job.add(Failed(e))
+                slot.job.flush()
                 self._leave(slot, StopReason.INTERRUPTED)
                 self._empty(slot)
 
-    def _piece(self, slot: Slot, ticket: Ticket, budget: int) -> int:
+    def _piece(self, slot: Slot, job: Job, budget: int) -> int:
         """Evaluate the next piece of a prompt. Returns how many positions it had."""
-        items, g = ticket.items, ticket.generation
+        items, g = job.items, job.generation
         if slot.prompting:
             slot.prompting = False
-            ticket.cached = self._rewind(slot, items)
-            self.reused += ticket.cached
+            job.cached = self._rewind(slot, items)
+            self.reused += job.cached
         n = len(slot.items)
         end = min(len(items), n + (FIXED_PIECE if self._fixed else budget))
         last = end == len(items)
@@ -137,7 +137,7 @@ class Lane:
             g.prompt_seconds = time.perf_counter() - g.started
             self._asking.remove(slot)
             self._loop.join(g, slot.seq, after)
-            ticket.add(Begun(ticket.cached))
+            job.add(Begun(job.cached))
         return end - n
 
     def _rewind(self, slot: Slot, items: tuple[Item, ...]) -> int:
@@ -167,20 +167,20 @@ class Lane:
     def _step(self) -> None:
         for g, step in self._loop.advance():
             slot = self._of(g)
-            assert slot.ticket is not None
-            n = 0 if step.thinking else slot.ticket.n_top
+            assert slot.job is not None
+            n = 0 if step.thinking else slot.job.n_top
             top = tuple(self._loop.distribution(slot.seq).top(n)) if n else ()
-            slot.ticket.add(Stepped(step, top))
+            slot.job.add(Stepped(step, top))
             self.stepped += 1
         running = self._loop.live
         for slot in self._running():
-            assert slot.ticket is not None
+            assert slot.job is not None
             if slot.seq not in running:
-                slot.ticket.add(Ended())
-                slot.ticket.flush()
+                slot.job.add(Ended())
+                slot.job.flush()
                 self._leave(slot, StopReason.INTERRUPTED)
             else:
-                slot.ticket.flush()
+                slot.job.flush()
         if len(self._loop):
             self._feed()
 
@@ -213,9 +213,9 @@ class Lane:
             self.slots[seq].items.append(_kept(steps[seq]))
 
     def _drop(self, slot: Slot, error: Exception) -> None:
-        if slot.ticket is not None:
-            slot.ticket.add(Failed(error))
-            slot.ticket.flush()
+        if slot.job is not None:
+            slot.job.add(Failed(error))
+            slot.job.flush()
         self._leave(slot, StopReason.INTERRUPTED)
         self._empty(slot)
 
@@ -224,17 +224,17 @@ class Lane:
         return (s for s in self.live if s not in self._asking)
 
     def _of(self, g: object) -> Slot:
-        return next(s for s in self.slots if s.ticket is not None and s.ticket.generation is g)
+        return next(s for s in self.slots if s.job is not None and s.job.generation is g)
 
     def _leave(self, slot: Slot, reason: StopReason) -> None:
         """Free a slot. What its memory holds stays."""
-        assert slot.ticket is not None
-        slot.ticket.generation.finish(reason)
+        assert slot.job is not None
+        slot.job.generation.finish(reason)
         if slot in self._asking:
             self._asking.remove(slot)
         elif slot.seq in self._loop.live:
             self._loop.leave(slot.seq)
-        slot.ticket, slot.prompting, slot.used = None, False, time.monotonic()
+        slot.job, slot.prompting, slot.used = None, False, time.monotonic()
         if self._fixed and len(slot.items) >= self._n_ctx:  # no room for a row that nobody reads
             self._empty(slot)
 

@@ -44,7 +44,7 @@ Tell: TypeAlias = Callable[[Sequence[Event]], None]
 
 
 @dataclass(eq=False)
-class Ticket:
+class Job:
     """A generation, and who hears of it.
 
     generation: it belongs to the scheduler's thread from `submit` until Ended or Failed is told.
