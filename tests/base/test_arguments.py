@@ -118,7 +118,7 @@ def test_settings_of_policies_are_told(name: str) -> None:
         lambda m: m.generate("The", think_tags=5), lambda m: m.generate("The", template=5, chat=True),
         lambda m: m.generate([{"role": "user"}]), lambda m: m.generate([{"role": "user", "content": 5}]),
         lambda m: m.generate("The", policy=5), lambda m: m.generate("The", where=5), lambda m: sl.load(lora=5),
-        lambda m: sl.load(rpc=5), lambda m: sl.load(rpc="host:1"), lambda m: sl.load(5), lambda m: m.embed(5),
+        lambda m: sl.load(rpc=5), lambda m: sl.load(rpc="host:1"), lambda m: sl.load(5), lambda m: m.embed(None),
         lambda m: m.tokenize(5), lambda m: m.mix(5), lambda m: sl.Conversation(m, stop=5),
         lambda m: sl.Conversation(m, system=5), lambda m: sl.Conversation(m).reply(5), lambda m: D.top("x"),
         lambda m: D.entropy("x"), lambda m: D.sample(5), lambda m: D["x"], lambda m: D.to_mixture(n="x"),
