@@ -9,11 +9,11 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # the tools leave files and streams open
 POINTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
 
 
 @pytest.mark.parametrize("group", POINTS)
-@pytest.mark.filterwarnings("ignore")
 def test_entry_points_lead_somewhere(group: str) -> None:
     pytest.importorskip(group.partition(".")[0], reason="needs its extra")
     for value in POINTS[group].values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ import softllama as sl
 import softllama.integrations.inspect_ai  # as its entry point does
 from softllama.errors import UsageError
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # the tool leaves files and streams open
 QUESTION = "Who is bigger, the dog or the cat?"
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
 def test_a_task_gives_what_generate_gives(tmp_path: Path) -> None:
     task = Task(
         dataset=[Sample(QUESTION, target="dog"), Sample("Which is bigger, the cow or the dog?", target="cow")],
@@ -40,9 +41,9 @@ def test_a_task_gives_what_generate_gives(tmp_path: Path) -> None:
             assert sample.output.usage is not None
             assert sample.output.usage.output_tokens == len(trace.steps)
     assert log.results is not None
+    gc.collect()  # here, where what it leaves open is no error
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_tools_are_refused() -> None:
     api: Any = get_model("softllama/bundled:words").api
     with pytest.raises(UsageError, match="no tools"):

@@ -22,6 +22,7 @@ from softllama.errors import UsageError
 from softllama.integrations.lm_eval import SoftLlamaLM
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # the tools leave files and streams open
 ANIMALS = [
     ("dog", "woof"),
     ("cat", "meow"),
@@ -70,7 +71,6 @@ def samples(lm: Any, manager: TaskManager, name: str) -> tuple[dict[str, Any], l
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # the harness leaves files and streams open
 def test_its_accuracy_is_that_of_score_and_generate(
     model: sl.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
