@@ -6,7 +6,7 @@ Knows no formula: each method hands its arguments to the package that does the w
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
@@ -35,6 +35,7 @@ from softllama.vectors.vector import Vector
 if TYPE_CHECKING:
     from softllama.generation.options import GenerationKeywords
     from softllama.generation.prepare import PromptInput
+    from softllama.generation.scoring import Score, ScoreKeywords, Text
     from softllama.trace.record import Trace
     from softllama.trace.step import Step
 
@@ -270,6 +271,24 @@ class Model(Engine):
         from softllama.generation import run as generation  # the loop and the policies, which a probe does not need
 
         return generation.generate(self, prompt, **options)
+
+    def score(self, prompt: PromptInput, continuation: Text, **options: Unpack[ScoreKeywords]) -> Score:
+        """ln p of a continuation after a prompt, token by token: see softllama.generation.scoring.score_pairs."""
+        from softllama.generation import scoring
+
+        return scoring.score(self, prompt, continuation, **options)
+
+    def score_pairs(self, pairs: Iterable[tuple[PromptInput, Text]], **options: Unpack[ScoreKeywords]) -> list[Score]:
+        """`score` of many (prompt, continuation) in batches; what they have in common is evaluated once."""
+        from softllama.generation import scoring
+
+        return scoring.score_pairs(self, pairs, **options)
+
+    def score_text(self, text: str, *, n_ctx: int | None = None, stride: int | None = None) -> Score:
+        """ln p of all tokens of a text, in windows where it is longer than the context. `.perplexity` is its perplexity."""
+        from softllama.generation import scoring
+
+        return scoring.score_text(self, text, n_ctx=n_ctx, stride=stride)
 
     def __enter__(self) -> Model:
         return self

@@ -27,6 +27,7 @@ COMMANDS = {
     "lens": "What every layer would say: the logit lens, with mixtures beside their words.",
     "run": "Generate text, thinking in mixtures and answering in words.",
     "chat": "Talk with a model that thinks in mixtures and answers in words.",
+    "score": "How likely a model finds a continuation; the perplexity of a text.",
     "serve": "An HTTP server that speaks OpenAI's API, and a page.",
     "policies": "The decoding policies, their parameters and defaults.",
     "study": "What mixtures do to a model: mixing, feedback, thinking.",

@@ -73,7 +73,7 @@ def run(
     """
     then = then or Continuation()
     firsts: dict[Hashable, Sequence[Item]] = {}  # content of a tail -> the first tail that has it
-    keys = [tuple(map(_content, t)) for t in tails]
+    keys = [tuple(map(content, t)) for t in tails]
     for key, tail in zip(keys, tails, strict=True):
         firsts.setdefault(key, tail)
     numbers = {key: i for i, key in enumerate(firsts)}
@@ -89,10 +89,10 @@ def run(
     return [branches[j] if i < then.count else Branch(branches[j].next) for i, j in enumerate(which)]
 
 
-def _content(item: Item) -> Hashable:
+def content(item: Item) -> Hashable:
     """What an item contributes: two of the same content have the same row. An entry of weight 0 contributes nothing."""
     if isinstance(item, Vector):
-        return item.values.tobytes(), item.added, None if item.mixture is None else _content(item.mixture)
+        return item.values.tobytes(), item.added, None if item.mixture is None else content(item.mixture)
     if not isinstance(item, Mixture):
         return int(item)
     kept = item.weights != 0

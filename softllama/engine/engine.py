@@ -177,15 +177,14 @@ class Engine(Facts):
         branches: bool = False,
         apart: bool = False,
         all_outputs: bool | None = None,
+        precise: bool = False,
     ) -> Context:
-        """A context of one's own, for work with many sequences; a session is simpler.
+        """A context of one's own, for work with many sequences; a session is simpler. Other arguments are those of Context.
 
         Args:
             causal: False for whole sequences only, as diffusion models read them, too: each call of decode forgets the last.
             n_threads: None for this model's.
             all_outputs: None for the result of the calibration.
-
-        The other arguments are those of Context.
 
         Raises:
             ModelError: a diffusion model does not go on from left to right.
@@ -208,6 +207,7 @@ class Engine(Facts):
             nodes=nodes,
             all_outputs=self.calibration.all_outputs if all_outputs is None else all_outputs,
             branches=branches,
+            precise=precise,
             control=self.controls.served,
             apart=apart,
         )

@@ -18,7 +18,7 @@ def require_active(model: Engine, data: Dataset, ways: Sequence[Way], options: E
     for w in ways:
         if not w.policy or not data.problems:
             continue
-        text = data.problems[0].to_prompt(options.prompt)
+        text = options.asked(data.problems[0])
         g = prepare(model, text, GenerationOptions.of({**options.generation_keywords(), "policy": w.policy, "seed": 0}))
         if never_acts(g):
             raise UsageError(

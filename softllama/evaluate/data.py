@@ -1,4 +1,4 @@
-r"""Problems with known answers, from JSON lines. Knows the shapes of a line. Knows no model and no way of decoding.
+r"""Problems with known answers, from rows. Knows the shapes of a row. Knows no model and no way of decoding.
 
     {"question": "...", "answer": "... #### 18"}                            GSM8K: the number after the last ####
     {"problem": "...", "solution": "... \\boxed{18}"}                       MATH: what is in the last box
@@ -12,18 +12,17 @@ ARC's {"choices": {"text": [...], "label": [...]}, "answerKey": "B"} and C-Eval'
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from softllama.base.files import from_json
 from softllama.errors import SoftLlamaError, UsageError
+from softllama.evaluate import sources
+from softllama.evaluate.sources import FORM
 from softllama.generation import extract
 
 LETTERS = "ABCDEFGHIJ"
-FORM = 'each line is {"question": "...", "answer": "..."}, with "choices": [...] for multiple choice'
 NAMES = {  # what a field may be called; the first that a line has is taken
     "question": ("question", "problem", "prompt", "query"),
     "choices": ("choices", "options"),
@@ -46,12 +45,14 @@ class Problem:
         question: The question's text.
         answers: Every text that is a right answer.
         choices: The texts of a multiple choice, else ().
+        solution: What an example shows: the whole answer of the file.
     """
 
     index: int
     question: str
     answers: tuple[str, ...]
     choices: tuple[str, ...] = ()
+    solution: str = ""
 
     def to_prompt(self, template: str) -> str:
         """The prompt: the template with `{question}` and `{choices}` filled in. Other braces stay."""
@@ -69,6 +70,7 @@ class Dataset:
         kind: "steps" (GSM8K), "boxed" (MATH), "choice" or "text".
         sha256: Of the whole file, also where only a part of it is taken.
         fields: (what it is, its name in the file), such as ("choices", "options"), as the first line has them.
+        shard: (index, n, problems in all) where these are a part of the problems.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Dataset:
     kind: str
     sha256: str
     fields: tuple[tuple[str, str], ...] = ()
+    shard: tuple[int, int, int] | None = None
 
     @property
     def prompt(self) -> str:
@@ -92,68 +95,59 @@ class Dataset:
         return self if limit is None else replace(self, problems=self.problems[:limit])
 
 
-def is_right(answer: str | None, answers: tuple[str, ...]) -> bool:
-    """Is an extracted answer one of the right ones, as extract.equal compares them? None is never right."""
-    return answer is not None and any(answer == a or extract.equal(answer, a) for a in answers)
+def is_right(answer: str | None, answers: tuple[str, ...], rule: str = "") -> bool:
+    """Is an answer that a rule took one of the right ones, as extract.same compares them? None is never right."""
+    return answer is not None and any(answer == a or extract.same(rule, answer, a) for a in answers)
 
 
-def load(path: str | Path, limit: int | None = None) -> Dataset:
-    """Read a file of problems.
+def load(path: str | Path, limit: int | None = None, *, subset: str | None = None, split: str | None = None) -> Dataset:
+    """Read problems.
 
     Args:
-        path: A file with a JSON object in each line.
+        path: A file with a JSON object in each line, a CSV file, or a data set of the hub, "hf:user/name".
         limit: Take the first problems only.
+        subset, split: Of a data set of the hub.
 
     Returns:
         The problems, all of one kind.
 
     Raises:
-        SoftLlamaError: The file cannot be read. The message names the line.
+        SoftLlamaError: They cannot be read. The message names the line.
         UsageError: The limit is less than 1.
     """
-    p = Path(path).expanduser()
-    try:
-        data = p.read_bytes()
-        text = data.decode("utf-8-sig")
-    except OSError as e:
-        raise SoftLlamaError(f"cannot read {str(path)!r}: {e.strerror}", FORM) from None
-    except UnicodeDecodeError as e:
-        raise SoftLlamaError(f"{str(path)!r} is not UTF-8 text: byte {e.start}", "convert it to UTF-8") from None
     if limit is not None and limit < 1:
         raise UsageError(f"--limit takes a number of 1 or more, not {limit}")
+    source = sources.read(path, subset, split)
     problems: list[Problem] = []
     kinds = set()
     names: tuple[tuple[str, str], ...] = ()
-    for n, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            kind, problem, found = _read_line(line, len(problems), f"{p.name}, line {n}")
-            kinds.add(kind)
-            names = names or found
-            problems.append(problem)
+    for where, record in source.rows:
+        kind, problem, found = _read_row(record, len(problems), where)
+        kinds.add(kind)
+        names = names or found
+        problems.append(problem)
     if not problems:
-        raise SoftLlamaError(f"{p.name} has no problems", FORM)
+        raise SoftLlamaError(f"{source.name} has no problems", FORM)
     if len(kinds) > 1:
         raise SoftLlamaError(
-            f"{p.name} mixes {' and '.join(sorted(kinds))} problems", "give each kind a file of its own"
+            f"{source.name} mixes {' and '.join(sorted(kinds))} problems", "give each kind a file of its own"
         )
-    sha256 = hashlib.sha256(data).hexdigest()
-    whole = Dataset(name=p.name, problems=tuple(problems), kind=kinds.pop(), sha256=sha256, fields=names)
+    whole = Dataset(name=source.name, problems=tuple(problems), kind=kinds.pop(), sha256=source.sha256, fields=names)
     return whole.first(limit)
 
 
-def _read_line(line: str, index: int, where: str) -> tuple[str, Problem, tuple[tuple[str, str], ...]]:
+def _read_row(record: Any, index: int, where: str) -> tuple[str, Problem, tuple[tuple[str, str], ...]]:
     """The kind of a problem, the problem, and the names of its fields."""
-    try:
-        record = from_json(line)
-    except ValueError as e:
-        raise SoftLlamaError(f"{where}: not JSON ({e})", FORM) from None
     try:
         if not isinstance(record, dict):
             raise ValueError("not an object")
         names = _names(record)
-        return *_problem(index, record, names), tuple(names.items())
+        kind, problem = _problem(index, record, names)
     except ValueError as e:
         raise SoftLlamaError(f"{where}: {e}", FORM) from None
+    shown = record.get("solution") or record[names["answer"]]
+    solution = str(shown).strip() if isinstance(shown, str | int | float) and kind != "choice" else problem.answers[0]
+    return kind, replace(problem, solution=solution), tuple(names.items())
 
 
 def _names(record: dict[str, Any]) -> dict[str, str]:

@@ -12,7 +12,8 @@ from softllama.engine import manifest
 from softllama.engine.engine import Engine
 from softllama.errors import SoftLlamaError, UsageError
 from softllama.evaluate import results
-from softllama.evaluate.data import Dataset
+from softllama.evaluate.data import Dataset, Problem
+from softllama.evaluate.shots import Shots, ask
 from softllama.evaluate.ways import Way
 from softllama.generation.options import ON_LOOP, GenerationKeywords, OnLoop, Think
 
@@ -27,6 +28,7 @@ class EvaluateOptions:
         chat: Ask in the model's chat template? None: if it has one.
         seed: Of every random choice.
         streams: Problems side by side in one context.
+        shots: Examples that every question follows.
         allow_inactive: Go on where a policy would never act, as it acts in thinking blocks and the prompts open none.
 
     The others are those of softllama.generation.options.GenerationOptions.
@@ -44,6 +46,7 @@ class EvaluateOptions:
     seed: int = 0
     streams: int = 1
     allow_inactive: bool = False
+    shots: Shots | None = None
     date: str | None = None
     on_loop: OnLoop = "warn"
     parse_special: bool = False
@@ -66,6 +69,10 @@ class EvaluateOptions:
         if date is None and chat and model.chat_template.asks_for_date:
             date = model.chat_template.day.isoformat()
         return replace(self, chat=chat, date=date, prompt=self.prompt or data.prompt, extract=self.extract or data.rule)
+
+    def asked(self, p: Problem) -> str | list[dict[str, str]]:
+        """What a model is asked for a problem."""
+        return ask(p, self.prompt, self.shots, chat=bool(self.chat), system=self.system)
 
     def generation_keywords(self) -> GenerationKeywords:
         """The options that GenerationOptions has as well, but for the seed: each problem has its own."""
@@ -98,13 +105,15 @@ def make_header(
 ) -> dict[str, Any]:
     """What the results depend on, and under "info" what they do not. Ready for JSON."""
     record = manifest.build(model, {}, n_ctx=model.n_ctx_given, seed=options.seed)
-    settings = {k: v for k, v in asdict(options).items() if k not in ("streams", "allow_inactive")}
+    settings = {k: v for k, v in asdict(options).items() if k not in ("streams", "allow_inactive", "shots")}
     if options.date is None:  # the template asks for none, or an older file knows none
         del settings["date"]
     if options.on_loop == "warn":  # the default, which older files do not name
         del settings["on_loop"]
     if not options.parse_special:  # older files know none
         del settings["parse_special"]
+    if options.shots is not None:
+        settings["shots"] = options.shots.to_dict()
     return {
         "model": {k: record["model"][k] for k in ("name", "sha256", "lora")},
         "data": {"name": data.name, "sha256": data.sha256, "kind": data.kind},
@@ -116,5 +125,6 @@ def make_header(
             "questions": [[p.index, p.question, list(p.answers)] for p in data.problems],
             "commands": [command] if command else [],
             "manifest": record,
+            **({"shard": list(data.shard)} if data.shard else {}),
         },
     }

@@ -14,7 +14,8 @@ import fcntl
 import json
 import logging
 import os
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +23,9 @@ from typing import Any
 from softllama.base.files import from_json, replacing, unwritable
 from softllama.errors import SoftLlamaError
 from softllama.evaluate import additions
+from softllama.evaluate.result import Result
+
+__all__ = ["FORMAT", "Result", "ResultsFile", "read", "write"]
 
 FORMAT = 2  # 1 had other names of keys
 OLD_HEADER = {"arms": "ways"}
@@ -29,55 +33,6 @@ OLD_RESULT = {"arm": "way", "thinking": "n_thinking", "said": "n_answer"}
 ORIGIN = "softllama eval DATA writes one: DATA.MODEL.results.jsonl, or what -o named"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """How one way did on one problem.
-
-    Attributes:
-        problem: The problem's index.
-        way: The way's name.
-        answer: The answer that was extracted; None if there was none.
-        right: Is it a right answer?
-        failure: "" if right, else the reason.
-        n_thinking: Tokens in the thinking block, of the text that was judged.
-        n_answer: Tokens after it.
-        tokens: Positions generated, all samples and beams included.
-        evaluated: Positions that the model evaluated, the prompt included once.
-        stop: The stop reason, or the kind of error.
-        seed: The problem's own seed.
-        text: The text that was judged, or the error message.
-        seconds: From start to end. With several streams these times overlap.
-        wall: Seconds since the result before it; of all results, the time that the evaluation took. 0 in old files.
-        n_soft: Steps of the text that was judged that fed a mixture; None in older files.
-        degenerate: The first sign that the text that was judged loops or is garbage (generation/degeneration.py): "loop",
-            "repetition" or "surprise"; "" for none; None in older files.
-        n_threads_used: The numbers of threads so far, where a busy machine changed that of the manifest; None elsewhere.
-    """
-
-    problem: int
-    way: str
-    answer: str | None
-    right: bool
-    failure: str
-    n_thinking: int
-    n_answer: int
-    tokens: int
-    evaluated: int
-    stop: str
-    seed: int
-    text: str
-    seconds: float
-    wall: float = 0.0
-    n_soft: int | None = None
-    degenerate: str | None = None
-    n_threads_used: list[int] | None = None
-
-    @property
-    def key(self) -> tuple[int, str]:
-        """What tells the result from all others of its file: the problem and the way."""
-        return self.problem, self.way
 
 
 class ResultsFile:
@@ -200,6 +155,17 @@ class ResultsFile:
         self.close()
 
 
+def write(path: Path, header: dict[str, Any], results: Sequence[Result]) -> None:
+    """Write a whole file of results. Atomic. Raises SoftLlamaError where something else has that name."""
+    if path.exists():
+        read(path)  # raises for what is no file of results
+    with replacing(path) as out:
+        out.write(_line({**header, "kind": "eval", "format": FORMAT}))
+        out.writelines(_line({"kind": "result", **asdict(r)}) for r in results)
+        out.flush()
+        os.fsync(out.fileno())
+
+
 def _line(record: dict[str, Any]) -> bytes:
     first = {"kind": record["kind"]}  # which other readers look for at the beginning
     return json.dumps({**first, **record}, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
@@ -274,8 +240,8 @@ def _has_type(value: Any, name: str) -> bool:
         return type(value) in (int, float) and 0 <= value < 1e18
     if name == "bool":
         return isinstance(value, bool)
-    if name == "int | None":
-        return value is None or _has_type(value, "int")
+    if name in ("int | None", "float | None"):
+        return value is None or _has_type(value, name.split()[0])
     if name == "list[int] | None":
         return value is None or (isinstance(value, list) and all(_has_type(x, "int") for x in value))
     return isinstance(value, str) or (value is None and name == "str | None")

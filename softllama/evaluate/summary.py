@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from softllama.evaluate import behaviour, shards
+from softllama.evaluate.behaviour import Ways
 from softllama.evaluate.results import Result
 from softllama.report.data import Cell, Figure, Series, Table
 from softllama.report.report import Report
@@ -28,15 +30,20 @@ METHOD = (
     "McNemar's exact test, its p corrected for the number of comparisons by Holm's rule. p of 0.05 or more is reported as "
     "no difference seen, which is not the same as no difference: beside it stands the smallest difference that this many problems "
     f"would show with {100 * POWER:.0f} % probability before Holm's correction. Fewer than {FEWEST} problems give no verdict.",
+    "Needed: how many problems would show the difference that was seen, with the same share of problems in which the two differ, "
+    f"with {100 * POWER:.0f} % probability.",
     "Tokens: positions generated for a problem, those of all samples and beams included; thinking and answer tokens are "
     "those of the text that was judged. Seconds: from start to end of a problem; with several streams they overlap.",
+    *behaviour.METHOD,
 )
-Ways = dict[str, dict[int, Result]]  # way -> problem -> result
 Compared = list[tuple[str, str, Paired, float]]
 
 
 def summarize(
-    header: dict[str, Any], results: Sequence[Result], pairs: Sequence[tuple[str, str]] | None = None
+    header: dict[str, Any],
+    results: Sequence[Result],
+    pairs: Sequence[tuple[str, str]] | None = None,
+    notes: Sequence[str] = (),
 ) -> Report:
     """The report of an evaluation.
 
@@ -44,6 +51,7 @@ def summarize(
         header: What `evaluate` or `read` gives.
         results: Of the same evaluation; some may still be missing.
         pairs: (first, second) of the ways to compare. None: all pairs, or each way with the first if there are many.
+        notes: Sentences about the files, which come first.
 
     Returns:
         The report: sentences, tables and a figure.
@@ -62,9 +70,9 @@ def summarize(
         name="eval",
         title=f"{model} on {data}",
         question=f"How many of {n} problems does the model solve, by way of decoding?",
-        answer=(*progress, *sentences(compared, scores)),
-        tables=(way_table(by), pair_table(compared), failure_table(by), problem_table(by, info.get("questions", ()))),
-        figures=(figure(model, scores),),
+        answer=(*progress, *notes, *sentences(compared, scores), *_mixed(results)),
+        tables=tuple(t for t in _tables(by, compared, info) if t.rows),
+        figures=(figure(model, scores), *([lines] if (lines := behaviour.cost_figure(by)).series else [])),
         method=METHOD,
         manifest={
             **info.get("manifest", {}),
@@ -75,6 +83,21 @@ def summarize(
         command="\n".join(info.get("commands", ())),
         seconds=float(sum(r.wall for r in results) or sum(r.seconds for r in results)),
     )
+
+
+def _tables(by: Ways, compared: Compared, info: dict[str, Any]) -> list[Table]:
+    rest = [behaviour.steps(by), behaviour.endings(by), behaviour.cost_table(by), failure_table(by)]
+    return [way_table(by), pair_table(compared), *rest, problem_table(by, info.get("questions", ()))]
+
+
+def _mixed(results: Sequence[Result]) -> list[str]:
+    """A warning where results come from different machines or builds, whose last bits and times differ."""
+    hosts = shards.hosts(results)
+    if len(hosts) < 2:
+        return []
+    return [
+        f"The results come from {len(hosts)} kinds of machines or builds, so their times do not compare: {'; '.join(hosts)}."
+    ]
 
 
 def figure(model: str, scores: dict[str, statistics.Estimate]) -> Figure:
@@ -166,7 +189,9 @@ def way_table(by: Ways) -> Table:
     for name, results in by.items():
         rs = list(results.values())
         means = [_mean([getattr(r, k) for r in rs]) for k in columns]
-        rows.append((name, accuracy(results), len(rs), soft_share(rs), degenerate_share(rs), *means))
+        rows.append(
+            (name, accuracy(results), len(rs), behaviour.soft_share(rs), behaviour.degenerate_share(rs), *means)
+        )
     head = ("policy", "right", "n", "share soft", "degenerate", "thinking tokens", "answer tokens", "tokens", "seconds")
     return Table(
         "accuracy",
@@ -178,21 +203,6 @@ def way_table(by: Ways) -> Table:
     )
 
 
-def soft_share(results: Sequence[Result]) -> float:
-    """The share of steps that fed a mixture, of the texts that were judged; NaN where older files do not tell."""
-    counts = [(r.n_soft, r.n_thinking + r.n_answer) for r in results if r.n_soft is not None]
-    if not counts:
-        return float("nan")
-    soft, steps = (sum(x) for x in zip(*counts, strict=True))
-    return soft / steps if steps else 0.0
-
-
-def degenerate_share(results: Sequence[Result]) -> statistics.Estimate | float:
-    """The share of texts that loop or are garbage, with its Wilson interval; NaN where older files do not tell."""
-    signs = [r.degenerate for r in results if r.degenerate is not None]
-    return statistics.wilson(sum(map(bool, signs)), len(signs)) if signs else float("nan")
-
-
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
@@ -200,14 +210,20 @@ def _mean(values: Sequence[float]) -> float:
 def pair_table(compared: Compared) -> Table:
     """A row for each comparison."""
     rows = tuple(
-        (f"{a} − {b}", r.difference, r.only_first, r.only_second, r.p, p, r.detectable) for a, b, r, p in compared
+        (f"{a} − {b}", r.difference, r.only_first, r.only_second, r.p, p, r.detectable, _needed(r))
+        for a, b, r, p in compared
     )
-    head = ("comparison", "difference", "only first", "only second", "p", "p (Holm)", "detectable")
+    head = ("comparison", "difference", "only first", "only second", "p", "p (Holm)", "detectable", "needed")
     note = (
         f"On the same problems; p below 0.05 is called a difference, in {FEWEST} problems or more. Detectable: the difference "
         f"that would be found with {100 * POWER:.0f} % probability."
     )
     return Table("paired", "Paired differences", head, rows, note)
+
+
+def _needed(r: Paired) -> int | None:
+    n = r.difference.n
+    return statistics.needed(abs(r.difference.value), (r.only_first + r.only_second) / n) if n else None
 
 
 def failure_table(by: Ways) -> Table:

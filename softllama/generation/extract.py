@@ -7,6 +7,7 @@ r"""The answer in a text, by stated rules, as voting and evaluation compare it. 
 | number | the last number; no answer if that one can be read in two ways |
 | choice | a letter A to J, see softllama.generation.answer_letters |
 | text | the whole text, stripped |
+| math | boxed; else hash; else the last expression; compared as mathematics (needs the extra `math`) |
 | auto | boxed; else hash, where a number follows; else number; else, without any number, text |
 
 Anything else is a regular expression: the first group of its last match that took part, or the whole match, stripped. A
@@ -26,11 +27,11 @@ import warnings
 from collections.abc import Callable
 
 from softllama.errors import UsageError
-from softllama.generation import answer_letters, answer_numbers
+from softllama.generation import answer_letters, answer_math, answer_numbers
 from softllama.generation.answer_text import equal, tidy
 
 __all__ = [
-    "RULES", "Rule", "auto", "boxed", "choice", "equal", "hash_mark", "number", "rule", "text",
+    "RULES", "Rule", "auto", "boxed", "choice", "equal", "hash_mark", "math", "number", "rule", "same", "text",
 ]  # fmt: skip
 
 Rule = Callable[[str], str | None]
@@ -95,6 +96,18 @@ def auto(text: str) -> str | None:
     return number(text) if has_number else text.strip() or None
 
 
+def math(text: str) -> str | None:
+    """What is in the last box, or follows the last ####; else the last expression that math-verify finds. Compared by it, too."""
+    answer_math.require()
+    return boxed(text) or hash_mark(text) or answer_math.expression(text)
+
+
+def same(rule: str, answer: str, right: str) -> bool:
+    """Is an answer that a rule took the right one? As `equal` says; with the rule math, also as mathematics."""
+    return equal(answer, right) or (rule == MATH and answer_math.same(answer, right))
+
+
+MATH = "math"
 RULES: dict[str, Rule] = {
     "auto": auto, "boxed": boxed, "hash": hash_mark, "number": number, "choice": choice, "text": text,
 }  # fmt: skip
@@ -106,11 +119,14 @@ def rule(given: str | re.Pattern[str] | Rule) -> Rule:
     Raises UsageError for a regular expression that is none, and for a single word that is no rule's name.
     """
     if isinstance(given, str):
+        if given == MATH:  # not among the others, as it needs a package
+            answer_math.require()
+            return math
         if given in RULES:
             return RULES[given]
         if re.fullmatch(r"\w*", given):
-            near = difflib.get_close_matches(given, RULES, 1)
-            names = f"use one of {', '.join(RULES)}, or a regular expression"
+            near = difflib.get_close_matches(given, [*RULES, MATH], 1)
+            names = f"use one of {', '.join([*RULES, MATH])}, or a regular expression"
             raise UsageError(f"{given!r} is no way to extract an answer", f"did you mean {near[0]}?" if near else names)
         try:
             with warnings.catch_warnings():

@@ -47,6 +47,7 @@ class Context(Sequences):
         all_outputs: whether llama.cpp gives the right logits only where it is asked for those of every position.
         control: vectors that llama.cpp adds to the states of layers.
         pace: decides how many threads go on where the machine is busy; None for n_threads always.
+        precise: keep keys and values as 32-bit numbers, without flash attention: what rounds by 1e-3 then rounds by 1e-7.
         branches: whether the sequences are ends of one: where less is suggested, n_ctx is then not divided among them.
         apart: whether each sequence has a memory of its own, n_ctx / n_seq positions. It then lies in the order of its
             positions, whatever others do, and attention sums in that order.
@@ -70,6 +71,7 @@ class Context(Sequences):
         nodes: Sequence[tuple[str, int]] = (),
         all_outputs: bool = False,
         branches: bool = False,
+        precise: bool = False,
         control: setup.Control | None = None,
         apart: bool = False,
         pace: Pace | None = None,
@@ -91,6 +93,7 @@ class Context(Sequences):
         # llama.cpp keeps an output for every position when it is to give hidden states
         self.n_outputs = self.n_batch if embeddings or all_outputs else min(n_outputs or n_seq, self.n_batch)
         self._all_outputs, self.embeddings = all_outputs, embeddings
+        self.precise = precise
         self._stops = bool(signals.flag_address())
         self._watch = watch  # llama.cpp keeps a pointer to it
         widths = [width for _, width in nodes] or [weights.n_embd_inp]

@@ -35,6 +35,7 @@ class Wanted(Protocol):
     n_batch: int
     n_outputs: int
     embeddings: bool
+    precise: bool
     apart: bool
 
 
@@ -66,7 +67,9 @@ def params(context: Wanted, n_ctx: int, over: Overlay | None, watch: Any) -> Any
     values.no_perf = True
     if (flag := signals.flag_address()) and not weights.on_gpu:
         values.abort_callback = ctypes.cast(flag, type(values.abort_callback))
-    if weights.no_flash:
+    if context.precise:
+        values.type_k = values.type_v = api.GGML_TYPE_F32
+    if weights.no_flash or (context.precise and hasattr(values, "flash_attn_type")):  # older versions have it off
         values.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
     if over is not None:
         values.cb_eval = api.ggml_backend_sched_eval_callback(over.callback)

@@ -149,6 +149,15 @@ def filled(
     return tuple(items_with(with_shared(encoded, [r.before for r in results]), [r.mixture for r in results]))
 
 
+def continued(
+    text: PromptTemplate, which: Sequence[int], mixes: Sequence[MixInput], tokenizer: Tokenizer
+) -> tuple[Item, ...]:
+    """`filled` of a text that goes on from other text: no BOS, and no space before its first word."""
+    encoded = encode(text, tokenizer, bos=False, lead=False)
+    results = resolved(encoded, which, mixes, tokenizer)
+    return tuple(items_with(with_shared(encoded, [r.before for r in results]), [r.mixture for r in results]))
+
+
 def resolved(
     encoded: Encoded, which: Sequence[int], mixes: Sequence[MixInput], tokenizer: Tokenizer
 ) -> list[words.Resolved]:

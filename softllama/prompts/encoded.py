@@ -29,8 +29,9 @@ class Encoded:
         return next((i for i, t in enumerate(self.items) if t < 0), len(self.items))
 
 
-def encode(prompt: PromptTemplate, tokenizer: Tokenizer, *, bos: bool | None = None) -> Encoded:
-    """Tokenize the text around the slots. bos: None for what the vocabulary says (once, if the text has it already)."""
+def encode(prompt: PromptTemplate, tokenizer: Tokenizer, *, bos: bool | None = None, lead: bool = True) -> Encoded:
+    """Tokenize the text around the slots. bos: None for what the vocabulary says (once, if the text has it already). lead: does
+    the text begin a prompt, or does it go on from other text?"""
     items: list[int] = []
     spaces: list[bool] = []
     leads: list[bool] = []
@@ -38,10 +39,10 @@ def encode(prompt: PromptTemplate, tokenizer: Tokenizer, *, bos: bool | None = N
     for i, text in enumerate(prompt.texts):
         space = i < last and text.endswith(" ")
         for j, part in enumerate((text[:-1] if space else text).split(CUT)):
-            items += tokenizer.tokenize(part, lead=i == j == 0)
+            items += tokenizer.tokenize(part, lead=lead and i == j == 0)
         if i < last:
             spaces.append(space)
-            leads.append(i == 0 and not text)
+            leads.append(lead and i == 0 and not text)
             items.append(~i)
     if bos is None:
         bos = tokenizer.add_bos

@@ -252,11 +252,7 @@ class Completion:
 
 def echoes(model: Engine, texts: Sequence[Sequence[int]], n_top: int) -> list[tuple[Scored, ...]]:
     """ln p of each token of each text after those before it; nothing is known of the first."""
-    context = score.score_context(model, max(len(t) for t in texts))
-    try:
-        return [tuple(score.score(model, t[:1], t[1:], n_top=n_top, context=context)) for t in texts]
-    finally:
-        context.close()
+    return [tuple(x) for x in score.score_pairs(model, [(t[:1], t[1:]) for t in texts], n_top=n_top)]
 
 
 def router(state: State) -> APIRouter:

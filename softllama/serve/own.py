@@ -138,11 +138,7 @@ def scores(state: State, body: ScoreRequest) -> dict[str, Any]:
             param="continuation",
             code="context_length_exceeded",
         )
-    context = score.score_context(model, longest)
-    try:
-        scored = [score.score(model, prompt, c, n_top=body.top, context=context) for c in continuations]
-    finally:
-        context.close()
+    scored = score.score_pairs(model, [(prompt, c) for c in continuations], n_top=body.top)
     results = [
         {
             "logprob": sum(s.logp for s in one) if all(math.isfinite(s.logp) for s in one) else -9999.0,

@@ -236,6 +236,30 @@ def detectable(n: int, discordant: int, power: float = POWER) -> float:
     return high
 
 
+def needed(difference: float, share: float, power: float = POWER) -> int | None:
+    """How many pairs McNemar's exact test at 0.05 needs to find a difference of two shares with that power.
+
+    Args:
+        difference: of the shares, 0 to 1.
+        share: of the pairs that differ; at least the difference.
+        power: the probability of p < 0.05.
+
+    Returns:
+        The number of pairs; None if it is more than 10 million, or if there is no difference.
+    """
+    share = min(1.0, max(share, difference))
+    high = 4
+    while difference <= 0 or _power(high, share, difference) < power:
+        high *= 2
+        if difference <= 0 or high > 10**7:
+            return None
+    low = high // 2
+    while high - low > max(1, low // 200):  # to half a percent
+        middle = (low + high) // 2
+        low, high = (middle, high) if _power(middle, share, difference) < power else (low, middle)
+    return high
+
+
 def _power(n: int, share: float, difference: float) -> float:
     """P(p < 0.05) of McNemar's test in n pairs, of which a share differs. Exact up to 300 pairs, then Connor's (1987) formula."""
     if n > 300:

@@ -33,16 +33,17 @@ class Llama:
 
         self.n_layer, self.n_head = int(value("block_count")), int(value("attention.head_count"))
         self.n_head_kv, self.eps = int(value("attention.head_count_kv")), value("attention.layer_norm_rms_epsilon")
+        base = reader.fields.get("llama.rope.freq_base")
+        self.base = 10_000.0 if base is None else float(base.parts[-1][0])
         self.table = self.t["token_embd.weight"]  # (n_vocab, n_embd)
 
     def norm(self, x: F64, name: str) -> F64:
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * self.t[name]
 
-    @staticmethod
-    def rope(x: F64) -> F64:
-        """x: (n, heads, d). Pairs (0, 1), (2, 3), ... turn by position · 10000^(-2i/d)."""
+    def rope(self, x: F64) -> F64:
+        """x: (n, heads, d). Pairs (0, 1), (2, 3), ... turn by position · base^(-2i/d)."""
         n, _, d = x.shape
-        angle = np.arange(n)[:, None] * 10_000.0 ** (-np.arange(0, d, 2) / d)  # (n, d/2)
+        angle = np.arange(n)[:, None] * self.base ** (-np.arange(0, d, 2) / d)  # (n, d/2)
         cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
         out = np.empty_like(x)
         out[..., 0::2] = x[..., 0::2] * cos - x[..., 1::2] * sin
@@ -63,6 +64,11 @@ class Llama:
 
     def logits(self, rows: F64) -> F64:
         """rows: (n, n_embd) input vectors -> (n_vocab,) logits after the last."""
+        out: F64 = self.every(rows)[-1]
+        return out
+
+    def every(self, rows: F64) -> F64:
+        """rows: (n, n_embd) input vectors -> (n, n_vocab) logits after each."""
         x = rows
         for i in range(self.n_layer):
             p = f"blk.{i}."
@@ -71,7 +77,7 @@ class Llama:
             gate = h @ self.t[p + "ffn_gate.weight"].T
             x = x + (gate / (1 + np.exp(-gate)) * (h @ self.t[p + "ffn_up.weight"].T)) @ self.t[p + "ffn_down.weight"].T
         head = self.t.get("output.weight", self.table)
-        out: F64 = self.norm(x, "output_norm.weight")[-1] @ head.T
+        out: F64 = self.norm(x, "output_norm.weight") @ head.T
         return out
 
     def rows(self, items: Sequence[int | Mixture]) -> F64:

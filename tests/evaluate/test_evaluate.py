@@ -21,7 +21,7 @@ from softllama.errors import SoftLlamaError, UsageError
 from softllama.evaluate import data, results, run, summary, ways
 from softllama.evaluate.options import EvaluateOptions
 from softllama.evaluate.results import Result, ResultsFile
-from softllama.evaluate.run import problem_seed
+from softllama.evaluate.solve import problem_seed
 from softllama.study import answers_tables
 from softllama.vectors.statistics import Estimate, wilson
 from tests.conftest import SHARED, Cli
@@ -491,7 +491,7 @@ def test_what_was_not_seen_has_its_power_beside_it() -> None:
     assert "No difference seen" in text
     assert "40 problems would show a difference of about" in text
     r = summary.summarize(TWO_WAYS, answers(8, 0, 0))
-    ((_, difference, *_, detectable),) = next(t for t in r.tables if t.name == "paired").rows
+    ((_, difference, *_, detectable, _),) = next(t for t in r.tables if t.name == "paired").rows
     assert isinstance(difference, Estimate)
     assert (difference.low, difference.high) == pytest.approx((-0.369, 0.369), abs=1e-3)
     assert 0.7 < detectable < 0.9  # type: ignore[operator]
