@@ -62,7 +62,7 @@ int softmix_runs(int isa);
 /* The row kernel of a table type; NULL where there is none, or its blocks are not of this size. (rows.c) */
 softmix_add_row softmix_row_kernel(int type, int isa, int64_t block, int64_t block_bytes);
 
-/* The kernel for several rows; NULL where there is none: of types whose row kernel waits for memory, or for nothing. (rows.c) */
+/* The kernel for several rows at once; NULL for a type that is read row by row. (rows.c) */
 softmix_add_rows softmix_rows_kernel(int type, int isa, int64_t block, int64_t block_bytes);
 
 /* sum (n) += w * acc (n), and acc = 0 (rows.c) */

@@ -8,8 +8,8 @@
 #define BATCH 32 /* rows summed in float32 before the sum goes to double */
 #define AHEAD 20  /* scattered rows are fetched while the row so many before is added: the processor itself looks at no other page */
 #define NEAR 3500 /* rows in order: so many bytes before */
-#define MOST 0.6  /* of the rows from the first to the last: then, and in types of more than so many bits a value, which wait */
-#define BITS 6    /* for memory, all of them are read in order, which is faster than to leave some out */
+#define MOST 60   /* per cent of the rows from the first to the last: then, and in types of more than so many bits a value, */
+#define BITS 6    /* which wait for memory, all of them are read in order, which is faster than to leave some out */
 #define FAR 32    /* where the first and the last bytes of scattered rows lie is looked up that much earlier */
 
 /* Rows of a checked table, and how they are read. */
@@ -210,7 +210,8 @@ static int add_part(const rows_t *t, int64_t n_rows, int64_t n_embd, const int32
         rising &= !ids || i == 0 || ids[i] > ids[i - 1];
     }
     rows_t part = *t;
-    part.in_order = ids && rising && 8 * t->row_bytes > BITS * n_embd && MOST * (ids[k - 1] - ids[0] + 1) < k;
+    const int waits = 8 * t->row_bytes > BITS * n_embd;
+    part.in_order = ids && rising && waits && 100 * k > MOST * ((int64_t)ids[k - 1] - ids[0] + 1);
     if (add_columns(&part, n_embd, ids, weights, k, sum)) return 0;
     if (part.in_order && add_columns(t, n_embd, ids, weights, k, sum)) return 0; /* a damaged row, not of these, times 0 */
     for (int64_t first = 0; first < n_embd; first += SOFTMIX_TILE) {

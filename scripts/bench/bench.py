@@ -3,6 +3,7 @@
     python scripts/bench/bench.py model -m model.gguf [--json]        as `softllama bench`
     python scripts/bench/bench.py model --shape qwen3-0.6b [--mix Q4_K_M] [--out FILE]
     python scripts/bench/bench.py kernels [--threads 2]               mixing a whole vocabulary: GB/s, and the output layer
+    python scripts/bench/bench.py types                               mixing by type of table, one thread, processor time
     python scripts/bench/bench.py start                               from the shell to --help and to a probe
 
 Everything is interleaved; medians, with the least and the largest. Nothing here is asserted by a test.
@@ -25,6 +26,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository: `scripts` and `tests` are packages there
 
 
+TYPES = (
+    *("Q5_0", "Q5_1", "Q4_0", "Q4_1", "IQ4_NL", "MXFP4", "Q8_0", "F16"),
+    *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS", "IQ3_S"),
+)
 SIZES = (("Q6_K", 151_936, 1024), ("Q8_0", 131_072, 2048), ("F16", 131_072, 2048))
 
 
@@ -106,6 +111,40 @@ def kernels(a: argparse.Namespace) -> None:
         print(json.dumps(found, indent=2))
 
 
+def types(a: argparse.Namespace) -> None:
+    """Mixing all rows, 95 % and 61 % of them, of a table of 151,936 rows: milliseconds of one thread's processor time."""
+    import gguf
+
+    from softllama.diagnostics import bench
+    from softllama.llama import bindings
+    from softllama.vectors import kernels as k
+    from tests.support import tiny
+
+    r, n, found = np.random.default_rng(0), 151_936, {}
+    supports = {s: np.sort(r.choice(n, n * s // 100, replace=False)).astype(np.int32) for s in (100, 95, 61)}
+    weights = {s: r.dirichlet(np.ones(len(ids))).astype(np.float32) for s, ids in supports.items()}
+    for kind in TYPES:
+        number = gguf.GGMLQuantizationType[kind]
+        n_embd = 896 if gguf.GGML_QUANT_SIZES[number][0] <= 32 else 1024
+        some = tiny.quantize(r.standard_normal((512, n_embd)).astype(np.float32), kind).view(np.uint8).reshape(512, -1)
+        t, out = bindings.table_type(number.value), np.empty((1, n_embd), dtype=np.float32)
+        rows = k.Rows(some[np.arange(n) % 512], n_embd, t.block, t.to_float, number.value)
+        times: dict[int, list[float]] = {s: [] for s in supports}
+        for _ in range(a.repeat):
+            for s, ids in supports.items():
+                begin = time.thread_time()
+                k.mix(rows, (0, len(ids)), ids, weights[s], out)
+                times[s].append(1000 * (time.thread_time() - begin))
+        found[kind] = {f"{s} %": bench.spread(v) for s, v in times.items()}
+        if not a.json:
+            text = "   ".join(
+                f"{s:>5} {v['median']:7.2f} [{v['min']:.2f}, {v['max']:.2f}]" for s, v in found[kind].items()
+            )
+            print(f"{kind:7} {n_embd:5}   {text}", flush=True)
+    if a.json:
+        print(json.dumps(found, indent=2))
+
+
 def start(a: argparse.Namespace) -> None:
     """Milliseconds from the shell."""
     from softllama.diagnostics import bench
@@ -143,7 +182,7 @@ def main() -> None:
     p.add_argument("--entropy", type=float, default=2.0)
     p.add_argument("--out", type=Path)
     p.set_defaults(run=model)
-    for name, run in (("kernels", kernels), ("start", start)):
+    for name, run in (("kernels", kernels), ("types", types), ("start", start)):
         p = sub.add_parser(name, help=run.__doc__)
         p.add_argument("--threads", type=int, default=2)
         p.add_argument("--repeat", type=int, default=11)

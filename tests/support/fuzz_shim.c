@@ -127,6 +127,71 @@ static void from_q6_k(const void *src, float *to, int64_t n) {
         to[i] = half(b + 208) * (float)(int8_t)b[192 + v / 16] * (float)q;
     }
 }
+/* value i % 32 of the nibbles of a block of 32: low ones first; with fifth bits, where `high` is not NULL */
+static int nibble(const uint8_t *q, const uint8_t *high, int64_t i) {
+    const int l = (int)(i % 32), low = l < 16 ? q[l] & 15 : q[l - 16] >> 4;
+    return high ? low | (high[l / 8] >> l % 8 & 1) << 4 : low;
+}
+static void from_q4_1(const void *src, float *to, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *b = (const uint8_t *)src + i / 32 * 20;
+        to[i] = half(b) * (float)nibble(b + 4, NULL, i) + half(b + 2);
+    }
+}
+static void from_q5_0(const void *src, float *to, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *b = (const uint8_t *)src + i / 32 * 22;
+        to[i] = half(b) * (float)(nibble(b + 6, b + 2, i) - 16);
+    }
+}
+static void from_q5_1(const void *src, float *to, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *b = (const uint8_t *)src + i / 32 * 24;
+        to[i] = half(b) * (float)nibble(b + 8, b + 4, i) + half(b + 2);
+    }
+}
+static const float iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static void from_iq4_nl(const void *src, float *to, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *b = (const uint8_t *)src + i / 32 * 18;
+        to[i] = half(b) * iq4[nibble(b + 2, NULL, i)];
+    }
+}
+static void from_iq4_xs(const void *src, float *to, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *b = (const uint8_t *)src + i / 256 * 136;
+        const int g = (int)(i % 256 / 32), low = b[4 + g / 2] >> 4 * (g % 2) & 15, high = (b[2] | b[3] << 8) >> 2 * g & 3;
+        to[i] = half(b) * (float)((low | high << 4) - 32) * iq4[nibble(b + 8 + 16 * g, NULL, i)];
+    }
+}
+static void from_mxfp4(const void *src, float *to, int64_t n) {
+    static const float e2m1[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *b = (const uint8_t *)src + i / 32 * 17;
+        const int q = nibble(b + 1, NULL, i);
+        to[i] = (q & 8 ? -1.0f : 1.0f) * ldexpf(e2m1[q & 7], *b - 127);
+    }
+}
+/* pair i % 256 of 64 bytes: 128 of them lie in 32 bytes, the lowest first */
+static int pair(const uint8_t *q, int64_t i) {
+    const int v = (int)(i % 256);
+    return q[v / 128 * 32 + v % 32] >> v % 128 / 32 * 2 & 3;
+}
+static void from_q2_k(const void *src, float *to, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *b = (const uint8_t *)src + i / 256 * 84, s = b[i % 256 / 16];
+        const float m = half(b + 82) * (float)(s >> 4);
+        to[i] = half(b + 80) * (float)(s & 15) * (float)pair(b + 16, i) - m;
+    }
+}
+static void from_q3_k(const void *src, float *to, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *b = (const uint8_t *)src + i / 256 * 110, *s = b + 96;
+        const int v = (int)(i % 256), g = v / 16;
+        const int scale = (s[g % 8] >> 4 * (g / 8) & 15) | (s[8 + g % 4] >> 2 * (g / 4) & 3) << 4;
+        to[i] = half(b + 108) * (float)(scale - 32) * (float)(pair(b + 32, i) + 4 * (b[v % 32] >> v / 32 & 1) - 4);
+    }
+}
 /* a type without a kernel: 24 values in 7 bytes */
 static void from_odd(const void *src, float *to, int64_t n) {
     for (int64_t i = 0; i < n; i++) to[i] = (float)((const int8_t *)src)[i / 32 * 7 + i % 7];
@@ -137,6 +202,8 @@ static const struct {
     softmix_to_float to_float;
 } types[] = {{0, 1, 4, NULL},          {1, 1, 2, from_f16},      {30, 1, 2, from_bf16},     {2, 32, 18, from_q4_0},
              {8, 32, 34, from_q8_0},   {12, 256, 144, from_q4_k}, {13, 256, 176, from_q5_k}, {14, 256, 210, from_q6_k},
+             {3, 32, 20, from_q4_1},   {6, 32, 22, from_q5_0},    {7, 32, 24, from_q5_1},     {20, 32, 18, from_iq4_nl},
+             {39, 32, 17, from_mxfp4}, {10, 256, 84, from_q2_k},  {11, 256, 110, from_q3_k},  {23, 256, 136, from_iq4_xs},
              {-1, 32, 7, from_odd},    {99, 32, 7, from_odd}};
 
 typedef struct {
@@ -150,7 +217,7 @@ typedef struct {
 
 static table_t make_table(bytes_t *b, int64_t most) {
     table_t t;
-    const int which = byte(b) % 10;
+    const int which = byte(b) % (int)(sizeof types / sizeof *types);
     t.type = types[which].type;
     t.block = types[which].block;
     t.to_float = types[which].to_float;
