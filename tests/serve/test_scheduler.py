@@ -233,12 +233,14 @@ def test_who_goes_away_frees_a_sequence_at_the_next_step(words: sl.Model) -> Non
 def test_the_queue_is_bounded_and_first_come_first_served(words: sl.Model) -> None:
     s = started(words, streams=1, queue=2)
     order: queue.Queue[int] = queue.Queue()
+    refused = threading.Event()  # until then, the thread that decodes stands still at its first event
     try:
         heard = [Heard(words, TEXTS[0], max_tokens=20, seed=i) for i in range(3)]
         for i, h in enumerate(heard):
             told = h.tell
 
             def tell(events: Sequence[Event], i: int = i, told: object = told) -> None:
+                refused.wait(60)
                 if any(isinstance(e, Begun) for e in events):
                     order.put(i)
                 told(events)  # type: ignore[operator]
@@ -249,10 +251,12 @@ def test_the_queue_is_bounded_and_first_come_first_served(words: sl.Model) -> No
             s.submit([Heard(words, TEXTS[0]).job])
         assert e.value.status == 429
         assert int(e.value.headers["Retry-After"]) >= 1
+        refused.set()
         for h in heard:
             h.wait()
         assert [order.get() for _ in heard] == [0, 1, 2]
     finally:
+        refused.set()
         s.stop()
 
 
