@@ -20,7 +20,6 @@ from lm_eval.tasks import TaskManager
 import softllama as sl
 from softllama.errors import UsageError
 from softllama.integrations.lm_eval import SoftLlamaLM
-from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the tools leave files and streams open
 ANIMALS = [
@@ -134,7 +133,8 @@ def test_the_tasks_sampling_is_used_without_a_policy_only(model: sl.Model) -> No
 @pytest.mark.slow
 def test_the_command_knows_the_model_by_name(tmp_path: Path) -> None:
     tasks(tmp_path)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    here = str(Path(sl.__file__).parents[1])  # the softllama that is tested, installed or not
+    env = {**os.environ, "PYTHONPATH": here, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
     words = ["-m", "softllama.integrations.lm_eval", "--model", "softllama", "--model_args", "pretrained=bundled:words,streams=2",
              "--tasks", "sl_mc", "--include_path", str(tmp_path)]  # fmt: skip
     p = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=env, timeout=300, check=False)
