@@ -5,6 +5,7 @@ Knows importlib.metadata. Does not know what a file holds (facts.py), or what a 
 
 from __future__ import annotations
 
+import csv
 import importlib.metadata
 import sys
 from collections.abc import Iterator, Sequence
@@ -61,6 +62,11 @@ def _of(distribution: importlib.metadata.Distribution) -> Iterator[PackagedFile]
     if not any(".gguf" in text.lower() for text in texts if text):  # most packages: their list is not taken apart
         return
     name = str(distribution.metadata["Name"])
-    for file in distribution.files or ():
-        if file.suffix.lower() == ".gguf":
+    # `files` leaves out what is gone from Python 3.12 on, and where the package importlib_metadata is imported
+    record = distribution.read_text("RECORD")
+    listed = (
+        [row[0] for row in csv.reader(record.splitlines()) if row] if record else map(str, distribution.files or ())
+    )
+    for file in listed:
+        if file.lower().endswith(".gguf"):
             yield PackagedFile(name, Path(str(distribution.locate_file(file))))
