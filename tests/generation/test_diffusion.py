@@ -242,8 +242,8 @@ def test_on_the_command_line(special: Callable[..., sl.Model], cli: Cli, tmp_pat
     data = tmp_path / "data.jsonl"
     data.write_text('{"question": "dog?", "answer": "dog"}\n{"question": "cat?", "answer": "cat"}\n')
     ways = ("--policy", "diffusion:steps=3", "--policy", "lrd:refine=2")
-    code, out, err = cli("eval", data, "-m", path, "--raw", "--max-tokens", "6", *ways)
+    code, out, err = cli("eval", data, "-m", path, "--raw", "--max-tokens", "6", "-o", tmp_path / "r.jsonl", *ways)
     assert code == 0, err
     assert "lrd:refine=2" in out
-    code, _, err = cli("eval", data, "-m", path, "--raw", "--max-tokens", "6")
+    code, _, err = cli("eval", data, "-m", path, "--raw", "--max-tokens", "6", "-o", tmp_path / "s.jsonl")
     assert (code, "--policy lrd" in err) == (1, True)
