@@ -19,6 +19,7 @@ from softllama.engine.engine import Engine
 from softllama.engine.load_arguments import Lora
 from softllama.engine.session import Session
 from softllama.errors import MixtureError
+from softllama.llama.runtime import RuntimeKeywords
 from softllama.probe import run as probes
 from softllama.probe.lens import run as lenses
 from softllama.probe.lens.inputs import HowRead, Prompt
@@ -50,6 +51,7 @@ def load(
     rpc: Sequence[str] = (),
     trial: bool | None = None,
     on_trial: Callable[[], None] | None = None,
+    **runtime: Unpack[RuntimeKeywords],
 ) -> Model:
     """Load a GGUF model: a path, or a name as for -m ("user/repo:Q4_K_M", "ollama:name"). None: the bundled one.
 
@@ -61,9 +63,11 @@ def load(
         n_threads: None for the physical cores, or one for a model under 16 MB, which more would slow down.
         lora: the path of an adapter, (path, scale), or several.
         rpc: workers ("host:port") whose devices are used as well; llama.cpp knows them until the process ends.
-        trial: a file that this build of llama.cpp has not had before is first loaded in a child process, as llama.cpp
-            ends the process on some that are damaged. False leaves that out (SOFTLLAMA_TRIAL=off, too), True does it again.
-        on_trial: is called before that, as it takes as long as a load.
+        trial: a file that this build of llama.cpp has not had before is tried in a child process, as llama.cpp ends the
+            process on some that are damaged. False leaves that out (SOFTLLAMA_TRIAL=off, too), True does it again.
+        on_trial: is called before that.
+        runtime: llama.cpp's own options, see Runtime: cache_type_k, cache_type_v, flash_attn, n_batch, n_ubatch, mmap, mlock,
+            numa, repack.
 
     Raises:
         ModelError: the file cannot be loaded, or the model cannot take mixtures; the message has the reason.
@@ -77,6 +81,7 @@ def load(
         rpc=rpc,
         trial=trial,
         on_trial=on_trial,
+        **runtime,
     )
 
 

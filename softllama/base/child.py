@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import json
 import os
+import queue
 import re
 import selectors
 import signal
@@ -72,7 +73,12 @@ def possible() -> bool:
 
 
 def messages(
-    function: str, arguments: dict[str, Any], *, seconds: float, memory: int | None = None
+    function: str,
+    arguments: dict[str, Any],
+    *,
+    seconds: float,
+    memory: int | None = None,
+    stop: threading.Event | None = None,
 ) -> Generator[dict[str, Any]]:
     """What a function sends when it is called as function(send, **arguments) in a child process.
 
@@ -83,6 +89,7 @@ def messages(
         arguments: ready for JSON.
         seconds: how long the child may be silent.
         memory: bytes that it may have for itself, without the files that it maps; None for no limit. Only Linux reports it.
+        stop: once it is set, the child is ended.
 
     Yields:
         Each record that the function sent.
@@ -106,7 +113,7 @@ def messages(
         except OSError as e:
             raise DiedError(f"{sys.executable} cannot be started: {e.strerror}", at_work=False) from None
         request = {"path": [str(p) for p in sys.path], "call": function, "with": arguments}
-        yield from _listen(process, request, seconds, memory)
+        yield from _listen(process, request, seconds, memory, stop)
     finally:
         if process is not None:
             process.kill()
@@ -115,6 +122,43 @@ def messages(
                 if pipe is not None:
                     with contextlib.suppress(OSError):
                         pipe.close()
+
+
+class Background:
+    """`messages` while the caller does something else. Iterating waits for them, and raises what `messages` would.
+
+    A context manager; leaving it ends the child.
+    """
+
+    def __init__(self, function: str, arguments: dict[str, Any], *, seconds: float, memory: int | None = None) -> None:
+        self._stop = threading.Event()
+        self._queue: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
+        self._records = messages(function, arguments, seconds=seconds, memory=memory, stop=self._stop)
+        self._thread = threading.Thread(target=self._listen, name="softllama child", daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        try:
+            with contextlib.closing(self._records) as records:
+                for record in records:
+                    self._queue.put(record)
+            self._queue.put(None)
+        except BaseException as e:  # the one that iterates raises it
+            self._queue.put(e)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while (record := self._queue.get()) is not None:
+            if isinstance(record, BaseException):
+                raise record
+            yield record
+
+    def __enter__(self) -> Background:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the child."""
+        self._stop.set()
+        self._thread.join()
 
 
 def _deferred() -> contextlib.AbstractContextManager[object]:
@@ -134,7 +178,11 @@ def _flags() -> list[str]:
 
 
 def _listen(
-    process: subprocess.Popen[bytes], request: dict[str, Any], seconds: float, memory: int | None
+    process: subprocess.Popen[bytes],
+    request: dict[str, Any],
+    seconds: float,
+    memory: int | None,
+    stop: threading.Event | None,
 ) -> Iterator[dict[str, Any]]:
     assert process.stdin is not None
     assert process.stdout is not None
@@ -172,6 +220,8 @@ def _listen(
                         raise DiedError(record["text"], at_work=False)
                     else:
                         return
+            if stop is not None and stop.is_set():
+                return
             if time.monotonic() > until:
                 raise DiedError(f"llama.cpp did not come to an end in {seconds:,.0f} s", _last(stderr_lines))
             if memory is not None and (used := own_memory(process.pid)) > memory:

@@ -41,6 +41,7 @@ def command(
             n_threads=options.n_threads,
             lora=options.adapters,
             rpc=options.rpc or "",
+            runtime=options.runtime,
             offline=options.offline,
             progress=bar,
         )

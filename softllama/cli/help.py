@@ -34,6 +34,7 @@ GROUPS = {  # title -> names of parameters
         "brief",
     ),
     "Model": ("model", "n_ctx", "n_gpu_layers", "n_threads", "lora", "add", "rpc"),
+    "llama.cpp": (*("cache_type_k", "cache_type_v", "flash_attn", "n_batch", "n_ubatch", "no_mmap", "mlock", "numa"),),
 }
 OTHERS = "Options"
 NEAR = 0.75  # how much an option is like what was typed, from which on it is suggested

@@ -17,9 +17,11 @@ from softllama.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from softllama.api import Model
+    from softllama.llama.runtime import RuntimeKeywords
 
 F = TypeVar("F", bound=Callable[..., Any])
 FIRST_WORD = "the first word"  # as the source of a model's name
+RUNTIME = ("cache_type_k", "cache_type_v", "flash_attn", "n_batch", "n_ubatch", "no_mmap", "mlock", "numa")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class ModelOptions:
     """Which model, and how it runs, as typed.
 
     n_ctx, n_gpu_layers, n_threads: None for the library's choice. lora: FILE or FILE:SCALE. rpc: HOST:PORT[,...].
-    add: layer=N,scale=X,vector=@FILE.
+    add: layer=N,scale=X,vector=@FILE. cache_type_k to numa: as in softllama.llama.runtime.Runtime.
     source: the variable or file that named the model, or the first word; "" if it was typed after -m.
     """
 
@@ -38,6 +40,14 @@ class ModelOptions:
     lora: tuple[str, ...] = ()
     add: tuple[str, ...] = ()
     rpc: str | None = None
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    flash_attn: str = "auto"
+    n_batch: int | None = None
+    n_ubatch: int | None = None
+    no_mmap: bool = False
+    mlock: bool = False
+    numa: str | None = None
     offline: bool = False
     quiet: bool = False
     source: str = ""
@@ -69,6 +79,28 @@ class ModelOptions:
         """The LoRA adapters: files and scales."""
         return [adapter(text) for text in self.lora]
 
+    @property
+    def runtime(self) -> RuntimeKeywords:
+        """llama.cpp's options, as keywords of `load`."""
+        return {
+            "cache_type_k": self.cache_type_k,
+            "cache_type_v": self.cache_type_v,
+            "flash_attn": self.flash_attn,
+            "n_batch": self.n_batch,
+            "n_ubatch": self.n_ubatch,
+            "mmap": not self.no_mmap,
+            "mlock": self.mlock,
+            "numa": self.numa,
+        }
+
+    def with_runtime(self, recorded: Any) -> ModelOptions:
+        """The same with the options of llama.cpp that a manifest has, where none was given. recorded: its "runtime", if any."""
+        recorded = dict(recorded) if isinstance(recorded, dict) else {}
+        if recorded.pop("mmap", True) is False:
+            recorded["no_mmap"] = True
+        own = {f.name: f.default for f in fields(ModelOptions) if f.name in RUNTIME}
+        return replace(self, **{k: v for k, v in recorded.items() if k in own and getattr(self, k) == own[k]})
+
     def load(self) -> Model:
         """Load the model, and report on stderr which model runs where and why."""
         from softllama.api import load
@@ -93,6 +125,7 @@ class ModelOptions:
             lora=self.adapters,
             rpc=workers,
             on_trial=None if self.quiet else _note_trial,
+            **self.runtime,
         )
         model = model.with_control(*control) if control else model
         if not self.quiet:
@@ -147,9 +180,7 @@ class _Warnings(logging.Handler):
 
 
 def _note_trial() -> None:
-    note(
-        "first use of this file here: it is loaded in a child process first, so that a damaged one is an error message"
-    )
+    note("first use of this file here: it is tried in a child process, so that a damaged one is an error message")
 
 
 def _is_model(word: str, *, alone: bool) -> bool:
@@ -180,6 +211,51 @@ _ADD = shared_option(
     help="Add a control vector (.npy, .safetensors) to the states after a layer. May be repeated.",
 )
 
+_TYPES = "f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl"
+_RUNTIME = [  # llama.cpp's own, under its names
+    shared_option(
+        "--cache-type-k",
+        other_names=["-ctk"],
+        default="f16",
+        metavar="TYPE",
+        help=f"Keep the keys of the KV cache as {_TYPES}. Default: f16.",
+    ),
+    shared_option(
+        "--cache-type-v",
+        other_names=["-ctv"],
+        default="f16",
+        metavar="TYPE",
+        help="The same for its values; types below f16 need flash attention. Default: f16.",
+    ),
+    shared_option(
+        "--flash-attn",
+        other_names=["-fa"],
+        default="auto",
+        metavar="WHEN",
+        help="Flash attention: on, off, or auto for llama.cpp's choice. Default: auto.",
+    ),
+    shared_option(
+        "--n-batch",
+        other_names=["-b", "--batch-size"],
+        type=int,
+        metavar="N",
+        help="Positions of a prompt that llama.cpp is given at once. Default: 512.",
+    ),
+    shared_option(
+        "--n-ubatch",
+        other_names=["-ub", "--ubatch-size"],
+        type=int,
+        metavar="N",
+        help="Positions of them that it computes at once. Default: all.",
+    ),
+    shared_option("--no-mmap", is_flag=True, help="Read the file into memory, and do not map it."),
+    shared_option("--mlock", is_flag=True, help="Keep the model in memory, and let it not be swapped out."),
+    shared_option(
+        "--numa",
+        metavar="STRATEGY",
+        help="For machines with several memory nodes: distribute, isolate or numactl.",
+    ),
+]
 _ALWAYS = [
     shared_option("--offline", is_flag=True, help="Do not fetch a model that is not on this machine."),
     shared_option("-q", "--quiet", is_flag=True, help="Print neither notes nor progress on stderr."),
@@ -233,6 +309,7 @@ def model_options_with(default: str, *, argument: bool = False, add: bool = True
             metavar="HOST:PORT[,...]",
             help="Also use the devices of llama.cpp's RPC workers, in a network that you trust.",
         ),
+        *_RUNTIME,
         *_ALWAYS,
     ]
     names = [f.name for f in fields(ModelOptions) if f.name != "source" and (add or f.name != "add")]

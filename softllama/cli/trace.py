@@ -93,7 +93,8 @@ def replay(file: str, tolerance: float, any_model: bool, options: ModelOptions) 
     computed again from the distribution that the model gives now.
 
     Compared are the top probabilities that the trace holds for each step. Exit code 0 if none differs by more than the
-    tolerance, 1 if one does. Without -m, the model is the file that the trace names.
+    tolerance, 1 if one does. Without -m, the model is the file that the trace names. Options such as --cache-type-k are those of
+    the trace, unless others are given.
     """
     from softllama.generation.replay import replay
     from softllama.trace import load
@@ -104,6 +105,7 @@ def replay(file: str, tolerance: float, any_model: bool, options: ModelOptions) 
     if options.model is None:
         path, lora = _recorded(trace, options.lora, options.quiet)
         options = replace(options, model=path, lora=lora)
+    options = options.with_runtime(trace.manifest.get("runtime"))
     differences = replay(options.load(), trace, any_model=any_model)
     if not differences:
         click.echo("The trace has no steps.")

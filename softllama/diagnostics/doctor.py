@@ -19,13 +19,16 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from softllama._version import __version__
 from softllama.base import arguments as checks
 from softllama.base import child
 from softllama.errors import SoftLlamaError
 from softllama.show.progress import Tick
+
+if TYPE_CHECKING:
+    from softllama.llama.runtime import RuntimeKeywords
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 SECONDS = 600.0  # of silence, and one more for each SLOWEST bytes of the model
@@ -107,6 +110,7 @@ def examine(
     n_threads: int | None = None,
     lora: Sequence[tuple[str, float]] = (),
     rpc: str = "",
+    runtime: RuntimeKeywords | None = None,
     offline: bool = False,
     progress: Tick | None = None,
     doing: Callable[[str], None] = _ignore,
@@ -119,6 +123,7 @@ def examine(
         n_threads=n_threads,
         lora=lora,
         rpc=rpc,
+        runtime=runtime,
         offline=offline,
         progress=progress,
         doing=doing,
@@ -141,6 +146,7 @@ def findings(
     n_threads: int | None = None,
     lora: Sequence[tuple[str, float]] = (),
     rpc: str = "",
+    runtime: RuntimeKeywords | None = None,
     offline: bool = False,
     progress: Tick | None = None,
     doing: Callable[[str], None] = _ignore,
@@ -151,6 +157,7 @@ def findings(
         model: A path, or a name as for -m. None: the bundled one, in short.
         n_ctx, n_gpu_layers, n_threads, lora: As for softllama.load.
         rpc: Workers: "host:port,host:port".
+        runtime: llama.cpp's options, as for softllama.load.
         offline: Never go to the network. Otherwise it is used only for a repository's file that is not on this machine.
         progress: Called with a download's file, bytes so far and bytes in all.
         doing: Called with what comes next.
@@ -185,6 +192,7 @@ def findings(
         "n_threads": n_threads,
         "lora": [list(a) for a in lora],
         "rpc": rpc,
+        "runtime": runtime or {},
         "brief": model is None,
     }
     yield from _in_child("model", "softllama.diagnostics.model:check_in_child", options, doing, _size(Path(file)))

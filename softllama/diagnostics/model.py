@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from softllama.base.child import Send
 from softllama.base.text import size
 from softllama.diagnostics.doctor import OK, Finding
 from softllama.diagnostics.reporter import Reporter
+
+if TYPE_CHECKING:
+    from softllama.llama.runtime import RuntimeKeywords
 
 WEIGHTS = (  # what of a header's facts a finding keeps
     "architecture",
@@ -38,6 +41,7 @@ def check(
     n_threads: int | None,
     lora: Sequence[Sequence[Any]],
     rpc: str,
+    runtime: RuntimeKeywords,
     brief: bool,
 ) -> None:
     """Look at one model.
@@ -48,6 +52,7 @@ def check(
         n_ctx, n_gpu_layers, n_threads: As for softllama.load.
         lora: Adapters: [path, scale] of each.
         rpc: Workers: "host:port,host:port".
+        runtime: llama.cpp's options, as for softllama.load.
         brief: Look only at what shows that the installation works.
     """
     from softllama.api import Model
@@ -70,6 +75,7 @@ def check(
             lora=adapters,
             rpc=_workers(rpc),
             trial=False,
+            **runtime,
         )
         models.append(m)
         return measures.loaded(m, measures.clock() - start)

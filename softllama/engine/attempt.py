@@ -1,11 +1,14 @@
-"""The child's side of a file's first load: load, calibrate, and evaluate batches of the shapes that sessions have."""
+"""The child's side of a file's first load: load, calibrate, and evaluate batches.
+
+Weights are mapped and left as they are in the file, so that all of it lies in memory once, whoever reads it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from softllama.base import child
 from softllama.engine.engine import Engine
@@ -13,12 +16,6 @@ from softllama.engine.session import Session
 from softllama.errors import SoftLlamaError
 from softllama.llama import bindings
 from softllama.vectors.mixture import Mixture
-
-if TYPE_CHECKING:
-    pass
-
-
-N_TOKENS = 32
 
 
 def attempt(
@@ -28,19 +25,23 @@ def attempt(
     n_threads: int | None,
     lora: Sequence[Sequence[Any]],
     rpc: Sequence[str],
+    runtime: dict[str, Any],
 ) -> None:
-    """Load, calibrate, and evaluate batches of the shapes that sessions have."""
+    """Load, calibrate, and evaluate what sessions begin with. The calibration evaluates three tokens, and three rows.
+
+    Context and graphs are those of a session, with its largest batch. Of the batch itself nothing depends on its length.
+    """
     bindings.echo_log()
 
     adapters = [(str(p), float(s)) for p, s in lora]
-    with Engine(path, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, trial=False) as model:
-        n = max(1, min(N_TOKENS, model.n_ctx // 2 - 1, model.n_vocab))
-        ids = [i * model.n_vocab // n for i in range(n)]
+    with Engine(
+        path, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, trial=False, **runtime
+    ) as model:
+        first = model.n_vocab // 2
         with (
             contextlib.suppress(SoftLlamaError),
             Session.start(model, 256) as s,
         ):  # what is no crash is reported when it is needed
-            s.feed(ids)
-            s.feed(Mixture.one_hot(ids[0]))
-            s.feed([Mixture.one_hot(i) for i in ids])
+            s.feed(first)
+            s.feed(Mixture.one_hot(first))
         send({"calibration": asdict(model.calibration)})

@@ -9,18 +9,17 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from softllama import hub
 from softllama.base import arguments
-from softllama.engine import first_load as trials
 from softllama.engine.calibration import calibrate
 from softllama.engine.control import Controls
 from softllama.engine.facts import Facts
-from softllama.engine.first_load import Trial
+from softllama.engine.first_load import FirstLoad, Trial
 from softllama.engine.items import Item as Item
 from softllama.engine.items import check_vector, put_vectors, stand_in
 from softllama.engine.layers import LayerWatch
@@ -29,9 +28,10 @@ from softllama.engine.rows import Calibration, mixed_rows, per_layer_scale, widt
 from softllama.engine.table import EmbeddingTable, LowRank
 from softllama.errors import ModelError, NotFiniteError, UsageError
 from softllama.llama.batch import Rows
-from softllama.llama.context import N_BATCH, Context
+from softllama.llama.context import Context
 from softllama.llama.devices import default_threads
 from softllama.llama.rpc import add_workers
+from softllama.llama.runtime import Runtime, RuntimeKeywords
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
 from softllama.llama.weights import Weights
@@ -61,23 +61,31 @@ class Engine(Facts):
         rpc: Sequence[str] = (),
         trial: bool | None = None,
         on_trial: Callable[[], None] | None = None,
+        **runtime: Unpack[RuntimeKeywords],
     ) -> None:
         check_load(n_ctx, n_gpu_layers, n_threads, rpc)
-        self.arguments: dict[str, Any] = {"n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads}
+        options = Runtime(**runtime)
+        self.arguments: dict[str, Any] = {
+            "n_ctx": n_ctx,
+            "n_gpu_layers": n_gpu_layers,
+            "n_threads": n_threads,
+            **options.chosen(),
+        }
         file = hub.resolve(path)
         if rpc:
             add_workers(rpc)
         adapters = adapters_of(lora)
-        self.trial: Trial | None = None  # of this load
         self.noise_floor: NoiseFloor | None = None  # once `engine.noise` has measured it
         self.controls = Controls()  # vectors that are added to states, see Model.with_control
 
-        def before(weights: Weights) -> None:
-            how: dict[str, Any] = {"n_gpu_layers": n_gpu_layers, "n_threads": n_threads, "lora": adapters, "rpc": rpc}
-            self.trial = trials.of(weights, **how, try_it=trial, on_trial=on_trial)
-
         try:
-            self._weights = w = Weights(file, n_gpu_layers=n_gpu_layers, lora=adapters, before=before)
+            first = FirstLoad(
+                n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, try_it=trial, on_trial=on_trial
+            )
+            self._weights = w = Weights(
+                file, n_gpu_layers=n_gpu_layers, lora=adapters, runtime=options, beside=first.beside
+            )
+            self.trial: Trial | None = first.result  # of this load
             self.tokenizer = Tokenizer(w)
             lora_rows = [LowRank(a.a, a.b, a.factor) for a in w.lora if a.a is not None and a.b is not None]
             self.table = EmbeddingTable(w.table, lora_rows, w.substitutes)
@@ -170,7 +178,7 @@ class Engine(Facts):
         *,
         causal: bool = True,
         n_threads: int | None = None,
-        n_batch: int = N_BATCH,
+        n_batch: int | None = None,
         n_outputs: int | None = None,
         embeddings: bool = False,
         watch: LayerWatch | None = None,

@@ -11,6 +11,7 @@ from softllama.base import cache
 from softllama.hub import bundled, quants
 from softllama.hub import facts as hub_facts
 from softllama.llama.pace import Pace
+from softllama.llama.runtime import Runtime
 from softllama.llama.weights import Weights
 
 _HASH = re.compile(r"(sha256-)?[0-9a-f]{40,}")
@@ -30,6 +31,11 @@ class Facts:
         """Decides how many threads go on where the machine is busy; None where the user chose their number."""
         chosen = self.arguments["n_threads"] is not None or self.n_threads == 1 or self._weights.on_gpu
         return None if chosen else Pace(self.n_threads)
+
+    @property
+    def runtime(self) -> Runtime:
+        """llama.cpp's options."""
+        return self._weights.runtime
 
     @property
     def path(self) -> str:

@@ -1,8 +1,10 @@
-"""The first load of a model file, in a child process: llama.cpp ends the process on some files where a
+"""The first load of a model file, beside a child process: llama.cpp ends the process on some files where a
 library would raise. So that becomes an error message. The child calibrates and hands the result over; files that passed are
 remembered.
 
-Knows when a trial is due and what it tries. Does not know how a child is watched: child.py.
+A second child, which is done sooner, reads all but the weights (llama/skeleton.py). Where it passes, the caller loads while the
+first goes on, and nothing is evaluated before that one has passed, too. Knows when a trial is due and what it tries. Does
+not know how a child is watched: child.py.
 """
 
 from __future__ import annotations
@@ -10,20 +12,21 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from softllama.base import cache, child
-from softllama.errors import ModelError, UsageError
+from softllama.errors import ModelError, SoftLlamaError, UsageError
 from softllama.hub import bundled
-from softllama.llama import bindings
+from softllama.llama import bindings, skeleton
+from softllama.llama.devices import default_threads
 
 if TYPE_CHECKING:
     from softllama.llama.weights import Weights
 
-FORMAT = 1  # raised when more is tried, so that files are tried again
+FORMAT = 2  # raised when more is tried, so that files are tried again
 VARIABLE = "SOFTLLAMA_TRIAL"
 OFF = ("off", "0", "no", "false")  # of the variable, unless a trial is asked for
 SECONDS = 120.0  # that llama.cpp may be silent, and one more for each SLOWEST bytes of the file
@@ -39,62 +42,114 @@ class Trial:
     seconds: float
 
 
-def of(
-    weights: Weights,
-    *,
-    n_gpu_layers: int | None,
-    n_threads: int | None,
-    lora: Sequence[tuple[str, float]],
-    rpc: Sequence[str],
-    try_it: bool | None,
-    on_trial: Callable[[], None] | None = None,
-) -> Trial | None:
-    """Try a model whose header has been checked, if that is due. None if it is not, or no child can be started.
+@dataclass(kw_only=True)
+class FirstLoad:
+    """What a load does about its file being new here.
 
-    try_it: False for never, True for a file that passed before, too; None for what SOFTLLAMA_TRIAL says: "off", or
-    seconds in place of the usual limit. Models that come with softllama are not tried. on_trial: is called before a trial.
-    Raises ModelError if llama.cpp ends the child, and whatever loading raises there.
+    Args:
+        n_gpu_layers, n_threads, lora, rpc: of the load.
+        try_it: False for never, True for a file that passed before, too; None for what SOFTLLAMA_TRIAL says: "off", or
+            seconds in place of the usual limit. Models that come with softllama are not tried.
+        on_trial: is called before a trial.
+
+    Attributes:
+        result: None if no trial was due, or no child could be started.
     """
-    setting = os.environ.get(VARIABLE, "").strip().lower()
-    if try_it is False or (try_it is None and setting in OFF):
-        return None
-    path, files = weights.header.path, list(weights.header.files)
-    if not child.possible() or bundled.FOLDER in path.resolve().parents:
-        return None
-    try:
-        n_bytes = sum(f.stat().st_size for f in files)
-        files = [*files, *(Path(p) for p, _ in lora)]
+
+    n_gpu_layers: int | None
+    n_threads: int | None
+    lora: Sequence[tuple[str, float]]
+    rpc: Sequence[str]
+    try_it: bool | None
+    on_trial: Callable[[], None] | None = None
+    result: Trial | None = None
+
+    @contextlib.contextmanager
+    def beside(self, weights: Weights) -> Iterator[Callable[[], None]]:
+        """Try a model whose header has been checked, if that is due, while it is loaded in this block.
+
+        Gives a function that waits for the end. It is to be called before the model is used.
+
+        Raises:
+            ModelError: llama.cpp ended the child; the function, too. And whatever loading raises there.
+        """
+        setting = os.environ.get(VARIABLE, "").strip().lower()
+        key = None if self.try_it is False or (self.try_it is None and setting in OFF) else self._key(weights)
+        if key is None:
+            weights.check_vocabulary()
+            yield lambda: None
+            return
+        n_bytes = sum(f.stat().st_size for f in weights.header.files)
+        limit = _seconds("" if setting in OFF else setting, n_bytes)
+        limits: dict[str, Any] = {"seconds": limit, "memory": 2 * n_bytes + SPARE}
+        if self.on_trial is not None:
+            self.on_trial()
+        start = time.monotonic()
+        with child.Background("softllama.engine.attempt:attempt", self._arguments(weights), **limits) as records:
+
+            def finish() -> None:
+                if self.result is None and (calibration := _calibration(weights.header.path, records)) is not None:
+                    cache.store("trial", key, True)
+                    self.result = Trial(calibration, time.monotonic() - start)
+
+            whole = _has_skeleton(weights, limits)
+            weights.check_vocabulary(passed=whole)
+            if not whole:  # no reason to refuse the file: the other child has the last word
+                finish()
+            yield finish if whole else lambda: None
+
+    def _key(self, weights: Weights) -> str | None:
+        """What the result is remembered under; None where no trial is due."""
+        path, runtime = weights.header.path, weights.runtime
+        if not child.possible() or bundled.FOLDER in path.resolve().parents:
+            return None
+        files = [*weights.header.files, *(Path(p) for p, _ in self.lora)]
+        graph = f"{runtime.cache_type_k} {runtime.cache_type_v} {runtime.flash_attn}"
         where = f"{weights.device} {weights.n_gpu_layers}"
-        key = cache.file_key(files, f"trial {FORMAT}", bindings.build(), where)
-    except OSError:
-        return None  # an adapter that is not there: loading it says so
-    if try_it is None and cache.load("trial", key):
-        return None
-    arguments = {
-        "path": str(path),
-        "n_gpu_layers": n_gpu_layers,
-        "n_threads": n_threads,
-        "lora": list(lora),
-        "rpc": list(rpc),
-    }
-    if on_trial is not None:
-        on_trial()
+        try:
+            key = cache.file_key(files, f"trial {FORMAT}", bindings.build(), where, graph)
+        except OSError:
+            return None  # an adapter that is not there: loading it says so
+        return None if self.try_it is None and cache.load("trial", key) else key
+
+    def _arguments(self, weights: Weights) -> dict[str, Any]:
+        """Of `attempt`. On a processor the child leaves weights where the file has them, and one core to the load."""
+        n_threads, runtime = self.n_threads, weights.runtime.chosen()
+        if not weights.on_gpu:
+            n_threads = n_threads or max(1, default_threads() - 1)
+            runtime |= {"mmap": True, "mlock": False, "repack": False}
+        return {
+            "path": str(weights.header.path),
+            "n_gpu_layers": self.n_gpu_layers,
+            "n_threads": n_threads,
+            "lora": list(self.lora),
+            "rpc": list(self.rpc),
+            "runtime": runtime,
+        }
+
+
+def _calibration(path: Path, records: child.Background) -> dict[str, Any] | None:
+    """What the child has measured; None where it could not be started. Raises ModelError if llama.cpp ended it."""
     calibration: dict[str, Any] | None = None
-    start = time.monotonic()
-    limit, memory = _seconds("" if setting in OFF else setting, n_bytes), 2 * n_bytes + SPARE
-    records = child.messages("softllama.engine.attempt:attempt", arguments, seconds=limit, memory=memory)
     try:
-        with contextlib.closing(records):
-            for record in records:
-                calibration = record.get("calibration", calibration)
+        for record in records:
+            calibration = record.get("calibration", calibration)
     except child.DiedError as e:
         if e.at_work:
             raise ModelError(*message_and_hint(path, e)) from None
         return None  # not the file's fault: it is loaded as if there were no trial
-    if calibration is None:
-        return None
-    cache.store("trial", key, True)
-    return Trial(calibration, time.monotonic() - start)
+    return calibration
+
+
+def _has_skeleton(weights: Weights, limits: dict[str, Any]) -> bool:
+    """Can llama.cpp read all but the weights, and make a context?"""
+    if (arguments := skeleton.arguments(weights)) is None:
+        return False
+    whole = False
+    with contextlib.suppress(child.DiedError, SoftLlamaError):
+        for record in child.messages("softllama.llama.skeleton:build", arguments, **limits):
+            whole = record.get("whole", whole)
+    return whole
 
 
 def message_and_hint(path: Path, e: child.DiedError) -> tuple[str, str]:
@@ -113,6 +168,3 @@ def _seconds(setting: str, n_bytes: int) -> float:
         if 0 < (seconds := float(setting)) < 1e7:
             return seconds
     raise UsageError(f"{VARIABLE}={setting} is neither off nor a number of seconds", f"{VARIABLE}=off skips the trial")
-
-
-# ---- in the child ----------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ def build(
         "device": model.device,
         "device_reason": model.device_reason,
         "n_threads": model.n_threads,
+        **({"runtime": runtime} if (runtime := model.runtime.chosen()) else {}),
         **({"n_threads_used": sorted(used)} if used - {model.n_threads} else {}),  # the machine was busy
         "n_ctx": n_ctx,
         "seed": seed,

@@ -20,6 +20,8 @@ from softllama.trace.record import Trace
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.vector import Vector
 
+GRAPH = ("cache_type_k", "cache_type_v", "flash_attn")  # options of llama.cpp that change its numbers
+
 
 def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[float]:
     """Feed a trace's prompt and mixtures again; for each step the largest difference of the recorded top probabilities.
@@ -76,6 +78,13 @@ def check_model(model: Engine, trace: Trace) -> None:
     before, now = (_adapters(a) for a in (origin.get("lora"), model.lora))
     if recorded is not None and before != now:
         raise ModelError(f"the trace was made with {before or 'no adapter'}, not with {now or 'no adapter'}", hint)
+    graph = [{k: r.get(k) for k in GRAPH} for r in (trace.manifest.get("runtime") or {}, model.runtime.chosen())]
+    if recorded is not None and graph[0] != graph[1]:
+        raise ModelError(
+            "the trace was made with another KV cache or flash attention: "
+            + (", ".join(f"{k}={v!r}" for k, v in graph[0].items() if v is not None) or "llama.cpp's own"),
+            "softllama.load takes the same; --any-model (any_model=True) compares all the same",
+        )
     if recorded is not None and origin.get("control", []) != [v.to_dict() for v in model.controls.vectors]:
         raise ModelError(
             "the trace was made with other control vectors",

@@ -38,7 +38,7 @@ class Context(Sequences):
     Args:
         n_ctx: positions; llama.cpp rounds them up, see `.n_ctx`.
         n_threads: None for the physical cores.
-        n_batch: positions that one batch may hold.
+        n_batch: positions that one batch may hold; None for what the model was loaded with.
         n_outputs: logits that one batch may return, n_seq if None; llama.cpp sets n_outputs * n_vocab floats aside.
         embeddings: whether `hidden` will be asked for.
         watch: llama.cpp's evaluation callback (softllama.engine.lens).
@@ -64,7 +64,7 @@ class Context(Sequences):
         n_seq: int = 1,
         *,
         n_threads: int | None = None,
-        n_batch: int = N_BATCH,
+        n_batch: int | None = None,
         n_outputs: int | None = None,
         embeddings: bool = False,
         watch: Any = None,
@@ -89,7 +89,10 @@ class Context(Sequences):
         self._own: Handle | None = None
         self.n_threads = n_threads or devices.default_threads()
         self._pace = pace
-        self.n_batch = max(n_batch, n_seq)
+        own, runtime = n_batch, weights.runtime
+        self.n_batch = max(n_batch or runtime.n_batch or N_BATCH, n_seq)
+        # where Python or the overlay looks at the graph's nodes, a batch is one graph
+        self.n_ubatch = None if own or nodes or watch is not None or embeddings or all_outputs else runtime.n_ubatch
         # llama.cpp keeps an output for every position when it is to give hidden states
         self.n_outputs = self.n_batch if embeddings or all_outputs else min(n_outputs or n_seq, self.n_batch)
         self._all_outputs, self.embeddings = all_outputs, embeddings

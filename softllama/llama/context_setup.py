@@ -35,6 +35,7 @@ class Wanted(Protocol):
     n_batch: int
     n_outputs: int
     embeddings: bool
+    n_ubatch: int | None
     precise: bool
     apart: bool
 
@@ -56,7 +57,8 @@ def params(context: Wanted, n_ctx: int, over: Overlay | None, watch: Any) -> Any
     """llama.cpp's parameters for a context."""
     values, weights = api.llama_context_default_params(), context.weights
     values.n_ctx = n_ctx
-    values.n_batch = values.n_ubatch = context.n_batch
+    values.n_batch = context.n_batch
+    values.n_ubatch = min(context.n_ubatch or context.n_batch, context.n_batch)
     values.n_seq_max = context.n_seq
     if hasattr(values, "n_outputs_max"):  # newer versions; older ones allow n_batch
         values.n_outputs_max = context.n_outputs
@@ -67,6 +69,7 @@ def params(context: Wanted, n_ctx: int, over: Overlay | None, watch: Any) -> Any
     values.no_perf = True
     if (flag := signals.flag_address()) and not weights.on_gpu:
         values.abort_callback = ctypes.cast(flag, type(values.abort_callback))
+    weights.runtime.set_context(values)
     if context.precise:
         values.type_k = values.type_v = api.GGML_TYPE_F32
     if weights.no_flash or (context.precise and hasattr(values, "flash_attn_type")):  # older versions have it off
@@ -94,9 +97,10 @@ def allocated(context: Wanted, n_ctx: int, params: Any, n_ends: int) -> tuple[Ha
         ContextError: the memory is not there; the message has the size that it needs.
     """
     weights = context.weights
-    fits = partial(memory.fitting, weights.header, partial(_footprint, weights, params), n_ctx, context.n_batch)
+    cell = (memory.F32, memory.F32) if context.precise else weights.runtime.cell_bytes
+    fits = partial(memory.fitting, weights.header, partial(_footprint, weights, params), n_ctx, context.n_batch, cell)
     if not weights.on_gpu:  # a GPU's driver says by itself what does not fit
-        memory.check(weights.header, n_ctx, n_ends, context.n_batch, context.n_outputs, fits)
+        memory.check(weights.header, n_ctx, n_ends, context.n_batch, context.n_outputs, fits, cell)
     if n_ctx > MOST:
         raise ContextError(
             f"a context has at most {MOST:,} positions, not {n_ctx:,} for {context.n_seq} sequences",
@@ -111,6 +115,8 @@ def allocated(context: Wanted, n_ctx: int, params: Any, n_ends: int) -> tuple[Ha
             finalizer = weakref.finalize(context, own.free)  # here, where no interrupt comes between
     if not pointer:
         message = f"llama.cpp cannot make a context of {n_ctx:,} positions: {bindings.last_error()}"
+        if weights.runtime.cell_bytes != (memory.F16, memory.F16) or weights.runtime.flash_attn != "auto":
+            raise ContextError(message, "leave out --cache-type-k, --cache-type-v and --flash-attn (cache_type_k=, ...)")
         smaller = f"try a smaller one, such as --n-ctx {max(256, n_ctx // 4)}"  # a GPU's memory is not looked at
         raise ContextError(message, smaller if weights.on_gpu else memory.hint(fits(), n_ends))
     return own, finalizer

@@ -18,14 +18,15 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from softllama.base import control_groups
 from softllama.base.text import size
 from softllama.errors import ContextError, UsageError
 from softllama.llama.header import Header
 
-F16, F32 = 2, 4  # bytes; the cells of a context hold F16
+F16, F32 = 2, 4  # bytes
+Cell: TypeAlias = tuple[float, float]  # bytes of a key's number, and of a value's
 IGNORED = 64 << 20  # bytes that are not worth asking the system about
 STEP = 256  # llama.cpp rounds a context up to a multiple of it
 TIGHT = 1 << 30  # bytes of address space, half of which the graphs of some architectures take for each context
@@ -53,9 +54,9 @@ class Need:
         return self.cells + self.states + self.outputs + self.work
 
 
-def need(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int) -> Need:
+def need(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int, cell: Cell = (F16, F16)) -> Need:
     """An estimate of what a context of n_ctx positions takes. Layers whose shapes are unknown here count as nothing."""
-    per_position, per_sequence = _layers(h)
+    per_position, per_sequence = _layers(h, cell)
     n_embd, n_vocab = _table(h)
     cells = -(-n_ctx // STEP) * STEP
     return Need(
@@ -67,7 +68,7 @@ def need(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int) -> Nee
     )
 
 
-def _layers(h: Header) -> tuple[int, int]:
+def _layers(h: Header, cell: Cell) -> tuple[int, int]:
     """Bytes for each position, and for each sequence, over all layers."""
 
     def number(key: str) -> int:
@@ -76,7 +77,8 @@ def _layers(h: Header) -> tuple[int, int]:
 
     layers = number("block_count")
     own = layers - number("attention.shared_kv_layers") - number("nextn_predict_layers")  # the others have no cells
-    position = sequence = 0
+    of_key, of_value = cell
+    position, sequence = 0.0, 0
     for i in range(max(0, own)):
 
         def rows(name: str, i: int = i) -> int:
@@ -84,16 +86,16 @@ def _layers(h: Header) -> tuple[int, int]:
             return t.shape[1] if t is not None and len(t.shape) > 1 else 0
 
         if k := rows("attn_k"):
-            position += F16 * (k + (rows("attn_v") or k))
+            position += of_key * k + of_value * (rows("attn_v") or k)
         elif qkv := rows("attn_qkv"):
-            position += F16 * max(0, qkv - number("embedding_length"))
+            position += (of_key + of_value) / 2 * max(0, qkv - number("embedding_length"))
         elif latent := rows("attn_kv_a_mqa"):
-            position += F16 * latent
+            position += of_key * latent
         if number("ssm.inner_size") and any(n.startswith(f"blk.{i}.ssm") for n in h.tensors):
             sequence += F32 * number("ssm.inner_size") * (number("ssm.state_size") + number("ssm.conv_kernel"))
         elif number("wkv.head_size") and any(n.startswith(f"blk.{i}.time_mix") for n in h.tensors):
             sequence += F32 * number("embedding_length") * (number("wkv.head_size") + 2)
-    return position, sequence
+    return int(position), sequence
 
 
 def _table(h: Header) -> tuple[int, int]:
@@ -101,16 +103,25 @@ def _table(h: Header) -> tuple[int, int]:
     return t.shape[:2] if t is not None and len(t.shape) > 1 else (0, 0)  # type: ignore[return-value]
 
 
-def check(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int, fits: Callable[[], int]) -> None:
+def check(
+    h: Header,
+    n_ctx: int,
+    n_seq: int,
+    n_batch: int,
+    n_outputs: int,
+    fits: Callable[[], int],
+    cell: Cell = (F16, F16),
+) -> None:
     """Check that there is memory for a context.
 
     Args:
         fits: calls `fitting` for this context, which takes some milliseconds.
+        cell: as for `need`.
 
     Raises:
         ContextError: there is not. The message has the sizes, the hint has what would fit.
     """
-    n = need(h, n_ctx, n_seq, n_batch, n_outputs)
+    n = need(h, n_ctx, n_seq, n_batch, n_outputs, cell)
     have = available() if n.total >= IGNORED or n_ctx > MANY else None
     if have is None:
         return
@@ -126,7 +137,9 @@ def check(h: Header, n_ctx: int, n_seq: int, n_batch: int, n_outputs: int, fits:
         raise ContextError(f"{what} needs more memory than the {size(have)} that are free", hint(most, n_seq))
 
 
-def fitting(h: Header, taken: Callable[[int], tuple[int, int] | None], n_ctx: int, n_batch: int) -> int:
+def fitting(
+    h: Header, taken: Callable[[int], tuple[int, int] | None], n_ctx: int, n_batch: int, cell: Cell = (F16, F16)
+) -> int:
     """The positions, fewer than n_ctx and a multiple of 256, that fit with a tenth of the memory left over; 0 if none do.
 
     Two small contexts are measured, since what a batch is computed in differs between architectures. llama.cpp ends the
@@ -136,7 +149,7 @@ def fitting(h: Header, taken: Callable[[int], tuple[int, int] | None], n_ctx: in
         taken: makes a context of so many positions. Returns the bytes that llama.cpp reports for it, and those by which the
             process grew; None if llama.cpp cannot make it.
     """
-    estimated = need(h, STEP, 1, n_batch, 0).total / STEP - need(h, 0, 1, n_batch, 0).total / STEP
+    estimated = (need(h, STEP, 1, n_batch, 0, cell).total - need(h, 0, 1, n_batch, 0, cell).total) / STEP
     each, fixed = 4 * estimated, 0.0
     sizes = 16 * STEP, 4 * STEP  # the larger ones tell more, but may be what does not fit
     for few in sizes if min(_limits_of_process(Path("/proc")), default=TIGHT) >= TIGHT else ():

@@ -6,10 +6,12 @@ engine/calibration.py measures whether feeding rows equals feeding tokens.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from softllama.base import cache, signals
@@ -17,6 +19,7 @@ from softllama.errors import ModelError, UsageError
 from softllama.llama import architectures, bindings, devices, gguf, header
 from softllama.llama import lora as adapters
 from softllama.llama.bindings import Handle, api
+from softllama.llama.runtime import Runtime
 
 FORKED = "this process was forked from one that had used a model, and llama.cpp's threads do not survive that"
 HOW_TO_FORK = "start it with multiprocessing.get_context('spawn'), or load no model before"
@@ -41,7 +44,9 @@ class Weights:
         path: of the GGUF, or of the first of its parts.
         n_gpu_layers: None for all if this build of llama.cpp has a GPU back end, 0 for none.
         lora: (path, scale) of each adapter.
-        before: is called with what the header says, before llama.cpp opens the file.
+        runtime: llama.cpp's options.
+        beside: a context manager of what goes on while llama.cpp loads the file. It is entered with what the header says, and
+            gives what is called once the file is loaded, before it is used. It checks the vocabulary, too.
 
     Raises:
         ModelError: the file does not load (with llama.cpp's cause), or the model cannot take mixtures.
@@ -54,19 +59,24 @@ class Weights:
         *,
         n_gpu_layers: int | None = None,
         lora: list[tuple[str, float]] | None = None,
-        before: Callable[[Weights], None] | None = None,
+        runtime: Runtime | None = None,
+        beside: Callable[[Weights], AbstractContextManager[Callable[[], None]]] | None = None,
     ) -> None:
         if signals.forked():
             raise ModelError(FORKED, HOW_TO_FORK)
+        self.runtime = runtime or Runtime()
+        self.runtime.prepare()
         self.header = header.read(path)
         self.table = architectures.find_table(self.header)
-        self._check_vocabulary()
+        self.alone, self.no_flash = self.header.arch in architectures.ALONE, self.header.arch in architectures.NO_FLASH
         self._choose_device(n_gpu_layers)
-        if before is not None:
-            before(self)
-        pointer = self._load()
+        if beside is None:
+            self.check_vocabulary()
         self.lock = threading.RLock()  # over what uses the model itself, such as its vocabulary
-        self.model = LoadedModel(pointer, self.lock)
+        with contextlib.nullcontext(lambda: None) if beside is None else beside(self) as loaded:
+            pointer = self._load()
+            self.model = LoadedModel(pointer, self.lock)
+            loaded()
         self.contexts: set[Handle] = set()  # llama.cpp's, to be freed before it
         self._closed = False
         self._alone: LoadedModel | None = None  # the vocabulary of a closed model
@@ -104,6 +114,7 @@ class Weights:
         """llama.cpp's pointer. Ctrl-C ends the loading."""
         params = api.llama_model_default_params()
         params.n_gpu_layers = self.n_gpu_layers
+        self.runtime.set_model(params)
         if devices.amx() and hasattr(params, "use_extra_bufts"):
             params.use_extra_bufts = False  # keeps the weights out of the AMX buffer, whose matrix product may crash
         bindings.clear_log()
@@ -135,7 +146,6 @@ class Weights:
         self.substitutes = self._substitutes()
         mrope = (api.LLAMA_ROPE_TYPE_MROPE, api.LLAMA_ROPE_TYPE_IMROPE)
         self.positions_per_row = 4 if api.llama_model_rope_type(pointer) in mrope else 1
-        self.alone, self.no_flash = self.header.arch in architectures.ALONE, self.header.arch in architectures.NO_FLASH
         self.no_hidden = self._hidden_refusal()
         if self.n_embd_inp < self.n_embd or self.n_vocab != self.table.shape[1]:
             raise ModelError(
@@ -155,12 +165,15 @@ class Weights:
         )
         return f"its hidden states are {n} numbers long, and its embeddings {self.n_embd}" if n != self.n_embd else None
 
-    def _check_vocabulary(self) -> None:
-        """Once per file: what llama.cpp would end the process for, and what takes a moment to find out."""
+    def check_vocabulary(self, *, passed: bool = False) -> None:
+        """Once per file: what llama.cpp would end the process for, and what takes a moment to find out.
+
+        passed: llama.cpp has read it in another process.
+        """
         key = cache.file_key(self.header.files)
         if cache.load("vocabulary", key):
             return
-        if (text := gguf.twice_in_vocabulary(self.header.path)) is not None:
+        if not passed and (text := gguf.twice_in_vocabulary(self.header.path)) is not None:
             raise ModelError(
                 f"{self.header.path} is damaged: its vocabulary lists {text[:60]!r} twice", "fetch the file again"
             )

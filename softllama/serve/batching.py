@@ -15,7 +15,6 @@ from softllama.engine.engine import Engine, Item
 from softllama.errors import NotFiniteError
 from softllama.generation.feed import after_prompt, fed_item, shared
 from softllama.generation.loop import Loop
-from softllama.llama.context import N_BATCH
 from softllama.serve.jobs import Begun, Ended, Failed, Job, Stepped
 from softllama.trace.step import Step, StopReason
 from softllama.vectors.mixture import Mixture
@@ -104,7 +103,7 @@ class ContinuousBatch:
 
     def _prompts(self) -> None:
         """Evaluate pieces of prompts, the first come first, so that what runs goes on soon."""
-        budget = PIECE if len(self._loop) else N_BATCH
+        budget = PIECE if len(self._loop) else self._context.n_batch
         if self._fixed and self._model.recurrent:  # a row that nobody reads cannot be taken back from half a prompt
             budget = len(self.slots) * self._n_ctx
         while self._asking and budget > 0:
