@@ -26,12 +26,15 @@ class Loop:
 
     def __init__(self, context: Context, prompt: Sequence[int]) -> None:
         self.context, self.n = context, context.n_seq
-        self.batch = api.llama_batch_init(max(len(prompt), self.n), 0, 1)
+        at_once = max(1, min(len(prompt), context.n_batch))
+        self.batch = api.llama_batch_init(max(at_once, self.n), 0, 1)
         self.position = len(prompt)
         self.n_vocab = context.weights.n_vocab
         for seq in range(self.n):
-            self._decode([(t, i, seq, i == len(prompt) - 1) for i, t in enumerate(prompt)])
-            first = self._argmax(len(prompt) - 1)
+            for start in range(0, len(prompt), at_once):
+                part = enumerate(prompt[start : start + at_once], start)
+                self._decode([(t, i, seq, i == len(prompt) - 1) for i, t in part])
+            first = self._argmax((len(prompt) - 1) % at_once)
         self.tokens = [first] * self.n
 
     def run(self, steps: int, clock: Clock = time.perf_counter) -> float:

@@ -29,6 +29,7 @@ from softllama.vectors.whole import WholeVector
 
 TOP = FEW  # of each step's distribution, for the record and for replaying
 CLOSED, BUDGET, ROOM = "closing tag", "thinking budget", "room for the answer"  # why a step is forced
+BLANK = 64  # tokens of white space that may come before a thinking block which the model opens itself
 ON_LOOP = "on_loop: single tokens"  # why a step is hard
 PILE = 1 << 20  # entries of whole vectors (8 bytes each) that wait to be thinned
 # of the tokens that there is room for, a quarter is kept for the answer, and 512 at most
@@ -294,5 +295,8 @@ class Generation:
         if token != self.tags.open_ids[-1]:
             return False
         readouts = self.moment.readouts
-        before = self.model.detokenize(readouts[:-n])
-        return tuple(readouts[-n:]) == self.tags.open_ids and not before.strip()
+        if tuple(readouts[-n:]) != self.tags.open_ids:
+            return False
+        if len(readouts) > n + BLANK:  # an answer as long as that has begun
+            return False
+        return not self.model.detokenize(readouts[:-n]).strip()

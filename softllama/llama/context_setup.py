@@ -116,7 +116,9 @@ def allocated(context: Wanted, n_ctx: int, params: Any, n_ends: int) -> tuple[Ha
     if not pointer:
         message = f"llama.cpp cannot make a context of {n_ctx:,} positions: {bindings.last_error()}"
         if weights.runtime.cell_bytes != (memory.F16, memory.F16) or weights.runtime.flash_attn != "auto":
-            raise ContextError(message, "leave out --cache-type-k, --cache-type-v and --flash-attn (cache_type_k=, ...)")
+            raise ContextError(
+                message, "leave out --cache-type-k, --cache-type-v and --flash-attn (cache_type_k=, ...)"
+            )
         smaller = f"try a smaller one, such as --n-ctx {max(256, n_ctx // 4)}"  # a GPU's memory is not looked at
         raise ContextError(message, smaller if weights.on_gpu else memory.hint(fits(), n_ends))
     return own, finalizer

@@ -16,28 +16,18 @@ from softllama.llama.bindings import api, lib
 
 FLASH = ("auto", "on", "off")
 NUMA = ("distribute", "isolate", "numactl")
-CACHE_TYPES = (
-    "f32",
-    "f16",
-    "bf16",
-    "q8_0",
-    "q5_1",
-    "q5_0",
-    "q4_1",
-    "q4_0",
-    "iq4_nl",
-)  # those of llama.cpp's own options
-_VALUE_BYTES = {
-    "f32": 4.0,
-    "f16": 2.0,
-    "bf16": 2.0,
-    "q8_0": 34 / 32,
-    "q5_1": 24 / 32,
-    "q5_0": 22 / 32,
-    "q4_1": 20 / 32,
-    "q4_0": 18 / 32,
-    "iq4_nl": 18 / 32,
+_TYPES = {  # ggml's number of each type that llama.cpp's own options have, and its bytes for a number
+    "f32": (0, 4.0),
+    "f16": (1, 2.0),
+    "bf16": (30, 2.0),
+    "q8_0": (8, 34 / 32),
+    "q5_1": (7, 24 / 32),
+    "q5_0": (6, 22 / 32),
+    "q4_1": (3, 20 / 32),
+    "q4_0": (2, 18 / 32),
+    "iq4_nl": (20, 18 / 32),
 }
+CACHE_TYPES = tuple(_TYPES)
 MOST_BATCH = 1 << 16  # positions; more would be a mistake, and their buffers gigabytes
 
 logger = logging.getLogger(__name__)
@@ -111,7 +101,7 @@ class Runtime:
     @property
     def cell_bytes(self) -> tuple[float, float]:
         """Bytes that a key's number takes in the cache, and a value's."""
-        return _VALUE_BYTES[self.cache_type_k], _VALUE_BYTES[self.cache_type_v]
+        return _TYPES[self.cache_type_k][1], _TYPES[self.cache_type_v][1]
 
     def set_model(self, params: Any) -> None:
         """Set llama.cpp's parameters of a model."""
@@ -132,9 +122,9 @@ class Runtime:
     def set_context(self, params: Any) -> None:
         """Set llama.cpp's parameters of a context."""
         if self.cache_type_k != "f16":
-            params.type_k = getattr(api, f"GGML_TYPE_{self.cache_type_k.upper()}")
+            params.type_k = _TYPES[self.cache_type_k][0]
         if self.cache_type_v != "f16":
-            params.type_v = getattr(api, f"GGML_TYPE_{self.cache_type_v.upper()}")
+            params.type_v = _TYPES[self.cache_type_v][0]
         if hasattr(params, "flash_attn_type"):
             if self.flash_attn != "auto":
                 kind = "ENABLED" if self.flash_attn == "on" else "DISABLED"
@@ -163,7 +153,7 @@ _numa: str | None = None
 
 def quantized(cache_type: str) -> bool:
     """Is a type of the cache one of blocks, which llama.cpp reads for values with flash attention only?"""
-    return _VALUE_BYTES[cache_type] < 2
+    return _TYPES[cache_type][1] < 2
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:

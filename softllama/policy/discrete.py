@@ -54,7 +54,13 @@ def sample(
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
         d = filters.penalised(
-            distribution, moment.readouts, repetition_penalty, penalty_last_n, presence_penalty, frequency_penalty
+            distribution,
+            moment.readouts,
+            repetition_penalty,
+            penalty_last_n,
+            presence_penalty,
+            frequency_penalty,
+            moment.state,
         )
         if nothing and temperature > 0:  # the same, without putting the whole vocabulary into an array
             return hard(d.sample(moment.rng, max(temperature, COLDEST)))

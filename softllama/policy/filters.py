@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from softllama.vectors.whole import COLDEST
 F64 = NDArray[np.float64]
 SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 LARGEST = float(np.finfo(np.float32).max)
+AT_ONCE = 16  # new readouts beyond which the whole history is counted again
+TALLY = "tally of readouts"  # its key in the state
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +178,36 @@ def _kept(s: Support, at: NDArray[np.intp]) -> Support:
     return Support(ids, p / p.sum(), int(ids[p.argmax()]), s.z)
 
 
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """How often each id came among the first n of a history. Of a history that grows, only what is new is counted.
+
+    Attributes:
+        ids: (k,) int64, increasing.
+        counts: (k,) int64, at least 1.
+    """
+
+    n: int = 0
+    ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def of(self, history: Sequence[int]) -> Tally:
+        """That of a history which this is the beginning of."""
+        ids, counts = self.ids, self.counts
+        new = history[self.n :]
+        if len(new) > AT_ONCE:
+            ids, counts = np.unique(np.asarray(history, dtype=np.int64), return_counts=True)
+            return Tally(len(history), ids, counts)
+        for i in new:
+            at = int(ids.searchsorted(i))
+            if at < len(ids) and ids[at] == i:
+                counts = counts.copy()
+                counts[at] += 1
+            else:
+                ids, counts = np.insert(ids, at, i), np.insert(counts, at, 1)
+        return Tally(len(history), ids, counts)
+
+
 def penalised(
     distribution: Distribution,
     readouts: Sequence[int],
@@ -183,6 +215,7 @@ def penalised(
     last_n: int,
     presence: float = 0.0,
     frequency: float = 0.0,
+    state: dict[str, Any] | None = None,
 ) -> Distribution:
     """The distribution with penalties for what has come, in the order and the form of llama.cpp.
 
@@ -192,14 +225,20 @@ def penalised(
         last_n: how many readouts count; -1 for all.
         presence: is subtracted from their logits.
         frequency: is subtracted from their logits as often as they came.
+        state: where the tally of all readouts is kept for the next step, so that a step does not take longer the more there are.
 
     Raises:
         SoftLlamaError: an id is outside the vocabulary.
     """
     if (penalty == 1 and presence == 0 and frequency == 0) or last_n == 0 or not readouts:
         return distribution
-    recent = np.asarray(readouts if last_n < 0 else readouts[-last_n:], dtype=np.int64)
-    seen, counts = np.unique(recent, return_counts=True)
+    if last_n < 0:
+        tally = (Tally() if state is None else state.get(TALLY, Tally())).of(readouts)
+        seen, counts = tally.ids, tally.counts
+        if state is not None:
+            state[TALLY] = tally
+    else:
+        seen, counts = np.unique(np.asarray(readouts[-last_n:], dtype=np.int64), return_counts=True)
     if seen[0] < 0 or seen[-1] >= len(distribution):
         bad = seen[-1] if seen[0] >= 0 else seen[0]
         raise SoftLlamaError(f"readout {bad} is outside the vocabulary of {len(distribution)}")

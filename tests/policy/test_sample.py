@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -100,3 +103,17 @@ def test_penalties_equal_their_formula(repetition: float, presence: float, frequ
 def test_infinite_logits_stay() -> None:
     z = filters.penalised(Distribution([1.0, -np.inf]), [0, 1, 1], 1.0, -1, 1.0, 2.0).logits
     assert list(z) == [-2, -np.inf]
+
+
+def test_a_tally_that_grows_counts_what_a_new_one_counts() -> None:
+    history = [int(i) for i in np.random.default_rng(3).integers(0, 12, 400)]
+    state: dict[str, Any] = {}
+    d, before = Distribution(CASES["20-1"]), None
+    for n in (*range(1, 60), 100, 101, 400):
+        got = filters.penalised(d, history[:n], 1.3, -1, 0.25, 0.5, state).logits
+        np.testing.assert_array_equal(got, filters.penalised(d, history[:n], 1.3, -1, 0.25, 0.5).logits)
+        tally = state[filters.TALLY]
+        assert dict(zip(tally.ids.tolist(), tally.counts.tolist(), strict=True)) == Counter(history[:n])
+        assert before is None or before[0].n != tally.n
+        assert before is None or before[1] == (before[0].ids.tolist(), before[0].counts.tolist())  # forks may hold it
+        before = tally, (tally.ids.tolist(), tally.counts.tolist())
