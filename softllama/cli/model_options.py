@@ -13,6 +13,7 @@ import click
 
 from softllama.cli import config, note
 from softllama.cli.options import as_one_object, complete_model, shared_option
+from softllama.cli.runtime_options import NAMES, OPTIONS
 from softllama.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 FIRST_WORD = "the first word"  # as the source of a model's name
-RUNTIME = ("cache_type_k", "cache_type_v", "flash_attn", "n_batch", "n_ubatch", "no_mmap", "mlock", "numa")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class ModelOptions:
         recorded = dict(recorded) if isinstance(recorded, dict) else {}
         if recorded.pop("mmap", True) is False:
             recorded["no_mmap"] = True
-        own = {f.name: f.default for f in fields(ModelOptions) if f.name in RUNTIME}
+        own = {f.name: f.default for f in fields(ModelOptions) if f.name in NAMES}
         return replace(self, **{k: v for k, v in recorded.items() if k in own and getattr(self, k) == own[k]})
 
     def load(self) -> Model:
@@ -211,51 +211,6 @@ _ADD = shared_option(
     help="Add a control vector (.npy, .safetensors) to the states after a layer. May be repeated.",
 )
 
-_TYPES = "f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl"
-_RUNTIME = [  # llama.cpp's own, under its names
-    shared_option(
-        "--cache-type-k",
-        other_names=["-ctk"],
-        default="f16",
-        metavar="TYPE",
-        help=f"Keep the keys of the KV cache as {_TYPES}. Default: f16.",
-    ),
-    shared_option(
-        "--cache-type-v",
-        other_names=["-ctv"],
-        default="f16",
-        metavar="TYPE",
-        help="The same for its values; types below f16 need flash attention. Default: f16.",
-    ),
-    shared_option(
-        "--flash-attn",
-        other_names=["-fa"],
-        default="auto",
-        metavar="WHEN",
-        help="Flash attention: on, off, or auto for llama.cpp's choice. Default: auto.",
-    ),
-    shared_option(
-        "--n-batch",
-        other_names=["-b", "--batch-size"],
-        type=int,
-        metavar="N",
-        help="Positions of a prompt that llama.cpp is given at once. Default: 512.",
-    ),
-    shared_option(
-        "--n-ubatch",
-        other_names=["-ub", "--ubatch-size"],
-        type=int,
-        metavar="N",
-        help="Positions of them that it computes at once. Default: all.",
-    ),
-    shared_option("--no-mmap", is_flag=True, help="Read the file into memory, and do not map it."),
-    shared_option("--mlock", is_flag=True, help="Keep the model in memory, and let it not be swapped out."),
-    shared_option(
-        "--numa",
-        metavar="STRATEGY",
-        help="For machines with several memory nodes: distribute, isolate or numactl.",
-    ),
-]
 _ALWAYS = [
     shared_option("--offline", is_flag=True, help="Do not fetch a model that is not on this machine."),
     shared_option("-q", "--quiet", is_flag=True, help="Print neither notes nor progress on stderr."),
@@ -309,7 +264,7 @@ def model_options_with(default: str, *, argument: bool = False, add: bool = True
             metavar="HOST:PORT[,...]",
             help="Also use the devices of llama.cpp's RPC workers, in a network that you trust.",
         ),
-        *_RUNTIME,
+        *OPTIONS,
         *_ALWAYS,
     ]
     names = [f.name for f in fields(ModelOptions) if f.name != "source" and (add or f.name != "add")]

@@ -64,27 +64,20 @@ class Engine(Facts):
         **runtime: Unpack[RuntimeKeywords],
     ) -> None:
         check_load(n_ctx, n_gpu_layers, n_threads, rpc)
-        options = Runtime(**runtime)
-        self.arguments: dict[str, Any] = {
-            "n_ctx": n_ctx,
-            "n_gpu_layers": n_gpu_layers,
-            "n_threads": n_threads,
-            **options.chosen(),
-        }
+        how, given = Runtime(**runtime), {"n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads}
+        self.arguments: dict[str, Any] = given | how.chosen()
         file = hub.resolve(path)
         if rpc:
             add_workers(rpc)
         adapters = adapters_of(lora)
         self.noise_floor: NoiseFloor | None = None  # once `engine.noise` has measured it
         self.controls = Controls()  # vectors that are added to states, see Model.with_control
-
         try:
             first = FirstLoad(
                 n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, try_it=trial, on_trial=on_trial
             )
-            self._weights = w = Weights(
-                file, n_gpu_layers=n_gpu_layers, lora=adapters, runtime=options, beside=first.beside
-            )
+            w = Weights(file, n_gpu_layers=n_gpu_layers, lora=adapters, runtime=how, beside=first.beside)
+            self._weights = w
             self.trial: Trial | None = first.result  # of this load
             self.tokenizer = Tokenizer(w)
             lora_rows = [LowRank(a.a, a.b, a.factor) for a in w.lora if a.a is not None and a.b is not None]
