@@ -15,7 +15,7 @@ def titles(text: str) -> list[str]:
 def test_the_options_of_a_long_command_are_in_groups(cli: Cli) -> None:
     assert titles(cli("run", "--help")[1]) == [*(t for t in help.GROUPS if t != "Layers"), help.OTHERS]
     probe = titles(cli("probe", "--help")[1])
-    assert probe == ["Prompt", "Mixtures", "Output", "Model", "Options"]
+    assert probe == ["Prompt", "Mixtures", "Output", "Model", "llama.cpp", "Options"]
     assert titles(cli("policies", "--help")[1]) == ["Options"]
 
 
