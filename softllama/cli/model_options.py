@@ -264,8 +264,7 @@ def model_options_with(default: str, *, argument: bool = False, add: bool = True
             metavar="HOST:PORT[,...]",
             help="Also use the devices of llama.cpp's RPC workers, in a network that you trust.",
         ),
-        *OPTIONS,
-        *_ALWAYS,
+        *(*OPTIONS, *_ALWAYS),
     ]
     names = [f.name for f in fields(ModelOptions) if f.name != "source" and (add or f.name != "add")]
     if argument:

@@ -49,10 +49,8 @@ def check(
     Args:
         send: Takes the records of the findings, in order.
         path: The model's file.
-        n_ctx, n_gpu_layers, n_threads: As for softllama.load.
-        lora: Adapters: [path, scale] of each.
-        rpc: Workers: "host:port,host:port".
-        runtime: llama.cpp's options, as for softllama.load.
+        n_ctx, n_gpu_layers, n_threads, lora: As for softllama.load; of adapters [path, scale] each.
+        rpc, runtime: Workers, "host:port,host:port", and llama.cpp's options, as for softllama.load.
         brief: Look only at what shows that the installation works.
     """
     from softllama.api import Model

@@ -291,12 +291,9 @@ class Generation:
         """Did the model itself open a thinking block, before anything else?"""
         if self.tags is None or self.began_thinking or self.everywhere or not self.tags.open_ids:
             return False
-        n = len(self.tags.open_ids)
-        if token != self.tags.open_ids[-1]:
-            return False
-        readouts = self.moment.readouts
-        if tuple(readouts[-n:]) != self.tags.open_ids:
-            return False
-        if len(readouts) > n + BLANK:  # an answer as long as that has begun
+        n, readouts = len(self.tags.open_ids), self.moment.readouts
+        if (
+            tuple(readouts[-n:]) != self.tags.open_ids or len(readouts) > n + BLANK
+        ):  # an answer as long as that has begun
             return False
         return not self.model.detokenize(readouts[:-n]).strip()
