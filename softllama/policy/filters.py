@@ -128,9 +128,7 @@ def support(
     while True:
         k = min(k, n_vocab)
         likeliest = distribution._likeliest(k)
-        ids, p = passes.filtered(
-            distribution._z, likeliest, k, t, total=total, top_p=top_p, min_p=min_p, at_most=n
-        )
+        ids, p = passes.filtered(distribution._z, likeliest, k, t, total=total, top_p=top_p, min_p=min_p, at_most=n)
         if len(ids):
             return Support(ids, p, distribution.argmax, distribution)
         k *= 8

@@ -289,7 +289,7 @@ def everything(z: NDArray[np.float32], threads: int) -> tuple[Any, ...]:
     known = passes.summary(z, threads)
     return (
         high, at, s, ids.tobytes(), w.tobytes(), left, list(known.sums), list(known.ids), list(known.p),
-        list(known.parts[0 : -(-len(z) // 8192)]), passes.probs(z, high, known.sums[0]).tobytes(),
+        list(known.parts), passes.probs(z, high, known.sums[0]).tobytes(),
         passes.top(z, 99).tobytes(), divergence.js(z, z[::-1], n_threads=threads),
         divergence.js_two([z, z + 1, z * 2], [1.0, 2.0, 3.0], [z, z - 3], [1.0, 0.5], threads).tobytes(),
         *(passes.sample(z, high, u, 0.7, n_threads=threads) for u in (0.1, 0.5, 0.99)),
