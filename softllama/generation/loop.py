@@ -99,7 +99,8 @@ class Loop:
         """Decide one position for each generation; yields each step as it is decided. Those that ended have left."""
         for seq, s in [*self._live.items()]:
             g = s.generation
-            s.step = step = g.advance(self.distribution(seq))
+            with self._context.lock:  # whoever closes the model waits until its logits are read
+                s.step = step = g.advance(self.distribution(seq))
             if step is not None:
                 if step.position + 1 >= self._limit and not g.stop_reason:
                     g.finish(StopReason.CONTEXT_FULL)
@@ -135,13 +136,14 @@ class Loop:
         rows = self._model.rows(items)
         if lap is not None:
             lap("mixing")
-        logits = context.evaluate(seqs, positions, [True] * len(seqs), rows=rows)
-        if lap is not None:
-            lap("llama.cpp")
-        try:
-            distributions = self._model.distributions([logits[i] for i in place], context)
-        except NotFiniteError as e:
-            raise not_finite(sequences[e.index or 0].generation, e) from None
+        with context.lock:  # until those that read the logits in place are known to the context
+            logits = context.evaluate(seqs, positions, [True] * len(seqs), rows=rows)
+            if lap is not None:
+                lap("llama.cpp")
+            try:
+                distributions = self._model.distributions([logits[i] for i in place], context)
+            except NotFiniteError as e:
+                raise not_finite(sequences[e.index or 0].generation, e) from None
         if lap is not None:
             lap("logits")
         for s, i, d in zip(sequences, place, distributions, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,23 @@ def test_another_batch_in_the_context_keeps_what_was_lent(model: sl.Model) -> No
     assert np.array_equal(d.logits, before)
     context.close()
     assert np.array_equal(d.logits, before)
+
+
+def test_a_thread_that_closes_the_model_waits_until_the_logits_are_read(write: Callable[..., Path]) -> None:
+    own, closing, seen = sl.load(write("llama"), n_threads=1), [], Seen()
+
+    def rule(d: Distribution, moment: Moment) -> Decision:
+        if moment.step == 2:
+            closing.append(threading.Thread(target=own.close))
+            closing[0].start()
+            closing[0].join(0.2)
+            assert closing[0].is_alive()
+            assert "logits" not in vars(d)
+        return keeper(seen)(d, moment)
+
+    steps = run(own, rule)
+    assert len([next(steps) for _ in range(3)]) == 3
+    closing[0].join(60)
+    with pytest.raises(SoftLlamaError, match="closed"):
+        next(steps)
+    check(seen)
