@@ -136,28 +136,22 @@ class Engine(Facts):
         return Distribution(logits, self.spell)
 
     def distributions(self, logits: Iterable[Any], lender: Context | None = None) -> list[Distribution]:
-        """The distributions of rows of logits, without a copy of them.
+        """The distributions of rows of logits, without a copy; one that is lent copies them if it outlives the lender's next batch.
 
         Args:
-            logits: n rows (n_vocab,) float32: what `Context.decode` has just made; or
-            lender: with what this context's `evaluate` gives. A distribution that is still there when the context is used
-                again makes a copy then.
+            logits: n rows (n_vocab,) float32, which `Context.decode` has just made; or what `evaluate` of `lender` gives.
 
-        Raises:
-            NotFiniteError: a row has no finite maximum; `.index` is its number.
+        Raises NotFiniteError where a row has no finite maximum; `.index` is its number.
         """
-        results: list[Distribution] = []
+        make, results = Distribution._owning if lender is None else Distribution._lent, list[Distribution]()
         for i, row in enumerate(logits):
             try:
-                if lender is None:
-                    d = Distribution._owning(row, self.spell, self.n_threads)
-                else:
-                    d = Distribution._lent(row, self.spell, self.n_threads)
-                    lender.lend(d)
-                results.append(d)
+                results.append(d := make(row, self.spell, self.n_threads))
             except NotFiniteError as e:
                 e.index = i
                 raise
+            if lender is not None:
+                lender.lend(d)
         return results
 
     @cached_property

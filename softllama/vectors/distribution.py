@@ -89,10 +89,8 @@ class Distribution(Logits):
         d = cls.__new__(cls)
         known = passes.summary(z, n_threads)
         total, total_x = known.sums
-        d.__dict__.update(
-            spell=spell, _z=z, _peak=(known.max, known.ids[0]), _sum_cache={1.0: (total, total_x)}, _known=known,
-            _n_threads=n_threads,
-        )  # fmt: skip
+        d.__dict__.update(spell=spell, _z=z, _known=known, _n_threads=n_threads)
+        d.__dict__.update(_peak=(known.max, known.ids[0]), _sum_cache={1.0: (total, total_x)})
         return d
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -77,8 +77,7 @@ class Mixture:
         """
         m = cls.__new__(cls)
         ids, weights = ids.astype(np.int32, copy=False), weights.astype(np.float32, copy=False)
-        ids.setflags(write=False)
-        weights.setflags(write=False)
+        ids.flags.writeable = weights.flags.writeable = False
         m.__dict__.update(ids=ids, weights=weights, signed=signed)
         return m
 
