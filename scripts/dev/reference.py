@@ -98,7 +98,7 @@ def _option(o: click.Option) -> str:
         names += f" `{'|'.join(map(str, o.type.choices))}`"
     elif not o.is_flag:
         names += f" `{o.metavar or o.type.name.upper()}`"
-    text = _line(o.help or "")
+    text = re.sub(r"<(?=/?\w+>)", r"\\<", _line(o.help or ""))  # <think> is no HTML
     if o.show_default and not o.is_flag:
         text += f" Default: {o.default}."
     return f"- {names}: {text}" + (" (shared)" if getattr(o, "shared", False) else "")

@@ -23,7 +23,7 @@ import re
 import runpy
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -34,6 +34,7 @@ OUTSIDE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
 NOT_PAGES = ("examples.md",)  # its sections are on the pages of the commands
 BESIDE = {"README.md": "docs/index.md", "docs/examples.md": "docs/commands.md"}  # where links to what is no page lead
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+NAMED = re.compile(r"\[([\w-]+)\.(?:md|ipynb)\]\(")  # a link whose text is a file, such as [trust.md](trust.md)
 FENCE = re.compile(r"^( *)(`{3,}|~{3,}).*?^\1\2[ ]*$", re.MULTILINE | re.DOTALL)
 
 
@@ -126,7 +127,7 @@ def relinked(page: Page, names: dict[str, str]) -> str:
             to = REPOSITORY + origin
         return f"{m[1]}{to}{hash_}{anchor}{m[3]}"
 
-    text = outside_fences(page.text, lambda part: LINK.sub(link, part))
+    text = outside_fences(page.text, lambda part: LINK.sub(link, NAMED.sub(r"[\1](", part)))
     return outside_fences(text, to_whole_pages)
 
 
@@ -136,10 +137,10 @@ def to_whole_pages(text: str) -> str:
     return re.sub(r"(?<!!)\[([^\]]+)\]\(([^):]+\.html)\)", r'<a href="\2">\1</a>', picture)
 
 
-def outside_fences(text: str, change: object) -> str:
+def outside_fences(text: str, change: Callable[[str], str]) -> str:
     """The text with `change` applied to what stands outside of its code blocks."""
-    assert callable(change)
-    parts, last = [], 0
+    parts: list[str] = []
+    last = 0
     for m in FENCE.finditer(text):
         parts += [change(text[last : m.start()]), m[0]]
         last = m.end()
@@ -147,15 +148,13 @@ def outside_fences(text: str, change: object) -> str:
 
 
 def contents(index: str, names: list[str]) -> dict[str, list[str]]:
-    """The table of contents: title -> names without suffix. What no list of the front page has, and no page, is in "More"."""
-    lists = {
-        title: [n for n in re.findall(r"^- \[[^\]]+\]\(([^)#\s]+)\.(?:md|ipynb)\)", text, re.MULTILINE)]
-        for title, text in sections(index).items()
-    }
-    found = {title: pages for title, pages in lists.items() if pages}
-    listed = {p for pages in found.values() for p in pages}
+    """The table of contents: heading -> entries of a toctree. A page that no list of the front page has is under "More"."""
+    link = re.compile(r"^- \[([^\]]+)\]\(([^)#\s]+)\.(?:md|ipynb)\)", re.MULTILINE)
+    lists = {heading: link.findall(text) for heading, text in sections(index).items()}
+    listed = {page for pages in lists.values() for _, page in pages}
     top = [n.removesuffix(".md") for n in names if "/" not in n or n.endswith("/index.md")]
     more = [n for n in top if n not in listed and n != "index"]
+    found = {heading: [f"{title} <{page}>" for title, page in pages] for heading, pages in lists.items() if pages}
     return {**found, **({"More": more} if more else {})}
 
 
@@ -199,18 +198,21 @@ def prepare(source: Path) -> list[Page]:
 
 
 def write_llms(pages: list[Page], out: Path, address: str) -> None:
-    """llms.txt: the front page's lists, with addresses of Markdown. llms-full.txt: every page, one after the other."""
-    by_name = {p.name: p.text for p in pages if "```{eval-rst}" not in p.text}
-    for name, text in by_name.items():
+    """llms.txt: the front page's lists, with addresses of Markdown. llms-full.txt: every page, one after the other.
+
+    Left out are the changelog and the Python API, which is not Markdown before Sphinx has made it.
+    """
+    texts = {p.name: p.text for p in pages if "```{eval-rst}" not in p.text and p.name != "changelog.md"}
+    for name, text in texts.items():
         to = out / name
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_text(text, "utf-8")
-    index = re.sub(r"\]\((?!https?:)([^)#\s]+\.md)", rf"]({address}\1", by_name["index.md"])
+    index = re.sub(r"\]\((?!https?:)([^)#\s]+\.(?:md|png))", rf"]({address}\1", texts["index.md"])
     (out / "llms.txt").write_text(index, "utf-8")
-    ordered = [n for entries in contents(by_name["index.md"], sorted(by_name)).values() for n in entries]
-    ordered = ["index.md", *(f"{n}.md" for n in ordered if f"{n}.md" in by_name and n != "changelog")]
-    ordered = [n for top in ordered for n in (top, *(c for c in by_name if c.startswith(top.removesuffix(".md") + "/")))]
-    (out / "llms-full.txt").write_text("\n\n".join(f"<!-- {n} -->\n\n{by_name[n]}" for n in ordered), "utf-8")
+    order = re.findall(r"\]\((?!https?:)([^)#\s]+)\.md", texts["index.md"])
+    rank = {name: i for i, name in enumerate(["index", *order])}
+    ordered = sorted(texts, key=lambda n: (rank.get(n.split("/")[0].removesuffix(".md"), len(rank)), n.count("/"), n))
+    (out / "llms-full.txt").write_text("\n\n".join(f"<!-- {n} -->\n\n{texts[n]}" for n in ordered), "utf-8")
 
 
 def main() -> None:
