@@ -17,7 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docs" / "examples.md"
-BLOCKS = re.compile(r"(?P<mark><!-- not run[^\n]*\n)?```sh\n(?P<commands>(?:(?!```).)*)```\n```text\n(?:(?!```).)*```\n", re.DOTALL)
+BLOCKS = re.compile(
+    r"(?P<mark><!-- not run[^\n]*\n)?```sh\n(?P<commands>(?:(?!```).)*)```\n```text\n(?:(?!```).)*```\n", re.DOTALL
+)
 LINES = 32  # of an output, at most
 WIDTH = "92"
 
@@ -42,7 +44,12 @@ def main() -> None:
             )
             if done.returncode:
                 sys.exit(f"{m['commands']}ends with {done.returncode}: {done.stderr}")
-            shown = done.stdout.replace(str(ROOT), "...").replace(str(here), "...").replace(str(Path.home()), "~").strip("\n")
+            shown = (
+                done.stdout.replace(str(ROOT), "...")
+                .replace(str(here), "...")
+                .replace(str(Path.home()), "~")
+                .strip("\n")
+            )
             lines = [line.rstrip() for line in shown.splitlines()]
             lines = [*lines[:LINES], "..."] if len(lines) > LINES else lines
             return f"```sh\n{m['commands']}```\n```text\n" + "\n".join(lines) + "\n```\n"

@@ -86,7 +86,9 @@ def command_pages() -> Iterator[Page]:
         pages[page] = [text.replace("## ", "# ", 1), "## Worked examples", examples.pop(name)]
     if examples:
         raise SystemExit(f"docs/examples.md has sections of no command: {', '.join(examples)}")
-    yield Page("commands.md", "docs/commands.md", reference["HEAD"] + "\n| command | |\n|---|---|\n" + "\n".join(rows) + "\n")
+    yield Page(
+        "commands.md", "docs/commands.md", reference["HEAD"] + "\n| command | |\n|---|---|\n" + "\n".join(rows) + "\n"
+    )
     for page, parts in pages.items():
         yield Page(f"commands/{page}.md", f"docs/commands/{page}.md", "\n\n".join(parts) + "\n")
 
@@ -98,9 +100,11 @@ def sections(text: str) -> dict[str, str]:
 
 
 def api_pages() -> Iterator[Page]:
-    """The pages of the Python API."""
-    made = runpy.run_path(str(ROOT / "scripts" / "dev" / "site_api.py"))["pages"]()
-    return (Page(name, f"docs/{name}", text) for name, text in made.items())
+    """The pages of the Python API, and the guide to it with a list of them."""
+    api = runpy.run_path(str(ROOT / "scripts" / "dev" / "site_api.py"))
+    yield Page("python.md", "docs/python.md", (DOCS / "python.md").read_text("utf-8") + api["listed"]())
+    for name, text in api["pages"]().items():
+        yield Page(name, f"docs/{name}", text)
 
 
 def relinked(page: Page, names: dict[str, str]) -> str:
@@ -170,7 +174,8 @@ def children(name: str, text: str, names: list[str]) -> list[str]:
         return []
     folder = name.removesuffix("/index.md").removesuffix(".md") + "/"
     below = [n for n in names if n.startswith(folder) and n != name]
-    below.sort(key=lambda n: (text.find(n.rpartition("/")[2]) % (len(text) + 1), n))
+    place = {n: text.find("/" + n.rpartition("/")[2]) for n in below}
+    below.sort(key=lambda n: (place[n] < 0, place[n], n))
     return [os.path.relpath(n, PurePosixPath(name).parent).removesuffix(".md") for n in below]
 
 

@@ -42,6 +42,15 @@ def pages() -> dict[str, str]:
     return {f"python/{name}.md": page(*of) for name, of in PAGES.items()}
 
 
+def listed() -> str:
+    """The list of the pages, for the end of the page python.md."""
+    rows = [
+        f"- [{title}](python/{name}.md): {about[0].lower()}{about[1:]}" for name, (title, about, _) in PAGES.items()
+    ]
+    links = "\n".join(rows).replace("](../", "](")
+    return f"\n## Every class and function\n\n{links}\n"
+
+
 def page(title: str, about: str, names: Sequence[str]) -> str:
     """One page."""
     full = [n for name in names for n in expanded(name)]

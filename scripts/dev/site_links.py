@@ -30,7 +30,11 @@ class Page(HTMLParser):
         self.ids |= {given[name] for name in ("id", "name") if name in given}
         if tag in ("a", "area") and "href" in given:
             self.links.append(given["href"])
-        elif tag == "link" and "href" in given and given.get("rel") not in ("canonical", "index", "next", "prev", "search"):
+        elif (
+            tag == "link"
+            and "href" in given
+            and given.get("rel") not in ("canonical", "index", "next", "prev", "search")
+        ):
             self.fetched.append(given["href"])
         if tag != "a" and "src" in given:
             self.fetched.append(given["src"])
