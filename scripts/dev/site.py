@@ -170,7 +170,7 @@ def toctree(entries: list[str], caption: str = "") -> str:
 
 def children(name: str, text: str, names: list[str]) -> list[str]:
     """The pages that stand below a page: those of its folder, in the order in which it names them."""
-    if "/" in name and not name.endswith("/index.md") or name == "index.md":
+    if ("/" in name and not name.endswith("/index.md")) or name == "index.md":
         return []
     folder = name.removesuffix("/index.md").removesuffix(".md") + "/"
     below = [n for n in names if n.startswith(folder) and n != name]
