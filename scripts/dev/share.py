@@ -27,6 +27,11 @@ COMPLETIONS = {
     "fish": "fish/vendor_completions.d/softllama.fish",
 }
 ABOUT = "feed probability vectors, not tokens, to language models that run in llama.cpp"
+INTRO = (
+    "A mixture such as dog:0.5,cat:0.5 stands in a prompt where a token would. Commands without --model use a bundled model. "
+    "The whole documentation is at https://softllama.github.io/softllama/."
+)
+CODES = "0, 1 for an error, 2 for something typed wrongly, 3 for an empty answer, 130 for Ctrl-C."
 reference: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("reference.py")))
 
 
@@ -68,35 +73,38 @@ def body(command: Any, title: str = ".PP") -> list[str]:
     return lines
 
 
+def command_page(short: str, members: list[tuple[str, Any]]) -> str:
+    """The page of a command, with a section for each of its subcommands."""
+    (name, command), *below = members
+    sentence = reference["said"](command)[0]
+    about = sentence.rstrip(".")
+    about = about if about[:2].isupper() else about[0].lower() + about[1:]
+    text = [".SH DESCRIPTION", escaped(sentence), *body(command, ".SH OPTIONS")]
+    for name_below, inner in below:
+        text += [f".SH {escaped(name_below)}", bold_command(reference["usage"](name_below, inner)), ".PP"]
+        text += [escaped(reference["said"](inner)[0]), *body(inner)]
+    return page(short, about, [reference["usage"](name, command)], text, ["softllama"])
+
+
+def main_page(commands: dict[str, list[tuple[str, Any]]]) -> str:
+    """The page of softllama itself: its commands, its settings, its exit codes."""
+    text = [".SH DESCRIPTION", escaped(INTRO), ".SH COMMANDS"]
+    for (name, command), *_ in commands.values():
+        text += [".TP", rf"\fB{escaped(name)}\fR", escaped(reference["said"](command)[0])]
+    paragraphs = reference["HEAD"].partition("\n\n")[2].split("\n\n")
+    settings = [p for p in paragraphs if not p.startswith(("```", "Made from"))]
+    text += [".SH SETTINGS", *(x for p in settings for x in (".PP", escaped(" ".join(p.split()))))]
+    text += [".SH EXIT STATUS", escaped(CODES)]
+    return page("softllama", ABOUT, ["softllama COMMAND [OPTIONS]"], text, list(commands))
+
+
 def manuals() -> dict[str, str]:
     """File in share/ -> text, of every manual page."""
     commands: dict[str, list[tuple[str, Any]]] = {}
     for name, command in reference["commands"]():
         commands.setdefault("-".join(name.split()[:2]), []).append((name, command))
-    made = {}
-    rows = []
-    for short, members in commands.items():
-        about = reference["said"](members[0][1])[0].rstrip(".")
-        about = about if about[:2].isupper() else about[0].lower() + about[1:]
-        text = [".SH DESCRIPTION", escaped(reference["said"](members[0][1])[0]), *body(members[0][1], ".SH OPTIONS")]
-        for name, command in members[1:]:
-            text += [f".SH {escaped(name)}", bold_command(reference["usage"](name, command)), ".PP"]
-            text += [escaped(reference["said"](command)[0]), *body(command)]
-        made[short] = page(short, about, [reference["usage"](*members[0])], text, ["softllama"])
-        rows += [".TP", rf"\fB{escaped(members[0][0])}\fR", escaped(reference["said"](members[0][1])[0])]
-    intro = [
-        "A mixture such as dog:0.5,cat:0.5 stands in a prompt where a token would. Commands without --model use a bundled model."
-    ]
-    files = re.split(r"\n\n", reference["HEAD"].partition("\n\n")[2])
-    notes = [p for p in files if not p.startswith(("```", "Made from"))]
-    text = [".SH DESCRIPTION", *map(escaped, intro), ".SH COMMANDS", *rows, ".SH SETTINGS"]
-    text += [x for p in notes for x in (".PP", escaped(" ".join(p.split())))]
-    text += [
-        ".SH EXIT STATUS",
-        "0, 1 for an error, 2 for something typed wrongly, 3 for an empty answer, 130 for Ctrl\\-C.",
-    ]
-    made["softllama"] = page("softllama", ABOUT, ["softllama COMMAND [OPTIONS]"], text, list(commands))
-    return {f"man/man1/{name}.1": text for name, text in made.items()}
+    made = {short: command_page(short, members) for short, members in commands.items()}
+    return {f"man/man1/{name}.1": text for name, text in {**made, "softllama": main_page(commands)}.items()}
 
 
 def completions() -> dict[str, str]:
