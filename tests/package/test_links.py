@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FOLDERS = ("csrc", "docs", "scripts", "softllama", "tests")
+FOLDERS = ("csrc", "docs", "scripts", "share", "softllama", "tests")
 
 
 def prose(page: Path) -> str:
