@@ -26,6 +26,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -34,6 +35,7 @@ OUTSIDE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
 NOT_PAGES = ("examples.md",)  # its sections are on the pages of the commands
 BESIDE = {"README.md": "docs/index.md", "docs/examples.md": "docs/commands.md"}  # where links to what is no page lead
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+BADGE = re.compile(r"\[!\[([^\]]*)\]\(https?:[^)]*\)\]\(([^)]*)\)")  # a picture that would be fetched, and its link
 NAMED = re.compile(r"\[([\w-]+)\.(?:md|ipynb)\]\(")  # a link whose text is a file, such as [trust.md](trust.md)
 FENCE = re.compile(r"^( *)(`{3,}|~{3,}).*?^\1\2[ ]*$", re.MULTILINE | re.DOTALL)
 
@@ -61,13 +63,29 @@ def written_pages() -> Iterator[Page]:
 
 
 def notebook(path: Path) -> str:
-    """A notebook in Markdown: its words, and its code in blocks. Outputs are left out."""
+    """A notebook in Markdown: its words, its code in blocks, and the outputs that it is kept with."""
     parts = []
     for cell in json.loads(path.read_text("utf-8"))["cells"]:
         text = "".join(cell["source"]).strip()
-        if text:
-            parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        if cell["cell_type"] == "markdown":
+            parts.append(BADGE.sub(r"[\1](\2)", text))
+        elif text:
+            language = "text" if re.search("^ *[%!]", text, re.MULTILINE) else "python"  # %pip is no Python
+            parts.append(f"```{language}\n{text}\n```")
+            parts += [output for o in cell.get("outputs", []) if (output := shown(o))]
     return "\n\n".join(parts) + "\n"
+
+
+def shown(output: dict[str, Any]) -> str:
+    """An output of a cell in Markdown, in the richest form that it has."""
+    data = {kind: "".join(text) for kind, text in output.get("data", {}).items()}
+    if "image/png" in data:
+        return f'```{{raw}} html\n<img alt="" src="data:image/png;base64,{data["image/png"].strip()}">\n```'
+    for kind in ("image/svg+xml", "text/html"):
+        if kind in data:
+            return f'```{{raw}} html\n<div class="output">{data[kind].strip()}</div>\n```'
+    text = data.get("text/plain") or "".join(output.get("text", ""))
+    return f"```text\n{text.rstrip()}\n```" if text.strip() else ""
 
 
 def command_pages() -> Iterator[Page]:
@@ -174,8 +192,9 @@ def children(name: str, text: str, names: list[str]) -> list[str]:
         return []
     folder = name.removesuffix("/index.md").removesuffix(".md") + "/"
     below = [n for n in names if n.startswith(folder) and n != name]
-    place = {n: text.find("/" + n.rpartition("/")[2]) for n in below}
-    below.sort(key=lambda n: (place[n] < 0, place[n], n))
+    named = re.findall(r"\((?:[^()\s]*/)?([^()\s/#]+\.md)", text)
+    place = {name: i for i, name in reversed(list(enumerate(named)))}
+    below.sort(key=lambda n: (place.get(n.rpartition("/")[2], len(named)), n))
     return [os.path.relpath(n, PurePosixPath(name).parent).removesuffix(".md") for n in below]
 
 
@@ -207,7 +226,9 @@ def write_llms(pages: list[Page], out: Path, address: str) -> None:
 
     Left out are the changelog and the Python API, which is not Markdown before Sphinx has made it.
     """
-    texts = {p.name: p.text for p in pages if "```{eval-rst}" not in p.text and p.name != "changelog.md"}
+    made = re.compile(r"^```\{eval-rst\}", re.MULTILINE)
+    texts = {p.name: p.text for p in pages if not made.search(p.text) and p.name != "changelog.md"}
+    texts = {name: re.sub(r"```\{raw\} html\n.*?\n```\n", "", text, flags=re.DOTALL) for name, text in texts.items()}
     for name, text in texts.items():
         to = out / name
         to.parent.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ def test_the_lists_of_the_front_page_are_the_navigation() -> None:
 def test_pages_of_a_folder_stand_below_the_page_of_its_name() -> None:
     names = ["p.md", "p/a.md", "p/b.md", "p/c.md", "q/index.md", "q/x.md", "pp.md"]
     assert site["children"]("p.md", "[b](p/b.md), [a](p/a.md)", names) == ["p/b", "p/a", "p/c"]
-    assert site["children"]("q/index.md", "", names) == ["x"]
+    assert site["children"]("q/index.md", "[x](x.md)", names) == ["x"]
     assert site["children"]("pp.md", "", names) == site["children"]("p/a.md", "", names) == []
 
 
@@ -71,10 +71,29 @@ def test_links_to_whole_pages_are_no_downloads(written: str, made: str) -> None:
     assert site["to_whole_pages"](written) == made
 
 
-def test_a_notebook_becomes_words_and_code(tmp_path: Path) -> None:
-    cells = [{"cell_type": "markdown", "source": ["# T\n", "word"]}, {"cell_type": "code", "source": ["x = 1"]}]
+def test_a_notebook_becomes_words_code_and_outputs(tmp_path: Path) -> None:
+    badge = "[![Open in Colab](https://c.org/b.svg)](https://c.org/n.ipynb)"
+    outputs = [
+        {"output_type": "stream", "text": ["1\n"]},
+        {"output_type": "execute_result", "data": {"text/html": ["<table></table>"], "text/plain": ["T"]}},
+        {"output_type": "display_data", "data": {"image/png": "AA=="}},
+        {"output_type": "execute_result", "data": {"text/plain": ["'x'"]}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# T\n", badge]},
+        {"cell_type": "code", "source": ["x = 1"], "outputs": outputs},
+        {"cell_type": "code", "source": ["%pip install x"], "outputs": []},
+    ]
     (tmp_path / "n.ipynb").write_text(json.dumps({"cells": cells}))
-    assert site["notebook"](tmp_path / "n.ipynb") == "# T\nword\n\n```python\nx = 1\n```\n"
+    assert site["notebook"](tmp_path / "n.ipynb").split("\n\n") == [
+        "# T\n[Open in Colab](https://c.org/n.ipynb)",
+        "```python\nx = 1\n```",
+        "```text\n1\n```",
+        '```{raw} html\n<div class="output"><table></table></div>\n```',
+        '```{raw} html\n<img alt="" src="data:image/png;base64,AA==">\n```',
+        "```text\n'x'\n```",
+        "```text\n%pip install x\n```\n",
+    ]
 
 
 def test_every_command_has_a_page_with_an_example() -> None:
