@@ -186,3 +186,16 @@ def test_llms_txt_is_the_front_page_with_addresses(tmp_path: Path) -> None:
     full = (tmp_path / "llms-full.txt").read_text()
     assert re.findall(r"<!-- (\S+) -->", full) == ["index.md", "a.md", "a/b.md", "z.md"]
     assert (tmp_path / "a" / "b.md").read_text() == "B"
+
+
+def test_messages_that_troubleshooting_quotes_are_those_of_the_code() -> None:
+    code = " ".join(p.read_text("utf-8") for p in (ROOT / "softllama").rglob("*.py"))
+    code = re.sub(r'"\s*f?"', "", code)  # a message over several lines
+    headings = re.findall(r"^### (.+)$", (ROOT / "docs" / "troubleshooting.md").read_text("utf-8"), re.MULTILINE)
+    quotes = [q for h in headings for q in re.findall(r'"([^"]+)"', h)]
+    assert len(quotes) > 20
+    missing = []
+    for quote in quotes:  # without what the code fills in: names, numbers, words in quotes
+        parts = re.split(r"…|'[^']+'|[\d.,]+ ?|\bNAME\b|\b\w+_\w+\b|-{2}\w+", quote)
+        missing += [(quote, p.strip()) for p in parts if len(p.strip()) > 4 and p.strip() not in code]
+    assert missing == []
