@@ -101,7 +101,8 @@ def command_pages() -> Iterator[Page]:
             pages[page].append(text)
             continue
         rows.append(f"| [`{name}`](commands/{page}.md) | {text.splitlines()[2]} |")
-        pages[page] = [text.replace("## ", "# ", 1), "## Worked examples", examples.pop(name)]
+        about, _, options = text.replace("## ", "# ", 1).partition(f"\n\n`{name}")
+        pages[page] = [about, "## Worked examples", examples.pop(name), "## Options", f"`{name}{options}"]
     if examples:
         raise SystemExit(f"docs/examples.md has sections of no command: {', '.join(examples)}")
     yield Page(
