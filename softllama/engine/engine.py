@@ -66,19 +66,17 @@ class Engine(Facts):
         check_load(n_ctx, n_gpu_layers, n_threads, rpc)
         how, given = Runtime(**runtime), {"n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads}
         self.arguments: dict[str, Any] = given | how.chosen()
-        file = hub.resolve(path)
+        file, adapters = hub.resolve(path), adapters_of(lora)
         if rpc:
             add_workers(rpc)
-        adapters = adapters_of(lora)
         self.noise_floor: NoiseFloor | None = None  # once `engine.noise` has measured it
         self.controls = Controls()  # vectors that are added to states, see Model.with_control
         try:
             first = FirstLoad(
                 n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, try_it=trial, on_trial=on_trial
             )
-            w = self._weights = Weights(
-                file, n_gpu_layers=n_gpu_layers, lora=adapters, runtime=how, beside=first.beside
-            )
+            w = Weights(file, n_gpu_layers=n_gpu_layers, lora=adapters, runtime=how, beside=first.beside)
+            self._weights = w
             self.trial: Trial | None = first.result  # of this load
             self.tokenizer = Tokenizer(w)
             lora_rows = [LowRank(a.a, a.b, a.factor) for a in w.lora if a.a is not None and a.b is not None]
