@@ -6,7 +6,7 @@ Knows token ids, mixtures and vectors. Does not know prompts, policies, sessions
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -135,11 +135,13 @@ class Engine(Facts):
         """A distribution that knows this model's texts. logits: (n_vocab,)."""
         return Distribution(logits, self.spell)
 
-    def distributions(self, logits: NDArray[np.float32]) -> list[Distribution]:
-        """The distributions of rows that `Context.decode` has just made, without another copy of them.
+    def distributions(self, logits: Iterable[Any], lender: Context | None = None) -> list[Distribution]:
+        """The distributions of rows of logits, without a copy of them.
 
         Args:
-            logits: (n, n_vocab) float32.
+            logits: n rows (n_vocab,) float32: what `Context.decode` has just made; or
+            lender: with what this context's `evaluate` gives. A distribution that is still there when the context is used
+                again makes a copy then.
 
         Raises:
             NotFiniteError: a row has no finite maximum; `.index` is its number.
@@ -147,7 +149,12 @@ class Engine(Facts):
         results: list[Distribution] = []
         for i, row in enumerate(logits):
             try:
-                results.append(Distribution._owning(row, self.spell, self.n_threads))
+                if lender is None:
+                    d = Distribution._owning(row, self.spell, self.n_threads)
+                else:
+                    d = Distribution._lent(row, self.spell, self.n_threads)
+                    lender.lend(d)
+                results.append(d)
             except NotFiniteError as e:
                 e.index = i
                 raise

@@ -87,5 +87,5 @@ def measured(distribution: Distribution, signal: Signal, temperature: float) -> 
     if signal == "pmax" or len(distribution) == 1:
         return 1 / total
     first, second = distribution._top_probs(2)
-    low = float(distribution.logits[second[0]]) - float(distribution.logits[first[0]])
+    low = distribution._z[second[0]] - distribution._z[first[0]]
     return (1 - math.exp(low / t)) / total
