@@ -62,7 +62,7 @@ def route(
         why = f"{signal} {value:.3g}"
         if (value >= tau) == (above == "soft"):
             mixture = p.top(n).mixture()
-            decision = Decision(mixture, p.argmax, "soft", f"{why}, n={len(mixture)}")
+            decision = Decision.of(mixture, p.argmax, "soft", f"{why}, n={len(mixture)}")
         else:
             decision = hard(p.draw(moment.rng), why)
         if cold_tau > 0:
