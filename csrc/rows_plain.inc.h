@@ -29,6 +29,12 @@ static inline NAME(v16) NAME(fma_)(float s, NAME(v16) v, NAME(v16) a) {
     return a;
 }
 
+/* d v + m, rounded twice */
+static inline NAME(v16) NAME(plus_)(float d, NAME(v16) v, float m) {
+    for (int l = 0; l < 16; l++) v.l[l] = d * v.l[l] + m;
+    return v;
+}
+
 /* 16 integers as floats */
 static inline NAME(v16) NAME(ints_)(const int8_t *q) {
     NAME(v16) v;
@@ -44,11 +50,11 @@ static inline void NAME(by_nibble_)(const unsigned char *src, const int8_t *tabl
     }
 }
 
-/* v (2): 16 bytes of nibbles, the low ones first, below 32 fifth bits, less 16 */
-static inline void NAME(by_fifth_)(const unsigned char *high, const unsigned char *src, NAME(v16) *v) {
+/* v (2): 16 bytes of nibbles, the low ones first, below 32 fifth bits, less 16 or 0 */
+static inline void NAME(by_fifth_)(const unsigned char *high, const unsigned char *src, int less, NAME(v16) *v) {
     for (int l = 0; l < 16; l++) {
-        v[0].l[l] = (float)(((src[l] & 15) | (high[l / 8] >> l % 8 & 1) << 4) - 16);
-        v[1].l[l] = (float)(((src[l] >> 4) | (high[2 + l / 8] >> l % 8 & 1) << 4) - 16);
+        v[0].l[l] = (float)(((src[l] & 15) | (high[l / 8] >> l % 8 & 1) << 4) - less);
+        v[1].l[l] = (float)(((src[l] >> 4) | (high[2 + l / 8] >> l % 8 & 1) << 4) - less);
     }
 }
 
@@ -132,14 +138,6 @@ static inline void NAME(fifth_)(const unsigned char *src, int8_t *RESTRICT v) {
             v[64 * g + l] = (int8_t)((q & 15) | ((high & 1) << 4));
             v[64 * g + 32 + l] = (int8_t)((q >> 4) | ((high & 2) << 3));
         }
-    }
-}
-
-/* v (32): 16 bytes of nibbles, the low ones first, below 32 fifth bits, less a number */
-static inline void NAME(fifth_32_)(const unsigned char *high, const unsigned char *src, int less, int8_t *RESTRICT v) {
-    for (int l = 0; l < 16; l++) {
-        v[l] = (int8_t)(((src[l] & 15) | (high[l / 8] >> l % 8 & 1) << 4) - less);
-        v[16 + l] = (int8_t)(((src[l] >> 4) | (high[2 + l / 8] >> l % 8 & 1) << 4) - less);
     }
 }
 

@@ -34,6 +34,9 @@ TARGET static inline void NAME(put_)(float *a, NAME(v16) v) { _mm512_storeu_ps(a
 TARGET static inline NAME(v16) NAME(fma_)(float s, NAME(v16) v, NAME(v16) a) {
     return _mm512_fmadd_ps(_mm512_set1_ps(s), v, a);
 }
+TARGET static inline NAME(v16) NAME(plus_)(float d, NAME(v16) v, float m) {
+    return _mm512_add_ps(_mm512_mul_ps(_mm512_set1_ps(d), v), _mm512_set1_ps(m));
+}
 TARGET static inline NAME(v16) NAME(ints_)(const int8_t *q) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)q)));
 }
@@ -46,10 +49,10 @@ TARGET static inline void NAME(by_nibble_)(const unsigned char *src, const int8_
     v[1] = _mm512_permutexvar_ps(_mm512_srli_epi32(q, 4), t);
 }
 
-TARGET static inline void NAME(by_fifth_)(const unsigned char *high, const unsigned char *src, NAME(v16) *v) {
+TARGET static inline void NAME(by_fifth_)(const unsigned char *high, const unsigned char *src, int less, NAME(v16) *v) {
     uint16_t bits[2];
     memcpy(bits, high, sizeof bits);
-    NAME(by_nibble_)(src, less_16, v);
+    NAME(by_nibble_)(src, less ? less_16 : less_0, v);
     for (int h = 0; h < 2; h++) v[h] = _mm512_mask_add_ps(v[h], bits[h], v[h], _mm512_set1_ps(16.0f));
 }
 
@@ -106,6 +109,11 @@ TARGET static inline void NAME(put_)(float *a, NAME(v16) v) {
 TARGET static inline NAME(v16) NAME(fma_)(float s, NAME(v16) v, NAME(v16) a) {
     const __m256 s_ = _mm256_set1_ps(s);
     const NAME(v16) sum = {_mm256_fmadd_ps(s_, v.low, a.low), _mm256_fmadd_ps(s_, v.high, a.high)};
+    return sum;
+}
+TARGET static inline NAME(v16) NAME(plus_)(float d, NAME(v16) v, float m) {
+    const __m256 d_ = _mm256_set1_ps(d), m_ = _mm256_set1_ps(m);
+    const NAME(v16) sum = {_mm256_add_ps(_mm256_mul_ps(d_, v.low), m_), _mm256_add_ps(_mm256_mul_ps(d_, v.high), m_)};
     return sum;
 }
 TARGET static inline NAME(v16) NAME(ints_)(const int8_t *q) {
@@ -192,22 +200,18 @@ TARGET static inline void NAME(fifth_)(const unsigned char *src, int8_t *RESTRIC
     }
 }
 
+#if !WIDE
 TARGET static inline void NAME(fifth_32_)(const unsigned char *high, const unsigned char *src, int less, int8_t *RESTRICT v) {
     uint32_t bits;
     memcpy(&bits, high, 4);
     const __m256i all = _mm256_sub_epi8(NAME(halves_)(src), _mm256_set1_epi8((char)less));
-#if WIDE
-    STORE32(v, _mm256_mask_add_epi8(all, bits, all, _mm256_set1_epi8(16)));
-#else
     /* byte i of a quarter gets the byte of its bits, of which it keeps bit i % 8 */
     const __m256i which = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i one = _mm256_set1_epi64x((long long)0x8040201008040201);
     const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), which), one), one);
     STORE32(v, _mm256_add_epi8(all, _mm256_and_si256(set, _mm256_set1_epi8(16))));
-#endif
 }
 
-#if !WIDE
 TARGET static inline void NAME(by_nibble_)(const unsigned char *src, const int8_t *table, NAME(v16) *v) {
     ALIGNED int8_t q[32];
     NAME(lookup_)(src, table, q);
@@ -215,9 +219,9 @@ TARGET static inline void NAME(by_nibble_)(const unsigned char *src, const int8_
     v[1] = NAME(ints_)(q + 16);
 }
 
-TARGET static inline void NAME(by_fifth_)(const unsigned char *high, const unsigned char *src, NAME(v16) *v) {
+TARGET static inline void NAME(by_fifth_)(const unsigned char *high, const unsigned char *src, int less, NAME(v16) *v) {
     ALIGNED int8_t q[32];
-    NAME(fifth_32_)(high, src, 16, q);
+    NAME(fifth_32_)(high, src, less, q);
     v[0] = NAME(ints_)(q);
     v[1] = NAME(ints_)(q + 16);
 }
