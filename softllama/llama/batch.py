@@ -79,7 +79,8 @@ class Batch:
             "carriers": (_pointer(self._carriers, ctypes.c_int32), None),
         }
         # a step of a generation is one position: its numbers are put there without an array of them
-        self._one_seq, self._one_position, self._one_want = map(memoryview, (self._seq_id, self._positions, self._want))
+        self._one_seq, self._one_position = self._seq_id.data, self._positions.data
+        self._one_want = self._want.data
         self._rows_kind = "carriers" if carriers else "rows"
         self._kind = ""  # what the native batch points to
         positions, ones = _pointer(self._positions, ctypes.c_int32), _pointer(self._n_seq_id, ctypes.c_int32)

@@ -9,7 +9,6 @@ import ctypes
 import sys
 import threading
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from softllama.errors import ContextError
 from softllama.llama import bindings, devices
 from softllama.llama import context_setup as setup
 from softllama.llama.batch import F32, Batch, Booleans, Integers, Rows, in_order
-from softllama.llama.bindings import api, lib
+from softllama.llama.bindings import api
 from softllama.llama.handle import Borrower, Handle
 from softllama.llama.pace import Pace
 from softllama.llama.sequences import Sequences
@@ -28,9 +27,6 @@ from softllama.llama.weights import Weights
 from softllama.vectors import native
 
 N_BATCH = 512  # positions that go to llama.cpp at once
-
-# with a prototype of its own, which gives the address as a number
-_logits = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(("llama_get_logits_ith", lib))
 
 
 class Context(Sequences):
@@ -97,8 +93,6 @@ class Context(Sequences):
         self.n_outputs = self.n_batch if embeddings or all_outputs else min(n_outputs or n_seq, self.n_batch)
         self._all_outputs, self.embeddings = all_outputs, embeddings
         self.precise = precise
-        row = native.ffi.typeof(f"float(*)[{weights.n_vocab}]")
-        self._row_at = partial(native.ffi.cast, row)  # the address of logits -> a pointer to them
         self._stops = bool(signals.flag_address())
         self._watch = watch  # llama.cpp keeps a pointer to it
         widths = [width for _, width in nodes] or [weights.n_embd_inp]
@@ -112,6 +106,11 @@ class Context(Sequences):
     def _begin(self, pointer: Any, control: setup.Control | None) -> None:
         """What is known once llama.cpp has made the context."""
         weights = self.weights
+        # by cffi, as what follows is: the code that calls C is then in the caches
+        self._c_pointer = native.ffi.cast("void *", ctypes.cast(pointer, ctypes.c_void_p).value)
+        self._logits = native.ffi.cast(
+            f"float (*(*)(void *, int32_t))[{weights.n_vocab}]", bindings.address("llama_get_logits_ith")
+        )
         self.memory = api.llama_get_memory(pointer)
         self.n_ctx: int = min(api.llama_n_ctx(pointer), weights.n_positions or sys.maxsize)
         # llama.cpp takes no more at once than the n_ctx it was asked for, though it rounds the context up
@@ -195,7 +194,7 @@ class Context(Sequences):
             if self._all_outputs:
                 self._batch.want_all(n)
             self._evaluate(n, with_rows=rows is not None)
-            return [self._row_at(_logits(self.pointer, i))[0] for i in wanted]
+            return [self._logits(self._c_pointer, i)[0] for i in wanted]
 
     def lend(self, borrower: Borrower) -> None:
         """This reads logits of the last batch in place. Before they change, it is told to keep a copy, if it is still there."""

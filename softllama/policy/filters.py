@@ -85,7 +85,9 @@ def normalised(ids: NDArray[Any], weights: F64) -> Mixture:
         ids: (k,) int32, increasing.
         weights: (k,) float64, non-negative.
     """
-    w = weights / np.add.reduce(weights)  # of few: what the methods sum() and min() do around it takes longer than the sum
+    w = weights / np.add.reduce(
+        weights
+    )  # of few: what the methods sum() and min() do around it takes longer than the sum
     if np.minimum.reduce(w) < SMALLEST:
         keep = w.astype(np.float32) > 0
         ids, w = ids[keep], w[keep]

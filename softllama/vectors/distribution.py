@@ -23,6 +23,7 @@ from softllama.base import arguments, tables
 from softllama.base.files import save_as
 from softllama.errors import SoftLlamaError, UsageError
 from softllama.vectors import divergence, lookup, native, passes
+from softllama.vectors.logits import Logits
 from softllama.vectors.mixture import Mixture
 
 FEW = 5  # most probable tokens in a step's record
@@ -37,7 +38,7 @@ class Token(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
-class Distribution:
+class Distribution(Logits):
     """softmax(logits). Build it with `Distribution(logits)` or `Distribution.from_probs(probs)`; no model is needed.
 
     Attributes:
@@ -50,13 +51,6 @@ class Distribution:
     """
 
     spell: Callable[[int], str] | None = field(default=None, compare=False)
-    _z: Any = field(init=False)  # the logits as a C array, for passes; of a lent distribution, llama.cpp's own
-    _peak: tuple[float, int] = field(init=False)  # the largest logit and its id
-    _sum_cache: dict[float, tuple[float, float]] = field(init=False)  # temperature -> Σ e^x, Σ x e^x, x = (z - max)/T
-    _top: NDArray[np.int32] | None = None  # the result of `_top_ids` for the largest k so far
-    _known: Any = None  # `passes.summary` of a model's logits
-    _cut: tuple[Any, Any] | None = None  # arguments of `_truncated`, and the result
-    _n_threads: int = field(init=False)  # that passes over the logits may use
 
     def __init__(self, logits: ArrayLike, spell: Callable[[int], str] | None = None) -> None:
         try:
@@ -105,22 +99,6 @@ class Distribution:
         )  # fmt: skip
         return d
 
-    @cached_property
-    def logits(self) -> NDArray[np.float32]:
-        """(n_vocab,) float32, finite or -inf (probability 0), read-only."""
-        z = np.frombuffer(bytes(native.ffi.buffer(self._z)), dtype=np.float32)  # a copy: this one is lent
-        self.__dict__["_z"] = native.floats(z)
-        return z
-
-    def _keep(self) -> None:
-        """Copy the logits, if they are lent."""
-        _ = self.logits
-
-    @property
-    def _view(self) -> NDArray[np.float32]:
-        """The logits, to be used at once and not to be kept."""
-        return native.view(self._z)
-
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.logits, self.spell)  # C arrays stay here
 
@@ -152,39 +130,6 @@ class Distribution:
         p = self._probs_of(self.logits)
         p.flags.writeable = False
         return p
-
-    def _probs_of(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probabilities of some of these logits: float32, the same numbers as in `probs`."""
-        return passes.probs(logits, self._peak[0], self._sums()[0])
-
-    def _sums(self, temperature: float = 1.0) -> tuple[float, float]:
-        """(Σ e^x, Σ x e^x), x = (logits - their largest) / temperature: computed once for each temperature."""
-        if (known := self._sum_cache.get(temperature)) is None:
-            known = self._sum_cache[temperature] = passes.sums(self._z, self._peak[0], temperature, self._n_threads)
-        return known
-
-    @property
-    def _ln_total(self) -> float:
-        """ln Σ e^logits, so that ln p = logits - ln_total."""
-        return self._peak[0] + math.log(self._sums()[0])
-
-    def _top_ids(self, k: int) -> NDArray[np.int32]:
-        """The ids (min(k, n_vocab),) of the most probable tokens, most probable first, the lower id among equals."""
-        if self._top is None or len(self._top) < min(k, len(self)):
-            self.__dict__["_top"] = passes.top(self._view, k)
-        assert self._top is not None
-        return self._top[:k]
-
-    def _likeliest(self, k: int) -> Any:
-        """`_top_ids`, k <= n_vocab, in the form that `passes.filtered` takes; without a search if they are known."""
-        return self._known.ids if self._known is not None and k <= self._known.k else self._top_ids(k)
-
-    def _top_probs(self, k: int) -> tuple[tuple[int, float], ...]:
-        """(id, p) of the k most probable tokens, most probable first."""
-        if (known := self._known) is not None and k <= known.k:
-            return tuple(zip(known.ids[0:k], known.p[0:k], strict=True))
-        ids = self._top_ids(k)
-        return tuple(zip(ids.tolist(), self._probs_of(self._view[ids]).tolist(), strict=True))
 
     def top(self, k: int = 10) -> list[Token]:
         """The k most probable tokens, most probable first; the lower id first among equals.
@@ -223,9 +168,6 @@ class Distribution:
             raise SoftLlamaError(f"token id {token_id} is outside the vocabulary of {len(self)}")
         return float(self._z[token_id] - self._peak[0] - math.log(self._sums()[0]))
 
-    def __len__(self) -> int:
-        return len(self._z)
-
     def entropy(self, temperature: float = 1.0) -> float:
         """-Σ p ln p in nats, of softmax(logits / temperature): 0 to ln n_vocab (Shannon 1948)."""
         s, sx = self._sums(temperature)
@@ -250,17 +192,6 @@ class Distribution:
             raise UsageError(f"sample needs a numpy Generator, not {type(rng).__name__}", "numpy.random.default_rng(0)")
         u, known, n_threads = rng.random(), self._known, self._n_threads
         return passes.sample(self._z, self._peak[0], u, temperature, known=known, n_threads=n_threads)
-
-    def _truncated(
-        self, temperature: float = 1.0, epsilon: float = 0.0
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
-        """softmax(logits / temperature) as ids, weights (k,) and the mass left out (`passes.truncated`); kept for a second call."""
-        if self._cut is None or self._cut[0] != (temperature, epsilon):
-            total = self._sums(temperature)[0]
-            found = passes.truncated(self._z, self._peak[0], total, epsilon, temperature, self._n_threads)
-            found[0].flags.writeable = found[1].flags.writeable = False
-            self.__dict__["_cut"] = ((temperature, epsilon), found)
-        return self.__dict__["_cut"][1]  # type: ignore[no-any-return]
 
     def to_mixture(self, n: int | None = None, mass: float = 1.0) -> Mixture:
         """The distribution as a mixture, renormalised.

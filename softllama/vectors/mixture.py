@@ -77,7 +77,8 @@ class Mixture:
         """
         m = cls.__new__(cls)
         ids, weights = ids.astype(np.int32, copy=False), weights.astype(np.float32, copy=False)
-        ids.flags.writeable = weights.flags.writeable = False
+        ids.setflags(write=False)
+        weights.setflags(write=False)
         m.__dict__.update(ids=ids, weights=weights, signed=signed)
         return m
 
