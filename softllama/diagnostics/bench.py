@@ -7,6 +7,7 @@ medians over repetitions, with the least and the largest. Knows what is timed. D
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
