@@ -147,13 +147,11 @@ class Engine(Facts):
         Raises:
             NotFiniteError: a row has no finite maximum; `.index` is its number.
         """
-        rows, n_threads = [*logits], self.n_threads
-        make = Distribution._owning if lender is None else Distribution._lent
-        known = passes.summaries(rows, n_threads)
-        results = [make(row, self.spell, n_threads, k) for row, k in zip(rows, known, strict=True)]
-        if lender is not None:
-            for d in results:
-                lender.lend(d)
+        rows, make = [*logits], Distribution._owning if lender is None else Distribution._lent
+        known = passes.summaries(rows, self.n_threads)
+        results = [make(row, self.spell, self.n_threads, k) for row, k in zip(rows, known, strict=True)]
+        for d in results if lender is not None else ():
+            lender.lend(d)  # type: ignore[union-attr]
         return results
 
     @cached_property
