@@ -141,8 +141,7 @@ class Engine(Facts):
 
         Args:
             logits: n rows (n_vocab,) float32: what `Context.decode` has just made; or
-            lender: with what this context's `evaluate` gives. A distribution that is still there when the context is used
-                again makes a copy then.
+            lender: with what this context's `evaluate` gives. Distributions that outlive its next use make a copy then.
 
         Raises:
             NotFiniteError: a row has no finite maximum; `.index` is its number.
@@ -150,8 +149,9 @@ class Engine(Facts):
         rows, make = [*logits], Distribution._owning if lender is None else Distribution._lent
         known = passes.summaries(rows, self.n_threads)
         results = [make(row, self.spell, self.n_threads, k) for row, k in zip(rows, known, strict=True)]
-        for d in results if lender is not None else ():
-            lender.lend(d)  # type: ignore[union-attr]
+        if lender is not None:
+            for d in results:
+                lender.lend(d)
         return results
 
     @cached_property
