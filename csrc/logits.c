@@ -108,3 +108,31 @@ int softmix_summary(const float *logits, int64_t n, softmix_known *known, const 
     p.scan->probs(known->p, known->k, known->max, 1.0, 1.0 / known->sums[0], known->p);
     return 0;
 }
+
+typedef struct {
+    const float *const *rows;
+    int64_t n;
+    softmix_known *const *known;
+    int32_t *codes;
+    const softmix_team *team;
+    int isa;
+} summaries_t;
+
+static void summary_of_row(void *data, int64_t i) {
+    const summaries_t *s = data;
+    s->codes[i] = softmix_summary(s->rows[i], s->n, s->known[i], s->team, s->isa);
+}
+
+int softmix_summaries(const float *const *rows, int64_t count, int64_t n, softmix_known *const *known, int32_t *codes,
+                      const softmix_team *team, int isa) {
+    if (!rows) return 1;
+    if (bad_size(count)) return 2;
+    if (bad_size(n)) return 3;
+    if (!known) return 4;
+    if (!codes) return 5;
+    if (!softmix_runs(isa)) return 7;
+    const int by_row = team && count >= team->threads; /* fewer rows than threads: these share each row */
+    summaries_t s = {rows, n, known, codes, by_row ? 0 : team, isa};
+    softmix_share(by_row ? team : 0, summary_of_row, &s, count);
+    return 0;
+}

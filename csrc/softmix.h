@@ -97,6 +97,11 @@ typedef struct softmix_known {
 
 int softmix_summary(const float *logits, int64_t n, softmix_known *known, const softmix_team *team, int isa);
 
+/* softmix_summary of several rows of logits, a row for each thread.
+ *   rows   (count) pointers to (n) logits      known   (count) pointers      codes   (count) out: the code of each row */
+int softmix_summaries(const float *const *rows, int64_t count, int64_t n, softmix_known *const *known, int32_t *codes,
+                      const softmix_team *team, int isa);
+
 /* probs = e^x / sum: the probabilities of some or all logits, sum being that of softmix_sums over all; may be in place. */
 int softmix_probs(const float *logits, int64_t n, double temperature, float max, double sum, float *probs, int isa);
 

@@ -7,6 +7,7 @@ medians over repetitions, with the least and the largest. Knows what is timed. D
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -43,19 +44,22 @@ def soft(model: Model, policy: str, prompt: Sequence[int], steps: int, streams: 
         clock: Gives seconds.
 
     Returns:
-        "seconds" for all steps; "tokens", how many ids a step fed on average; "entropy" of the steps, in nats.
+        "seconds" for all steps; "outside", what a step of all streams spends outside of llama.cpp, in seconds; "tokens", how
+        many ids a step fed on average; "entropy" of the steps, in nats.
     """
     gs = [generation(model, policy, prompt, steps + 1, seed) for seed in range(1, streams + 1)]
     run = loop.run(model, gs, at_once=streams, n_ctx=len(prompt) + steps + 1)
     for _ in range(streams):
         next(run)
-    start = clock()
-    for _ in run:
-        pass
-    seconds = clock() - start
+    with llama_loop.timed(clock) as inside:
+        start = clock()
+        for _ in run:
+            pass
+        seconds = clock() - start
     fed = [s for g in gs for s in g.steps]
     return {
         "seconds": seconds,
+        "outside": (seconds - sum(inside)) / max(1, len(inside)),
         "tokens": float(np.mean([s.n_tokens for s in fed])),
         "entropy": float(np.mean([s.entropy for s in fed])),
     }
@@ -134,19 +138,27 @@ def streams(
         clock: Gives seconds.
 
     Returns:
-        For each count `spread` of "soft" and "hard" tokens per second and of their "ratio".
+        For each count `spread` of "soft" and "hard" tokens per second, of their "ratio", of "outside", the seconds that a
+        soft step of all streams spends outside of llama.cpp, and, but for the least count, of "more": how much more that is
+        than with the least, for each stream that there are more.
     """
     prompt = [1, 2, 3, 4]
     out: dict[str, Any] = {}
-    for k in counts:
-        rates: dict[str, list[float]] = {"soft": [], "hard": [], "ratio": []}
+    least: list[float] = []  # seconds outside of llama.cpp, with the least count
+    for k in sorted(counts):
+        rates: dict[str, list[float]] = {"soft": [], "hard": [], "ratio": [], "outside": []}
         for _ in range(repeat):
             plain = llama_loop.Loop(model.new_context(k * (len(prompt) + n + 1), k), prompt)
             hard = k * n / plain.run(n, clock)
             plain.close()
-            ours = k * n / soft(model, policy, prompt, n, k, clock)["seconds"]
-            for key, value in zip(rates, (ours, hard, ours / hard), strict=True):
+            r = soft(model, policy, prompt, n, k, clock)
+            ours = k * n / r["seconds"]
+            for key, value in zip(rates, (ours, hard, ours / hard, r["outside"]), strict=True):
                 rates[key].append(value)
+        if least and k > min(counts):
+            base = statistics.median(least)
+            rates["more"] = [(x - base) / (k - min(counts)) for x in rates["outside"]]
+        least = least or rates["outside"]
         out[str(k)] = {key: spread(v) for key, v in rates.items()}
     return out
 

@@ -61,8 +61,11 @@ def bench(result: dict[str, Any]) -> RenderableType:
         ),
     ]
     if streams := result.get("streams"):
-        rows = ((k, of(r, "soft"), of(r, "hard"), of(r, "ratio")) for k, r in streams.items())
-        tables.append(Table("streams", "Streams, tokens/s", ("streams", "soft", "hard", "soft / hard"), tuple(rows)))
+        keys = (("soft", 1), ("hard", 1), ("ratio", 1), ("outside", 1e6), ("more", 1e6))
+        rows = ((k, *(of(r, key, factor) for key, factor in keys)) for k, r in streams.items())
+        columns = ("streams", "soft", "hard", "soft / hard", "µs a step outside", "more a stream")
+        note = "Outside of llama.cpp: all that a step of all streams takes, and how much that grows with each stream."
+        tables.append(Table("streams", "Streams, tokens/s", columns, tuple(rows), note=note))
     if sweep := result.get("sweep"):
         cells = (of(sweep, "softllama", 1e3), of(sweep, "llama.cpp", 1e3), of(sweep, "ratio"))
         head = ("softllama, ms", "llama.cpp, the same batches", "ratio")

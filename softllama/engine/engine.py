@@ -26,7 +26,7 @@ from softllama.engine.layers import LayerWatch
 from softllama.engine.load_arguments import Lora, adapters_of, check_load
 from softllama.engine.rows import Calibration, mixed_rows, per_layer_scale, widths
 from softllama.engine.table import EmbeddingTable, LowRank
-from softllama.errors import ModelError, NotFiniteError, UsageError
+from softllama.errors import ModelError, UsageError
 from softllama.llama.batch import Rows
 from softllama.llama.context import Context
 from softllama.llama.devices import default_threads
@@ -35,6 +35,7 @@ from softllama.llama.runtime import Runtime, RuntimeKeywords
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
 from softllama.llama.weights import Weights
+from softllama.vectors import passes
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.noise import NoiseFloor
@@ -143,14 +144,11 @@ class Engine(Facts):
 
         Raises NotFiniteError where a row has no finite maximum; `.index` is its number.
         """
-        make, results = Distribution._owning if lender is None else Distribution._lent, list[Distribution]()
-        for i, row in enumerate(logits):
-            try:
-                results.append(d := make(row, self.spell, self.n_threads))
-            except NotFiniteError as e:
-                e.index = i
-                raise
-            if lender is not None:
+        rows, make = [*logits], Distribution._owning if lender is None else Distribution._lent
+        known = passes.summaries(rows, self.n_threads)
+        results = [make(row, self.spell, self.n_threads, k) for row, k in zip(rows, known, strict=True)]
+        if lender is not None:
+            for d in results:
                 lender.lend(d)
         return results
 

@@ -69,25 +69,29 @@ class Distribution(Logits):
 
     @classmethod
     def _owning(
-        cls, logits: NDArray[np.float32], spell: Callable[[int], str] | None = None, n_threads: int = 1
+        cls,
+        logits: NDArray[np.float32],
+        spell: Callable[[int], str] | None = None,
+        n_threads: int = 1,
+        known: Any = None,
     ) -> Distribution:
         """From logits (n_vocab,) float32, contiguous, without a copy: for an array that nobody else will write to.
 
-        One call of C finds what every step of a generation needs (`passes.summary`).
+        One call of C finds what every step of a generation needs (`passes.summary`), unless it is known.
         """
-        d = cls._lent(native.floats(logits), spell, n_threads)
+        d = cls._lent(native.floats(logits), spell, n_threads, known)
         logits.flags.writeable = False
         d.__dict__["logits"] = logits
         return d
 
     @classmethod
-    def _lent(cls, z: Any, spell: Callable[[int], str] | None, n_threads: int) -> Distribution:
+    def _lent(cls, z: Any, spell: Callable[[int], str] | None, n_threads: int, known: Any = None) -> Distribution:
         """From a C array of logits (n_vocab,) that llama.cpp will write over. Whoever makes it calls `_keep` before that.
 
         All that a step of a generation asks for is computed from the memory as it lies there.
         """
         d = cls.__new__(cls)
-        known = passes.summary(z, n_threads)
+        known = known or passes.summary(z, n_threads)
         total, total_x = known.sums
         d.__dict__.update(spell=spell, _z=z, _known=known, _n_threads=n_threads)
         d.__dict__.update(_peak=(known.max, known.ids[0]), _sum_cache={1.0: (total, total_x)})

@@ -9,12 +9,13 @@ peak is the largest logit, so that e^x is at most 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.errors import SoftLlamaError
+from softllama.errors import NotFiniteError, SoftLlamaError
 from softllama.vectors import native
 from softllama.vectors.native import F32, ffi, lib
 
@@ -53,6 +54,32 @@ def summary(logits: Any, n_threads: int = 1) -> Any:
     known = ffi.new("softmix_known *")
     if rc := lib.softmix_summary(native.floats(logits), len(logits), known, native.team(n_threads), native.isa()):
         native.fail(rc, "summary", logits)
+    return known
+
+
+def summaries(rows: Sequence[Any], n_threads: int = 1) -> list[Any]:
+    """`summary` of each of several rows, which threads share among them.
+
+    Args:
+        rows: k rows (n,), C arrays or float32 arrays, all of one length.
+
+    Raises:
+        NotFiniteError: as in `summary`; `.index` is the row's number.
+    """
+    if not rows:
+        return []
+    z, known = [native.floats(row) for row in rows], [ffi.new("softmix_known *") for _ in rows]
+    at, to, codes = ffi.new("float *[]", z), ffi.new("softmix_known *[]", known), ffi.new("int32_t[]", len(rows))
+    rc = lib.softmix_summaries(at, len(z), len(rows[0]), to, codes, native.team(n_threads), native.isa())
+    if rc:
+        raise SoftLlamaError(f"softmix_summaries: argument {rc} is not allowed")
+    for i, code in enumerate(codes):
+        if code:
+            try:
+                native.fail(code, "summary", rows[i])
+            except NotFiniteError as e:
+                e.index = i
+                raise
     return known
 
 

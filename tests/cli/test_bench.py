@@ -21,6 +21,10 @@ def test_everything_is_measured_as_json(cli: Cli) -> None:
         found["policies"]["full"]["tokens"]["median"] > 3 >= found["policies"]["soft_thinking:n=3"]["tokens"]["median"]
     )
     assert list(found["streams"]) == ["1", "3"]
+    one, three = (found["streams"][k] for k in ("1", "3"))
+    assert min(one["outside"]["min"], three["outside"]["min"]) > 0
+    assert "more" not in one
+    assert three["more"]["min"] <= three["more"]["max"]
     assert found["sweep"]["positions"] == 8  # whole batches
     parts = found["parts"]["full"]
     ours = ("batch", "logits", "policy", "mixing", "record")

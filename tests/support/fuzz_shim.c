@@ -498,6 +498,13 @@ static void run(bytes_t *b) {
             if (!s) known = again;
             CHECK(same(&known, &again, sizeof known));
         }
+        softmix_known two[2];
+        softmix_known *const both[2] = {&two[0], &two[1]};
+        const float *const rows[2] = {a, a};
+        int32_t codes[2];
+        memset(two, 0, sizeof two);
+        CHECK(!softmix_summaries(rows, 2, n, both, codes, NULL, 0) && !codes[0] && !codes[1]);
+        CHECK(same(&two[0], &known, sizeof known) && same(&two[1], &known, sizeof known));
         CHECK(known.max == high && known.ids[0] == at && known.k == (n < SOFTMIX_KNOWN ? n : SOFTMIX_KNOWN));
         CHECK(!softmix_top(a, n, known.k, other, 0) && same(known.ids, other, known.k * 4));
         CHECK(fabs((double)known.p[0] - 1.0 / known.sums[0]) < 1e-6);

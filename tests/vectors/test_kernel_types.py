@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import softllama as sl
 from softllama._shim import lib
-from softllama.errors import MixtureError, ModelError, SoftLlamaError
+from softllama.errors import MixtureError, ModelError, NotFiniteError, SoftLlamaError
 from softllama.llama import bindings
 from softllama.vectors import divergence, kernels, native, passes
 from softllama.vectors.kernels import Rows
@@ -426,9 +426,24 @@ def test_the_summary_is_the_other_functions(isa: str) -> None:
         passes.summary(np.array([0, np.nan], dtype=np.float32))
 
 
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
+def test_the_summaries_of_rows_are_those_of_each(isa: str, n_threads: int) -> None:
+    z = (np.random.default_rng(n_threads).standard_normal((5, 40_000)) * 4).astype(np.float32)
+    for row, known in zip(z, passes.summaries(list(z), n_threads), strict=True):
+        one = passes.summary(row)
+        assert (known.max, tuple(known.sums), known.k) == (one.max, tuple(one.sums), one.k)
+        assert (list(known.ids), list(known.p)) == (list(one.ids), list(one.p))
+    assert passes.summaries([]) == []
+    z[3, 7] = np.nan
+    with pytest.raises(NotFiniteError, match="element 7 is nan") as e:
+        passes.summaries(list(z), n_threads)
+    assert e.value.index == 3
+
+
 Z = np.zeros(4, dtype=np.float32)
 D2, I4, F4, D4, N1 = (native.ffi.new(t) for t in ("double[2]", "int32_t[4]", "float[4]", "double[4]", "int64_t *"))
 z4 = native.ffi.from_buffer("float[]", Z)
+KNOWN = native.ffi.new("softmix_known *")
 NULL, NAN, ISA = native.ffi.NULL, float("nan"), int(lib.softmix_isa())
 
 
@@ -440,8 +455,13 @@ NULL, NAN, ISA = native.ffi.NULL, float("nan"), int(lib.softmix_isa())
         ("probs", (z4, 4, 1.0, 0.0, 4.0, F4, ISA), {1: NULL, 2: -1, 3: NAN, 4: NAN, 5: 0.0, 6: NULL, 7: -2}),
         (
             "summary",
-            (z4, 4, native.ffi.new("softmix_known *"), NULL, ISA),
+            (z4, 4, KNOWN, NULL, ISA),
             {1: NULL, 2: 0, 3: NULL, 5: 99},
+        ),
+        (
+            "summaries",
+            (native.ffi.new("float *[]", [z4]), 1, 4, native.ffi.new("softmix_known *[]", [KNOWN]), I4, NULL, ISA),
+            {1: NULL, 2: 0, 3: 0, 4: NULL, 5: NULL, 7: 99},
         ),
         (
             "whole",
