@@ -1,4 +1,4 @@
-# Sourced by check_arm64 and check_windows, in the repository's root: do the kernels compute the same bits elsewhere as here?
+# Sourced by check_arm64, check_musl and check_windows, in the repository's root: do the kernels compute the same bits elsewhere as here?
 # POSIX sh.
 
 # needs TOOL...    exit 77 where one is missing

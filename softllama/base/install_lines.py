@@ -31,8 +31,13 @@ def here(*, again: bool = False) -> str:
     Args:
         again: It is installed, and does not work, or lacks a back end.
     """
+    return line(folder_here(), again=again)
+
+
+def folder_here() -> str:
+    """Return the index's folder of this system and the GPU that it shows."""
     maker = system.gpu_maker()
-    return line(folder(sys.platform, maker, system.cuda_version() if maker == "NVIDIA" else None), again=again)
+    return folder(sys.platform, maker, system.cuda_version() if maker == "NVIDIA" else None)
 
 
 def folder(platform: str, maker: str, cuda: tuple[int, int] | None = None) -> str:

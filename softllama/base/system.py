@@ -65,7 +65,9 @@ def end_of(code: int, *, windows: bool = WINDOWS) -> tuple[str, str]:
         The name of the signal, "" for none or an unknown one, and what the system calls it: "SIGSEGV", "0xC0000005".
     """
     if windows:
-        return _ENDS.get(code & 0xFFFFFFFF, ""), f"exit code {code}" if 0 <= code < 256 else f"0x{code & 0xFFFFFFFF:08X}"
+        return _ENDS.get(
+            code & 0xFFFFFFFF, ""
+        ), f"exit code {code}" if 0 <= code < 256 else f"0x{code & 0xFFFFFFFF:08X}"
     if code >= 0:
         return "", f"exit code {code}"
     import signal

@@ -69,7 +69,10 @@ def test_what_other_systems_report_is_left_out_here() -> None:
 
 
 def test_a_mac_is_asked_by_its_own_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, text in (("sysctl", "6"), ("vm_stat", "Mach (page size of 4096 bytes)\nPages free:  10.\nPages inactive: 5.")):
+    for name, text in (
+        ("sysctl", "6"),
+        ("vm_stat", "Mach (page size of 4096 bytes)\nPages free:  10.\nPages inactive: 5."),
+    ):
         (tmp_path / name).write_text(f"#!/bin/sh\ncat <<'E'\n{text}\nE\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")

@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 YAML_FILES = (
     ".pre-commit-config.yaml",
     ".github/dependabot.yml",
+    ".github/workflows/release.yml",
     ".github/workflows/test.yml",
+    ".github/workflows/wheels.yml",
     ".github/ISSUE_TEMPLATE/bug.yml",
     ".github/ISSUE_TEMPLATE/config.yml",
     ".github/ISSUE_TEMPLATE/feature.yml",

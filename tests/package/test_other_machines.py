@@ -9,7 +9,10 @@ from tests.conftest import ROOT
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
-@pytest.mark.parametrize(("script", "line"), [("check_arm64", "aarch64 neon"), ("check_windows", "windows scalar")])
+@pytest.mark.parametrize(
+    ("script", "line"),
+    [("check_arm64", "aarch64 neon"), ("check_windows", "windows scalar"), ("check_musl", "musl scalar")],
+)
 @pytest.mark.slow
 def test_other_machines_compute_the_same_bits(script: str, line: str) -> None:
     run = subprocess.run([str(ROOT / "scripts" / "dev" / script)], capture_output=True, text=True)
