@@ -180,8 +180,7 @@ def _listen(
             elif state == "started":
                 started = True
             elif state == "error":
-                kind = getattr(errors, record["type"], SoftLlamaError)
-                raise kind(record["message"], record["hint"])
+                raise getattr(errors, record["type"], SoftLlamaError)(record["message"], record["hint"])
             elif state == "failed":
                 raise DiedError(record["text"], at_work=False)
             else:
