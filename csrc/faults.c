@@ -19,10 +19,33 @@ void faults_clear(void)
 
 #ifdef _WIN32
 
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+static DWORD WINAPI raise_flag(void *unused)
+{
+    (void)unused;
+    Sleep(20); /* whoever sees the flag must find that Python's handler knows already; it is called after ours */
+    flag = 1;
+    return 0;
+}
+
+static BOOL WINAPI pressed(DWORD event)
+{
+    if (event == CTRL_C_EVENT || event == CTRL_BREAK_EVENT) {
+        HANDLE thread = CreateThread(NULL, 0, raise_flag, NULL, 0, NULL);
+        if (thread != NULL)
+            CloseHandle(thread);
+    }
+    return FALSE; /* not done: the handlers before ours come next */
+}
+
 int faults_flag_on(int signal)
 {
-    (void)signal;
-    return 1;
+    if (signal != SIGINT)
+        return 1; /* nobody sends another one */
+    SetConsoleCtrlHandler(pressed, FALSE); /* or a second call would add a second one */
+    return !SetConsoleCtrlHandler(pressed, TRUE);
 }
 
 int faults_say_on_bus_error(const char *text, int32_t n)

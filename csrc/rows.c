@@ -79,12 +79,19 @@ static inline void powers_of(const unsigned char *const *src, int64_t at, const 
     for (int r = 0; r < SOFTMIX_TOGETHER; r++) s[r] = w[r] * power_of(src[r] + at);
 }
 
+#if defined(__MINGW32__)
+#include "exact.h"
+#define fma exact_fma
+#define fmaf exact_fmaf
+#endif
 #define SUFFIX scalar
 #define TARGET
 #define HALF(h) half_to_float(h)
 #define HALF16(h, f) for (int l_ = 0; l_ < 16; l_++) (f)[l_] = half_to_float((h)[l_])
 #include "rows_plain.inc.h"
 #include "rows.inc.h"
+#undef fma
+#undef fmaf
 
 #if defined(SOFTMIX_X86)
 #define SUFFIX avx2

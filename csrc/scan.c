@@ -8,10 +8,17 @@
 #include <immintrin.h>
 #endif
 
+#if defined(__MINGW32__)
+#include "exact.h"
+#define fma exact_fma
+#define fmaf exact_fmaf
+#endif
 #define SUFFIX scalar
 #define TARGET
 #define VECTORS 0
 #include "scan.inc.h"
+#undef fma
+#undef fmaf
 
 #if defined(SOFTMIX_X86)
 #define SUFFIX avx2

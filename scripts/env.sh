@@ -15,7 +15,22 @@ setup() {
         return
     fi
     [ -x "$bin/python" ] || "$python" -m venv .venv
-    echo "installing; the first time llama.cpp is built, which takes some minutes" >&2
+    llama
     "$bin/python" -m pip install --quiet --disable-pip-version-check --editable ".$1"
     echo "$now" >"$stamp"
+}
+
+# llama    install llama-cpp-python, unless it is there: a ready wheel of its author's if his index answers, else from source
+llama() {
+    if "$bin/python" -c 'import llama_cpp' 2>/dev/null; then
+        return
+    fi
+    index=$("$bin/python" -c 'from softllama.base import install_lines as i; print(i.line(i.folder_here()).split()[-2])')
+    echo "installing: a ready llama-cpp-python from $index, if there is one" >&2
+    if "$bin/python" -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1] + "/llama-cpp-python/", timeout=10)' "$index" 2>/dev/null &&
+        "$bin/python" -m pip install --quiet --disable-pip-version-check --only-binary llama-cpp-python --prefer-binary \
+            --timeout 20 --retries 1 --extra-index-url "$index" "llama-cpp-python>=0.3.17"; then
+        return
+    fi
+    echo "there is none, or its index cannot be reached: llama.cpp is built from source, which takes 5 to 20 minutes" >&2
 }

@@ -14,8 +14,6 @@ import json
 import os
 import queue
 import re
-import selectors
-import signal
 import subprocess
 import sys
 import threading
@@ -25,19 +23,20 @@ from pathlib import Path
 from typing import Any
 
 from softllama import errors
+from softllama.base import system
 from softllama.base.text import size
 from softllama.errors import SoftLlamaError
 
 Send = Callable[[dict[str, Any]], None]
 TICK = 0.25  # seconds between two looks at time and memory
 KINDS = {
-    "SIGABRT": "llama.cpp ended the process (SIGABRT)",
-    "SIGSEGV": "llama.cpp crashed: it read memory that is not its own (SIGSEGV)",
-    "SIGBUS": "llama.cpp crashed: what it read is not in the file (SIGBUS)",
-    "SIGFPE": "llama.cpp crashed: it divided by zero (SIGFPE)",
-    "SIGILL": "llama.cpp crashed: it was built for another processor (SIGILL)",
-    "SIGTRAP": "llama.cpp ended the process (SIGTRAP)",
-    "SIGKILL": "the process was killed (SIGKILL), as happens when memory runs out",
+    "SIGABRT": "llama.cpp ended the process ({})",
+    "SIGSEGV": "llama.cpp crashed: it read memory that is not its own ({})",
+    "SIGBUS": "llama.cpp crashed: what it read is not in the file ({})",
+    "SIGFPE": "llama.cpp crashed: it divided by zero ({})",
+    "SIGILL": "llama.cpp crashed: it was built for another processor ({})",
+    "SIGTRAP": "llama.cpp ended the process ({})",
+    "SIGKILL": "the process was killed ({}), as happens when memory runs out",
 }
 # The folder that a program was started in must not decide which json is imported
 _START = """import sys
@@ -99,6 +98,7 @@ def messages(
         DiedError: the child did not come to its end.
     """
     process: subprocess.Popen[bytes] | None = None
+    readers: list[threading.Thread] = []
     try:
         try:
             with _deferred():  # or an interrupt here would leave a child that nobody knows
@@ -112,14 +112,16 @@ def messages(
                 )
         except OSError as e:
             raise DiedError(f"{sys.executable} cannot be started: {e.strerror}", at_work=False) from None
-        request = {"path": [str(p) for p in sys.path], "call": function, "with": arguments}
-        yield from _listen(process, request, seconds, memory, stop)
+        request = {"path": [str(p) for p in sys.path], "call": function, "with": arguments, "parent": os.getpid()}
+        yield from _listen(process, request, seconds, memory, readers, stop)
     finally:
         if process is not None:
             process.kill()
             process.wait()
+            for reader in readers:
+                reader.join(5)  # or the next file might get the number of the pipe that it reads
             for pipe in (process.stdin, process.stdout, process.stderr):
-                if pipe is not None:
+                if pipe is not None and not any(r.is_alive() for r in readers):
                     with contextlib.suppress(OSError):
                         pipe.close()
 
@@ -182,6 +184,7 @@ def _listen(
     request: dict[str, Any],
     seconds: float,
     memory: int | None,
+    readers: list[threading.Thread],
     stop: threading.Event | None,
 ) -> Iterator[dict[str, Any]]:
     assert process.stdin is not None
@@ -192,56 +195,64 @@ def _listen(
     stderr_lines: collections.deque[str] = collections.deque(maxlen=50)
     texts = {"out": b"", "err": b""}
     started, until = False, time.monotonic() + seconds
-    with selectors.DefaultSelector() as ready:
-        ready.register(process.stdout, selectors.EVENT_READ, "out")
-        ready.register(process.stderr, selectors.EVENT_READ, "err")
-        while ready.get_map():
-            for key, _ in ready.select(TICK):
-                data = os.read(key.fd, 1 << 16)
-                if not data:
-                    ready.unregister(key.fileobj)
-                *lines, texts[key.data] = (texts[key.data] + data).split(b"\n")
-                if key.data == "err":
-                    stderr_lines.extend(text for line in lines if (text := line.decode("utf-8", "replace").strip()))
-                    continue
-                for line in lines:
-                    record = json.loads(line)
-                    until = time.monotonic() + seconds
-                    state = record.get("child")
-                    if state is None:
-                        yield record
-                        until = time.monotonic() + seconds
-                    elif state == "started":
-                        started = True
-                    elif state == "error":
-                        kind = getattr(errors, record["type"], SoftLlamaError)
-                        raise kind(record["message"], record["hint"])
-                    elif state == "failed":
-                        raise DiedError(record["text"], at_work=False)
-                    else:
-                        return
-            if stop is not None and stop.is_set():
+    arrived: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
+    for pipe, name in (
+        (process.stdout, "out"),
+        (process.stderr, "err"),
+    ):  # a thread each: Windows cannot wait for two pipes
+        reader = threading.Thread(target=_read, args=(pipe.fileno(), name, arrived), daemon=True)
+        readers.append(reader)
+        reader.start()
+    n_open = len(readers)
+    while n_open:
+        try:
+            name, data = arrived.get(timeout=TICK)
+            n_open -= not data
+        except queue.Empty:
+            name, data = "out", b""
+        *lines, texts[name] = (texts[name] + data).split(b"\n")
+        if name == "err":
+            stderr_lines.extend(text for line in lines if (text := line.decode("utf-8", "replace").strip()))
+            lines = []
+        for line in lines:
+            record = json.loads(line)
+            until = time.monotonic() + seconds
+            state = record.get("child")
+            if state is None:
+                yield record
+                until = time.monotonic() + seconds
+            elif state == "started":
+                started = True
+            elif state == "error":
+                raise getattr(errors, record["type"], SoftLlamaError)(record["message"], record["hint"])
+            elif state == "failed":
+                raise DiedError(record["text"], at_work=False)
+            else:
                 return
-            if time.monotonic() > until:
-                raise DiedError(f"llama.cpp did not come to an end in {seconds:,.0f} s", _last(stderr_lines))
-            if memory is not None and (used := own_memory(process.pid)) > memory:
-                raise DiedError(
-                    f"llama.cpp took {size(used)} of memory, more than the file can need", _last(stderr_lines)
-                )
+        if stop is not None and stop.is_set():
+            return
+        if time.monotonic() > until:
+            raise DiedError(f"llama.cpp did not come to an end in {seconds:,.0f} s", _last(stderr_lines))
+        if memory is not None and (used := own_memory(process.pid)) > memory:
+            raise DiedError(f"llama.cpp took {size(used)} of memory, more than the file can need", _last(stderr_lines))
     code = process.wait()
     if tail := texts["err"].decode("utf-8", "replace").strip():
         stderr_lines.append(tail)
+    signal, how = system.end_of(code)
     if not started:
-        raise DiedError(f"the child process could not begin ({_name(code)})", _last(stderr_lines), at_work=False)
-    raise DiedError(KINDS.get(_name(code), f"llama.cpp ended the process ({_name(code)})"), _last(stderr_lines))
+        raise DiedError(f"the child process could not begin ({how})", _last(stderr_lines), at_work=False)
+    raise DiedError(KINDS.get(signal, "llama.cpp ended the process ({})").format(how), _last(stderr_lines))
 
 
-def _name(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"
+def _read(fd: int, name: str, arrived: queue.SimpleQueue[tuple[str, bytes]]) -> None:
+    """Hand over what comes through a pipe, and b"" at its end."""
+    data = b" "
+    while data:
+        try:
+            data = os.read(fd, 1 << 16)
+        except OSError:
+            data = b""
+        arrived.put((name, data))
 
 
 def _last(lines: collections.deque[str]) -> str:
@@ -266,13 +277,10 @@ def serve(request: dict[str, Any]) -> None:
     """Call the function of a request and end the process. Only _START calls this."""
     out = os.dup(1)
     os.dup2(2, 1)  # nothing that is printed gets between the messages
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(request["parent"],), daemon=True).start()
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is an answer here, not a file of its memory
+    system.no_core_file()  # a crash is an answer here
 
     def send(record: dict[str, Any]) -> None:
         data = json.dumps(record).encode() + b"\n"
@@ -291,9 +299,6 @@ def serve(request: dict[str, Any]) -> None:
     os._exit(0)
 
 
-def _end_with_parent() -> None:
-    """The parent holds the other end of stdin, and writes nothing more to it."""
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
+def _end_with_parent(parent: int) -> None:
+    system.wait_for(parent)
     os._exit(1)

@@ -7,7 +7,7 @@ A file is always replaced as a whole, so a process that is killed leaves the con
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from softllama.base import arguments, folders
+from softllama.base import arguments, folders, system
 from softllama.base.files import check_place, from_json, replacing
 from softllama.chat import settings as chat_settings
 from softllama.chat.messages import COUNTS, Message, Mix
@@ -242,14 +242,20 @@ class Autosave:
     def release(self) -> None:
         """Give up the lock: another process may have the file."""
         if self._lock is not None:
+            lock = self.path.with_suffix(".lock")
             with contextlib.suppress(OSError):
-                self.path.with_suffix(".lock").unlink()
+                lock.unlink()  # while it is held, so that nobody else's is removed
             os.close(self._lock)
             self._lock = None
+            if system.WINDOWS:  # which removes no open file
+                with contextlib.suppress(OSError):
+                    lock.unlink()
 
     def _acquire(self) -> None:
         fd = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not system.lock(fd):
+            os.close(fd)
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
         self._lock = fd
         files = sorted(self.path.parent.glob("*.json"), key=lambda p: p.name)
         for old in files[:-KEEP]:
@@ -286,9 +292,6 @@ def _in_use(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        return not system.lock(fd)
     finally:
         os.close(fd)
-    return False

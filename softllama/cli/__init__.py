@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from softllama._version import __version__
+from softllama.base import system
 from softllama.cli import config, help
 from softllama.errors import C_MODULE, C_MODULE_MISSING, SoftLlamaError
 
@@ -88,8 +89,8 @@ def _version(ctx: click.Context, _: click.Parameter, requested: bool) -> None:
         from softllama.llama import bindings
 
         click.echo(bindings.build())
-    except (ImportError, OSError, RuntimeError) as e:
-        click.echo(f"llama-cpp-python cannot be loaded: {e}")
+    except (ImportError, SoftLlamaError) as e:
+        click.echo(e.message if isinstance(e, SoftLlamaError) else f"the C module cannot be loaded: {e}")
     click.echo(f"Python {sys.version.split()[0]}, click {importlib.metadata.version('click')}")
     ctx.exit()
 
@@ -122,6 +123,7 @@ def cli(ctx: click.Context) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit. Every SoftLlamaError becomes one message and its exit code."""
+    system.colours()
     if not _streams():
         sys.exit(_failed("the standard output is closed", "> FILE sends it to a file, > /dev/null nowhere", 1))
     if "_SOFTLLAMA_COMPLETE" in os.environ:  # set by the script that `softllama completion` prints

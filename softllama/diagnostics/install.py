@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from softllama._version import __version__
-from softllama.base import folders
+from softllama.base import folders, install_lines, system
 from softllama.base.child import Send
 from softllama.base.text import size
 from softllama.diagnostics import machine
@@ -27,11 +27,6 @@ from softllama.errors import SoftLlamaError
 
 FLOOR = (0, 3, 17)
 DEVELOPED = "0.3.36"
-BUILDS = {  # what a machine has -> the switch of the build that uses it
-    "NVIDIA": 'CMAKE_ARGS="-DGGML_CUDA=on" ' + REINSTALL,
-    "AMD": 'CMAKE_ARGS="-DGGML_HIP=on" ' + REINSTALL,
-    "Apple": 'CMAKE_ARGS="-DGGML_METAL=on" ' + REINSTALL,
-}
 FEATURES = {"avx2": "AVX2", "fma": "FMA", "f16c": "F16C"}  # Linux's names -> ggml's; without them it is far slower
 LITTLE_MEMORY, LITTLE_DISK = 1 << 30, 1 << 30
 
@@ -60,6 +55,8 @@ def installation(send: Send, n_gpu_layers: int | None = None) -> None:
     for name, check in {"llama.cpp": _llama, "kernels": _kernels}.items():
         report.check(name, check)
     report.part = "machine"
+    if system.EXPERIMENTAL:
+        report.add("system", NOTE, system.EXPERIMENTAL, "please report what does not work")
     report.check("processor", _processor)
     report.check("devices", partial(_devices, n_gpu_layers))
     for name, check in {"memory": _memory, "folders": _folders}.items():
@@ -85,7 +82,7 @@ def _loads_llama(report: Reporter) -> bool:
         report.add("llama.cpp", PROBLEM, e.message, e.hint)
         return False
     except Exception as e:  # llama_cpp raises what it likes where its library is missing or of another kind
-        report.add("llama.cpp", PROBLEM, f"llama-cpp-python cannot be loaded: {e}", REINSTALL)
+        report.add("llama.cpp", PROBLEM, f"llama-cpp-python cannot be loaded: {e}", install_lines.here(again=True))
         return False
     return True
 
@@ -192,7 +189,7 @@ def _devices(n_gpu_layers: int | None = None) -> Iterable[Finding]:
         text = f"{d.kind}, {d.back_end} back end: {d.description}{memory}"
         yield Finding(part="machine", name=d.name, state=OK, text=text, facts=dataclasses.asdict(d))
     offload = bool(bindings.api.llama_supports_gpu_offload())
-    yield chosen_device(devices.gpus(), offload, machine.gpu_maker(), n_gpu_layers)
+    yield chosen_device(devices.gpus(), offload, system.gpu_maker(), n_gpu_layers)
 
 
 def chosen_device(gpus: Sequence[str], offload: bool, maker: str, n_gpu_layers: int | None = None) -> Finding:
@@ -215,14 +212,17 @@ def chosen_device(gpus: Sequence[str], offload: bool, maker: str, n_gpu_layers: 
         return _machine("chosen", NOTE, text, "look at the GPU's driver (nvidia-smi, rocminfo, vulkaninfo)", gpus=[])
     if maker:
         text = f"the CPU: there is an {maker} GPU, but this build has no back end for it"
-        return _machine("chosen", NOTE, text, BUILDS[maker], gpus=[], maker=maker)
+        advice = (
+            f"{install_lines.here(again=True)}, or from source with CMAKE_ARGS=-DGGML_{install_lines.WITH[maker]}=on"
+        )
+        return _machine("chosen", NOTE, text, advice, gpus=[], maker=maker)
     return _machine("chosen", OK, "the CPU, as this build has no GPU back end", gpus=[])
 
 
 def _memory() -> Iterable[Finding]:
     from softllama.llama import memory
 
-    yield free_memory(memory.available(), machine.all_memory())
+    yield free_memory(memory.available(), system.all_memory())
 
 
 def free_memory(free: int | None, total: int) -> Finding:

@@ -1,21 +1,16 @@
-"""What the machine has: the processor's instructions, GPUs, folders that can be written. Knows no llama.cpp."""
+"""What the machine has: the processor's instructions, folders that can be written. Knows no llama.cpp."""
 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-
-def all_memory() -> int:
-    """Bytes of the machine's memory; 0 where the system does not report it. What of it is free: softllama.llama.memory."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return 0
+from softllama.base import system
 
 
 def cpu_flags() -> frozenset[str]:
@@ -25,17 +20,6 @@ def cpu_flags() -> frozenset[str]:
         line = next(x for x in lines if x.lower().startswith(("flags", "features")))
         return frozenset(line.partition(":")[2].split())
     return frozenset()
-
-
-def gpu_maker() -> str:
-    """The maker of a GPU that the system shows, whether or not llama.cpp was built for it; "" if there is none."""
-    if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi"):
-        return "NVIDIA"
-    if Path("/dev/kfd").exists():
-        return "AMD"
-    if sys.platform == "darwin" and os.uname().machine == "arm64":
-        return "Apple"
-    return ""
 
 
 def unwritable(folder: Path) -> str:
@@ -68,12 +52,9 @@ def free_disk(folder: Path) -> int:
 
 def process_memory() -> dict[str, float]:
     """Bytes of this process in memory: "now", and the "most" so far."""
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    now = most
+    now = most = system.most_memory()
     with contextlib.suppress(OSError):
-        now = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        now = int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
     return {"now": float(now), "most": float(most)}
 
 

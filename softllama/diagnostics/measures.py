@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from softllama.api import Model
+from softllama.base import system
 from softllama.base.text import size
 from softllama.diagnostics import bench, llama_loop
 from softllama.diagnostics.doctor import NOTE, OK, PROBLEM, Finding
@@ -129,7 +129,7 @@ def speed(m: Model) -> Iterable[Finding]:
         mix = min(mix, clock() - start)
     rates: dict[str, Any] = {p: 1 / s for p, s in soft.items()}
     others = ", ".join(f"{p.partition(':')[0]} {_rate(r)}" for p, r in rates.items())
-    load = os.getloadavg()[0]
+    load = system.load()
     busy = f"; the machine is busy (load {load:.1f}), so it can do more" if load > 1 + devices.physical_cores() else ""
     text = f"{_rate(1 / step)} tokens/s greedy in llama.cpp itself; with softllama {others}{busy}"
     yield _finding("speed", OK, text, greedy=1 / step, load=load, **rates)

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.llama.bindings import api, lib
+from softllama.llama.bindings import api, exporter
 
 F32: TypeAlias = "NDArray[np.float32]"
 Edit: TypeAlias = "Callable[[F32, Sequence[int]], None]"
@@ -27,7 +27,7 @@ _PREFIX = b"l_out-"
 
 def _function(name: str, result: Any, *arguments: Any) -> Any:
     """A function of ggml with a prototype of its own, which another module's declaration cannot change."""
-    return ctypes.CFUNCTYPE(result, *arguments)((name, lib))
+    return ctypes.CFUNCTYPE(result, *arguments)((name, exporter(name)))
 
 
 _name = _function("ggml_get_name", ctypes.c_char_p, ctypes.c_void_p)

@@ -10,7 +10,6 @@ once. Knows the format of the file. Knows no model, and not what the results mea
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from softllama.base import system
 from softllama.base.files import from_json, replacing, unwritable
 from softllama.errors import SoftLlamaError
 from softllama.evaluate import additions
@@ -57,7 +57,7 @@ class ResultsFile:
         """
         self.path = path
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | system.BINARY, 0o666)
         except OSError as e:
             raise SoftLlamaError(f"cannot write {str(path)!r}: {e.strerror}", "-o names another file") from None
         try:
@@ -68,10 +68,8 @@ class ResultsFile:
             raise
 
     def _lock(self) -> None:
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SoftLlamaError(f"{str(self.path)!r} is being written by another process", "wait, or use -o") from None
+        if not system.lock(self._fd):
+            raise SoftLlamaError(f"{str(self.path)!r} is being written by another process", "wait, or use -o")
 
     def _continue(self, header: dict[str, Any]) -> dict[tuple[int, str], Result]:
         with open(self.path, "rb") as f:  # noqa: PTH123
@@ -139,14 +137,18 @@ class ResultsFile:
             first = (
                 lines[0] if len(results) == len(lines) - 1 else _line({**self.header, "kind": "eval", "format": FORMAT})
             )
+            if system.WINDOWS:  # which replaces no open file
+                self.close()
             with replacing(self.path) as out:
                 out.writelines([first, *(x for _, x in in_order)])
                 out.flush()
                 os.fsync(out.fileno())
 
     def close(self) -> None:
-        """Close the file and give up the lock."""
-        os.close(self._fd)
+        """Close the file and give up the lock. Safe to call twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def __enter__(self) -> ResultsFile:
         return self

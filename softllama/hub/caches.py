@@ -179,6 +179,8 @@ def llama_cpp_folder() -> Path:
     """Return LLAMA_CACHE, or the place that llama.cpp takes by itself."""
     if value := os.environ.get("LLAMA_CACHE"):
         return _expanded(value)
+    if sys.platform == "win32":
+        return _expanded(os.environ.get("LOCALAPPDATA") or "~/AppData/Local") / "llama.cpp"
     return (Path.home() / "Library/Caches" if sys.platform == "darwin" else _cache_home()) / "llama.cpp"
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from softllama.base import system
 from softllama.errors import ModelError, UsageError
 from softllama.hub import addresses, bundled, caches, packages, quants
 from softllama.hub.local_model import LocalModel, Say, firsts
@@ -64,7 +65,7 @@ def resolve(
     if scheme == "hf" or (not _like_a_path(name) and addresses.parse(name)):
         repo, quant = split_repo(name)
         return _repository_or_path(name, repo, quant, offline=offline, progress=progress, say=say or (lambda _: None))
-    if "/" in name or name.startswith("~") or "\0" in name:
+    if "/" in name or name.startswith("~") or "\0" in name or (system.WINDOWS and "\\" in name):
         return name  # a path with nothing there: whoever opens it says so
     return _part(name)
 

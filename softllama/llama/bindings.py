@@ -1,7 +1,7 @@
-"""llama_cpp and ggml, loaded once: how they are prepared, their log, and ggml's tensor types.
+"""llama.cpp and ggml: how they are prepared, their log, and ggml's tensor types.
 
-Knows the shared libraries. Does not know models, headers or devices: weights.py, header.py and devices.py call it.
-Importing this module loads the libraries and changes nothing else; `init` does, on first use.
+Knows the shared libraries (libraries.py). Does not know models, headers or devices: weights.py, header.py and devices.py
+call it. Importing this module loads the libraries and changes nothing else; `init` does, on first use.
 """
 
 from __future__ import annotations
@@ -15,21 +15,15 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
-
-import numpy  # noqa: F401  # before llama_cpp, as in most programs: a trial then meets the libstdc++ that they meet
-
-# isort: split
-import llama_cpp
-from llama_cpp import llama_cpp as _api
 
 from softllama.errors import ModelError, SoftLlamaError
+from softllama.llama.libraries import VERSION as VERSION  # and no other module imports that one
+from softllama.llama.libraries import address as address
+from softllama.llama.libraries import api as api
+from softllama.llama.libraries import declare as declare
+from softllama.llama.libraries import exporter as exporter
+from softllama.llama.libraries import lib as lib
 from softllama.vectors import native
-
-api: Any = _api  # functions, structs and constants of llama.h
-lib: Any = _api._lib  # libllama; the dynamic linker finds the symbols of libggml through it
-
-VERSION: str = llama_cpp.__version__
 
 _WARN, _ERROR, _CONT = 3, 4, 5  # enum ggml_log_level
 
@@ -45,22 +39,6 @@ def init() -> None:
     api.llama_backend_init()
     with contextlib.suppress(AttributeError):  # the OpenMP that ggml's CPU back end is linked with, if it is
         native.use_openmp(ctypes.cast(lib.GOMP_parallel, ctypes.c_void_p).value or 0)
-
-
-def declare(name: str, result: Any, *arguments: Any) -> Any:
-    """A function of the libraries with its types, as ctypes needs them.
-
-    Raises:
-        AttributeError: these libraries have no such function.
-    """
-    f = getattr(lib, name)
-    f.restype, f.argtypes = result, list(arguments)
-    return f
-
-
-def address(name: str) -> int:
-    """The address of a function of the libraries, for C that is linked to none of them."""
-    return int(ctypes.cast(getattr(lib, name), ctypes.c_void_p).value or 0)
 
 
 # ---- the log
@@ -148,8 +126,7 @@ def exit_on_abort() -> None:
     worker that goes away, a batch of a shape that was not tried.
     """
     init()
-    lib.ggml_set_abort_callback.restype = ctypes.c_void_p
-    lib.ggml_set_abort_callback(_on_abort)
+    declare("ggml_set_abort_callback", ctypes.c_void_p, ctypes.c_void_p)(_on_abort)
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_char_p)  # type: ignore[untyped-decorator]

@@ -10,13 +10,11 @@ import ctypes
 import os
 import platform
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from softllama.base import control_groups
+from softllama.base import control_groups, system
 from softllama.llama import bindings
 from softllama.llama.bindings import api, declare
 
@@ -88,12 +86,8 @@ def amx() -> bool:
 def physical_cores() -> int:
     """Physical cores that this process may use; on Apple silicon the performance cores. At least 1."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    if sys.platform == "darwin":
-        for key in ("hw.perflevel0.physicalcpu", "hw.physicalcpu"):
-            with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
-                return max(
-                    1, int(subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, check=True).stdout)
-                )
+    if (fast := system.performance_cores()) is not None:
+        return fast
     siblings = set()
     for cpu in allowed:
         path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")

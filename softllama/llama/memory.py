@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import os
 import re
-import resource
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from softllama.base import control_groups
+from softllama.base import control_groups, system
 from softllama.base.text import size
 from softllama.errors import ContextError, UsageError
 from softllama.llama.header import Header
@@ -184,8 +182,8 @@ def available(proc: Path = Path("/proc"), sys_fs: Path = Path("/sys/fs/cgroup"))
     if text := os.environ.get("SOFTLLAMA_MEMORY", "").strip():
         return bytes_of(text)
     limits = [*_limits_of_process(proc)]
-    if sys.platform == "darwin":
-        limits += _darwin()
+    if (free := system.free_memory()) is not None:
+        limits.append(free)
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = (proc / "meminfo").read_text().splitlines()
         limits.append(1024 * int(next(x for x in lines if x.startswith("MemAvailable:")).split()[1]))
@@ -204,15 +202,15 @@ def bytes_of(text: str) -> int:
 
 def _limits_of_process(proc: Path) -> Iterator[int]:
     """What `ulimit -v` leaves."""
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY and (used := address_space(proc)):
+    limit = system.address_space_limit()
+    if limit is not None and (used := address_space(proc)):
         yield limit - used
 
 
 def address_space(proc: Path = Path("/proc")) -> int:
     """Bytes of this process's address space, which `ulimit -v` limits; 0 if the system does not report it."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        return int((proc / "self/statm").read_text().split()[0]) * resource.getpagesize()
+        return int((proc / "self/statm").read_text().split()[0]) * mmap.PAGESIZE
     return 0
 
 
@@ -234,16 +232,6 @@ def _group(folder: Path, limit: str, usage: str, cached: str) -> Iterator[int]:
         return
     if most < 1 << 60:  # version 1 writes a large number for none
         yield most - used + (int(stat[1]) if stat else 0)
-
-
-def _darwin() -> Iterator[int]:
-    """Free pages, and those that hold nothing but what can be read again."""
-    with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
-        text = subprocess.run(["vm_stat"], capture_output=True, text=True, check=True).stdout
-        page: Any = re.search(r"page size of (\d+) bytes", text)
-        kinds = re.findall(r"Pages (?:free|inactive|speculative|purgeable):\s+(\d+)", text)
-        if page and kinds:
-            yield int(page[1]) * sum(map(int, kinds))
 
 
 def note(n_bytes: int) -> str | None:

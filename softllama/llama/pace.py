@@ -11,10 +11,11 @@ Knows measured times. Calls nothing of llama.cpp, and does not know what is comp
 from __future__ import annotations
 
 import logging
-import resource
 import threading
 import time
 from dataclasses import dataclass
+
+from softllama.base import system
 
 CALLS, SECONDS = 4, 0.5  # of one shape that are looked at together, at least; or
 SLOW_CALLS, SLOW_SECONDS = 2, 2.0
@@ -79,15 +80,13 @@ class Pace:
 
     def start(self) -> tuple[int, float, float, int]:
         """Marks the beginning of a call, for `stop`. The first number is that of its threads."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        return self.n_threads, time.perf_counter(), usage.ru_utime + usage.ru_stime, usage.ru_nivcsw
+        return self.n_threads, time.perf_counter(), *system.work()
 
     def stop(self, shape: int, mark: tuple[int, float, float, int]) -> None:
         """A call is done. shape: the positions that it evaluated."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         n_threads, wall, cpu, switches = mark
-        cpu, switches = usage.ru_utime + usage.ru_stime - cpu, usage.ru_nivcsw - switches
-        self.after(shape, n_threads, time.perf_counter() - wall, cpu, switches)
+        cpu_now, switches_now = system.work()
+        self.after(shape, n_threads, time.perf_counter() - wall, cpu_now - cpu, switches_now - switches)
 
     def after(self, shape: int, n_threads: int, wall: float, cpu: float, switches: int) -> None:
         """Take in a call that is done, and decide the number of threads for the next.

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
+
+import pytest
 
 from softllama.llama import bindings
+from tests.conftest import ROOT
 
 
 def test_two_threads_capture_what_each_of_them_causes() -> None:
@@ -48,3 +55,28 @@ def test_captures_may_be_nested() -> None:
             bindings._keep(2, b"b", None)
         bindings._keep(2, b"c", None)
     assert (outer, inner) == (["a", "c"], ["b"])
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "again"),
+    [
+        (
+            "raise RuntimeError('Failed to load shared library')",
+            "cannot be loaded: Failed to load shared library",
+            True,
+        ),
+        ("raise ModuleNotFoundError(\"No module named 'llama_cpp'\", name='llama_cpp')", "is not installed", False),
+    ],
+)
+def test_a_llama_cpp_that_does_not_load_has_the_line_for_this_system(
+    tmp_path: Path, code: str, message: str, again: bool
+) -> None:
+    (tmp_path / "llama_cpp.py").write_text(code)
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    run = [sys.executable, "-m", "softllama", "probe", "--mix", "dog:0.5,cat:0.5"]
+    done = subprocess.run(run, capture_output=True, text=True, env=env)
+    assert done.returncode == 1
+    assert f"Error: llama-cpp-python {message}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "--extra-index-url https://abetlen.github.io/llama-cpp-python/whl/" in done.stderr
+    assert ("--force-reinstall" in done.stderr) == again

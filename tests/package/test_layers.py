@@ -35,7 +35,7 @@ FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names.spli
 
 HOMES = {  # library -> where alone it is imported
     "llama_cpp": {"llama", "diagnostics.llama_loop"},
-    "ctypes": {"llama", "engine.layers", "diagnostics.llama_loop"},
+    "ctypes": {"llama", "engine.layers", "diagnostics.llama_loop", "base.system"},
     "jinja2": {"llama.template", "show.page"},
     "rich": {
         "show",
