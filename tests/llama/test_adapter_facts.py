@@ -41,7 +41,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_an_adapter_of_another_tool_has_no_facts(tmp_path: Path) -> None:
-    assert AdapterFacts.read(header.read(write_adapter(tmp_path / "a.gguf", "blk.0.attn_q.weight", (64, 64)))) is None
+    assert AdapterFacts.read(header.read(write_adapter(tmp_path / "a.gguf"))) is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_value_of_another_type_counts_as_not_said(
 
 
 def test_the_digest_is_that_of_the_norms_in_the_order_of_their_names(tmp_path: Path) -> None:
-    path = tiny.write(tmp_path / "m.gguf", "llama")
+    path = tiny.write_model(tmp_path / "m.gguf", "llama")
     norms = sorted((t.name, t.data) for t in gguf.GGUFReader(path).tensors if "norm" in t.name)
     assert len(norms) == 5  # two of each of two layers, and the last one
     expected = hashlib.sha256(b"".join(np.asarray(values, dtype="<f4").tobytes() for _, values in norms))
@@ -70,7 +70,7 @@ def test_the_digest_is_that_of_the_norms_in_the_order_of_their_names(tmp_path: P
 
 
 def test_a_quantization_has_the_digest_of_the_model_and_a_fine_tune_another(tmp_path: Path) -> None:
-    quantized = tiny.write(tmp_path / "q.gguf", "llama", dtype="Q8_0")
+    quantized = tiny.write_model(tmp_path / "q.gguf", "llama", table_type="Q8_0")
     whole = tmp_path / "f32.gguf"
     dequantize.write(quantized, whole)
     digest = norms_digest(header.read(quantized))
