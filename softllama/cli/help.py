@@ -33,7 +33,7 @@ GROUPS = {  # title -> names of parameters
         "output",
         "brief",
     ),
-    "Model": ("model", "n_ctx", "n_gpu_layers", "n_threads", "lora", "add", "rpc"),
+    "Model": ("model", "n_ctx", "n_gpu_layers", "n_threads", "lora", "any_base", "add", "rpc"),
 }
 OTHERS = "Options"
 NEAR = 0.75  # how much an option is like what was typed, from which on it is suggested

@@ -106,6 +106,7 @@ def examine(
     n_gpu_layers: int | None = None,
     n_threads: int | None = None,
     lora: Sequence[tuple[str, float]] = (),
+    any_base: bool = False,
     rpc: str = "",
     offline: bool = False,
     progress: Tick | None = None,
@@ -118,6 +119,7 @@ def examine(
         n_gpu_layers=n_gpu_layers,
         n_threads=n_threads,
         lora=lora,
+        any_base=any_base,
         rpc=rpc,
         offline=offline,
         progress=progress,
@@ -140,6 +142,7 @@ def findings(
     n_gpu_layers: int | None = None,
     n_threads: int | None = None,
     lora: Sequence[tuple[str, float]] = (),
+    any_base: bool = False,
     rpc: str = "",
     offline: bool = False,
     progress: Tick | None = None,
@@ -149,7 +152,7 @@ def findings(
 
     Args:
         model: A path, or a name as for -m. None: the bundled one, in short.
-        n_ctx, n_gpu_layers, n_threads, lora: As for softllama.load.
+        n_ctx, n_gpu_layers, n_threads, lora, any_base: As for softllama.load.
         rpc: Workers: "host:port,host:port".
         offline: Never go to the network. Otherwise it is used only for a repository's file that is not on this machine.
         progress: Called with a download's file, bytes so far and bytes in all.
@@ -184,6 +187,7 @@ def findings(
         "n_gpu_layers": n_gpu_layers,
         "n_threads": n_threads,
         "lora": [list(a) for a in lora],
+        "any_base": any_base,
         "rpc": rpc,
         "brief": model is None,
     }

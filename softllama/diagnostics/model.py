@@ -37,6 +37,7 @@ def check(
     n_gpu_layers: int | None,
     n_threads: int | None,
     lora: Sequence[Sequence[Any]],
+    any_base: bool,
     rpc: str,
     brief: bool,
 ) -> None:
@@ -47,6 +48,7 @@ def check(
         path: The model's file.
         n_ctx, n_gpu_layers, n_threads: As for softllama.load.
         lora: Adapters: [path, scale] of each.
+        any_base: Take adapters that were trained on another fine-tune, too.
         rpc: Workers: "host:port,host:port".
         brief: Look only at what shows that the installation works.
     """
@@ -68,6 +70,7 @@ def check(
             n_gpu_layers=n_gpu_layers,
             n_threads=n_threads,
             lora=adapters,
+            any_base=any_base,
             rpc=_workers(rpc),
             trial=False,
         )

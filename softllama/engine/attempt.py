@@ -27,13 +27,15 @@ def attempt(
     n_gpu_layers: int | None,
     n_threads: int | None,
     lora: Sequence[Sequence[Any]],
+    any_base: bool,
     rpc: Sequence[str],
 ) -> None:
     """Load, calibrate, and evaluate batches of the shapes that sessions have."""
     bindings.echo_log()
 
     adapters = [(str(p), float(s)) for p, s in lora]
-    with Engine(path, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, trial=False) as model:
+    options: dict[str, Any] = {"n_gpu_layers": n_gpu_layers, "n_threads": n_threads, "rpc": rpc}
+    with Engine(path, lora=adapters, any_base=any_base, trial=False, **options) as model:
         n = max(1, min(N_TOKENS, model.n_ctx // 2 - 1, model.n_vocab))
         ids = [i * model.n_vocab // n for i in range(n)]
         with (

@@ -58,26 +58,28 @@ class Engine(Facts):
         n_gpu_layers: int | None = None,
         n_threads: int | None = None,
         lora: Lora | None = None,
+        any_base: bool = False,
         rpc: Sequence[str] = (),
         trial: bool | None = None,
         on_trial: Callable[[], None] | None = None,
     ) -> None:
         check_load(n_ctx, n_gpu_layers, n_threads, rpc)
-        self.arguments: dict[str, Any] = {"n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads}
-        file = hub.resolve(path)
-        if rpc:
-            add_workers(rpc)
         adapters = adapters_of(lora)
+        self.arguments = {"n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads}
+        self.arguments |= {"lora": tuple(adapters), "any_base": any_base}
+        file = hub.resolve(path)
+        add_workers(rpc)
         self.trial: Trial | None = None  # of this load
         self.noise_floor: NoiseFloor | None = None  # once `engine.noise` has measured it
         self.controls = Controls()  # vectors that are added to states, see Model.with_control
 
         def before(weights: Weights) -> None:
-            how: dict[str, Any] = {"n_gpu_layers": n_gpu_layers, "n_threads": n_threads, "lora": adapters, "rpc": rpc}
-            self.trial = trials.of(weights, **how, try_it=trial, on_trial=on_trial)
+            self.trial = trials.of(weights, self.arguments, rpc=rpc, try_it=trial, on_trial=on_trial)
 
         try:
-            self._weights = w = Weights(file, n_gpu_layers=n_gpu_layers, lora=adapters, before=before)
+            self._weights = w = Weights(
+                file, n_gpu_layers=n_gpu_layers, lora=adapters, any_base=any_base, before=before
+            )
             self.tokenizer = Tokenizer(w)
             lora_rows = [LowRank(a.a, a.b, a.factor) for a in w.lora if a.a is not None and a.b is not None]
             self.table = EmbeddingTable(w.table, lora_rows, w.substitutes)
@@ -93,7 +95,6 @@ class Engine(Facts):
             )
         except OSError as e:  # a file that was there a moment ago
             raise ModelError(f"cannot read {e.filename or file}: {e.strerror or e}", "check the path") from None
-        self.n_ctx_given = n_ctx
         self.n_ctx_limit = n_ctx or self._weights.n_ctx_train or N_CTX_DEFAULT
         self.n_ctx = min(self.n_ctx_limit, n_ctx or N_CTX_DEFAULT)
 

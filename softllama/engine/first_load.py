@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,18 +41,17 @@ class Trial:
 
 def of(
     weights: Weights,
+    load: Mapping[str, Any],
     *,
-    n_gpu_layers: int | None,
-    n_threads: int | None,
-    lora: Sequence[tuple[str, float]],
     rpc: Sequence[str],
     try_it: bool | None,
     on_trial: Callable[[], None] | None = None,
 ) -> Trial | None:
     """Try a model whose header has been checked, if that is due. None if it is not, or no child can be started.
 
-    try_it: False for never, True for a file that passed before, too; None for what SOFTLLAMA_TRIAL says: "off", or
-    seconds in place of the usual limit. Models that come with softllama are not tried. on_trial: is called before a trial.
+    load: the arguments of the load, of which n_gpu_layers, n_threads, lora and any_base count. try_it: False for never, True
+    for a file that passed before, too; None for what SOFTLLAMA_TRIAL says: "off", or seconds in place of the usual limit.
+    Models that come with softllama are not tried. on_trial: is called before a trial.
     Raises ModelError if llama.cpp ends the child, and whatever loading raises there.
     """
     setting = os.environ.get(VARIABLE, "").strip().lower()
@@ -63,7 +62,7 @@ def of(
         return None
     try:
         n_bytes = sum(f.stat().st_size for f in files)
-        files = [*files, *(Path(p) for p, _ in lora)]
+        files = [*files, *(Path(p) for p, _ in load["lora"])]
         where = f"{weights.device} {weights.n_gpu_layers}"
         key = cache.file_key(files, f"trial {FORMAT}", bindings.build(), where)
     except OSError:
@@ -72,9 +71,8 @@ def of(
         return None
     arguments = {
         "path": str(path),
-        "n_gpu_layers": n_gpu_layers,
-        "n_threads": n_threads,
-        "lora": list(lora),
+        **{k: load[k] for k in ("n_gpu_layers", "n_threads", "any_base")},
+        "lora": list(load["lora"]),
         "rpc": list(rpc),
     }
     if on_trial is not None:

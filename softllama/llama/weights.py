@@ -41,6 +41,7 @@ class Weights:
         path: of the GGUF, or of the first of its parts.
         n_gpu_layers: None for all if this build of llama.cpp has a GPU back end, 0 for none.
         lora: (path, scale) of each adapter.
+        any_base: take adapters that were trained on another fine-tune of the model, too.
         before: is called with what the header says, before llama.cpp opens the file.
 
     Raises:
@@ -54,6 +55,7 @@ class Weights:
         *,
         n_gpu_layers: int | None = None,
         lora: list[tuple[str, float]] | None = None,
+        any_base: bool = False,
         before: Callable[[Weights], None] | None = None,
     ) -> None:
         if signals.forked():
@@ -71,7 +73,7 @@ class Weights:
         self._closed = False
         self._alone: LoadedModel | None = None  # the vocabulary of a closed model
         self._describe(pointer)
-        self.lora = tuple(adapters.load(p, s, pointer, self.header) for p, s in lora or ())
+        self.lora = tuple(adapters.load(p, s, pointer, self.header, any_base=any_base) for p, s in lora or ())
 
     def _choose_device(self, n_gpu_layers: int | None) -> None:
         """Set n_gpu_layers, on_gpu, device and the reason for it, which the user reads."""
