@@ -120,9 +120,10 @@ def price(
     more = perplexity_ratio(texts, seed)
     kl = statistics.mean([float(np.mean(t.kl)) for t in texts], seed)
     time = statistics.bootstrap([a / b for b, a in seconds], np.median, seed) if seconds else None
+    slower = "" if time is None else f"; a token takes {value(time, 2)} times the processor time"
     out = [
         f"Where nothing is mixed, perplexity on ordinary text becomes {value(more)} times as large, with a KL of {value(kl, 4)} "
-        f"nats from the model without adapter{'' if time is None else f'; a token takes {value(time, 2)} times the processor time'}."
+        f"nats from the model without adapter{slower}."
     ]
     if choices:
         test = statistics.paired([c.after for c in choices], [c.before for c in choices], seed)

@@ -157,7 +157,7 @@ def pairs(models: Models, cases: Sequence[Case], noise: NoiseFloor, tick: Tick |
                 part = slice(k * n, (k + 1) * n)
                 known = isinstance(c.b, int)
                 likelihoods = models.log_likelihoods(prefix, [c.a, c.b], tail) if isinstance(c.b, int) else np.zeros(2)
-                results[i] = _pair(c, before[part], after[part], likelihoods, noise, known=known)
+                results[i] = compare(c, before[part], after[part], likelihoods, noise, known=known)
             if tick is not None:
                 tick("words", len(results), len(cases))
     return [results[i] for i in range(len(cases))]
@@ -169,15 +169,24 @@ def _parts(encoded: Encoded) -> tuple[list[int], list[int]]:
     return list(encoded.items[:at]), list(encoded.items[at + 1 :])
 
 
-def _pair(
+def compare(
     case: Case,
     before: Sequence[Distribution],
     after: Sequence[Distribution],
     log_likelihoods: Floats,
     noise: NoiseFloor,
     *,
-    known: bool,
+    known: bool = True,
 ) -> PairResult:
+    """The numbers of one pair.
+
+    Args:
+        case: What was mixed.
+        before, after: The outputs at ALPHAS without and with the adapter; those without it at both ends are the two words'.
+        log_likelihoods: (2,) ln P(text behind the mixture | word).
+        noise: The model's noise floor.
+        known: False for noise, of which no weight is right.
+    """
     a, b, half = before[0], before[-1], len(ALPHAS) // 2
     right = np.array([posterior(log_likelihoods, np.array([1 - x, x]))[1] for x in ALPHAS])
     targets = [average([a, b], [1 - w, w]) for w in right]
@@ -213,7 +222,8 @@ def several(
         prefix, tail = _parts(inputs.encode(models.plain, frame))
         weights = [rng.dirichlet(np.ones(k)) for k in SIZES]
         mixtures = [Mixture(list(words[: len(w)]), w) for w in weights]
-        tails: list[list[Item]] = [*([w, *tail] for w in words), *([m, *tail] for m in mixtures)]
+        items: list[Item] = [*words, *mixtures]
+        tails: list[list[Item]] = [[x, *tail] for x in items]
         before, after = models.run(prefix, tails, slice(len(words), None))
         likelihoods = models.log_likelihoods(prefix, words, tail)
         for w, x, y in zip(weights, before[len(words) :], after, strict=True):
