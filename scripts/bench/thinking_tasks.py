@@ -1,7 +1,7 @@
 """Write small generation tasks for `softllama eval`: chains of sums, two-step look-ups, orders and counts in plain English.
 
     python scripts/bench/thinking_tasks.py tasks --problems 150 --seed 0
-    softllama eval tasks/sums.jsonl --raw --shots 3 --shots-from tasks/sums.shots.jsonl --extract number --stop "\n" ...
+    python scripts/bench/thinking_gain.py gain -m model.gguf --lora mix.lora.gguf      # asks them in several ways
 
 Each task is two files: NAME.jsonl has the problems, NAME.shots.jsonl examples with their steps written out. A model of 0.1 billion
 parameters solves a part of each with the examples before the question, so that a better or a worse way of decoding shows.
