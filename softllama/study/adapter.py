@@ -63,6 +63,7 @@ METHOD = (
 CONTROLS = (
     *mixing.CONTROLS,
     "the exact average, by as many passes as there are words",
+    "the output without adapter, flattened by one temperature: what a mere loss of certainty would gain",
     "the likeliest token alone, as greedy decoding feeds it",
     "multiple choice and ordinary text, where nothing is mixed",
 )
@@ -109,13 +110,17 @@ def run(
         if not chosen:
             raise UsageError("there are no cases to mix", "cases=None takes the built-in ones")
         found = _measure(Models(plain, model), chosen, size, seed, text, speed, tick)
+    held_out = cases is None and not inputs.is_words(model)
     arguments = {"cases": len(chosen), "built_in": cases is None, "text": text is not None}
     prompts = len(inputs.beginnings(model)[: size.prompts])
     return Report(
         name="adapter",
         title=f"An adapter for mixtures: {inputs.model_label(model)}",
         question=QUESTION,
-        answer=(*_answer(found, seed), *sizes.quick_sentence(quick, f"{len(chosen)} pairs, {prompts} prompts")),
+        answer=(
+            *_answer(found, seed, held_out=held_out),
+            *sizes.quick_sentence(quick, f"{len(chosen)} pairs, {prompts} prompts"),
+        ),
         tables=_tables(found, seed),
         figures=tuple(adapter_answer.figures(found.main, found.steps, seed)),
         method=METHOD,
@@ -190,9 +195,9 @@ def _measure(
     )
 
 
-def _answer(m: _Measured, seed: int) -> list[str]:
+def _answer(m: _Measured, seed: int, *, held_out: bool) -> list[str]:
     return [
-        *adapter_answer.words(m.main, seed),
+        *adapter_answer.words(m.main, seed, held_out=held_out),
         *([adapter_answer.several(m.several, seed)] if m.several else []),
         adapter_answer.settled(m.settled, seed),
         adapter_answer.steps(m.steps, seed),

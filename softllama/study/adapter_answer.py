@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from softllama.report.data import Figure, Series
-from softllama.report.sentences import share, value, versus
-from softllama.study import inputs
+from softllama.report.sentences import share, unclear, value, versus
+from softllama.study import adapter_tables, inputs
 from softllama.study.adapter_price import ChoiceResult, TextResult
 from softllama.study.adapter_tables import WITH, WITHOUT, inner, paired, perplexity_ratio, ratio
 from softllama.study.adapter_walk import SoftStep
@@ -35,8 +35,8 @@ def _ratio(e: Estimate) -> str:
     return "" if np.isnan(e.value) else f", {value(e, 2)} times as much"
 
 
-def words(results: Sequence[PairResult], seed: int) -> list[str]:
-    """Three sentences on two words: the average, the weights, other tokens."""
+def words(results: Sequence[PairResult], seed: int, *, held_out: bool = True) -> list[str]:
+    """Sentences on two words: the average, the weights, other tokens. held_out: are they none that adapters are trained with?"""
     kl: tuple[Number, Number] = (lambda r: inner(r.kl_before)), (lambda r: inner(r.kl_after))
     alpha: tuple[Number, Number] = (lambda r: r.alpha_error(r.before)), (lambda r: r.alpha_error(r.after))
     wide: tuple[Number, Number] = (lambda r: r.before.width), (lambda r: r.after.width)
@@ -49,20 +49,37 @@ def words(results: Sequence[PairResult], seed: int) -> list[str]:
         return paired(results, *numbers, lambda r: r.key, seed)
 
     target = statistics.mean([r.target_width for r in results], seed, groups=[r.key for r in results])
+    where = "held-out words in held-out frames" if held_out else "these words"
     third = [
         statistics.wilson(sum(x), len(x))
         for x in ([r.before.is_third_token for r in results], [r.after.is_third_token for r in results])
     ]
     return [
-        f"On held-out words in held-out frames, KL from the exact average of what the words say {_change(*both(kl))}"
+        f"On {where}, KL from the exact average of what the words say {_change(*both(kl))}"
         f"{_ratio(ratio(results, *kl, lambda r: r.key, seed))}. JS to the nearer word minus JS to the average "
         f"{_change(*both(near))}: above 0 the output is nearer to the average.",
+        flattened(results, seed),
         f"The error of the weight that the output shows {_change(*both(alpha), unit='')}"
         f"{_ratio(ratio(results, *alpha, lambda r: r.key, seed))}. The width of the transition {_change(*both(wide), unit='')}; "
         f"the exact average's is {value(target, 2)}.",
         f"At half and half, the likeliest token is that of neither word in {share(third[0])} without the adapter and in "
         f"{share(third[1])} with it.",
     ]
+
+
+def flattened(results: Sequence[PairResult], seed: int) -> str:
+    """A sentence on the control: is the adapter's output only less certain?"""
+    temperature, kl = adapter_tables.flattened(results)
+    groups = [r.key for r in results]
+    level = statistics.mean(kl, seed, groups=groups)
+    gain = statistics.mean([x - inner(r.kl_after) for x, r in zip(kl, results, strict=True)], seed, groups=groups)
+    better = (
+        unclear(gain) if not gain.clear else "nearer to the average" if gain.value > 0 else "farther from the average"
+    )
+    return (
+        f"Control, the output without adapter flattened by the one temperature that fits best ({temperature:g}): a KL of "
+        f"{value(level)} nats. Against that, with the adapter: {better} (gain {value(gain)})."
+    )
 
 
 def several(results: Sequence[SeveralResult], seed: int) -> str:
@@ -77,9 +94,14 @@ def settled(results: Sequence[SettledResult], seed: int) -> str:
     kl = paired(results, lambda r: r.kl_before, lambda r: r.kl_after, lambda r: r.frame, seed)
     weight = paired(results, lambda r: r.weight_before, lambda r: r.weight_after, lambda r: r.frame, seed)
     right = float(np.mean([r.posterior for r in results])) if results else float("nan")
+    shown = (
+        f"; the weight of that word in the output {_change(*weight, unit='')}, where {right:.2f} is right"
+        if weight[0].n
+        else ""
+    )
     return (
-        f"Once a text has settled which of the two words it was (n = {len(results)}), KL from the exact average {_change(*kl)}; "
-        f"the weight of that word in the output {_change(*weight, unit='')}, where {right:.2f} is right."
+        f"Once a text has settled which of the two words it was (n = {len(results)}), KL from the exact average "
+        f"{_change(*kl)}{shown}."
     )
 
 

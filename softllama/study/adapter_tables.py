@@ -12,7 +12,7 @@ from softllama.report.data import Cell, Table
 from softllama.study import inputs
 from softllama.study.adapter_price import ChoiceResult, TextResult, perplexity
 from softllama.study.adapter_walk import SoftStep
-from softllama.study.adapter_words import SIZES, PairResult, SettledResult, SeveralResult
+from softllama.study.adapter_words import SIZES, TEMPERATURES, PairResult, SettledResult, SeveralResult
 from softllama.study.mixing_sweep import SweepResult
 from softllama.study.rollout import Rollout
 from softllama.vectors import measures, statistics
@@ -76,6 +76,13 @@ def _kl(r: PairResult, way: str) -> float:
     return inner(r.kl_before if way == WITHOUT else r.kl_after)
 
 
+def flattened(results: Sequence[PairResult]) -> tuple[float, list[float]]:
+    """The temperature at which the outputs without adapter are nearest to the exact average, and each pair's KL there."""
+    every = np.array([[inner(row) for row in r.kl_flat] for r in results])  # (pairs, TEMPERATURES)
+    best = int(np.argmin(every.mean(axis=0)))
+    return TEMPERATURES[best], every[:, best].tolist()
+
+
 Columns = dict[str, Callable[[Sequence[PairResult], str], Cell]]
 
 
@@ -105,7 +112,7 @@ def words(by: dict[str, list[PairResult]], noise: NoiseFloor, seed: int) -> Tabl
             rs, lambda r: SWEEPS[way](r).mass_outside_nuclei - SWEEPS[way](r).mass_alone, seed
         ),
     }
-    title, head = "Mixtures of held-out words in held-out frames", ("mixture of", "", "n", *columns)
+    title, head = "Mixtures against the exact average", ("mixture of", "", "n", *columns)
     note = "KL: mean over α = 0.1 to 0.9; the others at 0.5."
     return Table("words", title, head, _rows(by, columns), note, floors=dict.fromkeys(JS, noise.js) if noise.js else {})
 

@@ -30,6 +30,7 @@ from softllama.vectors.noise import NoiseFloor
 Floats = NDArray[np.float64]
 
 ALPHAS = np.linspace(0.0, 1.0, 11)
+TEMPERATURES = (1.0, 1.25, 1.5, 2.0, 3.0)  # of the control that flattens the output without adapter
 SIZES = (3, 5, 8)  # words of a mixture of several
 SETTLED = 0.9  # posterior from which on the text has settled which word it was
 GOING_ON = 5  # tokens that settle it
@@ -69,6 +70,7 @@ class PairResult:
         posterior: (POINTS,) the weight of the second word at the end of the frame: what its text says of the words counts. NaN for
             noise, which has none.
         kl_before, kl_after: (POINTS,) KL(exact average ‖ output) in nats; NaN for noise.
+        kl_flat: (TEMPERATURES, POINTS) KL(exact average ‖ output without adapter, divided by the temperature).
         js_before, js_after: JS of the output at α = 0.5 to the exact average.
         pure: KL(without ‖ with the adapter) of the two words alone, their mean.
     """
@@ -79,6 +81,7 @@ class PairResult:
     posterior: Floats
     kl_before: Floats
     kl_after: Floats
+    kl_flat: Floats
     js_before: float
     js_after: float
     pure: float
@@ -199,9 +202,17 @@ def compare(
         posterior=right if known else missing,
         kl_before=kl[0] if known else missing,
         kl_after=kl[1] if known else missing,
+        kl_flat=_flattened(targets, before) if known else np.full((len(TEMPERATURES), len(ALPHAS)), NAN),
         js_before=targets[half].js(before[half]) if known else NAN,
         js_after=targets[half].js(after[half]) if known else NAN,
         pure=(a.kl(after[0]) + b.kl(after[-1])) / 2 if known else NAN,
+    )
+
+
+def _flattened(targets: Sequence[Distribution], outputs: Sequence[Distribution]) -> Floats:
+    """KL(target ‖ output at a temperature), (TEMPERATURES, n): what a mere loss of certainty would gain."""
+    return np.array(
+        [[t.kl(Distribution(d.logits / x)) for t, d in zip(targets, outputs, strict=True)] for x in TEMPERATURES]
     )
 
 

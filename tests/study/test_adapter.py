@@ -126,9 +126,10 @@ def test_sentences_and_tables_say_so() -> None:
         case, _, r = made()
         case = inputs.Case(case.kind, case.frame, f"a{i}", "b", 0, 1)
         results.append(PairResult(**{**vars(r), "case": case}))
-    first, second, third = adapter_answer.words(results, 0)
+    first, control, second, third = adapter_answer.words(results, 0)
     assert "falls from" in first
     assert "0.00 [0.00, 0.00] times as much" in first
+    assert "nearer to the average (gain" in control
     assert "the exact average's is 0.80" in second
     assert "0.0 %" in third
     table = adapter_tables.words({inputs.PAIRS: results}, NO_NOISE, 0)
@@ -261,3 +262,16 @@ def test_all_studies_include_it_only_with_an_adapter(files: dict[str, Path], mon
         assert everything.run(model) == ["mixing", "feedback", "thinking"]
     with sl.load(WORDS, lora=str(files["zero"])) as model:
         assert everything.run(model) == ["mixing", "feedback", "adapter", "thinking"]
+
+
+def test_flattening_is_a_control_that_a_mere_loss_of_certainty_does_not_pass() -> None:
+    """Outputs that are the average at half the temperature are repaired by flattening, and the study says so."""
+    a, b = Distribution.from_probs([0.9, 0.05, 0.05]), Distribution.from_probs([0.05, 0.15, 0.8])
+    exact = [average([a, b], [1 - x, x]) for x in ALPHAS]
+    sharp = [a, *(Distribution(d.logits * 2) for d in exact[1:-1]), b]
+    case = inputs.Case(inputs.PAIRS, "The {} is", "a", "b", 0, 1)
+    results = [compare(case, sharp, exact, np.zeros(2), NO_NOISE)] * 12
+    temperature, kl = adapter_tables.flattened(results)
+    assert temperature == 2.0
+    assert max(kl) < 1e-6
+    assert "no difference seen" in adapter_answer.flattened(results, 0)
