@@ -106,7 +106,9 @@ def run(
     size = sizes.ADAPTER_QUICK if quick else sizes.ADAPTER
     how = {k: v for k, v in model.arguments.items() if k in ("n_ctx", "n_gpu_layers", "n_threads")}
     with load(model.path, trial=False, **how) as plain:
-        chosen = adapter_cases.cases(plain, seed, size.pairs, size.controls) if cases is None else list(cases)
+        chosen = (
+            adapter_cases.cases(plain, seed, size.pairs, size.controls, size.frames) if cases is None else list(cases)
+        )
         if not chosen:
             raise UsageError("there are no cases to mix", "cases=None takes the built-in ones")
         found = _measure(Models(plain, model), chosen, size, seed, text, speed, tick)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from softllama.engine.engine import Engine
-from softllama.study import inputs
+from softllama.study import inputs, sizes
 from softllama.study.inputs import Case
 
 _CLASSES = {
@@ -82,9 +82,16 @@ class Choice:
     answers: tuple[str, ...]
 
 
-def cases(model: Engine, seed: int, pairs: int, controls: int) -> list[Case]:
-    """Held-out pairs in held-out frames, and the controls of the mixing study. On the small world, that study's own cases."""
-    return inputs.cases(model, seed, pairs, controls, FRAMES, SAME)
+def cases(model: Engine, seed: int, pairs: int, controls: int, frames: int | None = None) -> list[Case]:
+    """Held-out pairs in held-out frames, and the controls of the mixing study. On the small world, that study's own cases.
+
+    Args:
+        model: The model, which must have the words as single tokens.
+        seed: Of the pairs and of the controls.
+        pairs, controls: Pairs of words, and controls of each kind, in each frame.
+        frames: How many of the frames, evenly over all of them; None for all.
+    """
+    return inputs.cases(model, seed, pairs, controls, dict(sizes.spread(list(FRAMES.items()), frames)), SAME)
 
 
 def groups(model: Engine, frames: Sequence[str], n: int, seed: int) -> list[tuple[str, list[int]]]:

@@ -22,6 +22,7 @@ from softllama.study import (
     adapter_walk,
     everything,
     inputs,
+    sizes,
 )
 from softllama.study.adapter_words import ALPHAS, Models, PairResult, compare, pairs, posterior, settled, several
 from softllama.vectors.average import average
@@ -275,3 +276,8 @@ def test_flattening_is_a_control_that_a_mere_loss_of_certainty_does_not_pass() -
     assert temperature == 2.0
     assert max(kl) < 1e-6
     assert "no difference seen" in adapter_answer.flattened(results, 0)
+
+
+def test_the_sizes_know_how_many_frames_and_questions_there_are() -> None:
+    assert len(adapter_cases.FRAMES) == sizes.FRAMES
+    assert len(adapter_cases.choices(0)) == sizes.CHOICES
