@@ -20,7 +20,6 @@ from softllama.engine import first_load as trials
 from softllama.engine.calibration import calibrate
 from softllama.engine.control import Controls
 from softllama.engine.facts import Facts
-from softllama.engine.first_load import Trial
 from softllama.engine.items import Item as Item
 from softllama.engine.items import check_vector, put_vectors, stand_in
 from softllama.engine.layers import LayerWatch
@@ -69,7 +68,7 @@ class Engine(Facts):
         self.arguments |= {"lora": tuple(adapters), "any_base": any_base}
         file = hub.resolve(path)
         add_workers(rpc)
-        self.trial: Trial | None = None  # of this load
+        self.trial: trials.Trial | None = None  # of this load
         self.noise_floor: NoiseFloor | None = None  # once `engine.noise` has measured it
         self.controls = Controls()  # vectors that are added to states, see Model.with_control
 
