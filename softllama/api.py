@@ -48,6 +48,7 @@ def load(
     n_gpu_layers: int | None = None,
     n_threads: int | None = None,
     lora: Lora | None = None,
+    any_base: bool = False,
     rpc: Sequence[str] = (),
     trial: bool | None = None,
     on_trial: Callable[[], None] | None = None,
@@ -62,6 +63,7 @@ def load(
         n_gpu_layers: None for all where llama.cpp was built with a GPU back end, else none.
         n_threads: None for the physical cores, or one for a model under 16 MB, which more would slow down.
         lora: the path of an adapter, (path, scale), or several.
+        any_base: take an adapter that says it was trained on another fine-tune of the model, too.
         rpc: workers ("host:port") whose devices are used as well; llama.cpp knows them until the process ends.
         trial: a file that this build of llama.cpp has not had before is tried in a child process, as llama.cpp ends the
             process on some that are damaged. False leaves that out (SOFTLLAMA_TRIAL=off, too), True does it again.
@@ -78,6 +80,7 @@ def load(
         n_gpu_layers=n_gpu_layers,
         n_threads=n_threads,
         lora=lora,
+        any_base=any_base,
         rpc=rpc,
         trial=trial,
         on_trial=on_trial,

@@ -3,6 +3,8 @@
     softllama study all -o answers
     softllama study all -m SmolLM2-135M-Instruct-Q4_1.gguf -o answers/smollm2
     softllama study all -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf --quick -o answers/qwen
+    softllama study adapter -m SmolLM2-135M-Instruct-Q4_1.gguf --lora mix.lora.gguf -o answers/smollm2
+    python scripts/bench/thinking_gain.py answers/gain -m SmolLM2-135M-Instruct-Q4_1.gguf --lora mix.lora.gguf
     python scripts/dev/answers.py answers
 
 What has not run is left as it is. The text between `<!-- NAME -->` and `<!-- end -->` is replaced by the sentences of the

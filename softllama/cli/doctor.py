@@ -40,6 +40,7 @@ def command(
             n_gpu_layers=options.n_gpu_layers,
             n_threads=options.n_threads,
             lora=options.adapters,
+            any_base=options.any_base,
             rpc=options.rpc or "",
             runtime=options.runtime,
             offline=options.offline,

@@ -33,7 +33,7 @@ GROUPS = {  # title -> names of parameters
         "output",
         "brief",
     ),
-    "Model": ("model", "n_ctx", "n_gpu_layers", "n_threads", "lora", "add", "rpc"),
+    "Model": ("model", "n_ctx", "n_gpu_layers", "n_threads", "lora", "any_base", "add", "rpc"),
     "llama.cpp": (*("cache_type_k", "cache_type_v", "flash_attn", "n_batch", "n_ubatch", "no_mmap", "mlock", "numa"),),
 }
 OTHERS = "Options"

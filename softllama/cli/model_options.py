@@ -38,6 +38,7 @@ class ModelOptions:
     n_gpu_layers: int | None = None
     n_threads: int | None = None
     lora: tuple[str, ...] = ()
+    any_base: bool = False
     add: tuple[str, ...] = ()
     rpc: str | None = None
     cache_type_k: str = "f16"
@@ -123,6 +124,7 @@ class ModelOptions:
             n_gpu_layers=self.n_gpu_layers,
             n_threads=self.n_threads,
             lora=self.adapters,
+            any_base=self.any_base,
             rpc=workers,
             on_trial=None if self.quiet else _note_trial,
             **self.runtime,
@@ -156,6 +158,8 @@ class ModelOptions:
             note(f"model: {model.path}" + (f", from {self.source}" if self.source else ""))
         if (larger := memory.note(model.n_bytes)) is not None:
             note(larger)
+        for text in model.adapter_texts:
+            note(f"adapter: {text}")
         if model.calibration.nodes:
             note(f"mixtures: by {model.calibration.text}")
         if model.diffusion:
@@ -258,6 +262,9 @@ def model_options_with(default: str, *, argument: bool = False, add: bool = True
             help="CPU threads. Default: the physical cores.",
         ),
         shared_option("--lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter. May be repeated."),
+        shared_option(
+            "--any-base", is_flag=True, help="Use an adapter on another fine-tune than that which it was trained on."
+        ),
         *([_ADD] if add else []),
         shared_option(
             "--rpc",

@@ -109,6 +109,7 @@ def examine(
     n_gpu_layers: int | None = None,
     n_threads: int | None = None,
     lora: Sequence[tuple[str, float]] = (),
+    any_base: bool = False,
     rpc: str = "",
     runtime: RuntimeKeywords | None = None,
     offline: bool = False,
@@ -122,6 +123,7 @@ def examine(
         n_gpu_layers=n_gpu_layers,
         n_threads=n_threads,
         lora=lora,
+        any_base=any_base,
         rpc=rpc,
         runtime=runtime,
         offline=offline,
@@ -145,6 +147,7 @@ def findings(
     n_gpu_layers: int | None = None,
     n_threads: int | None = None,
     lora: Sequence[tuple[str, float]] = (),
+    any_base: bool = False,
     rpc: str = "",
     runtime: RuntimeKeywords | None = None,
     offline: bool = False,
@@ -155,7 +158,7 @@ def findings(
 
     Args:
         model: A path, or a name as for -m. None: the bundled one, in short.
-        n_ctx, n_gpu_layers, n_threads, lora: As for softllama.load.
+        n_ctx, n_gpu_layers, n_threads, lora, any_base: As for softllama.load.
         rpc: Workers: "host:port,host:port".
         runtime: llama.cpp's options, as for softllama.load.
         offline: Never go to the network. Otherwise it is used only for a repository's file that is not on this machine.
@@ -191,6 +194,7 @@ def findings(
         "n_gpu_layers": n_gpu_layers,
         "n_threads": n_threads,
         "lora": [list(a) for a in lora],
+        "any_base": any_base,
         "rpc": rpc,
         "runtime": runtime or {},
         "brief": model is None,

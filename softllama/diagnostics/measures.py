@@ -42,8 +42,11 @@ def loaded(m: Model, seconds: float) -> Iterable[Finding]:
     yield _finding("loads", OK, text, seconds=seconds, device=m.device, reason=m.device_reason, n_threads=m.n_threads)
     for a in m._weights.lora:
         table = "; it changes the embedding table, and is mixed with its rows" if a.a is not None else ""
-        text = f"{a.path} with scale {a.scale:g}{table}"
-        yield _finding("adapter", OK, text, path=str(a.path), scale=a.scale, embedding=a.a is not None)
+        text = f"{a.path} with scale {a.scale:g}{f', {a.text}' if a.text else ''}{table}"
+        facts = {"path": str(a.path), "scale": a.scale, "embedding": a.a is not None}
+        said = {} if a.facts is None else {"fits": a.fits, **a.facts.to_dict()}
+        state, advice = (NOTE, "study adapter measures what it does here") if a.fits is False else (OK, "")
+        yield _finding("adapter", state, text, advice, **facts, **said)
 
 
 def vocabulary(m: Model) -> Iterable[Finding]:

@@ -40,6 +40,7 @@ def check(
     n_gpu_layers: int | None,
     n_threads: int | None,
     lora: Sequence[Sequence[Any]],
+    any_base: bool,
     rpc: str,
     runtime: RuntimeKeywords,
     brief: bool,
@@ -50,6 +51,7 @@ def check(
         send: Takes the records of the findings, in order.
         path: The model's file.
         n_ctx, n_gpu_layers, n_threads, lora: As for softllama.load; of adapters [path, scale] each.
+        any_base: Take adapters that were trained on another fine-tune, too.
         rpc, runtime: Workers, "host:port,host:port", and llama.cpp's options, as for softllama.load.
         brief: Look only at what shows that the installation works.
     """
@@ -71,6 +73,7 @@ def check(
             n_gpu_layers=n_gpu_layers,
             n_threads=n_threads,
             lora=adapters,
+            any_base=any_base,
             rpc=_workers(rpc),
             trial=False,
             **runtime,

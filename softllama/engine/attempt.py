@@ -24,6 +24,7 @@ def attempt(
     n_gpu_layers: int | None,
     n_threads: int | None,
     lora: Sequence[Sequence[Any]],
+    any_base: bool,
     rpc: Sequence[str],
     runtime: dict[str, Any],
 ) -> None:
@@ -34,9 +35,8 @@ def attempt(
     bindings.echo_log()
 
     adapters = [(str(p), float(s)) for p, s in lora]
-    with Engine(
-        path, n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, trial=False, **runtime
-    ) as model:
+    options: dict[str, Any] = {"n_gpu_layers": n_gpu_layers, "n_threads": n_threads, "rpc": rpc, **runtime}
+    with Engine(path, lora=adapters, any_base=any_base, trial=False, **options) as model:
         first = model.n_vocab // 2
         with (
             contextlib.suppress(SoftLlamaError),

@@ -59,6 +59,7 @@ class Engine(Facts):
         n_gpu_layers: int | None = None,
         n_threads: int | None = None,
         lora: Lora | None = None,
+        any_base: bool = False,
         rpc: Sequence[str] = (),
         trial: bool | None = None,
         on_trial: Callable[[], None] | None = None,
@@ -66,17 +67,20 @@ class Engine(Facts):
     ) -> None:
         check_load(n_ctx, n_gpu_layers, n_threads, rpc)
         how, given = Runtime(**runtime), {"n_ctx": n_ctx, "n_gpu_layers": n_gpu_layers, "n_threads": n_threads}
-        self.arguments: dict[str, Any] = given | how.chosen()
         file, adapters = hub.resolve(path), adapters_of(lora)
+        self.arguments: dict[str, Any] = given | {"lora": tuple(adapters), "any_base": any_base} | how.chosen()
         if rpc:
             add_workers(rpc)
         self.noise_floor: NoiseFloor | None = None  # once `engine.noise` has measured it
         self.controls = Controls()  # vectors that are added to states, see Model.with_control
         try:
             first = FirstLoad(
-                n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, rpc=rpc, try_it=trial, on_trial=on_trial
+                n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, any_base=any_base, rpc=rpc,
+                try_it=trial, on_trial=on_trial,
             )
-            w = Weights(file, n_gpu_layers=n_gpu_layers, lora=adapters, runtime=how, beside=first.beside)
+            w = Weights(
+                file, n_gpu_layers=n_gpu_layers, lora=adapters, any_base=any_base, runtime=how, beside=first.beside
+            )
             self._weights = w
             self.trial: Trial | None = first.result  # of this load
             self.tokenizer = Tokenizer(w)
@@ -94,7 +98,6 @@ class Engine(Facts):
             )
         except OSError as e:  # a file that was there a moment ago
             raise ModelError(f"cannot read {e.filename or file}: {e.strerror or e}", "check the path") from None
-        self.n_ctx_given = n_ctx
         self.n_ctx_limit = n_ctx or self._weights.n_ctx_train or N_CTX_DEFAULT
         self.n_ctx = min(self.n_ctx_limit, n_ctx or N_CTX_DEFAULT)
 

@@ -26,6 +26,12 @@ class Facts:
     arguments: dict[str, Any]
     n_threads: int
 
+    @property
+    def n_ctx_given(self) -> int | None:
+        """The positions that the load asked for; None where it left them open."""
+        n: int | None = self.arguments["n_ctx"]
+        return n
+
     @cached_property
     def pace(self) -> Pace | None:
         """Decides how many threads go on where the machine is busy; None where the user chose their number."""
@@ -127,6 +133,22 @@ class Facts:
     def lora(self) -> list[tuple[str, float]]:
         """Active adapters: path and scale."""
         return [(str(a.path), a.scale) for a in self._weights.lora]
+
+    @property
+    def adapters(self) -> list[dict[str, Any]]:
+        """Active adapters, ready for JSON: file, hash and scale; and where they say so, what they were trained for and on."""
+        found = []
+        for a in self._weights.lora:
+            record: dict[str, Any] = {"path": str(a.path), "scale": a.scale, "sha256": None}
+            with contextlib.suppress(OSError):
+                record["sha256"] = cache.file_hash([a.path])
+            found.append(record if a.facts is None else {**record, "fits": a.fits, **a.facts.to_dict()})
+        return found
+
+    @property
+    def adapter_texts(self) -> list[str]:
+        """Of the active adapters that say so, what each was trained for and on, a line each."""
+        return [f"{a.path.name}, {a.text}" for a in self._weights.lora if a.text]
 
     @property
     def files(self) -> list[str]:

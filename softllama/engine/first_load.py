@@ -47,7 +47,7 @@ class FirstLoad:
     """What a load does about its file being new here.
 
     Args:
-        n_gpu_layers, n_threads, lora, rpc: of the load.
+        n_gpu_layers, n_threads, lora, any_base, rpc: of the load.
         try_it: False for never, True for a file that passed before, too; None for what SOFTLLAMA_TRIAL says: "off", or
             seconds in place of the usual limit. Models that come with softllama are not tried.
         on_trial: is called before a trial.
@@ -59,6 +59,7 @@ class FirstLoad:
     n_gpu_layers: int | None
     n_threads: int | None
     lora: Sequence[tuple[str, float]]
+    any_base: bool
     rpc: Sequence[str]
     try_it: bool | None
     on_trial: Callable[[], None] | None = None
@@ -123,6 +124,7 @@ class FirstLoad:
             "n_gpu_layers": self.n_gpu_layers,
             "n_threads": n_threads,
             "lora": list(self.lora),
+            "any_base": self.any_base,
             "rpc": list(self.rpc),
             "runtime": runtime,
         }

@@ -47,6 +47,7 @@ def build(
             "n_vocab": model.n_vocab,
             "n_embd": model.n_embd,
             "lora": model.lora,
+            **({"adapters": model.adapters} if model.lora else {}),
             **({"control": [v.to_dict() for v in model.controls.vectors]} if model.controls.vectors else {}),
         },
         "calibration": {k: v for k, v in dataclasses.asdict(model.calibration).items() if k != "remembered"},

@@ -41,7 +41,7 @@ def floor(model: Engine) -> NoiseFloor:
 
 
 def _remembered(model: Engine) -> NoiseFloor:
-    key = key_of(model._weights, f"noise {FORMAT}")
+    key = key_of(model._weights, " ".join([f"noise {FORMAT}", *_adapters(model)]))
     known = cache.load("noise", key)
     if isinstance(known, dict):
         try:
@@ -52,6 +52,11 @@ def _remembered(model: Engine) -> NoiseFloor:
     cache.store("noise", key, asdict(result))
     logger.info("%s: JS up to %.2g from rounding alone", model.name, result.js)
     return result
+
+
+def _adapters(model: Engine) -> list[str]:
+    """What tells the adapters apart: unlike a calibration, the floor depends on those of other matrices, too."""
+    return [f"{a['sha256']} {a['scale']}" for a in model.adapters]
 
 
 def perturbed(model: Engine, item: Mixture | Vector, copy: int) -> Mixture | Vector:

@@ -49,12 +49,14 @@ def add_workers(addresses: Sequence[str]) -> None:
     """Let llama.cpp use these workers' devices from now on. A worker that is known already is not added again.
 
     Args:
-        addresses: "host:port" each.
+        addresses: "host:port" each; nothing is done for none.
 
     Raises:
         UsageError: an address is not one.
         ModelError: the back end is missing, or a worker cannot be reached.
     """
+    if not addresses:
+        return
     addresses = parse(",".join(addresses))
     init()
     if not supported():

@@ -45,6 +45,7 @@ class Weights:
         path: of the GGUF, or of the first of its parts.
         n_gpu_layers: None for all if this build of llama.cpp has a GPU back end, 0 for none.
         lora: (path, scale) of each adapter.
+        any_base: take adapters that were trained on another fine-tune of the model, too.
         runtime: llama.cpp's options.
         beside: a context manager of what goes on while llama.cpp loads the file. It is entered with what the header says, and
             gives what is called once the file is loaded, before it is used. It checks the vocabulary, too.
@@ -60,6 +61,7 @@ class Weights:
         *,
         n_gpu_layers: int | None = None,
         lora: list[tuple[str, float]] | None = None,
+        any_base: bool = False,
         runtime: Runtime | None = None,
         beside: Callable[[Weights], AbstractContextManager[Callable[[], None]]] | None = None,
     ) -> None:
@@ -82,7 +84,7 @@ class Weights:
         self._closed = False
         self._alone: LoadedModel | None = None  # the vocabulary of a closed model
         self._describe(pointer)
-        self.lora = tuple(adapters.load(p, s, pointer, self.header) for p, s in lora or ())
+        self.lora = tuple(adapters.load(p, s, pointer, self.header, any_base=any_base) for p, s in lora or ())
 
     def _choose_device(self, n_gpu_layers: int | None) -> None:
         """Set n_gpu_layers, on_gpu, device and the reason for it, which the user reads."""

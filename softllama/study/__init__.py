@@ -6,6 +6,7 @@
 
 mixing       what does a model make of a mixture of two words?          (layers: in which layer?)
 feedback     what does feeding back the whole vector say that a token does not?    (rollout: how long does it stay readable?)
+adapter      with an adapter, does a mixture say what its words say on average?    (words, walk, price; cases: what is asked)
 answers      does it help to think in mixtures?                         (the bundled pairs of models)
 thinking     the same on any other model, with small questions
 everything   all of them, on the bundled models or on one
@@ -21,9 +22,9 @@ Knows models, statistics and reports. Does not know the terminal, or how a repor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from softllama.study import answers, everything, feedback, inputs, layers, mixing, rollout, sizes, thinking
+    from softllama.study import adapter, answers, everything, feedback, inputs, layers, mixing, rollout, sizes, thinking
 
-__all__ = ["answers", "everything", "feedback", "inputs", "layers", "mixing", "rollout", "sizes", "thinking"]
+__all__ = ["adapter", "answers", "everything", "feedback", "inputs", "layers", "mixing", "rollout", "sizes", "thinking"]
 
 
 def __getattr__(name: str) -> Any:

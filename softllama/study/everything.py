@@ -10,7 +10,7 @@ from softllama.api import Model, load
 from softllama.hub import bundled
 from softllama.report.report import Report
 from softllama.show.progress import Tick
-from softllama.study import answers, feedback, mixing, sizes, thinking
+from softllama.study import adapter, answers, feedback, mixing, sizes, thinking
 
 MODELS = ("words", "words-mixed")  # what mixing and feedback look at; thinking has its own pairs
 
@@ -23,8 +23,8 @@ def run(
     quick: bool = False,
     tick: Tick | None = None,
 ) -> list[Report]:
-    """Run mixing, feedback and thinking on one model; or mixing and feedback on each bundled model of the small world, then
-    thinking on the bundled pairs.
+    """Run mixing, feedback and thinking on one model, and adapter before thinking where it has an adapter; or mixing and feedback
+    on each bundled model of the small world, then thinking on the bundled pairs.
 
     Args:
         model: The model that is asked; None for the bundled ones.
@@ -41,6 +41,8 @@ def run(
     """
     if model is not None:
         looked = [study(model, seed=seed, quick=quick, tick=tick) for study in (mixing.run, feedback.run)]
+        if model.lora:
+            looked.append(adapter.run(model, seed=seed, quick=quick, tick=tick))
         return [*looked, thinking.run(model, seed=seed, limit=limit, quick=quick, tick=tick)]
     reports = []
     for name in [n for n in MODELS if n in bundled.names()]:

@@ -83,7 +83,7 @@ def run(
         raise UsageError("a feedback study takes 1 to 1000 steps, and rollouts of 8 to 10,000 tokens")
     texts = inputs.beginnings(model)[: size.prompts] if prompts is None else tuple(prompts)
     walked = _walks(model, texts, size.steps, seed, with_layers, tick)
-    rollouts = rollout.measure(model, texts, size.tokens, seed, tick)
+    rollouts = rollout.measure(model, texts, size.tokens, seed, tick).rollouts
     unsure, rounding = [s for s in walked if s.undecided], noise.floor(model)
     looked = unsure or walked  # all where none is undecided
     tables = [feedback_tables.next_table(walked, unsure, rounding, seed), feedback_tables.entropies(looked, seed)]

@@ -75,13 +75,14 @@ def after_each(
         The next distribution after each tail; Σ p(i) q(i) over the heaviest tokens i, renormalised, where q(i) is what
         follows the prefix and i; the ids of those tokens; their p, (k,) float64.
     """
-    heavy, weights = _heaviest(p, most, mass)
+    heavy, weights = heaviest(p, most, mass)
     every = [*tails, *([i] for i in heavy)]
     after = [b.next for b in branches.run(model, prefix, every, n_ctx=model.n_ctx_given)]
     return after[: len(tails)], average(after[len(tails) :], weights), heavy, weights
 
 
-def _heaviest(p: Distribution, most: int, mass: float) -> tuple[list[int], NDArray[np.float64]]:
+def heaviest(p: Distribution, most: int, mass: float) -> tuple[list[int], NDArray[np.float64]]:
+    """The heaviest tokens of a distribution, up to so many or so much probability: their ids, and their p, (k,) float64."""
     order = np.argsort(-p.probs, kind="stable")[:most]
     weights = p.probs[order].astype(np.float64)
     n = min(len(order), int(np.searchsorted(np.cumsum(weights), mass)) + 1)

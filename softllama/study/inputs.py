@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -142,7 +143,14 @@ def token(model: Engine, encoded: Encoded, word: str) -> int | None:
         return None
 
 
-def cases(model: Engine, seed: int, pairs: int, controls: int) -> list[Case]:
+def cases(
+    model: Engine,
+    seed: int,
+    pairs: int,
+    controls: int,
+    general: Mapping[str, tuple[str, ...]] = GENERAL,
+    general_same: Mapping[str, tuple[str, ...]] = GENERAL_SAME,
+) -> list[Case]:
     """The built-in cases for a model.
 
     Args:
@@ -150,14 +158,16 @@ def cases(model: Engine, seed: int, pairs: int, controls: int) -> list[Case]:
         seed: Of the pairs and of the controls.
         pairs: Pairs of words in every frame.
         controls: Of each control, in every frame.
+        general, general_same: Frames with their words, and with pairs of which the frame says the same, for any model but those
+            of the small world.
 
     Raises:
         SoftLlamaError: None of the words is one token.
     """
     rng = np.random.default_rng([seed, 1])
     small_world = is_words(model)
-    words_of = dict.fromkeys(ANIMAL_FRAMES, ANIMALS) if small_world else GENERAL
-    same = ANIMAL_SAME if small_world else GENERAL_SAME
+    words_of = dict.fromkeys(ANIMAL_FRAMES, ANIMALS) if small_world else general
+    same = ANIMAL_SAME if small_world else general_same
     orders: dict[
         tuple[str, ...], list[tuple[str, str]]
     ] = {}  # words -> their pairs: drawn once, as frames may share words

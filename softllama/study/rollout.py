@@ -83,21 +83,43 @@ def coherent(values: Sequence[float], limit: float) -> int:
     return int(over[0]) if len(over) else len(values)
 
 
-def measure(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: Tick | None = None) -> list[Rollout]:
+@dataclass(frozen=True)
+class Rollouts:
+    """Rollouts, and the mean surprise of a window from which on a text counts as not coherent."""
+
+    rollouts: list[Rollout]
+    limit: float
+
+
+def measure(
+    model: Model,
+    prompts: Sequence[str],
+    tokens: int,
+    seed: int,
+    tick: Tick | None = None,
+    *,
+    reader: Model | None = None,
+    limit: float | None = None,
+    policies: Sequence[str] = tuple(POLICIES),
+) -> Rollouts:
     """Generate after every prompt under every policy, AT_ONCE of them side by side, and measure.
 
     Args:
-        model: The model.
+        model: The model that writes.
         prompts: Beginnings.
         tokens: Positions of each rollout.
         seed: Of every random choice.
         tick: Called with "rollouts", then "reading", how many are done, and how many there are.
+        reader: The model that reads the readouts again. None: the one that writes.
+        limit: Of earlier rollouts. None: that of sampled generations, which are made for it.
+        policies: Keys of POLICIES.
 
     Returns:
-        For each prompt a rollout for each of POLICIES.
+        For each prompt a rollout for each of the policies, and the limit.
     """
-    tasks = [(p, "sample", _seed(seed, i, k + 1)) for i, p in enumerate(prompts) for k in range(REFERENCE)]
-    tasks += [(p, policy, _seed(seed, i, 0)) for i, p in enumerate(prompts) for policy in POLICIES.values()]
+    sampled = [] if limit is not None else [(i, k) for i in range(len(prompts)) for k in range(REFERENCE)]
+    tasks = [(prompts[i], "sample", _seed(seed, i, k + 1)) for i, k in sampled]
+    tasks += [(p, POLICIES[name], _seed(seed, i, 0)) for i, p in enumerate(prompts) for name in policies]
     generations = [
         prepare(model, p, GenerationOptions(policy=policy, where="everywhere", max_tokens=tokens, seed=n, chat=False))
         for p, policy, n in tasks
@@ -109,14 +131,15 @@ def measure(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: 
             tick("rollouts", done, len(prompts))
     read: list[list[float]] = []
     for (p, _, _), g in zip(tasks, generations, strict=True):
-        read.append(surprise(model, p, [s.token for s in g.steps]))
+        read.append(surprise(reader or model, p, [s.token for s in g.steps]))
         if tick is not None:
             tick("reading", len(read), len(tasks))
-    n = REFERENCE * len(prompts)
-    usual = [x for values in read[:n] for x in measures.windows(values, WINDOW).tolist()]
-    limit = float(np.quantile(usual, QUANTILE)) if usual else float("inf")
-    names = [name for _ in prompts for name in POLICIES]
-    return [
+    n = len(sampled)
+    if limit is None:
+        usual = [x for values in read[:n] for x in measures.windows(values, WINDOW).tolist()]
+        limit = float(np.quantile(usual, QUANTILE)) if usual else float("inf")
+    names = [name for _ in prompts for name in policies]
+    made = [
         Rollout(
             policy=name,
             ids=tuple(s.token for s in g.steps),
@@ -126,6 +149,7 @@ def measure(model: Model, prompts: Sequence[str], tokens: int, seed: int, tick: 
         )
         for name, g, values in zip(names, generations[n:], read[n:], strict=True)
     ]
+    return Rollouts(made, limit)
 
 
 def _seed(seed: int, prompt: int, sample: int) -> int:

@@ -43,7 +43,41 @@ SMALL_WORLD = Sizes(pairs=24, controls=8, layer_cases=None, prompts=None, steps=
 FULL = Sizes(pairs=24, controls=6, layer_cases=20, prompts=12, steps=8, tokens=32, problems=20)
 QUICK_PROBLEMS = 20  # of each bundled pair, whose models are small
 PROBLEMS = {"sums": 300, "words": 200}  # that the bundled pairs have
+FRAMES = 17  # of the study of adapters
+CHOICES = 88  # multiple-choice questions of the study of adapters, about
 QUICK = Sizes(pairs=3, controls=1, layer_cases=3, prompts=3, steps=3, tokens=16, problems=4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterSizes:
+    """How much the study of adapters looks at. None: all there is.
+
+    Attributes:
+        frames: Frames that words stand in.
+        pairs, controls: Pairs of words, and controls of each kind, in each frame.
+        settled: Pairs behind which a text settles which it was.
+        prompts, steps, tokens: Prompts, soft steps of each, positions of each rollout.
+        text: Tokens of a text that the user gives.
+        choices: Multiple-choice questions.
+    """
+
+    frames: int | None
+    pairs: int
+    controls: int
+    settled: int
+    prompts: int
+    steps: int
+    tokens: int
+    text: int
+    choices: int | None
+
+
+ADAPTER = AdapterSizes(
+    frames=None, pairs=6, controls=1, settled=48, prompts=12, steps=8, tokens=32, text=4096, choices=None
+)
+ADAPTER_QUICK = AdapterSizes(
+    frames=6, pairs=1, controls=1, settled=6, prompts=3, steps=3, tokens=16, text=512, choices=20
+)
 
 
 def of(model: Engine, *, quick: bool = False, **chosen: int | None) -> Sizes:
@@ -78,7 +112,14 @@ def _ratios(full: Sizes) -> dict[str, float]:
     layers = (full.layer_cases or 3 * full.pairs) / (QUICK.layer_cases or 1)
     answers = 1.5 * (full.problems or QUICK_PROBLEMS) / (QUICK.problems or 1)  # 6 ways, not 4
     pairs = {pair: n / QUICK_PROBLEMS for pair, n in PROBLEMS.items()}
+    a, b = ADAPTER, ADAPTER_QUICK
     return {
+        "words": FRAMES / (b.frames or FRAMES) * (a.pairs + 2 * a.controls) / (b.pairs + 2 * b.controls),
+        "several words": FRAMES / (b.frames or FRAMES),
+        "settled": a.settled / b.settled,
+        "soft steps": a.prompts * a.steps / (b.prompts * b.steps),
+        "ordinary text": a.prompts * a.tokens / (b.prompts * b.tokens),
+        "multiple choice": CHOICES / (b.choices or CHOICES),
         "mixing": cases / quick_cases,
         "layers": layers,
         "feedback": prompts * full.steps / (quick_prompts * QUICK.steps),
