@@ -86,8 +86,8 @@ def posteriors(group: Group, log_p: Floats) -> Floats:
 def weights(rng: np.random.Generator, n: int, cases: int) -> Floats:
     """Priors over n alternatives, (cases, n): all of the simplex, its edges and corners among it.
 
-    Half of them are of two alternatives only, a quarter of a random number, a quarter of all. The concentration differs, so that flat
-    and steep ones come; one in twelve is nearly one token.
+    Half of them are of two alternatives only, a quarter of a random number, a quarter of all. The concentration differs, so
+    that flat and steep ones come; one in twelve is nearly one token.
     """
     out = np.zeros((cases, n))
     for row in out:

@@ -6,34 +6,44 @@ The texts are such that the word matters for what follows. A class's words that 
 from __future__ import annotations
 
 WORDS: dict[str, str] = {
-    "country": "France Germany Italy Spain Japan China India Brazil Mexico Canada Egypt Greece Russia Poland Sweden Norway Finland "
-    "Denmark Ireland Turkey Iran Iraq Israel Kenya Nigeria Peru Chile Cuba Argentina Australia Austria Belgium Portugal Hungary "
-    "Romania Ukraine Thailand Vietnam Indonesia Pakistan Ethiopia Morocco Switzerland England Scotland Colombia Venezuela Korea",
-    "city": "Paris London Berlin Rome Madrid Tokyo Moscow Vienna Athens Cairo Delhi Beijing Sydney Toronto Chicago Boston Dublin "
-    "Amsterdam Venice Florence Barcelona Mumbai Shanghai Singapore Istanbul Jerusalem Houston Seattle Denver Miami Philadelphia",
-    "animal": "dog cat cow horse sheep pig goat lion tiger bear wolf fox rabbit mouse rat elephant monkey bird eagle owl duck "
-    "chicken frog snake turtle fish shark whale dolphin bee ant spider butterfly deer camel donkey penguin crow squirrel dragon",
-    "job": "doctor nurse teacher farmer soldier lawyer judge baker cook painter writer poet singer dancer actor pilot sailor driver "
-    "engineer scientist chemist carpenter king queen priest police thief merchant student professor miner fisherman banker surgeon",
-    "food": "bread cheese butter milk honey sugar salt rice pasta pizza soup meat beef pork chicken fish egg apple banana orange "
-    "lemon grape tomato potato onion carrot corn wheat chocolate cake coffee tea wine beer water juice cream garlic",
+    "country": "France Germany Italy Spain Japan China India Brazil Mexico Canada Egypt Greece Russia Poland Sweden "
+    "Norway Finland Denmark Ireland Turkey Iran Iraq Israel Kenya Nigeria Peru Chile Cuba Argentina Australia "
+    "Austria Belgium Portugal Hungary Romania Ukraine Thailand Vietnam Indonesia Pakistan Ethiopia Morocco "
+    "Switzerland England Scotland Colombia Venezuela Korea",
+    "city": "Paris London Berlin Rome Madrid Tokyo Moscow Vienna Athens Cairo Delhi Beijing Sydney Toronto Chicago "
+    "Boston Dublin Amsterdam Venice Florence Barcelona Mumbai Shanghai Singapore Istanbul Jerusalem Houston "
+    "Seattle Denver Miami Philadelphia",
+    "animal": "dog cat cow horse sheep pig goat lion tiger bear wolf fox rabbit mouse rat elephant monkey bird eagle "
+    "owl duck chicken frog snake turtle fish shark whale dolphin bee ant spider butterfly deer camel donkey "
+    "penguin crow squirrel dragon",
+    "job": "doctor nurse teacher farmer soldier lawyer judge baker cook painter writer poet singer dancer actor "
+    "pilot sailor driver engineer scientist chemist carpenter king queen priest police thief merchant student "
+    "professor miner fisherman banker surgeon",
+    "food": "bread cheese butter milk honey sugar salt rice pasta pizza soup meat beef pork chicken fish egg apple "
+    "banana orange lemon grape tomato potato onion carrot corn wheat chocolate cake coffee tea wine beer "
+    "water juice cream garlic",
     "colour": "red blue green yellow black white brown pink purple orange grey gold silver",
     "instrument": "piano violin guitar drum flute trumpet harp organ bell horn",
     "month": "January February March April May June July August September October November December",
     "day": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
     "number": "one two three four five six seven eight nine ten eleven twelve twenty thirty fifty hundred thousand",
-    "sport": "football basketball baseball tennis golf hockey swimming running boxing cricket chess soccer volleyball cycling",
-    "material": "gold silver iron copper steel glass wood stone paper plastic cotton wool leather rubber clay sand ice concrete oil",
+    "sport": "football basketball baseball tennis golf hockey swimming running boxing cricket chess soccer volleyball "
+    "cycling",
+    "material": "gold silver iron copper steel glass wood stone paper plastic cotton wool leather rubber clay sand ice "
+    "concrete oil",
     "vehicle": "car bus train bicycle boat ship plane truck rocket horse tank motorcycle van",
-    "body": "hand foot head eye ear nose mouth heart brain knee arm leg finger tooth skin bone lung stomach liver blood",
+    "body": "hand foot head eye ear nose mouth heart brain knee arm leg finger tooth skin bone lung stomach liver "
+    "blood",
     "feeling": "happy sad angry afraid tired hungry cold hot bored proud lonely sick excited nervous calm surprised",
-    "subject": "mathematics physics chemistry biology history geography music art philosophy economics law medicine astronomy psychology",
+    "subject": "mathematics physics chemistry biology history geography music art philosophy economics law medicine "
+    "astronomy psychology",
     "season": "spring summer autumn winter night morning evening noon",
-    "place": "school hospital church library kitchen garden forest beach desert mountain river farm market prison theater museum "
-    "restaurant airport office bank hotel castle ocean island cave",
-    "tool": "hammer knife saw needle spoon fork pen brush rope axe ladder key lamp clock mirror camera phone computer telescope "
-    "microscope thermometer",
-    "person": "he she they Mary John Peter Anna Tom David Sarah mother father brother sister grandmother uncle baby boy girl man woman",
+    "place": "school hospital church library kitchen garden forest beach desert mountain river farm market prison "
+    "theater museum restaurant airport office bank hotel castle ocean island cave",
+    "tool": "hammer knife saw needle spoon fork pen brush rope axe ladder key lamp clock mirror camera phone computer "
+    "telescope microscope thermometer",
+    "person": "he she they Mary John Peter Anna Tom David Sarah mother father brother sister grandmother uncle baby boy "
+    "girl man woman",
 }
 
 FRAMES: dict[str, tuple[str, ...]] = {
@@ -235,66 +245,4 @@ TWO: tuple[tuple[str, str, str], ...] = (  # a text with two places, and the cla
     ("The {} is made of {} and belongs to", "tool", "material"),
     ("People from {} work as a {} in", "country", "job"),
     ("Both {} and {} are needed for", "subject", "subject"),
-)
-
-OPENINGS = (  # how texts begin that the model writes itself
-    "The history of",
-    "Once upon a time",
-    "In this article, we will",
-    "Scientists have found that",
-    "The recipe for",
-    "My grandfather used to",
-    "Water is",
-    "The city was",
-    "A good way to learn",
-    "In the year 1900",
-    "Dear friend,",
-    "The most important",
-    "When the sun",
-    "Computers can",
-    "She opened the door and",
-    "The human body",
-    "Question: What is",
-    "There are three",
-    "It was a cold night",
-    "The company",
-    "Plants need",
-    "According to the law",
-    "The teacher said",
-    "Step 1:",
-    "Music is",
-    "The war between",
-    "He looked at the map",
-    "Many people believe",
-    "The planet",
-    "def main():",
-    "The doctor",
-    "Money is",
-)
-
-QUESTIONS = (  # what a user asks, where the model has a chat template
-    "What is the difference between a lake and a sea?",
-    "Write a short story about a lost key.",
-    "How many days are there in two weeks?",
-    "Explain why the sky is blue.",
-    "Give me three ideas for a birthday present.",
-    "Who wrote Romeo and Juliet?",
-    "A train leaves at noon and arrives at five. How long does the journey take? Think step by step.",
-    "Translate good morning into French and Spanish.",
-    "What should I cook with rice and eggs?",
-    "Write a polite letter that asks for a refund.",
-    "Name four animals that live in the desert.",
-    "How does a vaccine work?",
-    "Tom has three apples and buys four more. How many does he have? Explain.",
-    "Summarize what photosynthesis is in two sentences.",
-    "Write a Python function that reverses a string.",
-    "What is the capital of Japan, and what is it known for?",
-    "Tell me something interesting about whales.",
-    "Is it better to learn the piano or the guitar?",
-    "Make a list of things to take to the beach.",
-    "What happened in 1969?",
-    "Which is heavier, a kilogram of iron or a kilogram of wool?",
-    "How do I learn to swim as an adult?",
-    "Describe a market in an old town.",
-    "What do you get if you mix yellow and blue?",
 )

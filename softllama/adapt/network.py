@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 
 from softllama.adapt import lora_file
 from softllama.adapt.lora_file import Matrix
+from softllama.adapt.packing import Packed
 from softllama.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-P, R = TypeVar("P"), TypeVar("R")
+P = TypeVar("P")
+R = TypeVar("R")
 OTHER_BASE = "use a base of another architecture, such as llama, qwen2 or qwen3"
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
 
@@ -164,7 +166,9 @@ def choose_device(name: str) -> str:
     return name
 
 
-def load(path: Path, shape: Shape, device: str = "cpu", *, half: bool = True, seed: int = 0, n_threads: int | None = None) -> Network:
+def load(
+    path: Path, shape: Shape, device: str = "cpu", *, half: bool = True, seed: int = 0, n_threads: int | None = None
+) -> Network:
     """Load a GGUF into PyTorch, dequantized, and put a fresh adapter on it.
 
     Raises:
@@ -206,7 +210,16 @@ def _read(path: Path) -> Any:
             return transformers.AutoModelForCausalLM.from_pretrained(
                 path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True
             )
-    except (ValueError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError, AttributeError, ImportError) as e:
+    except (
+        ValueError,
+        KeyError,
+        NotImplementedError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        ImportError,
+    ) as e:
         reason = next(iter(str(e).splitlines()), type(e).__name__)[:300]
         raise ModelError(
             f"transformers {transformers.__version__} cannot load {path.name}: {reason}",
@@ -245,46 +258,3 @@ def _halve(model: Any) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Linear):
             module.weight.data = module.weight.data.bfloat16()
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Branches that share a beginning, as one sequence each, so that the beginning is read once.
-
-    Attributes:
-        mask: (batch, length, length) bool, True where the second may be read from the first. positions: (batch, length).
-        start: the first position that is in a branch of any element.
-        where: for each element of the batch, (branches, branch length): the positions of its branches.
-    """
-
-    mask: torch.Tensor
-    positions: torch.Tensor
-    where: list[np.ndarray[Any, Any]]
-    start: int
-
-
-def pack(prefixes: Sequence[int], branches: Sequence[tuple[int, int]], device: str) -> Packed:
-    """Lay out beginnings and branches.
-
-    Args:
-        prefixes: the length of each beginning. branches: for each, how many and how long.
-    """
-    import torch
-
-    total = max(p + n * size for p, (n, size) in zip(prefixes, branches, strict=True))
-    mask = np.zeros((len(prefixes), total, total), bool)
-    positions = np.zeros((len(prefixes), total), np.int64)
-    where = []
-    for b, (p, (n, size)) in enumerate(zip(prefixes, branches, strict=True)):
-        end = p + n * size
-        mask[b, :p, :p] = np.tri(p, dtype=bool)
-        mask[b, p:end, :p] = True
-        for i in range(n):
-            at = slice(p + i * size, p + (i + 1) * size)
-            mask[b, at, at] = np.tri(size, dtype=bool)
-            positions[b, at] = p + np.arange(size)
-        positions[b, :p] = np.arange(p)
-        rest = np.arange(end, total)
-        mask[b, rest, rest] = True  # padding reads itself, so that no row of the softmax is empty
-        where.append(p + np.arange(n * size).reshape(n, size))
-    return Packed(torch.from_numpy(mask).to(device), torch.from_numpy(positions).to(device), where, min(prefixes))

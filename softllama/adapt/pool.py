@@ -13,10 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from softllama.adapt import cases, frames
 from softllama.adapt.cases import Group
-from softllama.adapt.network import Network, pack
+from softllama.adapt.network import Network
+from softllama.adapt.packing import pack
 
 Encode = Callable[[str], list[int]]  # text -> token ids, no token added
 AFTER = 4  # tokens that follow a frame
@@ -67,7 +69,9 @@ class Template:
             priors = cases.product([cases.weights(rng, k, n_priors) for k in self.parts])
         else:
             others = np.delete(np.arange(n), self.sources[way])
-            k = 2 if rng.integers(2) else int(rng.integers(2, WORLDS + 1))  # few worlds are cheap, so that more texts are seen
+            k = (
+                2 if rng.integers(2) else int(rng.integers(2, WORLDS + 1))
+            )  # few worlds are cheap, so that more texts are seen
             chosen = np.array([self.sources[way], *rng.choice(others, min(n, k) - 1, replace=False)])
             priors = (
                 rng.dirichlet(np.full(len(chosen), 4.0), size=n_priors)
@@ -83,15 +87,13 @@ class Template:
 def without(template: Template, ids: Sequence[int]) -> Template | None:
     """The template without the alternatives that have one of these tokens in a place; None if too little is left."""
     a = template.alternatives
-    places = (a != a[:1]).any(axis=0)
-    keep = ~np.isin(a[:, places], np.array(ids, np.int64)).any(axis=1)
+    places = np.flatnonzero((a != a[:1]).any(axis=0))
+    keep: NDArray[np.bool_] = ~np.isin(a[:, places], np.array(ids, np.int64)).any(axis=1)
     ways = keep[template.sources]
     if keep.sum() < 2 or not ways.any() or (template.parts and not keep.all()):
         return None
     number = np.cumsum(keep) - 1
-    return replace(
-        template, alternatives=a[keep], sources=number[template.sources[ways]], after=template.after[ways]
-    )
+    return replace(template, alternatives=a[keep], sources=number[template.sources[ways]], after=template.after[ways])
 
 
 def go_on(network: Network, prefix: Sequence[int], worlds: cases.Ids, n: int) -> cases.Ids:
@@ -139,7 +141,9 @@ def word_ids(encode: Encode, name: str) -> dict[str, int]:
     return {w: ids[0] for w, ids in found.items() if len(ids) == 1}
 
 
-def frame_templates(network: Network, encode: Encode, begin: Sequence[int], rng: np.random.Generator) -> Iterator[tuple[bool, Template]]:
+def frame_templates(
+    network: Network, encode: Encode, begin: Sequence[int], rng: np.random.Generator
+) -> Iterator[tuple[bool, Template]]:
     """A template for each frame: those for training with the words for training, those held out with words held out."""
     for name, texts in frames.FRAMES.items():
         ids = word_ids(encode, name)
@@ -158,7 +162,10 @@ def frame_templates(network: Network, encode: Encode, begin: Sequence[int], rng:
                 worlds = np.array([[i, *tail] for i in (*(ids[w] for w in words), *strange)], np.int64)
                 sources = rng.choice(len(words), min(len(words), 10), replace=False)
                 after = go_on(network, prefix, worlds[sources], AFTER)
-                yield bool(held_out), Template(prefix=prefix, alternatives=worlds, sources=sources, after=after, kind="frame")
+                yield (
+                    bool(held_out),
+                    Template(prefix=prefix, alternatives=worlds, sources=sources, after=after, kind="frame"),
+                )
 
 
 def other_words(encode: Encode, name: str) -> list[int]:
@@ -184,7 +191,9 @@ def held_out_words(encode: Encode) -> list[int]:
     return sorted(set(found))
 
 
-def two_templates(network: Network, encode: Encode, begin: Sequence[int], rng: np.random.Generator) -> Iterator[Template]:
+def two_templates(
+    network: Network, encode: Encode, begin: Sequence[int], rng: np.random.Generator
+) -> Iterator[Template]:
     """Frames with two places: three alternatives at each, and all nine worlds. Words for training only."""
     for text, *names in frames.TWO:
         first, middle, behind = text.split("{}")
@@ -229,17 +238,24 @@ def text_templates(
                 written = go_on(network, prefix, worlds, width + AFTER)
                 worlds = np.concatenate([worlds, written[:, :width]], axis=1)
                 yield Template(
-                    prefix=prefix, alternatives=worlds, sources=np.arange(WORLDS), after=written[:, width:], kind="chain"
+                    prefix=prefix,
+                    alternatives=worlds,
+                    sources=np.arange(WORLDS),
+                    after=written[:, width:],
+                    kind="chain",
                 )
             else:
                 worlds = np.array([text[i + 1], *(t for t in likely if t != text[i + 1])], np.int64)[:WORLDS, None]
                 after = np.array([text[i + 2 : i + 2 + 2 * AFTER]], np.int64)
-                yield Template(prefix=prefix, alternatives=worlds, sources=np.zeros(1, np.int64), after=after, kind="text")
+                yield Template(
+                    prefix=prefix, alternatives=worlds, sources=np.zeros(1, np.int64), after=after, kind="text"
+                )
 
 
 def _share(p: object, ids: cases.Ids) -> cases.Floats:
     w: cases.Floats = p[ids].double().cpu().numpy()  # type: ignore[index]
-    return w / w.sum()
+    w /= w.sum()
+    return w
 
 
 def write_texts(network: Network, starts: Sequence[Sequence[int]], n: int, length: int, seed: int) -> list[list[int]]:

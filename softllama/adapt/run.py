@@ -6,20 +6,20 @@ Knows a loaded model (for its tokenizer, its chat template and its header) and a
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from softllama.adapt import forecast, frames, lora_file, network
+from softllama.adapt import forecast, lora_file, network
 from softllama.adapt.cases import Group
 from softllama.adapt.heldout import HeldOut
 from softllama.adapt.network import Network, Shape
-from softllama.adapt.pool import Pool, frame_templates, held_out_words, text_templates, two_templates, without, write_texts
+from softllama.adapt.pool import Pool
 from softllama.adapt.settings import Settings
+from softllama.adapt.texts import Tick, make_pool
 from softllama.adapt.trainer import Progress, Trainer
 from softllama.adapt.training import targets
 from softllama.api import Model
@@ -30,10 +30,8 @@ from softllama.llama.adapter_facts import AdapterFacts, norms_digest
 from softllama.vectors.distribution import Distribution
 
 MEASURES = 10  # times that held-out cases are measured in a run
-PLACES = 8  # in a text that cases come from
 ALIKE = 0.05  # nats (JS): quantized products and bfloat16 differ by less
 VERSION = 1  # of checkpoints
-HELD_OUT = 8  # one in so many texts is held out
 
 MEASURED = {  # what is told at the end: fields of HeldOut
     "kl": "KL(average || mixture), end of held-out frames",
@@ -44,7 +42,6 @@ MEASURED = {  # what is told at the end: fields of HeldOut
 }
 
 Note = Callable[[str], None]  # a line for the user
-Tick = Callable[[str, int, int], None]  # what is being done, how much is done, how much there is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +162,8 @@ def check(model: Model, net: Network) -> None:
         js = expected.js(Distribution.from_probs(found))
         if not js < ALIKE:
             raise ModelError(
-                f"{what} computes {model.name} otherwise than llama.cpp: JS {js:.3f} on the same tokens", network.OTHER_BASE
+                f"{what} computes {model.name} otherwise than llama.cpp: JS {js:.3f} on the same tokens",
+                network.OTHER_BASE,
             )
 
 
@@ -189,13 +187,17 @@ def base_facts(model: Model) -> AdapterFacts:
 
 
 def line(progress: Progress) -> str:
-    """What was measured last, as a line: "step 120: held-out KL 0.210 (0.315 without), ..."."""
+    """What was measured last, as a line: "step 120: held-out KL 0.210 (0.315 without adapter), ..."."""
     step, _, now = progress.measured[-1]
-    first = progress.measured[0][2]
-    return (
-        f"step {step:,}: on held-out words and texts KL {now.kl:.3f} ({first.kl:.3f} without adapter), error of the weight "
-        f"{now.alpha_error:.2f} ({first.alpha_error:.2f}); pure text {now.pure:.4f} nats"
-    )
+    first, found = progress.measured[0][2].as_dict(), now.as_dict()
+    words = {
+        "kl": "KL of mixtures",
+        "kl_text": "in texts",
+        "alpha_error": "error of the weight",
+        "pure": "KL of pure text",
+    }
+    parts = [f"{what} {found[k]:.3f} ({first[k]:.3f} without adapter)" for k, what in words.items() if k in found]
+    return f"step {step:,}, held-out: " + ", ".join(parts)
 
 
 def _result(out: Path, progress: Progress) -> Result:
@@ -224,70 +226,9 @@ def _state(checkpoint: Path, model: Model) -> dict[str, Any]:
         if state["version"] != VERSION:
             raise ValueError(f"version {state['version']}")
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as e:
-        raise SoftLlamaError(f"{checkpoint.name} is no checkpoint of this version: {e}", "delete it, and begin anew") from e
+        raise SoftLlamaError(
+            f"{checkpoint.name} is no checkpoint of this version: {e}", "delete it, and begin anew"
+        ) from e
     if base != model.sha256:
         raise UsageError(f"{checkpoint.name} is of another model than {model.name}", "name the model it was begun with")
     return state
-
-
-# ---- texts and cases
-
-
-def make_pool(model: Model, net: Network, settings: Settings, text: str | None, tick: Tick) -> Pool:
-    """Ordinary texts, and templates of cases: for training and held out."""
-    import torch
-
-    rng = np.random.default_rng(settings.seed)
-    torch.manual_seed(settings.seed)
-
-    def encode(s: str) -> list[int]:
-        return model.tokenize(s) if s else []
-
-    begin = model.tokenize("", bos=True)
-    tick("texts", 0, settings.texts)
-    if text is None:
-        texts = write_texts(net, _starts(model, encode, begin), settings.texts, settings.text_length, settings.seed)
-    else:
-        texts = _cut([*begin, *encode(text)], settings)
-    tick("texts", settings.texts, settings.texts)
-    n = max(1, len(texts) // HELD_OUT)
-    pool = Pool(pure=texts[n:], held_out_pure=texts[:n])
-    banned = held_out_words(encode)
-    found = _counted(frame_templates(net, encode, begin, rng), "frames", sum(map(len, frames.FRAMES.values())), tick)
-    for held_out, template in found:
-        (pool.held_out if held_out else pool.train).append(template)
-    pool.train += two_templates(net, encode, begin, rng)
-    places = text_templates(net, pool.pure, PLACES, rng)
-    pool.train += _counted(places, "places in texts", PLACES * len(pool.pure), tick)
-    pool.train = [t for x in pool.train if (t := without(x, banned)) is not None]
-    pool.held_out += text_templates(net, pool.held_out_pure, 2, rng)
-    pool.held_out_pure = pool.held_out_pure[:12]
-    return pool
-
-
-def _starts(model: Model, encode: Callable[[str], list[int]], begin: Sequence[int]) -> list[list[int]]:
-    """How texts begin: openings, and answers to questions where the model has a chat template that takes them."""
-    starts = [[*begin, *encode(s)] for s in frames.OPENINGS]
-    if not model.template_source:
-        return starts
-    for question in frames.QUESTIONS:
-        with suppress(SoftLlamaError):  # a template may want something else; ordinary texts do
-            starts.append(encode(model.chat_template.render([{"role": "user", "content": question}])))
-    return starts
-
-
-def _cut(ids: Sequence[int], settings: Settings) -> list[list[int]]:
-    """A text in pieces."""
-    n = settings.text_length
-    pieces = [list(ids[i : i + n]) for i in range(0, len(ids) - n + 1, n)]
-    if len(pieces) < 2:
-        raise UsageError(f"the text has {len(ids)} tokens", f"use one of {2 * n} or more")
-    np.random.default_rng(settings.seed).shuffle(pieces)
-    return pieces[: settings.texts]
-
-
-def _counted(found: Iterator[Any], what: str, total: int, tick: Tick) -> Iterator[Any]:
-    for i, x in enumerate(found):
-        tick(what, min(i, total), total)
-        yield x
-    tick(what, total, total)

@@ -91,7 +91,8 @@ class Trainer:
             result = step(self.network, self.batch(), self.settings.pure_weight)
             if not math.isfinite(result.mixed + result.pure):
                 raise SoftLlamaError(
-                    f"the loss is no longer finite after {self.progress.step:,} steps", "a lower --learning-rate may help"
+                    f"the loss is no longer finite after {self.progress.step:,} steps",
+                    "a lower --learning-rate may help",
                 )
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         except BaseException:

@@ -11,7 +11,8 @@ import numpy as np
 
 from softllama.adapt import cases as groups
 from softllama.adapt.cases import Group
-from softllama.adapt.network import Network, pack
+from softllama.adapt.network import Network
+from softllama.adapt.packing import pack
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,9 @@ MINUTES = 50.0
 
 _SETTINGS = [
     click.option("--rank", type=click.IntRange(1, 512), default=8, show_default=True, help="Rank of the adapter."),
-    click.option("--layers", type=click.IntRange(1), help="Adapt only so many layers, from the first on. Default: all."),
+    click.option(
+        "--layers", type=click.IntRange(1), help="Adapt only so many layers, from the first on. Default: all."
+    ),
     click.option(
         "--learning-rate",
         type=click.FloatRange(0, 1, min_open=True),
@@ -99,7 +101,13 @@ def command(
     model = options.load()
     with progress(options.quiet) as tick:
         result = adapting.adapt(
-            model, path, settings, text=contents, resume=resume, note=lambda line: None if options.quiet else note(line), tick=tick
+            model,
+            path,
+            settings,
+            text=contents,
+            resume=resume,
+            note=lambda line: None if options.quiet else note(line),
+            tick=tick,
         )
     if as_json:
         click.echo(json.dumps({"path": str(path), "steps": result.steps, **result.to_dict()}))

@@ -113,7 +113,10 @@ def test_llama_cpp_with_the_adapter_equals_pytorch(
     rows = net.rows(torch.tensor(IDS))
     mixed = sum(w * net.rows(torch.tensor(i)) for i, w in ((11, 0.5), (70, 0.3), (30, 0.2)))
     with sl.load(path, lora=[(str(out), 1.0)]) as model:
-        for items, embeddings in ((IDS, rows), ([*IDS[:3], mixture, *IDS[4:]], torch.cat([rows[:3], mixed[None], rows[4:]]))):
+        for items, embeddings in (
+            (IDS, rows),
+            ([*IDS[:3], mixture, *IDS[4:]], torch.cat([rows[:3], mixed[None], rows[4:]])),
+        ):
             with closing(model.new_context(32, precise=True)) as context:  # with keys and values in F16 it is 1e-2
                 logits = model.feed(context, 0, items, 0)[0].astype(np.float64)
             found = logits - np.logaddexp.reduce(logits)
@@ -134,7 +137,7 @@ def test_layers_from_the_first_on(layers: int | None, load: Callable[..., Any]) 
     net = load(layers=layers)
     assert sorted({int(m.tensor.split(".")[1]) for m in net.matrices}) == list(range(layers or 3))
     assert {m.module for m in net.matrices} == set(net.adapter())
-    with pytest.raises(UsageError, match="layers = 4, but .* has 3"):
+    with pytest.raises(UsageError, match=r"layers = 4, but .* has 3"):
         load(layers=4)
 
 
