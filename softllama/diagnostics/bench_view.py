@@ -14,7 +14,7 @@ from softllama.report.data import Cell, Table
 from softllama.report.text import Grids
 from softllama.vectors.statistics import Estimate
 
-PARTS = ("llama.cpp", "logits", "policy", "mixing", "record")
+PARTS = ("batch", "logits", "policy", "mixing", "record")  # of what softllama does itself
 
 
 def bench(result: dict[str, Any]) -> RenderableType:
@@ -29,6 +29,13 @@ def bench(result: dict[str, Any]) -> RenderableType:
 
     def middle(r: dict[str, Any], key: str) -> Cell:
         return float(r[key]["median"]) if key in r else None
+
+    def whole(r: dict[str, float]) -> Cell:
+        return round(1e6 * r["median"])
+
+    def quarters(r: dict[str, float]) -> Cell:
+        middle, low, high = (round(1e6 * r[k]) for k in ("median", "q1", "q3"))
+        return f"{middle} [{low}, {high}]"
 
     def row(name: str, r: dict[str, Any]) -> tuple[Cell, ...]:
         rate = 1 / r["seconds"]["median"]
@@ -45,8 +52,12 @@ def bench(result: dict[str, Any]) -> RenderableType:
         Table(
             name="parts",
             title="Where a step's microseconds go",
-            head=("", *PARTS),
-            rows=tuple((name, *(round(1e6 * r[p]["median"]) for p in PARTS)) for name, r in result["parts"].items()),
+            head=("", "llama.cpp", "outside", *PARTS),
+            rows=tuple(
+                (name, whole(r["llama.cpp"]), quarters(r["outside"]), *(quarters(r[p]) for p in PARTS))
+                for name, r in result["parts"].items()
+            ),
+            note='Medians, with the quartiles. "outside": all that is not llama.cpp.',
         ),
     ]
     if streams := result.get("streams"):

@@ -6,7 +6,7 @@ Knows token ids, mixtures and vectors. Does not know prompts, policies, sessions
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -135,22 +135,23 @@ class Engine(Facts):
         """A distribution that knows this model's texts. logits: (n_vocab,)."""
         return Distribution(logits, self.spell)
 
-    def distributions(self, logits: NDArray[np.float32]) -> list[Distribution]:
-        """The distributions of rows that `Context.decode` has just made, without another copy of them.
+    def distributions(self, logits: Iterable[Any], lender: Context | None = None) -> list[Distribution]:
+        """The distributions of rows of logits, without a copy; one that is lent copies them if it outlives the lender's next batch.
 
         Args:
-            logits: (n, n_vocab) float32.
+            logits: n rows (n_vocab,) float32, which `Context.decode` has just made; or what `evaluate` of `lender` gives.
 
-        Raises:
-            NotFiniteError: a row has no finite maximum; `.index` is its number.
+        Raises NotFiniteError where a row has no finite maximum; `.index` is its number.
         """
-        results: list[Distribution] = []
+        make, results = Distribution._owning if lender is None else Distribution._lent, list[Distribution]()
         for i, row in enumerate(logits):
             try:
-                results.append(Distribution._owning(row, self.spell, self.n_threads))
+                results.append(d := make(row, self.spell, self.n_threads))
             except NotFiniteError as e:
                 e.index = i
                 raise
+            if lender is not None:
+                lender.lend(d)
         return results
 
     @cached_property

@@ -22,7 +22,11 @@ def test_everything_is_measured_as_json(cli: Cli) -> None:
     )
     assert list(found["streams"]) == ["1", "3"]
     assert found["sweep"]["positions"] == 8  # whole batches
-    assert set(found["parts"]["full"]) == {"llama.cpp", "logits", "policy", "mixing", "record", "step"}
+    parts = found["parts"]["full"]
+    ours = ("batch", "logits", "policy", "mixing", "record")
+    assert set(parts) == {"llama.cpp", *ours, "outside", "step"}
+    assert all(x["min"] <= x["q1"] <= x["median"] <= x["q3"] <= x["max"] for x in parts.values())
+    assert parts["step"]["max"] >= parts["outside"]["min"] >= sum(parts[p]["min"] for p in ours) > 0
     assert found["memory"]["most"] >= found["memory"]["after loading"] > 1e6
     assert found["manifest"]["model"]
 
