@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from softllama.adapt import cases, frames
 from softllama.adapt.cases import Group
@@ -88,7 +87,7 @@ def without(template: Template, ids: Sequence[int]) -> Template | None:
     """The template without the alternatives that have one of these tokens in a place; None if too little is left."""
     a = template.alternatives
     places = np.flatnonzero((a != a[:1]).any(axis=0))
-    keep: NDArray[np.bool_] = ~np.isin(a[:, places], np.array(ids, np.int64)).any(axis=1)
+    keep = np.asarray(~np.isin(a[:, places], np.array(ids, np.int64)).any(axis=1), np.bool_)
     ways = keep[template.sources]
     if keep.sum() < 2 or not ways.any() or (template.parts and not keep.all()):
         return None
