@@ -33,6 +33,7 @@ COMMANDS = {
     "policies": "The decoding policies, their parameters and defaults.",
     "study": "What mixtures do to a model: mixing, feedback, thinking.",
     "eval": "How many problems a model solves, by way of decoding.",
+    "adapt": "Teach a model to read mixtures: a LoRA adapter.",
     "models": "The models on this machine; show one, or fetch one.",
     "trace": "Look at the record of a generation, or feed it again.",
     "completion": "The script that completes commands, options, models and policies in your shell.",

@@ -75,8 +75,13 @@ class Engine(Facts):
         self.controls = Controls()  # vectors that are added to states, see Model.with_control
         try:
             first = FirstLoad(
-                n_gpu_layers=n_gpu_layers, n_threads=n_threads, lora=adapters, any_base=any_base, rpc=rpc,
-                try_it=trial, on_trial=on_trial,
+                n_gpu_layers=n_gpu_layers,
+                n_threads=n_threads,
+                lora=adapters,
+                any_base=any_base,
+                rpc=rpc,
+                try_it=trial,
+                on_trial=on_trial,
             )
             w = Weights(
                 file, n_gpu_layers=n_gpu_layers, lora=adapters, any_base=any_base, runtime=how, beside=first.beside

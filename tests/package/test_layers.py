@@ -27,7 +27,7 @@ ORDER = (  # floors, lowest first; packages of one floor do not import each othe
     "generation",
     "probe",
     "api chat evaluate",
-    "study diagnostics terminal serve integrations",
+    "study adapt diagnostics terminal serve integrations",
     "__init__ cli",
     "__main__",
 )
@@ -65,6 +65,10 @@ HOMES = {  # library -> where alone it is imported
     "uvicorn": {"serve"},
     "pydantic": {"serve"},
     "prometheus_client": {"serve"},
+    "torch": {"adapt"},
+    "transformers": {"adapt"},
+    "peft": {"adapt"},
+    "gguf": {"adapt"},
     "softllama._shim": {"vectors.native", "base.signals", "llama.overlay"},
 }
 HEAVY = {"numpy", "llama_cpp", "rich", "matplotlib", "jinja2", "fastapi", "uvicorn"}  # what no --help may load
