@@ -80,7 +80,11 @@ def run(notebook: Any, folder: Path) -> list[str]:
     os.environ |= ours
     try:
         NotebookClient(
-            notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+            notebook,
+            timeout=SECONDS,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
+            extra_arguments=["--log-level=ERROR"],  # it warns that loopback is not encrypted
         ).execute()
     finally:
         for name, value in before.items():
@@ -95,6 +99,8 @@ def tidy(notebook: Any) -> None:
     """Leave in a notebook that has run only what is the same at each run, and make its pictures small."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if "outputs" in cell:
+            cell.outputs = joined(cell.outputs)
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "image/png" in data:
@@ -107,6 +113,17 @@ def tidy(notebook: Any) -> None:
         "language_info": {"name": "python"},
         "softllama": {"code": code_hash(notebook)},
     }
+
+
+def joined(outputs: list[Any]) -> list[Any]:
+    """The same outputs, with text that was printed in pieces as one."""
+    kept: list[Any] = []
+    for o in outputs:
+        if kept and o.output_type == kept[-1].output_type == "stream" and o.name == kept[-1].name:
+            kept[-1].text += o.text
+        else:
+            kept.append(o)
+    return kept
 
 
 def main() -> None:
