@@ -277,10 +277,7 @@ def main() -> None:
         return
     names = a.tools.split(",") if a.tools else [t for t in TOOLS if t != "llama-server" or a.llama_server]
     names = [
-        full
-        for name in names
-        for full in TOOLS
-        if full == name or full.startswith((name + "-float", name + "-bfloat"))
+        full for name in names for full in TOOLS if full == name or full.startswith((name + "-float", name + "-bfloat"))
     ]
     tools = [Tool(name, sys.argv[1:]) for name in names]
     rows = report(a, tools, measure(a, tools))

