@@ -6,7 +6,7 @@
     python scripts/dev/gallery.py --adapter soft.gguf --only adapter the page of a study of an adapter, once there is one
     python scripts/dev/gallery.py --look shots                       only look: every page at 1280 and at 400 pixels, into a folder
 
-Each page is the file that its command writes, to the byte. The commands run in a folder of their own, where `sums.jsonl` is
+Each page is the file that its command writes, but for the folder of the model's file in its manifest. The commands run in a folder of their own, where `sums.jsonl` is
 softllama/study/data/sums.jsonl. Pictures are taken by a Chromium without a window, driven by playwright (--browser names one).
 Knows nothing of softllama but its commands. Needs the extras `plot`, `serve` and `test`.
 """
@@ -49,7 +49,7 @@ SWEEP = [
     "--sweep",
     "41",
 ]
-LENS = ["lens", "-m", MODEL, "--mix", "France,Japan", "--prompt", "The capital of {} is"]
+LENS = ["lens", "-m", MODEL, "--mix", "France,Japan", "--prompt", "The capital of {} is", "--positions", "0-4"]
 STORY = [
     "run",
     "-m",
@@ -236,7 +236,13 @@ def make(pages: list[Page], adapter: Path | None) -> None:
         for page in pages:
             for words in page.commands:
                 softllama(folder, words)
-            shutil.copyfile(folder / page.file, GALLERY / f"{page.name}.html")
+            text = without_folders((folder / page.file).read_text(encoding="utf-8"))
+            (GALLERY / f"{page.name}.html").write_text(text, encoding="utf-8")
+
+
+def without_folders(text: str) -> str:
+    """A page whose manifest names the model's file without the folders of the machine that made it."""
+    return re.sub(r"(?<![\w.:/])/(?:[\w. -]+/)+(?=[\w.-]+\.gguf)", "", text)
 
 
 def pictures(browser: Any, names: set[str]) -> None:
@@ -244,7 +250,7 @@ def pictures(browser: Any, names: set[str]) -> None:
     if "sweep" in names:
         softllama(ROOT, [*SWEEP, "--plot", str(IMAGES / "sweep.png")])
     if "lens" in names:
-        softllama(ROOT, [*LENS, "--positions", "0-4", "--layers", "18-29", "-o", str(IMAGES / "lens.png")])
+        softllama(ROOT, [*LENS, "--layers", "18-29", "-o", str(IMAGES / "lens.png")])
     if "trace" in names:
         address = (GALLERY / "trace.html").as_uri() + "#rows=18"
         (IMAGES / "trace.png").write_bytes(fewer_colours(screenshot(browser, address, (1000, 711), 1.5), 128))
