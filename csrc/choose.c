@@ -164,29 +164,42 @@ int64_t softmix_draw(const double *p, int64_t n, double u) {
     return n - 1;
 }
 
-int softmix_sample(const float *logits, int64_t n, double temperature, float max, double u, int32_t *id, int isa) {
+int softmix_sample(const float *logits, int64_t n, double temperature, float max, double u, const double *parts, int32_t *id,
+                   const softmix_team *team, int isa) {
     const int bad = bad_logits(logits, n, temperature);
     if (bad) return bad;
     if (!isfinite(max)) return 4;
     if (!(u >= 0.0 && u < 1.0)) return 5;
-    if (!id) return 6;
-    if (!softmix_runs(isa)) return 7;
-    enum { BLOCK = 1024 };
-    const double inv_t = 1.0 / temperature;
-    const softmix_scan *scan = softmix_scanner(isa);
-    double total = 0.0, s, sx, c = 0.0;
-    scan->sums(logits, n, max, inv_t, &total, &sx);
-    const double target = u * total;
+    if (!id) return 7;
+    if (!softmix_runs(isa)) return 9;
+    enum { BLOCK = 1024 }; /* a piece is a multiple */
+    pass_t p = pass_over(logits, n, isa);
+    p.max = max;
+    double total[2], c = 0.0;
+    if (parts) {
+        total[0] = added(parts, pieces(n, p.size));
+        p.inv_t = 1.0 / temperature;
+    } else {
+        softmix_find_sums(&p, temperature, team, total);
+        parts = p.s;
+    }
+    const double target = u * total[0];
     int32_t last = -1; /* of the ids passed, the last that has a probability: rounding can put the target behind all */
-    for (int64_t at = 0; at < n; at += BLOCK) {
-        const int64_t m = n - at < BLOCK ? n - at : BLOCK;
-        scan->sums(logits + at, m, max, inv_t, &s, &sx);
+    for (int64_t at = 0, m; at < n; at += m) {
+        double s = parts[at / p.size], sx;
+        if (at % p.size == 0 && c + s <= target && at + p.size < n) {
+            c += s;
+            m = p.size;
+            continue;
+        }
+        m = n - at < BLOCK ? n - at : BLOCK;
+        p.scan->sums(logits + at, m, p.max, p.inv_t, &s, &sx);
         if (c + s <= target && at + m < n) {
             c += s;
             continue;
         }
         for (int64_t i = at; i < at + m; i++) {
-            const double e = exp(((double)logits[i] - max) * inv_t);
+            const double e = exp(((double)logits[i] - max) * p.inv_t);
             if (e > 0.0) last = (int32_t)i;
             c += e;
             if (c > target && last >= 0) {
@@ -196,7 +209,7 @@ int softmix_sample(const float *logits, int64_t n, double temperature, float max
         }
     }
     for (int64_t i = n; last < 0 && i-- > 0;) {
-        if (((double)logits[i] - max) * inv_t > -745.0) last = (int32_t)i;
+        if (((double)logits[i] - max) * p.inv_t > -745.0) last = (int32_t)i;
     }
     *id = last < 0 ? 0 : last;
     return 0;

@@ -91,23 +91,48 @@ int softmix_probs(const float *logits, int64_t n, double temperature, float max,
     return 0;
 }
 
-int softmix_summary(const float *logits, int64_t n, int64_t k, float *max, double *sums, int32_t *ids, float *probs,
-                    const softmix_team *team, int isa) {
+int softmix_summary(const float *logits, int64_t n, softmix_known *known, const softmix_team *team, int isa) {
     if (!logits) return 1;
     if (bad_size(n)) return 2;
-    if (k < 1 || k > n || k > SOFTMIX_KNOWN) return 3;
-    if (!max) return 4;
-    if (!sums) return 5;
-    if (!ids) return 6;
-    if (!probs) return 7;
-    if (!softmix_runs(isa)) return 9;
+    if (!known) return 3;
+    if (!softmix_runs(isa)) return 5;
     pass_t p = pass_over(logits, n, isa);
-    const int64_t at = softmix_find_peak(&p, team);
+    const int64_t at = softmix_find_peak(&p, team), parts = pieces(n, p.size);
     if (at < 0) return (int)at;
-    *max = logits[at];
-    softmix_find_sums(&p, 1.0, team, sums);
-    softmix_top_of_blocks(&p, k, ids);
-    for (int64_t i = 0; i < k; i++) probs[i] = logits[ids[i]];
-    p.scan->probs(probs, k, *max, 1.0, 1.0 / sums[0], probs);
+    known->max = logits[at];
+    softmix_find_sums(&p, 1.0, team, known->sums);
+    for (int64_t i = 0; i < parts; i++) known->parts[i] = p.s[i];
+    known->k = (int32_t)(n < SOFTMIX_KNOWN ? n : SOFTMIX_KNOWN);
+    softmix_top_of_blocks(&p, known->k, known->ids);
+    for (int32_t i = 0; i < known->k; i++) known->p[i] = logits[known->ids[i]];
+    p.scan->probs(known->p, known->k, known->max, 1.0, 1.0 / known->sums[0], known->p);
+    return 0;
+}
+
+typedef struct {
+    const float *const *rows;
+    int64_t n;
+    softmix_known *const *known;
+    int32_t *codes;
+    const softmix_team *team;
+    int isa;
+} summaries_t;
+
+static void summary_of_row(void *data, int64_t i) {
+    const summaries_t *s = data;
+    s->codes[i] = softmix_summary(s->rows[i], s->n, s->known[i], s->team, s->isa);
+}
+
+int softmix_summaries(const float *const *rows, int64_t count, int64_t n, softmix_known *const *known, int32_t *codes,
+                      const softmix_team *team, int isa) {
+    if (!rows) return 1;
+    if (bad_size(count)) return 2;
+    if (bad_size(n)) return 3;
+    if (!known) return 4;
+    if (!codes) return 5;
+    if (!softmix_runs(isa)) return 7;
+    const int by_row = team && count >= team->threads; /* fewer rows than threads: these share each row */
+    summaries_t s = {rows, n, known, codes, by_row ? 0 : team, isa};
+    softmix_share(by_row ? team : 0, summary_of_row, &s, count);
     return 0;
 }

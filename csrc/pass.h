@@ -14,7 +14,7 @@ static inline int bad_logits(const float *logits, int64_t n, double temperature)
     return !(temperature > 0.0) || !isfinite(temperature) ? 3 : 0;
 }
 
-enum { PIECE = 8192, PIECES = 64, BLOCKS = 8 }; /* logits in a piece, unless there are more pieces; blocks in one */
+enum { PIECE = 8192, PIECES = SOFTMIX_SUMS, BLOCKS = 8 }; /* logits in a piece, unless there are more pieces; blocks in one */
 
 /* Logits in a piece: it depends on n alone, so sums do. */
 static inline int64_t piece_of(int64_t n) {

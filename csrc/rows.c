@@ -59,6 +59,9 @@ static inline void six_bits_less_32(const unsigned char *p, int8_t *b) {
 
 /* What the nibbles of IQ4_NL and IQ4_XS mean, and those of MXFP4: twice E2M1, whose -0 becomes 0 */
 static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const int8_t less_0[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const int8_t less_8[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+static const int8_t less_16[16] = {-16, -15, -14, -13, -12, -11, -10, -9, -8, -7, -6, -5, -4, -3, -2, -1};
 static const int8_t mxfp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 /* 2^(e - 128) */
@@ -67,6 +70,13 @@ static inline float power_of_two(unsigned e) {
     float f;
     memcpy(&f, &u, 4);
     return f;
+}
+
+static inline float power_of(const unsigned char *p) { return power_of_two(*p); }
+
+/* s[r] = w[r] times it at byte `at` of each of the rows */
+static inline void powers_of(const unsigned char *const *src, int64_t at, const float *w, float *s) {
+    for (int r = 0; r < SOFTMIX_TOGETHER; r++) s[r] = w[r] * power_of(src[r] + at);
 }
 
 #define SUFFIX scalar

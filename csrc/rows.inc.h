@@ -1,6 +1,6 @@
 /* Row kernels: dequantize and accumulate in one go. Included by rows.c once for each instruction set, after the pieces that
- * differ: half_, scales_, f32_16_, f16_16_, bf16_16_, i8_32_, i8_16_rows_, i8m_16_, fourth_, lookup_,
- * nibbles_, fifth_, fifth_32_, pairs_, third_, sixth_.
+ * differ: half_, halves_of_, scales_, v16 (get_, put_, fma_, plus_, ints_, by_nibble_, by_fifth_), f32_16_, f16_16_, bf16_16_,
+ * i8_32_, i8_16_rows_, i8m_16_, fourth_, lookup_, nibbles_, fifth_, pairs_, third_, sixth_.
  *
  * A product and its sum are rounded once (fmaf). Values are ggml's: acc = 0 and w = 1 give its to_float bit for bit (but for -0, which becomes 0). Where a block has only
  * a scale, the weight is multiplied into that, once a group; where it has a minimum too, the value is made first, since
@@ -46,94 +46,109 @@ TARGET static void NAME(f16_)(const unsigned char *src, int64_t n, float w, floa
 }
 
 /* block_q8_0, 34 bytes for 32: half d, int8 q[32]; d q */
-TARGET static void NAME(q8_0_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
-                               const unsigned char *next) {
-    for (int64_t j = 0; j < n; j += 32, src += 34, next += 34) {
-        FETCH(next);
-        const float s = w * NAME(half_)(src);
-        NAME(i8_32_)(acc + j, (const int8_t *)src + 2, s, s);
-    }
+TARGET static inline void NAME(q8_0_values_)(const unsigned char *src, NAME(v16) *v) {
+    v[0] = NAME(ints_)((const int8_t *)src + 2);
+    v[1] = NAME(ints_)((const int8_t *)src + 18);
 }
 
 /* block_q4_0, 18 bytes for 32: half d, nibbles[16], low ones first; d (q - 8) */
-TARGET static inline float NAME(q4_0_block_)(const unsigned char *src, int8_t *RESTRICT v) {
-    NAME(fourth_)(src + 2, 8, v);
-    return NAME(half_)(src);
+TARGET static inline void NAME(q4_0_values_)(const unsigned char *src, NAME(v16) *v) {
+    NAME(by_nibble_)(src + 2, less_8, v);
 }
 
 /* block_q5_0, 22 bytes for 32: half d, fifth bits[4], nibbles[16] as in q4_0; d (q - 16) */
-TARGET static inline float NAME(q5_0_block_)(const unsigned char *src, int8_t *RESTRICT v) {
-    NAME(fifth_32_)(src + 2, src + 6, 16, v);
-    return NAME(half_)(src);
+TARGET static inline void NAME(q5_0_values_)(const unsigned char *src, NAME(v16) *v) {
+    NAME(by_fifth_)(src + 2, src + 6, 16, v);
 }
 
 /* block_iq4_nl, 18 bytes for 32: half d, nibbles[16] as in q4_0; d table[q] */
-TARGET static inline float NAME(iq4_nl_block_)(const unsigned char *src, int8_t *RESTRICT v) {
-    NAME(lookup_)(src + 2, iq4_values, v);
-    return NAME(half_)(src);
+TARGET static inline void NAME(iq4_nl_values_)(const unsigned char *src, NAME(v16) *v) {
+    NAME(by_nibble_)(src + 2, iq4_values, v);
 }
 
 /* block_mxfp4, 17 bytes for 32: exponent, nibbles[16] as in q4_0; 2^(exponent - 128) table[q] */
-TARGET static inline float NAME(mxfp4_block_)(const unsigned char *src, int8_t *RESTRICT v) {
-    NAME(lookup_)(src + 1, mxfp4_values, v);
-    return power_of_two(*src);
+TARGET static inline void NAME(mxfp4_values_)(const unsigned char *src, NAME(v16) *v) {
+    NAME(by_nibble_)(src + 1, mxfp4_values, v);
 }
 
-/* The kernels of a type whose blocks of 32 have one scale: NAME_block_ returns it and writes the integers to v (32). */
-#define ONE_SCALE(type, bytes)                                                                                             \
+/* The kernels of a type whose blocks of 32 begin with one scale: NAME_values_ gives the integers as floats. The scales of the
+ * rows are made together. */
+#define ONE_SCALE(type, bytes, scale, scales)                                                                              \
     TARGET static void NAME(type##_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,                    \
                                      const unsigned char *next) {                                                          \
         for (int64_t j = 0; j < n; j += 32, src += bytes, next += bytes) {                                                 \
             FETCH(next);                                                                                                   \
-            ALIGNED int8_t v[32];                                                                                          \
-            const float s = w * NAME(type##_block_)(src, v);                                                               \
-            NAME(i8_32_)(acc + j, v, s, s);                                                                                \
+            NAME(v16) v[2];                                                                                                \
+            const float s = w * scale(src);                                                                                \
+            NAME(type##_values_)(src, v);                                                                                  \
+            NAME(put_)(acc + j, NAME(fma_)(s, v[0], NAME(get_)(acc + j)));                                                 \
+            NAME(put_)(acc + j + 16, NAME(fma_)(s, v[1], NAME(get_)(acc + j + 16)));                                       \
         }                                                                                                                  \
     }                                                                                                                      \
     TARGET static void NAME(type##_rows_)(const unsigned char *const *src, int64_t n, const float *w, float *RESTRICT acc, \
                                           const unsigned char *const *next, int64_t step) {                                \
         for (int64_t j = 0, at = 0; j < n; j += 32, at += bytes) {                                                         \
-            ALIGNED int8_t v[SOFTMIX_TOGETHER][32];                                                                        \
-            float s[SOFTMIX_TOGETHER];                                                                                     \
+            ALIGNED float t[SOFTMIX_TOGETHER];                                                                             \
+            scales(src, at, w, t);                                                                                         \
+            NAME(v16) a = NAME(get_)(acc + j), b = NAME(get_)(acc + j + 16), v[2];                                         \
             for (int r = 0; r < SOFTMIX_TOGETHER; r++) {                                                                   \
                 FETCH(next[r] + step * at);                                                                                \
-                s[r] = w[r] * NAME(type##_block_)(src[r] + at, v[r]);                                                      \
+                NAME(type##_values_)(src[r] + at, v);                                                                      \
+                a = NAME(fma_)(t[r], v[0], a);                                                                             \
+                b = NAME(fma_)(t[r], v[1], b);                                                                             \
             }                                                                                                              \
-            NAME(i8_16_rows_)(acc + j, v[0], 32, s, 1);                                                                    \
-            NAME(i8_16_rows_)(acc + j + 16, v[0] + 16, 32, s, 1);                                                          \
+            NAME(put_)(acc + j, a);                                                                                        \
+            NAME(put_)(acc + j + 16, b);                                                                                   \
         }                                                                                                                  \
     }
 
-ONE_SCALE(q4_0, 18)
-ONE_SCALE(q5_0, 22)
-ONE_SCALE(iq4_nl, 18)
-ONE_SCALE(mxfp4, 17)
+ONE_SCALE(q8_0, 34, NAME(half_), NAME(halves_of_))
+ONE_SCALE(q4_0, 18, NAME(half_), NAME(halves_of_))
+ONE_SCALE(q5_0, 22, NAME(half_), NAME(halves_of_))
+ONE_SCALE(iq4_nl, 18, NAME(half_), NAME(halves_of_))
+ONE_SCALE(mxfp4, 17, power_of, powers_of)
+
+/* block_q4_1, 20 bytes for 32: half d, half m, nibbles[16] as in q4_0; d q + m */
+TARGET static inline void NAME(q4_1_values_)(const unsigned char *src, NAME(v16) *v) { NAME(by_nibble_)(src + 4, less_0, v); }
+
+/* block_q5_1, 24 bytes for 32: half d, half m, fifth bits[4], nibbles[16] as in q4_0; d q + m */
+TARGET static inline void NAME(q5_1_values_)(const unsigned char *src, NAME(v16) *v) { NAME(by_fifth_)(src + 4, src + 8, 0, v); }
+
+/* The kernels of a type whose blocks of 32 begin with a scale and a minimum. */
+#define SCALE_AND_MINIMUM(type, bytes)                                                                                     \
+    TARGET static void NAME(type##_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,                    \
+                                     const unsigned char *next) {                                                          \
+        for (int64_t j = 0; j < n; j += 32, src += bytes, next += bytes) {                                                 \
+            FETCH(next);                                                                                                   \
+            NAME(v16) v[2];                                                                                                \
+            const float d = NAME(half_)(src), m = NAME(half_)(src + 2);                                                    \
+            NAME(type##_values_)(src, v);                                                                                  \
+            NAME(put_)(acc + j, NAME(fma_)(w, NAME(plus_)(d, v[0], m), NAME(get_)(acc + j)));                              \
+            NAME(put_)(acc + j + 16, NAME(fma_)(w, NAME(plus_)(d, v[1], m), NAME(get_)(acc + j + 16)));                    \
+        }                                                                                                                  \
+    }                                                                                                                      \
+    TARGET static void NAME(type##_rows_)(const unsigned char *const *src, int64_t n, const float *w, float *RESTRICT acc, \
+                                          const unsigned char *const *next, int64_t step) {                                \
+        for (int64_t j = 0, at = 0; j < n; j += 32, at += bytes) {                                                         \
+            NAME(v16) a = NAME(get_)(acc + j), b = NAME(get_)(acc + j + 16), v[2];                                         \
+            for (int r = 0; r < SOFTMIX_TOGETHER; r++) {                                                                   \
+                FETCH(next[r] + step * at);                                                                                \
+                const float d = NAME(half_)(src[r] + at), m = NAME(half_)(src[r] + at + 2);                                \
+                NAME(type##_values_)(src[r] + at, v);                                                                      \
+                a = NAME(fma_)(w[r], NAME(plus_)(d, v[0], m), a);                                                          \
+                b = NAME(fma_)(w[r], NAME(plus_)(d, v[1], m), b);                                                          \
+            }                                                                                                              \
+            NAME(put_)(acc + j, a);                                                                                        \
+            NAME(put_)(acc + j + 16, b);                                                                                   \
+        }                                                                                                                  \
+    }
+
+SCALE_AND_MINIMUM(q4_1, 20)
+SCALE_AND_MINIMUM(q5_1, 24)
 
 TARGET static inline void NAME(i8m_32_)(float *RESTRICT a, const int8_t *q, float w, float d, float m) {
     NAME(i8m_16_)(a, q, w, d, m);
     NAME(i8m_16_)(a + 16, q + 16, w, d, m);
-}
-
-/* block_q4_1, 20 bytes for 32: half d, half m, nibbles[16] as in q4_0; d q + m */
-TARGET static void NAME(q4_1_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
-                               const unsigned char *next) {
-    for (int64_t j = 0; j < n; j += 32, src += 20, next += 20) {
-        FETCH(next);
-        ALIGNED int8_t v[32];
-        NAME(fourth_)(src + 4, 0, v);
-        NAME(i8m_32_)(acc + j, v, w, NAME(half_)(src), -NAME(half_)(src + 2));
-    }
-}
-
-/* block_q5_1, 24 bytes for 32: half d, half m, fifth bits[4], nibbles[16] as in q4_0; d q + m */
-TARGET static void NAME(q5_1_)(const unsigned char *src, int64_t n, float w, float *RESTRICT acc,
-                               const unsigned char *next) {
-    for (int64_t j = 0; j < n; j += 32, src += 24, next += 24) {
-        FETCH(next);
-        ALIGNED int8_t v[32];
-        NAME(fifth_32_)(src + 4, src + 8, 0, v);
-        NAME(i8m_32_)(acc + j, v, w, NAME(half_)(src), -NAME(half_)(src + 2));
-    }
 }
 
 /* block_q2_K, 84 bytes for 256: a scale and above it a minimum of 4 bits[16], pairs of bits[64], half d, half dmin.
@@ -268,11 +283,12 @@ static const softmix_add_row NAME(rows)[] = {
     NAME(iq4_nl_), NAME(mxfp4_), NAME(q2_k_), NAME(q3_k_), NAME(q4_k_), NAME(q5_k_), NAME(iq4_xs_), NAME(q6_k_),
 };
 static const softmix_add_rows NAME(together)[] = {
-    0, 0, 0, 0, NAME(q4_0_rows_), 0, NAME(q5_0_rows_), 0,
+    0, 0, 0, NAME(q8_0_rows_), NAME(q4_0_rows_), NAME(q4_1_rows_), NAME(q5_0_rows_), NAME(q5_1_rows_),
     NAME(iq4_nl_rows_), NAME(mxfp4_rows_), 0, NAME(q3_k_rows_), 0, 0, NAME(iq4_xs_rows_), NAME(q6_k_rows_),
 };
 
 #undef ONE_SCALE
+#undef SCALE_AND_MINIMUM
 #undef SCALES_16
 #undef SUFFIX
 #undef TARGET

@@ -6,6 +6,58 @@ static inline float NAME(half_)(const unsigned char *p) {
     return HALF(h);
 }
 
+/* s[r] = w[r] times the half float at byte `at` of each of SOFTMIX_TOGETHER rows */
+static inline void NAME(halves_of_)(const unsigned char *const *src, int64_t at, const float *w, float *s) {
+    for (int r = 0; r < SOFTMIX_TOGETHER; r++) s[r] = w[r] * NAME(half_)(src[r] + at);
+}
+
+typedef struct {
+    float l[16];
+} NAME(v16); /* 16 floats */
+
+static inline NAME(v16) NAME(get_)(const float *a) {
+    NAME(v16) v;
+    memcpy(&v, a, sizeof v);
+    return v;
+}
+
+static inline void NAME(put_)(float *a, NAME(v16) v) { memcpy(a, &v, sizeof v); }
+
+/* s v + a */
+static inline NAME(v16) NAME(fma_)(float s, NAME(v16) v, NAME(v16) a) {
+    for (int l = 0; l < 16; l++) a.l[l] = fmaf(s, v.l[l], a.l[l]);
+    return a;
+}
+
+/* d v + m, rounded twice */
+static inline NAME(v16) NAME(plus_)(float d, NAME(v16) v, float m) {
+    for (int l = 0; l < 16; l++) v.l[l] = d * v.l[l] + m;
+    return v;
+}
+
+/* 16 integers as floats */
+static inline NAME(v16) NAME(ints_)(const int8_t *q) {
+    NAME(v16) v;
+    for (int l = 0; l < 16; l++) v.l[l] = (float)q[l];
+    return v;
+}
+
+/* v (2): the values in a table (16) of the low nibbles of 16 bytes, then of the high ones */
+static inline void NAME(by_nibble_)(const unsigned char *src, const int8_t *table, NAME(v16) *v) {
+    for (int l = 0; l < 16; l++) {
+        v[0].l[l] = (float)table[src[l] & 15];
+        v[1].l[l] = (float)table[src[l] >> 4];
+    }
+}
+
+/* v (2): 16 bytes of nibbles, the low ones first, below 32 fifth bits, less 16 or 0 */
+static inline void NAME(by_fifth_)(const unsigned char *high, const unsigned char *src, int less, NAME(v16) *v) {
+    for (int l = 0; l < 16; l++) {
+        v[0].l[l] = (float)(((src[l] & 15) | (high[l / 8] >> l % 8 & 1) << 4) - less);
+        v[1].l[l] = (float)(((src[l] >> 4) | (high[2 + l / 8] >> l % 8 & 1) << 4) - less);
+    }
+}
+
 /* s (8) = w (d b) */
 static inline void NAME(scales_)(const int8_t *b, float d, float w, float *RESTRICT s) {
     for (int l = 0; l < 8; l++) s[l] = w * (d * (float)b[l]);
@@ -86,14 +138,6 @@ static inline void NAME(fifth_)(const unsigned char *src, int8_t *RESTRICT v) {
             v[64 * g + l] = (int8_t)((q & 15) | ((high & 1) << 4));
             v[64 * g + 32 + l] = (int8_t)((q >> 4) | ((high & 2) << 3));
         }
-    }
-}
-
-/* v (32): 16 bytes of nibbles, the low ones first, below 32 fifth bits, less a number */
-static inline void NAME(fifth_32_)(const unsigned char *high, const unsigned char *src, int less, int8_t *RESTRICT v) {
-    for (int l = 0; l < 16; l++) {
-        v[l] = (int8_t)(((src[l] & 15) | (high[l / 8] >> l % 8 & 1) << 4) - less);
-        v[16 + l] = (int8_t)(((src[l] >> 4) | (high[2 + l / 8] >> l % 8 & 1) << 4) - less);
     }
 }
 

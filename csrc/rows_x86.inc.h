@@ -9,12 +9,53 @@ TARGET static inline float NAME(half_)(const unsigned char *p) {
     return _cvtsh_ss(h);
 }
 
+/* s[r] = w[r] times the half float at byte `at` of each of SOFTMIX_TOGETHER rows: they are put together as an integer, by
+ * units that have nothing else to do. */
+TARGET static inline void NAME(halves_of_)(const unsigned char *const *src, int64_t at, const float *w, float *s) {
+    uint64_t all = 0;
+    for (int r = SOFTMIX_TOGETHER; r-- > 0;) {
+        uint16_t h;
+        memcpy(&h, src[r] + at, 2);
+        all = all << 16 | h;
+    }
+    _mm_storeu_ps(s, _mm_mul_ps(_mm_loadu_ps(w), _mm_cvtph_ps(_mm_cvtsi64_si128((long long)all))));
+}
+
 TARGET static inline void NAME(scales_)(const int8_t *b, float d, float w, float *RESTRICT s) {
     const __m256 v = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)b)));
     _mm256_storeu_ps(s, _mm256_mul_ps(_mm256_set1_ps(w), _mm256_mul_ps(_mm256_set1_ps(d), v)));
 }
 
 #if WIDE
+typedef __m512 NAME(v16); /* 16 floats */
+
+TARGET static inline NAME(v16) NAME(get_)(const float *a) { return _mm512_loadu_ps(a); }
+TARGET static inline void NAME(put_)(float *a, NAME(v16) v) { _mm512_storeu_ps(a, v); }
+TARGET static inline NAME(v16) NAME(fma_)(float s, NAME(v16) v, NAME(v16) a) {
+    return _mm512_fmadd_ps(_mm512_set1_ps(s), v, a);
+}
+TARGET static inline NAME(v16) NAME(plus_)(float d, NAME(v16) v, float m) {
+    return _mm512_add_ps(_mm512_mul_ps(_mm512_set1_ps(d), v), _mm512_set1_ps(m));
+}
+TARGET static inline NAME(v16) NAME(ints_)(const int8_t *q) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)q)));
+}
+
+/* a look-up by the lowest 4 bits of each lane */
+TARGET static inline void NAME(by_nibble_)(const unsigned char *src, const int8_t *table, NAME(v16) *v) {
+    const __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)src));
+    const __m512 t = NAME(ints_)(table);
+    v[0] = _mm512_permutexvar_ps(q, t);
+    v[1] = _mm512_permutexvar_ps(_mm512_srli_epi32(q, 4), t);
+}
+
+TARGET static inline void NAME(by_fifth_)(const unsigned char *high, const unsigned char *src, int less, NAME(v16) *v) {
+    uint16_t bits[2];
+    memcpy(bits, high, sizeof bits);
+    NAME(by_nibble_)(src, less ? less_16 : less_0, v);
+    for (int h = 0; h < 2; h++) v[h] = _mm512_mask_add_ps(v[h], bits[h], v[h], _mm512_set1_ps(16.0f));
+}
+
 #define AXPY(a, w, v) _mm512_storeu_ps((a), _mm512_fmadd_ps((w), (v), _mm512_loadu_ps(a)))
 #define INT8(q) _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(q))))
 
@@ -52,6 +93,33 @@ TARGET static inline void NAME(i8m_16_)(float *RESTRICT a, const int8_t *q, floa
 #define AXPY(a, w, v) _mm256_storeu_ps((a), _mm256_fmadd_ps((w), (v), _mm256_loadu_ps(a)))
 #define INT8(q) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(q))))
 #define LOAD16(p) _mm_loadu_si128((const __m128i *)(p))
+
+typedef struct {
+    __m256 low, high;
+} NAME(v16); /* 16 floats */
+
+TARGET static inline NAME(v16) NAME(get_)(const float *a) {
+    const NAME(v16) v = {_mm256_loadu_ps(a), _mm256_loadu_ps(a + 8)};
+    return v;
+}
+TARGET static inline void NAME(put_)(float *a, NAME(v16) v) {
+    _mm256_storeu_ps(a, v.low);
+    _mm256_storeu_ps(a + 8, v.high);
+}
+TARGET static inline NAME(v16) NAME(fma_)(float s, NAME(v16) v, NAME(v16) a) {
+    const __m256 s_ = _mm256_set1_ps(s);
+    const NAME(v16) sum = {_mm256_fmadd_ps(s_, v.low, a.low), _mm256_fmadd_ps(s_, v.high, a.high)};
+    return sum;
+}
+TARGET static inline NAME(v16) NAME(plus_)(float d, NAME(v16) v, float m) {
+    const __m256 d_ = _mm256_set1_ps(d), m_ = _mm256_set1_ps(m);
+    const NAME(v16) sum = {_mm256_add_ps(_mm256_mul_ps(d_, v.low), m_), _mm256_add_ps(_mm256_mul_ps(d_, v.high), m_)};
+    return sum;
+}
+TARGET static inline NAME(v16) NAME(ints_)(const int8_t *q) {
+    const NAME(v16) v = {INT8(q), INT8(q + 8)};
+    return v;
+}
 
 TARGET static inline void NAME(f32_16_)(float *RESTRICT a, const unsigned char *src, float w) {
     const __m256 w_ = _mm256_set1_ps(w);
@@ -132,20 +200,32 @@ TARGET static inline void NAME(fifth_)(const unsigned char *src, int8_t *RESTRIC
     }
 }
 
+#if !WIDE
 TARGET static inline void NAME(fifth_32_)(const unsigned char *high, const unsigned char *src, int less, int8_t *RESTRICT v) {
     uint32_t bits;
     memcpy(&bits, high, 4);
     const __m256i all = _mm256_sub_epi8(NAME(halves_)(src), _mm256_set1_epi8((char)less));
-#if WIDE
-    STORE32(v, _mm256_mask_add_epi8(all, bits, all, _mm256_set1_epi8(16)));
-#else
     /* byte i of a quarter gets the byte of its bits, of which it keeps bit i % 8 */
     const __m256i which = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i one = _mm256_set1_epi64x((long long)0x8040201008040201);
     const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), which), one), one);
     STORE32(v, _mm256_add_epi8(all, _mm256_and_si256(set, _mm256_set1_epi8(16))));
-#endif
 }
+
+TARGET static inline void NAME(by_nibble_)(const unsigned char *src, const int8_t *table, NAME(v16) *v) {
+    ALIGNED int8_t q[32];
+    NAME(lookup_)(src, table, q);
+    v[0] = NAME(ints_)(q);
+    v[1] = NAME(ints_)(q + 16);
+}
+
+TARGET static inline void NAME(by_fifth_)(const unsigned char *high, const unsigned char *src, int less, NAME(v16) *v) {
+    ALIGNED int8_t q[32];
+    NAME(fifth_32_)(high, src, less, q);
+    v[0] = NAME(ints_)(q);
+    v[1] = NAME(ints_)(q + 16);
+}
+#endif
 
 TARGET static inline void NAME(pairs_)(const unsigned char *src, int8_t *RESTRICT v) {
     const __m256i q = LOAD32(src), pair = _mm256_set1_epi8(3);

@@ -85,25 +85,27 @@ TARGET static float NAME(highest_)(const float *z, int64_t n) {
     return high;
 }
 
+/* a += e^x, b += x e^x, x = (z - max) inv_t. Below -708 e^x is 0, and so is its product with any number but -inf. */
+TARGET static inline void NAME(add_)(const float *z, int64_t n, double max, double inv_t, double *a, double *b) {
+    for (int64_t l = 0; l < n; l++) {
+        const double x = ((double)z[l] - max) * inv_t, y = x < -708.0 ? -708.0 : x;
+        const double e = x < -708.0 ? 0.0 : NAME(exp_)(y);
+        a[l] += e;
+        b[l] = fma(y, e, b[l]);
+    }
+}
+
 /* s = sum e^x, sx = sum x e^x, x = (z - max) inv_t */
 TARGET static void NAME(sums_)(const float *z, int64_t n, double max, double inv_t, double *s, double *sx) {
     double a[LANES], b[LANES];
     for (int l = 0; l < LANES; l++) a[l] = b[l] = 0.0;
     int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        for (int l = 0; l < LANES; l++) {
-            const double d = ((double)z[i + l] - max) * inv_t, x = d < -746.0 ? -746.0 : d; /* -inf times 0 is no number */
-            const double e = NAME(exp_)(x);
-            a[l] += e;
-            b[l] = fma(x, e, b[l]);
-        }
+    if (inv_t == 1.0) { /* without the product, which changes nothing */
+        for (; i + LANES <= n; i += LANES) NAME(add_)(z + i, LANES, max, 1.0, a, b);
+    } else {
+        for (; i + LANES <= n; i += LANES) NAME(add_)(z + i, LANES, max, inv_t, a, b);
     }
-    for (int l = 0; i < n; i++, l++) {
-        const double d = ((double)z[i] - max) * inv_t, x = d < -746.0 ? -746.0 : d;
-        const double e = NAME(exp_)(x);
-        a[l] += e;
-        b[l] = fma(x, e, b[l]);
-    }
+    NAME(add_)(z + i, n - i, max, inv_t, a, b);
     double s_ = 0.0, sx_ = 0.0;
     for (int l = 0; l < LANES; l++) {
         s_ += a[l];

@@ -21,6 +21,7 @@
 #define SOFTMIX_FEW 256         /* up to so many rows are mixed in double throughout */
 #define SOFTMIX_PIECES 16     /* of a mixture of many rows, for threads */
 #define SOFTMIX_KNOWN 32      /* likeliest tokens that softmix_summary finds at most */
+#define SOFTMIX_SUMS 64       /* parts of the logits, at most, whose sums are kept apart */
 #define SOFTMIX_BINS 4096       /* of softmix_tail */
 #define SOFTMIX_PER_NAT 32.0    /* bins in a nat: they reach 128 nats below the largest logit */
 
@@ -81,10 +82,25 @@ int softmix_peak(const float *logits, int64_t n, float *max, int32_t *argmax, in
 int softmix_sums(const float *logits, int64_t n, double temperature, float max, double *out, const softmix_team *team,
                  int isa);
 
-/* What every step of a generation wants to know, in one call: softmix_peak, softmix_sums at temperature 1, the k likeliest
- * ids (k), and their probabilities (k), k <= SOFTMIX_KNOWN. */
-int softmix_summary(const float *logits, int64_t n, int64_t k, float *max, double *sums, int32_t *ids, float *probs,
-                    const softmix_team *team, int isa);
+/* What every step of a generation wants to know of its logits.
+ *   max    of softmix_peak              sums   of softmix_sums at temperature 1
+ *   ids    the k likeliest, likeliest first, k = min(n, SOFTMIX_KNOWN); p: their probabilities
+ *   parts  sum e^x of each part of the logits, for softmix_sample */
+typedef struct softmix_known {
+    float max;
+    int32_t k;
+    double sums[2];
+    int32_t ids[SOFTMIX_KNOWN];
+    float p[SOFTMIX_KNOWN];
+    double parts[SOFTMIX_SUMS];
+} softmix_known;
+
+int softmix_summary(const float *logits, int64_t n, softmix_known *known, const softmix_team *team, int isa);
+
+/* softmix_summary of several rows of logits, a row for each thread.
+ *   rows   (count) pointers to (n) logits      known   (count) pointers      codes   (count) out: the code of each row */
+int softmix_summaries(const float *const *rows, int64_t count, int64_t n, softmix_known *const *known, int32_t *codes,
+                      const softmix_team *team, int isa);
 
 /* probs = e^x / sum: the probabilities of some or all logits, sum being that of softmix_sums over all; may be in place. */
 int softmix_probs(const float *logits, int64_t n, double temperature, float max, double sum, float *probs, int isa);
@@ -114,8 +130,10 @@ int softmix_filter(const float *logits, int64_t n, const int32_t *likeliest, int
 int64_t softmix_draw(const double *p, int64_t n, double u);
 
 /* One id of softmax(logits / temperature): the first whose cumulative sum, in the order of ids, exceeds u times the whole
- * sum, 0 <= u < 1; never one of probability 0. max as in softmix_sums. */
-int softmix_sample(const float *logits, int64_t n, double temperature, float max, double u, int32_t *id, int isa);
+ * sum, 0 <= u < 1; never one of probability 0. max as in softmix_sums.
+ *   parts   of softmix_summary, at temperature 1: only one part is then read again; NULL: they are computed */
+int softmix_sample(const float *logits, int64_t n, double temperature, float max, double u, const double *parts, int32_t *id,
+                   const softmix_team *team, int isa);
 
 /* KL(p || q) = sum p ln(p/q) in nats, p = softmax(a), q = softmax(b); +inf where q lacks mass that p has. Here and in JS
  * the largest logit, times 1e-16, is the error: logits of 1e15 and more say nothing.

@@ -18,6 +18,7 @@ import importlib.metadata
 import json
 import os
 import re
+import signal
 import socket
 import statistics
 import subprocess
@@ -162,6 +163,8 @@ def worker(a: argparse.Namespace) -> None:
         way, number, n = json.loads(line)
         answer = ways[way](PROMPT.format(n=number), n)
         print(json.dumps({"answer": answer, "memory": peak(getattr(a, "other", os.getpid()))}), flush=True)
+    if hasattr(a, "other"):
+        os.kill(a.other, signal.SIGTERM)
 
 
 class Tool:
@@ -189,6 +192,11 @@ class Tool:
         self.memory = max(self.memory, reply["memory"])
         first, seconds, count = reply["answer"]
         return first, seconds, count
+
+    def end(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
 
 
 def installed(names: str) -> int:
@@ -282,7 +290,7 @@ def main() -> None:
     tools = [Tool(name, sys.argv[1:]) for name in names]
     rows = report(a, tools, measure(a, tools))
     for tool in tools:
-        tool.process.terminate()
+        tool.end()
     if a.json:
         print(json.dumps(rows, indent=2))
         return

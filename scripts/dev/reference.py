@@ -67,19 +67,47 @@ def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Comma
 
 def section(name: str, command: click.Command) -> str:
     """One command in Markdown: its sentence, its examples, its text, its options."""
-    first, *rest = re.split(r"\n{2,}", inspect.cleandoc(command.help or ""))
-    arguments = [p for p in command.params if isinstance(p, click.Argument)]
-    usage = " ".join([name, *(_argument(a) for a in arguments), "[OPTIONS]"])
-    parts = [f"## {name}", _line(first)]
-    examples = [p for p in rest if p.startswith("\b")]
-    lines = [_example(line) for x in examples for line in x.strip("\b\n").splitlines()]
+    first, lines, rest = said(command)
+    parts = [f"## {name}", first]
     parts += ["```sh\n" + "\n".join(lines) + "\n```"] if lines else []
-    parts += [_line(p) for p in rest if not p.startswith("\b")]
-    parts.append(f"`{usage}`")
-    grouped = help.groups([o for o in config.options(command) if not o.hidden])
+    parts += rest
+    parts.append(f"`{usage(name, command)}`")
+    grouped = grouped_options(command)
     for title, options in grouped.items():
         parts += [f"{title}:"] * (len(grouped) > 1) + ["\n".join(_option(o) for o in options)]
     return "\n\n".join(parts)
+
+
+def said(command: click.Command) -> tuple[str, list[str], list[str]]:
+    """What a command's help says: its sentence, the lines of its examples, its other paragraphs."""
+    first, *rest = re.split(r"\n{2,}", inspect.cleandoc(command.help or ""))
+    examples = [p for p in rest if p.startswith("\b")]
+    lines = [_example(line) for x in examples for line in x.strip("\b\n").splitlines()]
+    return _line(first), lines, [_line(p) for p in rest if not p.startswith("\b")]
+
+
+def usage(name: str, command: click.Command) -> str:
+    """How a command is typed."""
+    arguments = [p for p in command.params if isinstance(p, click.Argument)]
+    return " ".join([name, *(_argument(a) for a in arguments), "[OPTIONS]"])
+
+
+def grouped_options(command: click.Command) -> dict[str, list[click.Option]]:
+    """The options that help shows, by the titles of their groups."""
+    return help.groups([o for o in config.options(command) if not o.hidden])
+
+
+def described(o: click.Option) -> tuple[list[str], str, str]:
+    """An option: its names, what it takes ("" for a flag), and what it does, with its default."""
+    takes = ""
+    if isinstance(o.type, click.Choice):
+        takes = "|".join(map(str, o.type.choices))
+    elif not o.is_flag:
+        takes = o.metavar or o.type.name.upper()
+    text = _line(o.help or "")
+    if o.show_default and not o.is_flag:
+        text += f" Default: {o.default}."
+    return [*o.opts, *o.secondary_opts], takes, text
 
 
 def _example(line: str) -> str:
@@ -93,15 +121,10 @@ def _argument(a: click.Argument) -> str:
 
 
 def _option(o: click.Option) -> str:
-    names = ", ".join(f"`{n}`" for n in [*o.opts, *o.secondary_opts])
-    if isinstance(o.type, click.Choice):
-        names += f" `{'|'.join(map(str, o.type.choices))}`"
-    elif not o.is_flag:
-        names += f" `{o.metavar or o.type.name.upper()}`"
-    text = _line(o.help or "")
-    if o.show_default and not o.is_flag:
-        text += f" Default: {o.default}."
-    return f"- {names}: {text}" + (" (shared)" if getattr(o, "shared", False) else "")
+    names, takes, text = described(o)
+    shown = ", ".join(f"`{n}`" for n in names) + (f" `{takes}`" if takes else "")
+    text = re.sub(r"<(?=/?\w+>)", r"\\<", text)  # <think> is no HTML
+    return f"- {shown}: {text}" + (" (shared)" if getattr(o, "shared", False) else "")
 
 
 def _line(text: str) -> str:

@@ -83,6 +83,7 @@ def command(
         counts=counts,
         points=sweep,
         clock=time.process_time if cpu_time else time.perf_counter,
+        part_clock=time.thread_time if cpu_time else time.perf_counter,  # other threads wait by spinning
         note=_silent if options.quiet else _measuring,
     )
     if as_json:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,12 +17,10 @@ import numpy as np
 
 from softllama.api import Model
 from softllama.diagnostics import llama_loop, machine
+from softllama.diagnostics.bench_parts import Clock, generation, parts
+from softllama.diagnostics.bench_parts import spread as spread
 from softllama.engine import manifest
 from softllama.generation import loop
-from softllama.generation.options import GenerationOptions
-from softllama.generation.prepare import prepare
-from softllama.generation.state import Generation
-from softllama.policy import as_policy
 from softllama.vectors import native
 from softllama.vectors.mixture import Mixture
 
@@ -33,19 +30,6 @@ POLICIES = (
 )
 STREAMS = (1, 2, 4, 8, 16)
 SWEEP = 101
-Clock = Callable[[], float]
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and largest."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def generation(model: Model, policy: str, prompt: Sequence[int], steps: int, seed: int = 1) -> Generation:
-    """A generation in which the policy acts at every step and nothing ends it early."""
-    options = GenerationOptions(policy=policy, where="everywhere", max_tokens=steps, seed=seed)
-    g = prepare(model, list(prompt), options)
-    return replace(g, eog=False, tags=None)
 
 
 def soft(model: Model, policy: str, prompt: Sequence[int], steps: int, streams: int, clock: Clock) -> dict[str, float]:
@@ -60,19 +44,22 @@ def soft(model: Model, policy: str, prompt: Sequence[int], steps: int, streams: 
         clock: Gives seconds.
 
     Returns:
-        "seconds" for all steps; "tokens", how many ids a step fed on average; "entropy" of the steps, in nats.
+        "seconds" for all steps; "outside", what a step of all streams spends outside of llama.cpp, in seconds; "tokens", how
+        many ids a step fed on average; "entropy" of the steps, in nats.
     """
     gs = [generation(model, policy, prompt, steps + 1, seed) for seed in range(1, streams + 1)]
     run = loop.run(model, gs, at_once=streams, n_ctx=len(prompt) + steps + 1)
     for _ in range(streams):
         next(run)
-    start = clock()
-    for _ in run:
-        pass
-    seconds = clock() - start
+    with llama_loop.timed(clock) as inside:
+        start = clock()
+        for _ in run:
+            pass
+        seconds = clock() - start
     fed = [s for g in gs for s in g.steps]
     return {
         "seconds": seconds,
+        "outside": (seconds - sum(inside)) / max(1, len(inside)),
         "tokens": float(np.mean([s.n_tokens for s in fed])),
         "entropy": float(np.mean([s.entropy for s in fed])),
     }
@@ -131,53 +118,6 @@ def steps(
     return {"llama.cpp greedy": {"seconds": spread(plains)}, **rows}
 
 
-def parts(
-    model: Model, policy: str, *, n: int = 32, repeat: int = 5, clock: Clock = time.perf_counter
-) -> dict[str, Any]:
-    """Where the time of a step goes.
-
-    Args:
-        model: The model.
-        policy: As text.
-        n: Steps of a generation.
-        repeat: Generations.
-        clock: Gives seconds.
-
-    Returns:
-        `spread` over all steps of the seconds in llama.cpp, in turning logits into a distribution, in the policy, in
-        mixing, in the record, and of the whole step.
-    """
-    prompt = [1, 2, 3, 4]
-    names = ("llama.cpp", "logits", "policy", "mixing", "record", "step")
-    times: dict[str, list[float]] = {k: [] for k in names}
-    for r in range(repeat):
-        g = generation(model, policy, prompt, n + 1, r + 1)
-        inner, spent = g.policy, dict.fromkeys(names, 0.0)
-        last = [clock()]
-
-        def timed(d: Any, moment: Any, inner: Any = inner, spent: dict[str, float] = spent) -> Any:
-            start = clock()
-            decision = inner(d, moment)
-            spent["policy"] = clock() - start
-            return decision
-
-        def lap(name: str, spent: dict[str, float] = spent, last: list[float] = last) -> None:
-            now = clock()
-            spent[name], last[0] = now - last[0], now
-
-        g.policy = as_policy(timed, needs_hidden=inner.needs_hidden)
-        start = 0.0
-        for step, _ in enumerate(loop.run(model, [g], n_ctx=len(prompt) + n + 1, lap=lap)):
-            now = clock()
-            spent["record"] = now - last[0] - spent["policy"]  # since the last distribution was there
-            if step:  # what came before the first step is the prompt
-                spent["step"] = now - start
-                for name in names:
-                    times[name].append(spent[name])
-            start = last[0] = now
-    return {k: spread(v) for k, v in times.items()}
-
-
 def streams(
     model: Model,
     policy: str = "soft_thinking",
@@ -198,19 +138,27 @@ def streams(
         clock: Gives seconds.
 
     Returns:
-        For each count `spread` of "soft" and "hard" tokens per second and of their "ratio".
+        For each count `spread` of "soft" and "hard" tokens per second, of their "ratio", of "outside", the seconds that a
+        soft step of all streams spends outside of llama.cpp, and, but for the least count, of "more": how much more that is
+        than with the least, for each stream that there are more.
     """
     prompt = [1, 2, 3, 4]
     out: dict[str, Any] = {}
-    for k in counts:
-        rates: dict[str, list[float]] = {"soft": [], "hard": [], "ratio": []}
+    least: list[float] = []  # seconds outside of llama.cpp, with the least count
+    for k in sorted(counts):
+        rates: dict[str, list[float]] = {"soft": [], "hard": [], "ratio": [], "outside": []}
         for _ in range(repeat):
             plain = llama_loop.Loop(model.new_context(k * (len(prompt) + n + 1), k), prompt)
             hard = k * n / plain.run(n, clock)
             plain.close()
-            ours = k * n / soft(model, policy, prompt, n, k, clock)["seconds"]
-            for key, value in zip(rates, (ours, hard, ours / hard), strict=True):
+            r = soft(model, policy, prompt, n, k, clock)
+            ours = k * n / r["seconds"]
+            for key, value in zip(rates, (ours, hard, ours / hard, r["outside"]), strict=True):
                 rates[key].append(value)
+        if least and k > min(counts):
+            base = statistics.median(least)
+            rates["more"] = [(x - base) / (k - min(counts)) for x in rates["outside"]]
+        least = least or rates["outside"]
         out[str(k)] = {key: spread(v) for key, v in rates.items()}
     return out
 
@@ -258,6 +206,7 @@ def everything(
     counts: Sequence[int] = STREAMS,
     points: int = SWEEP,
     clock: Clock = time.perf_counter,
+    part_clock: Clock | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Measure all of it.
@@ -270,6 +219,7 @@ def everything(
         counts: Of streams; () for none.
         points: Of a sweep; 0 for none.
         clock: Gives seconds.
+        part_clock: Gives the seconds of a step's parts; None for `clock`.
         note: Called with what is being measured.
 
     Returns:
@@ -280,7 +230,7 @@ def everything(
     note("steps of each policy")
     result["policies"] = steps(model, policies, n=n, repeat=repeat, clock=clock)
     note("parts of a step")
-    result["parts"] = {p: parts(model, p, n=n, repeat=repeat, clock=clock) for p in policies}
+    result["parts"] = {p: parts(model, p, n=n, repeat=repeat, clock=part_clock or clock) for p in policies}
     if counts:
         note("streams")
         result["streams"] = streams(model, counts=counts, n=n, repeat=repeat, clock=clock)

@@ -14,7 +14,7 @@ from softllama.report.data import Cell, Table
 from softllama.report.text import Grids
 from softllama.vectors.statistics import Estimate
 
-PARTS = ("llama.cpp", "logits", "policy", "mixing", "record")
+PARTS = ("batch", "logits", "policy", "mixing", "record")  # of what softllama does itself
 
 
 def bench(result: dict[str, Any]) -> RenderableType:
@@ -29,6 +29,13 @@ def bench(result: dict[str, Any]) -> RenderableType:
 
     def middle(r: dict[str, Any], key: str) -> Cell:
         return float(r[key]["median"]) if key in r else None
+
+    def whole(r: dict[str, float]) -> Cell:
+        return round(1e6 * r["median"])
+
+    def quarters(r: dict[str, float]) -> Cell:
+        middle, low, high = (round(1e6 * r[k]) for k in ("median", "q1", "q3"))
+        return f"{middle} [{low}, {high}]"
 
     def row(name: str, r: dict[str, Any]) -> tuple[Cell, ...]:
         rate = 1 / r["seconds"]["median"]
@@ -45,13 +52,20 @@ def bench(result: dict[str, Any]) -> RenderableType:
         Table(
             name="parts",
             title="Where a step's microseconds go",
-            head=("", *PARTS),
-            rows=tuple((name, *(round(1e6 * r[p]["median"]) for p in PARTS)) for name, r in result["parts"].items()),
+            head=("", "llama.cpp", "outside", *PARTS),
+            rows=tuple(
+                (name, whole(r["llama.cpp"]), quarters(r["outside"]), *(quarters(r[p]) for p in PARTS))
+                for name, r in result["parts"].items()
+            ),
+            note='Medians, with the quartiles. "outside": all that is not llama.cpp.',
         ),
     ]
     if streams := result.get("streams"):
-        rows = ((k, of(r, "soft"), of(r, "hard"), of(r, "ratio")) for k, r in streams.items())
-        tables.append(Table("streams", "Streams, tokens/s", ("streams", "soft", "hard", "soft / hard"), tuple(rows)))
+        keys = (("soft", 1), ("hard", 1), ("ratio", 1), ("outside", 1e6), ("more", 1e6))
+        rows = ((k, *(of(r, key, factor) for key, factor in keys)) for k, r in streams.items())
+        columns = ("streams", "soft", "hard", "soft / hard", "µs a step outside", "more a stream")
+        note = "Outside of llama.cpp: all that a step of all streams takes, and how much that grows with each stream."
+        tables.append(Table("streams", "Streams, tokens/s", columns, tuple(rows), note=note))
     if sweep := result.get("sweep"):
         cells = (of(sweep, "softllama", 1e3), of(sweep, "llama.cpp", 1e3), of(sweep, "ratio"))
         head = ("softllama, ms", "llama.cpp, the same batches", "ratio")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,24 @@ class Loop:
         """Free the memory."""
         api.llama_batch_free(self.batch)
         self.context.close()
+
+
+@contextmanager
+def timed(clock: Clock = time.perf_counter) -> Iterator[list[float]]:
+    """The seconds of each call of llama_decode, whoever makes it, while this lasts."""
+    inner, seconds = api.llama_decode, list[float]()
+
+    def decode(*args: Any) -> Any:
+        start = clock()
+        code = inner(*args)
+        seconds.append(clock() - start)
+        return code
+
+    api.llama_decode = decode
+    try:
+        yield seconds
+    finally:
+        api.llama_decode = inner
 
 
 def batches(context: Context, prefix: int, groups: Sequence[int], tail: int, clock: Clock = time.perf_counter) -> float:

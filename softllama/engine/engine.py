@@ -6,7 +6,7 @@ Knows token ids, mixtures and vectors. Does not know prompts, policies, sessions
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -27,7 +27,7 @@ from softllama.engine.layers import LayerWatch
 from softllama.engine.load_arguments import Lora, adapters_of, check_load
 from softllama.engine.rows import Calibration, mixed_rows, per_layer_scale, widths
 from softllama.engine.table import EmbeddingTable, LowRank
-from softllama.errors import ModelError, NotFiniteError, UsageError
+from softllama.errors import ModelError, UsageError
 from softllama.llama.batch import Rows
 from softllama.llama.context import N_BATCH, Context
 from softllama.llama.devices import default_threads
@@ -35,6 +35,7 @@ from softllama.llama.rpc import add_workers
 from softllama.llama.template import ChatTemplate
 from softllama.llama.tokenizer import Tokenizer
 from softllama.llama.weights import Weights
+from softllama.vectors import passes
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.noise import NoiseFloor
@@ -135,22 +136,20 @@ class Engine(Facts):
         """A distribution that knows this model's texts. logits: (n_vocab,)."""
         return Distribution(logits, self.spell)
 
-    def distributions(self, logits: NDArray[np.float32]) -> list[Distribution]:
-        """The distributions of rows that `Context.decode` has just made, without another copy of them.
+    def distributions(self, logits: Iterable[Any], lender: Context | None = None) -> list[Distribution]:
+        """The distributions of rows of logits, without a copy; one that is lent copies them if it outlives the lender's next batch.
 
         Args:
-            logits: (n, n_vocab) float32.
+            logits: n rows (n_vocab,) float32, which `Context.decode` has just made; or what `evaluate` of `lender` gives.
 
-        Raises:
-            NotFiniteError: a row has no finite maximum; `.index` is its number.
+        Raises NotFiniteError where a row has no finite maximum; `.index` is its number.
         """
-        results: list[Distribution] = []
-        for i, row in enumerate(logits):
-            try:
-                results.append(Distribution._owning(row, self.spell, self.n_threads))
-            except NotFiniteError as e:
-                e.index = i
-                raise
+        rows, make = [*logits], Distribution._owning if lender is None else Distribution._lent
+        known = passes.summaries(rows, self.n_threads)
+        results = [make(row, self.spell, self.n_threads, k) for row, k in zip(rows, known, strict=True)]
+        if lender is not None:
+            for d in results:
+                lender.lend(d)
         return results
 
     @cached_property

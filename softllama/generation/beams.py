@@ -21,7 +21,6 @@ from softllama.llama.context import Context
 from softllama.policy import Decision, Moment, Policy
 from softllama.trace.record import Trace
 from softllama.trace.step import StopReason
-from softllama.vectors import passes
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 
@@ -215,7 +214,7 @@ def _expand(
         if b.g.bound:
             ranked.append((b.score(penalty), i, 0, b.logp, -1))
             continue
-        for rank, token in enumerate(passes.top(d.logits, 2 * beams).tolist()):
+        for rank, token in enumerate(d._top_ids(2 * beams).tolist()):
             logp = b.logp + d.logp(token)
             ranked.append((logp / (b.length + 1) ** penalty, i, rank, logp, token))
     ranked.sort(key=lambda r: (-r[0], r[1], r[2]))

@@ -82,7 +82,6 @@ class Monitor:
     """Takes the readouts of one sequence in order, and says once what is wrong with them."""
 
     def __init__(self) -> None:
-        self._ids: deque[int] = deque(maxlen=LONGEST)
         self._texts: deque[bytes] = deque(maxlen=LONGEST)
         self._seen: dict[tuple[int, ...], tuple[int, int]] = {}  # n-gram -> where it was last, how often it was there
         self._old: deque[bool] = deque(maxlen=WINDOW)  # were the last n-grams there COPIES times?
@@ -108,7 +107,6 @@ class Monitor:
         """
         at = self._n
         self._n += 1
-        self._ids.append(token)
         self._texts.append(piece)
         surprise = min(-logp, 50.0)  # a forbidden token has an infinite one
         if len(self._surprise) == WINDOW:

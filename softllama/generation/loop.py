@@ -29,10 +29,14 @@ from softllama.vectors.distribution import Distribution
 
 @dataclass(slots=True)
 class _Sequence:
-    """A generation in the loop: what the model gave after all that was fed, and the step that is decided, but not yet fed."""
+    """A generation in the loop: what the model gave after all that was fed, and the step that is decided, but not yet fed.
+
+    distribution: None while that step is fed, as it may lie in the context's memory.
+    """
 
     generation: Generation
-    after: After
+    distribution: Distribution | None
+    hidden: NDArray[np.float32] | None
     step: Step | None = None
 
 
@@ -74,12 +78,14 @@ class Loop:
 
     def distribution(self, seq: int) -> Distribution:
         """The distribution after all that was fed to a sequence."""
-        return self._live[seq].after.distribution
+        d = self._live[seq].distribution
+        assert d is not None, "a step is being fed"
+        return d
 
     def join(self, g: Generation, seq: int, after: After) -> None:
         """Take in a generation whose prompt is in `seq`. after: what the model gave after the prompt."""
         g.capacity = self._limit
-        self._live[seq] = _Sequence(g, after)
+        self._live[seq] = _Sequence(g, after.distribution, after.hidden)
 
     def leave(self, seq: int) -> Generation:
         """Let a generation go; its memory stays as it is."""
@@ -87,15 +93,14 @@ class Loop:
 
     def replace(self, steps: Mapping[int, tuple[Generation, Step]]) -> None:
         """Put these generations in place of all that there are. Each one's step is decided, and fed next."""
-        # what was given after the step before is not needed any more: `feed` puts the new one there
-        some = next(iter(self._live.values())).after
-        self._live = {seq: _Sequence(g, some, step) for seq, (g, step) in steps.items()}
+        self._live = {seq: _Sequence(g, None, None, step) for seq, (g, step) in steps.items()}
 
     def advance(self) -> Iterator[tuple[Generation, Step]]:
         """Decide one position for each generation; yields each step as it is decided. Those that ended have left."""
         for seq, s in [*self._live.items()]:
             g = s.generation
-            s.step = step = g.advance(s.after.distribution)
+            with self._context.lock:  # whoever closes the model waits until its logits are read
+                s.step = step = g.advance(self.distribution(seq))
             if step is not None:
                 if step.position + 1 >= self._limit and not g.stop_reason:
                     g.finish(StopReason.CONTEXT_FULL)
@@ -111,43 +116,39 @@ class Loop:
                 in `live`.
             ContextError: llama.cpp fails.
         """
-        seqs, lap = [*self._live], self._lap
+        seqs, lap, context = [*self._live], self._lap, self._context
         sequences = [*self._live.values()]
         items: list[Item] = []
         positions: list[int] = []
         for s in sequences:
-            step = s.step
+            step, s.distribution = s.step, None
             assert step is not None, "a sequence joined between advance and feed"
-            plain = not (step.hidden or step.noise)
-            items.append(step.mixture if plain else item_of(s.generation, step, s.after.hidden))
+            items.append(item_of(s.generation, step, s.hidden))
             positions.append(step.position)
-        order = [*range(len(seqs))]
+        place: Sequence[int] = range(len(seqs))  # of each live sequence in the batch
         if self._padding is not None:
             more = self._padding()
             seqs, positions, items = [*seqs, *more], [*positions, *more.values()], [*items, *[0] * len(more)]
             order = sorted(range(len(seqs)), key=seqs.__getitem__)
-            seqs, positions, items = ([x[i] for i in order] for x in (seqs, positions, items))
-        place = [order.index(i) for i in range(len(sequences))]  # of each live sequence in the batch
+            seqs, positions = [seqs[i] for i in order], [positions[i] for i in order]
+            items = [items[i] for i in order]
+            place = [order.index(i) for i in place]
         rows = self._model.rows(items)
         if lap is not None:
             lap("mixing")
-        logits = self._context.decode(seqs, positions, [True] * len(seqs), rows=rows)
-        if self._padding is not None:
-            logits = logits[place]
-        if lap is not None:
-            lap("llama.cpp")
-        distributions = self._distributions(sequences, logits)
+        with context.lock:  # until those that read the logits in place are known to the context
+            logits = context.evaluate(seqs, positions, [True] * len(seqs), rows=rows)
+            if lap is not None:
+                lap("llama.cpp")
+            try:
+                distributions = self._model.distributions([logits[i] for i in place], context)
+            except NotFiniteError as e:
+                raise not_finite(sequences[e.index or 0].generation, e) from None
         if lap is not None:
             lap("logits")
-        for i, s in enumerate(sequences):
+        for s, i, d in zip(sequences, place, distributions, strict=True):
             s.generation.evaluated += 1
-            s.after, s.step = After(distributions[i], self._context.hidden(place[i]) if self._hidden else None), None
-
-    def _distributions(self, sequences: Sequence[_Sequence], logits: NDArray[np.float32]) -> list[Distribution]:
-        try:
-            return self._model.distributions(logits)
-        except NotFiniteError as e:
-            raise not_finite(sequences[e.index or 0].generation, e) from None
+            s.distribution, s.hidden, s.step = d, context.hidden(i) if self._hidden else None, None
 
 
 def run(

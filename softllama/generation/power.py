@@ -161,7 +161,7 @@ def _proposal(alpha: float) -> Any:
 
     def rule(d: Distribution, moment: Moment) -> Decision:
         decision = draw(d, moment)
-        x = (float(d.logits[decision.token]) - float(d.logits[d.argmax])) / temperature
+        x = (d._z[decision.token] - d._z[d.argmax]) / temperature
         moment.state[_DRAWN] = d.logp(decision.token), x - math.log(d._sums(temperature)[0])
         return decision
 

@@ -18,7 +18,7 @@ class TextStream:
     """
 
     def __init__(self, stops: Sequence[str] = (), around: Sequence[tuple[str, str]] = ()) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._bytes = b""  # of an incomplete character
         self._stops = [s for s in (*stops, *(close for open_, close in around if not open_)) if s]
         self._around = [pair for pair in around if pair[0]]  # empty once the text has begun
         self._held = ""
@@ -28,7 +28,9 @@ class TextStream:
         """Text that is certain after these bytes."""
         if self.stopped:
             return ""
-        text = self._held + self._decoder.decode(data, final)
+        data = self._bytes + data
+        text, n = codecs.utf_8_decode(data, "replace", final)
+        self._bytes, text = data[n:], self._held + text
         if self._around and not final and self._may_open(text):
             self._held = text
             return ""
@@ -62,8 +64,7 @@ class TextStream:
     def fork(self) -> TextStream:
         """A second stream that goes on from here."""
         other = TextStream(self._stops, self._around)
-        other._decoder.setstate(self._decoder.getstate())
-        other._held, other.stopped = self._held, self.stopped
+        other._bytes, other._held, other.stopped = self._bytes, self._held, self.stopped
         return other
 
     def flush(self) -> str:

@@ -78,6 +78,9 @@ class Batch:
             "rows": (None, _pointer(self.rows[0], ctypes.c_float)),
             "carriers": (_pointer(self._carriers, ctypes.c_int32), None),
         }
+        # a step of a generation is one position: its numbers are put there without an array of them
+        self._one_seq, self._one_position = self._seq_id.data, self._positions.data
+        self._one_want = self._want.data
         self._rows_kind = "carriers" if carriers else "rows"
         self._kind = ""  # what the native batch points to
         positions, ones = _pointer(self._positions, ctypes.c_int32), _pointer(self._n_seq_id, ctypes.c_int32)
@@ -102,9 +105,10 @@ class Batch:
             self.native.token, self.native.embd = self._pointers[kind]
             self._kind = kind
         p = self._positions
-        if n == 1:  # a step of a generation: no array is made of its numbers
-            self._seq_id[0], p[0], self._want[0] = seqs[0], positions[0], want[0]
+        if n == 1:
+            self._one_seq[0], self._one_position[0] = seqs[0], positions[0]
             wanted = [0] if want[0] else []
+            self._one_want[0] = len(wanted)
         else:
             self._seq_id[:n], p[:n], self._want[:n] = seqs, positions, want
             wanted = np.flatnonzero(self._want[:n]).tolist()

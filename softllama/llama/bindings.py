@@ -1,4 +1,4 @@
-"""llama_cpp and ggml, loaded once: how they are prepared, their log, what they hold for us, and ggml's tensor types.
+"""llama_cpp and ggml, loaded once: how they are prepared, their log, and ggml's tensor types.
 
 Knows the shared libraries. Does not know models, headers or devices: weights.py, header.py and devices.py call it.
 Importing this module loads the libraries and changes nothing else; `init` does, on first use.
@@ -12,7 +12,7 @@ import ctypes
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,7 +23,6 @@ import numpy  # noqa: F401  # before llama_cpp, as in most programs: a trial the
 import llama_cpp
 from llama_cpp import llama_cpp as _api
 
-from softllama.base import signals
 from softllama.errors import ModelError, SoftLlamaError
 from softllama.vectors import native
 
@@ -158,52 +157,6 @@ def _on_abort(message: bytes) -> None:
     cause = message.decode("utf-8", "replace").strip().rpartition("/")[2]
     os.write(2, f"Error: llama.cpp stopped: {cause}\nHint: softllama doctor -m FILE may tell more\n".encode())
     os._exit(1)
-
-
-# ---- what llama.cpp holds for us
-
-
-class Handle:
-    """A model or context of llama.cpp's, freed once: by `free`, with its owner, or when Python ends.
-
-    Args:
-        pointer: llama.cpp's. The attribute is None once it is freed.
-        release: llama.cpp's function that frees it.
-        lock: held while the pointer is used.
-        keeps: what must not be freed before.
-        registry: the handles of this kind that are not freed yet; this one adds itself.
-    """
-
-    def __init__(
-        self,
-        pointer: Any,
-        release: Callable[[Any], object],
-        lock: Any,
-        keeps: object = None,
-        registry: set[Handle] | None = None,
-    ) -> None:
-        self.pointer = pointer
-        self._release, self._lock, self._keeps = release, lock, keeps
-        self._registry = set() if registry is None else registry
-        self._registry.add(self)
-
-    def free(self) -> None:
-        """Free it. Safe to call twice.
-
-        Not done in a forked child, where llama.cpp's threads are gone and may hold locks, nor when Python ends while a thread
-        goes on computing: the memory goes with the process then.
-        """
-        if signals.forked() or not self._lock.acquire(timeout=60):
-            return
-        try:
-            pointer, self.pointer = self.pointer, None
-            if pointer is not None:
-                with signals.deferred():  # llama.cpp's log calls Python, where an interrupt would be lost
-                    self._release(pointer)
-            self._keeps = None
-            self._registry.discard(self)
-        finally:
-            self._lock.release()
 
 
 # ---- tensor types

@@ -19,15 +19,14 @@ from softllama.errors import ContextError
 from softllama.llama import bindings, devices
 from softllama.llama import context_setup as setup
 from softllama.llama.batch import F32, Batch, Booleans, Integers, Rows, in_order
-from softllama.llama.bindings import Handle, api, lib
+from softllama.llama.bindings import api
+from softllama.llama.handle import Borrower, Handle
 from softllama.llama.pace import Pace
 from softllama.llama.sequences import Sequences
 from softllama.llama.weights import Weights
+from softllama.vectors import native
 
 N_BATCH = 512  # positions that go to llama.cpp at once
-
-# with a prototype of its own, which gives the address as a number
-_logits = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(("llama_get_logits_ith", lib))
 
 
 class Context(Sequences):
@@ -107,6 +106,11 @@ class Context(Sequences):
     def _begin(self, pointer: Any, control: setup.Control | None) -> None:
         """What is known once llama.cpp has made the context."""
         weights = self.weights
+        # by cffi, as what follows is: the code that calls C is then in the caches
+        self._c_pointer = native.ffi.cast("void *", ctypes.cast(pointer, ctypes.c_void_p).value)
+        self._logits = native.ffi.cast(
+            f"float (*(*)(void *, int32_t))[{weights.n_vocab}]", bindings.address("llama_get_logits_ith")
+        )
         self.memory = api.llama_get_memory(pointer)
         self.n_ctx: int = min(api.llama_n_ctx(pointer), weights.n_positions or sys.maxsize)
         # llama.cpp takes no more at once than the n_ctx it was asked for, though it rounds the context up
@@ -131,7 +135,27 @@ class Context(Sequences):
         tokens: Integers | None = None,
         rows: Rows | None = None,
     ) -> F32:
-        """Evaluate n <= n_batch positions.
+        """Evaluate n <= n_batch positions, and copy their logits: (sum(want), n_vocab) float32.
+
+        Arguments and errors are those of `evaluate`.
+        """
+        with self._usable():
+            rows_of = self.evaluate(seqs, positions, want, tokens=tokens, rows=rows)
+            out = np.empty((len(rows_of), self.weights.n_vocab), dtype=np.float32)
+            for target, z in zip(out, rows_of, strict=True):
+                target[:] = native.view(z)
+            return out
+
+    def evaluate(
+        self,
+        seqs: Integers,
+        positions: Integers,
+        want: Booleans,
+        *,
+        tokens: Integers | None = None,
+        rows: Rows | None = None,
+    ) -> list[Any]:
+        """Evaluate n <= n_batch positions, and leave their logits where llama.cpp has them.
 
         Args:
             seqs: (n,) the sequence of each position.
@@ -141,7 +165,8 @@ class Context(Sequences):
             rows: what to feed in their place, n rows.
 
         Returns:
-            Logits (sum(want), n_vocab) float32, a copy; of a single row, a read-only one.
+            sum(want) C arrays of float (n_vocab,). The next call writes over them, and `close` frees them: what reads them
+            in place for longer is named to `lend`.
 
         Raises:
             ContextError: there is no room (nothing is then evaluated), or llama.cpp fails.
@@ -169,10 +194,17 @@ class Context(Sequences):
             if self._all_outputs:
                 self._batch.want_all(n)
             self._evaluate(n, with_rows=rows is not None)
-            return self._copied_logits(wanted)
+            return [self._logits(self._c_pointer, i)[0] for i in wanted]
+
+    def lend(self, borrower: Borrower) -> None:
+        """This reads logits of the last batch in place. Before they change, it is told to keep a copy, if it is still there."""
+        assert self._own is not None
+        self._own.lend(borrower)
 
     def _evaluate(self, n: int, *, with_rows: bool) -> None:
         bindings.clear_log()
+        assert self._own is not None
+        self._own.recall()
         if self._overlay is not None:
             self._overlay.arm(n if with_rows else 0)
         mark = None if self._pace is None else self._pace.start()
@@ -205,18 +237,9 @@ class Context(Sequences):
         self.calls += 1
         self._moved = None
 
-    def _copied_logits(self, wanted: list[int]) -> F32:
-        """(len(wanted), n_vocab): llama.cpp writes over its own copy in the next call."""
-        n_bytes = 4 * self.weights.n_vocab  # of one row
-        if len(wanted) == 1:
-            row = ctypes.string_at(_logits(self.pointer, wanted[0]), n_bytes)
-            return np.frombuffer(row, dtype=np.float32).reshape(1, -1)
-        out = np.empty((len(wanted), self.weights.n_vocab), dtype=np.float32)
-        for target, j in enumerate(wanted):
-            ctypes.memmove(out.ctypes.data + n_bytes * target, _logits(self.pointer, j), n_bytes)
-        return out
-
-    def _decode_sorted(self, seqs: NDArray[Any], positions: NDArray[Any], want: NDArray[np.bool_], rows: Rows) -> F32:
+    def _decode_sorted(
+        self, seqs: NDArray[Any], positions: NDArray[Any], want: NDArray[np.bool_], rows: Rows
+    ) -> list[Any]:
         """The batch in an order that llama.cpp keeps, in several calls where the sequences are of different lengths.
 
         Its memories for recurrent and sliding-window models take as many positions of each sequence as the shortest has,
@@ -232,12 +255,12 @@ class Context(Sequences):
             logits = self.decode(seqs[order], positions[order], want[order], rows=rows.take(order))
             out[place[order[want[order]]]] = logits
         self._moved = np.argsort(order) if len(groups) == 1 else np.array([], dtype=np.intp)
-        return out
+        return [native.floats(row) for row in out]
 
     def _decode_apart(
         self, seqs: NDArray[Any], positions: NDArray[Any], want: NDArray[np.bool_], tokens: Any, rows: Rows | None
-    ) -> F32:
-        """`decode`, one sequence after the other. Nothing is taken back if one of them fails."""
+    ) -> list[Any]:
+        """`evaluate`, one sequence after the other. Nothing is taken back if one of them fails."""
         out = np.empty((len(seqs), self.weights.n_vocab), dtype=np.float32)
         hidden: list[F32] = [np.empty(0, dtype=np.float32)] * len(seqs)
         for seq in dict.fromkeys(seqs.tolist()):
@@ -249,7 +272,7 @@ class Context(Sequences):
                 for i, j in enumerate(at):
                     hidden[j] = self.hidden(i)
         self._parts = hidden if self.embeddings else None
-        return out[want]
+        return [native.floats(row) for row in out[want]]
 
     def hidden(self, i: int) -> NDArray[np.float32]:
         """The last hidden state, after the final norm, of position i of the last batch (-1: its last): (n_embd,), a copy."""

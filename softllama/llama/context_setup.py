@@ -18,7 +18,8 @@ from softllama.base import arguments, signals
 from softllama.errors import ContextError, UsageError
 from softllama.llama import bindings, memory
 from softllama.llama.batch import F32
-from softllama.llama.bindings import Handle, api
+from softllama.llama.bindings import api
+from softllama.llama.handle import Handle
 from softllama.llama.overlay import FUNCTIONS, Overlay
 from softllama.llama.weights import Weights
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from softllama.base import signals
 from softllama.errors import ContextError
-from softllama.llama.bindings import Handle, api
+from softllama.llama.bindings import api
+from softllama.llama.handle import Handle
 from softllama.llama.weights import FORKED, HOW_TO_FORK, Weights
 
 

@@ -16,7 +16,8 @@ from softllama.base import cache, signals
 from softllama.errors import ModelError, UsageError
 from softllama.llama import architectures, bindings, devices, gguf, header
 from softllama.llama import lora as adapters
-from softllama.llama.bindings import Handle, api
+from softllama.llama.bindings import api
+from softllama.llama.handle import Handle
 
 FORKED = "this process was forked from one that had used a model, and llama.cpp's threads do not survive that"
 HOW_TO_FORK = "start it with multiprocessing.get_context('spawn'), or load no model before"

@@ -60,6 +60,13 @@ class Decision:
     stop: str = ""
     whole: WholeVector | None = None
 
+    @classmethod
+    def of(cls, mixture: Mixture, token: int, mode: str, why: str = "", **more: Any) -> Decision:
+        """A decision, for a policy's inner loop: a frozen dataclass sets its fields one by one."""
+        decision = cls.__new__(cls)
+        decision.__dict__.update(more, mixture=mixture, token=token, mode=mode, why=why)
+        return decision
+
 
 @dataclass
 class Moment:
@@ -169,7 +176,7 @@ class Policy:
             moment.state.pop(COLD, None)  # a count of consecutive steps does not survive the answer
             if self.answer is not None:
                 return self.answer(distribution, moment)
-            return Decision(Mixture.one_hot(distribution.argmax), distribution.argmax, "hard")
+            return hard(distribution.argmax)
         decision = self.rule(distribution, moment)
         if not isinstance(decision, Decision):
             raise UsageError(f"the policy {self.name} returned {type(decision).__name__}, not a Decision")
@@ -262,7 +269,7 @@ def _items(forced: Any) -> tuple[Any, ...]:
 
 def hard(token: int, why: str = "") -> Decision:
     """The decision that feeds one token."""
-    return Decision(Mixture.one_hot(token), token, "hard", why)
+    return Decision.of(Mixture.one_hot(token), token, "hard", why)
 
 
 def closing(moment: Moment, instead: Decision, why: str) -> Decision:

@@ -33,13 +33,13 @@ class Support:
         ids: (k,) int32, increasing.
         p: (k,) float64, positive (in float32, too), sums to 1.
         argmax: the most probable id, the lowest among equals.
-        z: all logits (n_vocab,), which order the tokens even if their probabilities round to the same number.
+        of: the distribution, whose logits order the tokens even if their probabilities round to the same number.
     """
 
     ids: NDArray[np.int32]
     p: F64
     argmax: int
-    z: NDArray[np.float32]
+    of: Distribution
 
     def draw(self, rng: np.random.Generator) -> int:
         """One id with probability p, by inversion of the cumulative sum in the order of ids: one random number."""
@@ -49,9 +49,9 @@ class Support:
         """The n most probable, renormalised; the lower id first among equals."""
         if n >= len(self.ids):
             return self
-        keep = np.sort(np.argsort(-self.z[self.ids], kind="stable")[:n])
+        keep = np.sort(np.argsort(-self.of._view[self.ids], kind="stable")[:n])
         p = self.p[keep]
-        return Support(self.ids[keep], p / p.sum(), self.argmax, self.z)
+        return Support(self.ids[keep], p / p.sum(), self.argmax, self.of)
 
     def mixture(self) -> Mixture:
         """The tokens, weighted by p."""
@@ -85,8 +85,10 @@ def normalised(ids: NDArray[Any], weights: F64) -> Mixture:
         ids: (k,) int32, increasing.
         weights: (k,) float64, non-negative.
     """
-    w = weights / weights.sum()
-    if w.min() < SMALLEST:
+    w = weights / np.add.reduce(
+        weights
+    )  # of few: what the methods sum() and min() do around it takes longer than the sum
+    if np.minimum.reduce(w) < SMALLEST:
         keep = w.astype(np.float32) > 0
         ids, w = ids[keep], w[keep]
         w = w / w.sum()
@@ -112,24 +114,25 @@ def support(
         min_p: then those of at least min_p times the largest (0: all).
         n: then the n most probable (None: all).
     """
-    z = distribution.logits
+    n_vocab = len(distribution)
     if temperature == 0:
         top_k = 1
     t, total = max(temperature, COLDEST), 0.0
-    if 0 < top_k < len(z):
+    if 0 < top_k < n_vocab:
         k = top_k
     elif top_p < 1:
         total, k = distribution._sums(t)[0], passes.KNOWN
     else:
-        p = softmax(z, temperature)
+        p = softmax(distribution._view, temperature)
         ids = np.flatnonzero((p >= min_p * p.max()) & (p.astype(np.float32) > 0)).astype(np.int32)
-        passed = Support(ids, p[ids] / p[ids].sum(), distribution.argmax, z)
+        passed = Support(ids, p[ids] / p[ids].sum(), distribution.argmax, distribution)
         return passed if n is None else passed.top(n)
     while True:
-        k = min(k, len(z))
-        ids, p = passes.filtered(z, distribution._likeliest(k), k, t, total=total, top_p=top_p, min_p=min_p, at_most=n)
+        k = min(k, n_vocab)
+        likeliest = distribution._likeliest(k)
+        ids, p = passes.filtered(distribution._z, likeliest, k, t, total=total, top_p=top_p, min_p=min_p, at_most=n)
         if len(ids):
-            return Support(ids, p, distribution.argmax, z)
+            return Support(ids, p, distribution.argmax, distribution)
         k *= 8
 
 
@@ -141,10 +144,12 @@ def entropy(distribution: Distribution, temperature: float = 1.0) -> float:
 def cold(distribution: Distribution, temperature: float, tau: float) -> bool:
     """Is `entropy` below tau nats? A few tokens mostly answer that: H >= -ln p_max = ln Σ e^x >= the same of a few."""
     if temperature > 0:
-        few, t = distribution._top_probs(min(FEW, len(distribution))), max(temperature, COLDEST)
-        most = math.log(sum((p / few[0][1]) ** (1 / t) for _, p in few))  # e^x = (p / p_max)^(1/T)
-        if most > tau + 1e-6 / t:  # these p are rounded to float32
-            return False
+        t = max(temperature, COLDEST)
+        for n in (2, FEW):
+            (_, first), *others = distribution._top_probs(min(n, len(distribution)))
+            most = math.log1p(sum((p / first) ** (1 / t) for _, p in others))  # e^x = (p / p_max)^(1/T)
+            if most > tau + 1e-6 / t:  # these p are rounded to float32
+                return False
     return entropy(distribution, temperature) < tau
 
 
@@ -173,7 +178,7 @@ def nucleus(s: Support, top_p: float, min_p: float) -> Support:
 def _kept(s: Support, at: NDArray[np.intp]) -> Support:
     """The tokens at some places, renormalised."""
     ids, p = s.ids[at], s.p[at]
-    return Support(ids, p / p.sum(), int(ids[p.argmax()]), s.z)
+    return Support(ids, p / p.sum(), int(ids[p.argmax()]), s.of)
 
 
 def penalised(
@@ -203,7 +208,7 @@ def penalised(
     if seen[0] < 0 or seen[-1] >= len(distribution):
         bad = seen[-1] if seen[0] >= 0 else seen[0]
         raise SoftLlamaError(f"readout {bad} is outside the vocabulary of {len(distribution)}")
-    z = distribution.logits.copy()
+    z = distribution._view.copy()
     old = z[seen].astype(np.float64)
     new = np.where(old > 0, old / penalty, old * penalty) - presence - frequency * counts
     new = np.clip(new, -LARGEST, LARGEST)

@@ -62,7 +62,7 @@ def route(
         why = f"{signal} {value:.3g}"
         if (value >= tau) == (above == "soft"):
             mixture = p.top(n).mixture()
-            decision = Decision(mixture, p.argmax, "soft", f"{why}, n={len(mixture)}")
+            decision = Decision.of(mixture, p.argmax, "soft", f"{why}, n={len(mixture)}")
         else:
             decision = hard(p.draw(moment.rng), why)
         if cold_tau > 0:
@@ -87,5 +87,5 @@ def measured(distribution: Distribution, signal: Signal, temperature: float) -> 
     if signal == "pmax" or len(distribution) == 1:
         return 1 / total
     first, second = distribution._top_probs(2)
-    low = float(distribution.logits[second[0]]) - float(distribution.logits[first[0]])
+    low = distribution._z[second[0]] - distribution._z[first[0]]
     return (1 - math.exp(low / t)) / total

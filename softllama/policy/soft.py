@@ -47,7 +47,7 @@ def full(
     def rule(distribution: Distribution, moment: Moment) -> Decision:
         mixture, left_out = whole.mixture(distribution)
         why = f"n={len(mixture)}, whole vector"
-        return Decision(mixture, distribution.argmax, "soft", why, left_out=left_out, whole=whole)
+        return Decision.of(mixture, distribution.argmax, "soft", why, left_out=left_out, whole=whole)
 
     return rule
 
@@ -238,7 +238,7 @@ def top_n(
     def rule(distribution: Distribution, moment: Moment) -> Decision:
         pi = filters.support(distribution, temperature, top_k, top_p, min_p, n)
         mixture, token = weigh(pi, distribution, moment.rng)
-        decision = Decision(mixture, token, "soft", f"n={len(mixture)}")
+        decision = Decision.of(mixture, token, "soft", f"n={len(mixture)}")
         return stop_when_cold(decision, distribution, moment, temperature, tau, k) if tau > 0 else decision
 
     return rule

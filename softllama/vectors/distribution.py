@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 from softllama.base import arguments, tables
 from softllama.base.files import save_as
 from softllama.errors import SoftLlamaError, UsageError
-from softllama.vectors import divergence, lookup, passes
+from softllama.vectors import divergence, lookup, native, passes
+from softllama.vectors.logits import Logits
 from softllama.vectors.mixture import Mixture
 
 FEW = 5  # most probable tokens in a step's record
@@ -37,7 +38,7 @@ class Token(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
-class Distribution:
+class Distribution(Logits):
     """softmax(logits). Build it with `Distribution(logits)` or `Distribution.from_probs(probs)`; no model is needed.
 
     Attributes:
@@ -49,14 +50,7 @@ class Distribution:
         NotFiniteError: a logit is NaN or +inf, or all are -inf.
     """
 
-    logits: NDArray[np.float32]
     spell: Callable[[int], str] | None = field(default=None, compare=False)
-    _peak: tuple[float, int] = field(init=False)  # the largest logit and its id
-    _sum_cache: dict[float, tuple[float, float]] = field(init=False)  # temperature -> Σ e^x, Σ x e^x, x = (z - max)/T
-    _top: NDArray[np.int32] | None = None  # the result of `_top_ids` for the largest k so far
-    _known: tuple[Any, Any] | None = None  # `passes.summary`'s ids and p, of a model's logits
-    _cut: tuple[Any, Any] | None = None  # arguments of `_truncated`, and the result
-    _n_threads: int = field(init=False)  # that passes over the logits may use
 
     def __init__(self, logits: ArrayLike, spell: Callable[[int], str] | None = None) -> None:
         try:
@@ -71,22 +65,40 @@ class Distribution:
     def _set(self, z: NDArray[np.float32], spell: Callable[[int], str] | None) -> None:
         peak = passes.peak(z)  # and the check of every number
         z.flags.writeable = False
-        self.__dict__.update(logits=z, spell=spell, _peak=peak, _sum_cache={}, _n_threads=1)
+        self.__dict__.update(logits=z, _z=native.floats(z), spell=spell, _peak=peak, _sum_cache={}, _n_threads=1)
 
     @classmethod
     def _owning(
-        cls, logits: NDArray[np.float32], spell: Callable[[int], str] | None = None, n_threads: int = 1
+        cls,
+        logits: NDArray[np.float32],
+        spell: Callable[[int], str] | None = None,
+        n_threads: int = 1,
+        known: Any = None,
     ) -> Distribution:
         """From logits (n_vocab,) float32, contiguous, without a copy: for an array that nobody else will write to.
 
-        One call of C finds what every step of a generation needs (`passes.summary`).
+        One call of C finds what every step of a generation needs (`passes.summary`), unless it is known.
+        """
+        d = cls._lent(native.floats(logits), spell, n_threads, known)
+        logits.flags.writeable = False
+        d.__dict__["logits"] = logits
+        return d
+
+    @classmethod
+    def _lent(cls, z: Any, spell: Callable[[int], str] | None, n_threads: int, known: Any = None) -> Distribution:
+        """From a C array of logits (n_vocab,) that llama.cpp will write over. Whoever makes it calls `_keep` before that.
+
+        All that a step of a generation asks for is computed from the memory as it lies there.
         """
         d = cls.__new__(cls)
-        high, sums, ids, p = passes.summary(logits, n_threads)
-        logits.flags.writeable = False
-        d.__dict__.update(logits=logits, spell=spell, _peak=(high, ids[0]), _sum_cache={1.0: sums})
-        d.__dict__.update(_known=(ids, p), _n_threads=n_threads)
+        known = known or passes.summary(z, n_threads)
+        total, total_x = known.sums
+        d.__dict__.update(spell=spell, _z=z, _known=known, _n_threads=n_threads)
+        d.__dict__.update(_peak=(known.max, known.ids[0]), _sum_cache={1.0: (total, total_x)})
         return d
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.logits, self.spell)  # C arrays stay here
 
     @classmethod
     def from_probs(cls, probs: ArrayLike, spell: Callable[[int], str] | None = None) -> Distribution:
@@ -117,39 +129,6 @@ class Distribution:
         p.flags.writeable = False
         return p
 
-    def _probs_of(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probabilities of some of these logits: float32, the same numbers as in `probs`."""
-        return passes.probs(logits, self._peak[0], self._sums()[0])
-
-    def _sums(self, temperature: float = 1.0) -> tuple[float, float]:
-        """(Σ e^x, Σ x e^x), x = (logits - their largest) / temperature: computed once for each temperature."""
-        if (known := self._sum_cache.get(temperature)) is None:
-            known = self._sum_cache[temperature] = passes.sums(self.logits, self._peak[0], temperature, self._n_threads)
-        return known
-
-    @property
-    def _ln_total(self) -> float:
-        """ln Σ e^logits, so that ln p = logits - ln_total."""
-        return self._peak[0] + math.log(self._sums()[0])
-
-    def _top_ids(self, k: int) -> NDArray[np.int32]:
-        """The ids (min(k, n_vocab),) of the most probable tokens, most probable first, the lower id among equals."""
-        if self._top is None or len(self._top) < min(k, len(self)):
-            self.__dict__["_top"] = passes.top(self.logits, k)
-        assert self._top is not None
-        return self._top[:k]
-
-    def _likeliest(self, k: int) -> Any:
-        """`_top_ids`, k <= n_vocab, in the form that `passes.filtered` takes; without a search if they are known."""
-        return self._known[0] if self._known is not None and k <= len(self._known[0]) else self._top_ids(k)
-
-    def _top_probs(self, k: int) -> tuple[tuple[int, float], ...]:
-        """(id, p) of the k most probable tokens, most probable first."""
-        if self._known is not None and k <= len(self._known[0]):
-            return tuple(zip(self._known[0][0:k], self._known[1][0:k], strict=True))
-        ids = self._top_ids(k)
-        return tuple(zip(ids.tolist(), self._probs_of(self.logits[ids]).tolist(), strict=True))
-
     def top(self, k: int = 10) -> list[Token]:
         """The k most probable tokens, most probable first; the lower id first among equals.
 
@@ -170,8 +149,8 @@ class Distribution:
         if isinstance(token, str):
             token = lookup.find(token, self.logits, self.spell)
         i = arguments.integer("a token id", token)
-        if not 0 <= i < len(self.logits):
-            raise SoftLlamaError(f"token id {i} is outside the vocabulary of {len(self.logits)}")
+        if not 0 <= i < len(self):
+            raise SoftLlamaError(f"token id {i} is outside the vocabulary of {len(self)}")
         p = float(self._probs_of(self.logits[i : i + 1])[0])
         return Token(i, p, self.spell(i) if self.spell else "")
 
@@ -183,12 +162,9 @@ class Distribution:
         """
         if type(token_id) is not int:  # numpy's, or none at all
             token_id = arguments.integer("a token id", token_id)
-        if not 0 <= token_id < len(self.logits):
-            raise SoftLlamaError(f"token id {token_id} is outside the vocabulary of {len(self.logits)}")
-        return float(self.logits[token_id]) - float(self.logits[self.argmax]) - math.log(self._sums()[0])
-
-    def __len__(self) -> int:
-        return len(self.logits)
+        if not 0 <= token_id < len(self._z):
+            raise SoftLlamaError(f"token id {token_id} is outside the vocabulary of {len(self)}")
+        return float(self._z[token_id] - self._peak[0] - math.log(self._sums()[0]))
 
     def entropy(self, temperature: float = 1.0) -> float:
         """-Σ p ln p in nats, of softmax(logits / temperature): 0 to ln n_vocab (Shannon 1948)."""
@@ -212,18 +188,8 @@ class Distribution:
         """
         if not callable(getattr(rng, "random", None)):
             raise UsageError(f"sample needs a numpy Generator, not {type(rng).__name__}", "numpy.random.default_rng(0)")
-        return passes.sample(self.logits, self._peak[0], rng.random(), temperature)
-
-    def _truncated(
-        self, temperature: float = 1.0, epsilon: float = 0.0
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
-        """softmax(logits / temperature) as ids, weights (k,) and the mass left out (`passes.truncated`); kept for a second call."""
-        if self._cut is None or self._cut[0] != (temperature, epsilon):
-            total = self._sums(temperature)[0]
-            found = passes.truncated(self.logits, self._peak[0], total, epsilon, temperature, self._n_threads)
-            found[0].flags.writeable = found[1].flags.writeable = False
-            self.__dict__["_cut"] = ((temperature, epsilon), found)
-        return self.__dict__["_cut"][1]  # type: ignore[no-any-return]
+        u, known, n_threads = rng.random(), self._known, self._n_threads
+        return passes.sample(self._z, self._peak[0], u, temperature, known=known, n_threads=n_threads)
 
     def to_mixture(self, n: int | None = None, mass: float = 1.0) -> Mixture:
         """The distribution as a mixture, renormalised.

@@ -113,13 +113,23 @@ def temperature(t: float) -> float:
     return min(max(float(t), float(np.finfo(np.float32).tiny)), float(np.finfo(np.float32).max))
 
 
-def fail(rc: int, function: str, a: NDArray[Any], b: NDArray[Any] | None = None) -> None:
+def floats(a: Any) -> Any:
+    """Floats (n,), an array or a C array, as a C array that keeps them alive."""
+    return pointer("float[]", a) if isinstance(a, np.ndarray) else a
+
+
+def view(a: Any) -> F32:
+    """A C array of floats (n,) as an array of the same memory: while that is there."""
+    return np.frombuffer(ffi.buffer(a), dtype=np.float32)
+
+
+def fail(rc: int, function: str, a: Any, b: NDArray[Any] | None = None) -> None:
     """Raise the error that a return code means, and name the element.
 
     Args:
         rc: not 0. -(i+1): element i of a, or else of b, is not allowed. p > 0: argument p is not allowed.
         function: which returned it, without "softmix_".
-        a, b: (n,) the logits that it was called with.
+        a, b: (n,) the logits that it was called with; a may be a C array.
 
     Raises:
         NotFiniteError: a logit is NaN or +inf, or all are -inf.
@@ -128,6 +138,7 @@ def fail(rc: int, function: str, a: NDArray[Any], b: NDArray[Any] | None = None)
     if rc > 0:
         raise SoftLlamaError(f"softmix_{function}: argument {rc} is not allowed")
     i = -rc - 1
+    a = a if isinstance(a, np.ndarray) else view(a)
     if np.isneginf(a).all() or (b is not None and np.isneginf(b).all()):
         raise NotFiniteError("the logits are all -inf: no probability is left for any token")
     value = a[i] if b is None or not a[i] < np.inf else b[i]

@@ -3,70 +3,95 @@
 Knows arrays of logits. Does not know where they are from: Distribution keeps what is computed more than once. Passes over
 many logits are shared among threads; the number of threads changes no bit of a result.
 
-Throughout, x = (logits - peak) / temperature, where peak is the largest logit, so that e^x is at most 1.
+Logits are float32 and contiguous: an array, or a C array (`native.floats`). Throughout, x = (logits - peak) / temperature, where
+peak is the largest logit, so that e^x is at most 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from softllama.errors import SoftLlamaError
+from softllama.errors import NotFiniteError, SoftLlamaError
 from softllama.vectors import native
 from softllama.vectors.native import F32, ffi, lib
 
 KNOWN = int(lib.SOFTMIX_KNOWN)  # ids that `summary` returns at most
 
 
-def peak(logits: F32) -> tuple[float, int]:
+def peak(logits: Any) -> tuple[float, int]:
     """The largest logit and its first index.
 
     Args:
-        logits: (n,) float32, contiguous.
+        logits: (n,).
 
     Raises:
         NotFiniteError: a logit is NaN or +inf, or all are -inf.
     """
     high, at = ffi.new("float *"), ffi.new("int32_t *")
-    rc = lib.softmix_peak(native.pointer("float[]", logits), len(logits), high, at, native.isa())
+    rc = lib.softmix_peak(native.floats(logits), len(logits), high, at, native.isa())
     if rc:
         native.fail(rc, "peak", logits)
     return high[0], at[0]
 
 
-def summary(logits: F32, n_threads: int = 1) -> tuple[float, tuple[float, float], Any, Any]:
+def summary(logits: Any, n_threads: int = 1) -> Any:
     """What every step of a generation needs, in one call.
 
     Args:
-        logits: (n,) float32, contiguous.
+        logits: (n,).
 
     Returns:
-        The largest logit; `sums` at temperature 1; the k = min(KNOWN, n) most probable ids and their probabilities, as C
-        arrays (k,) of int32 and float.
+        A `softmix_known *`: the largest logit; `sums` at temperature 1; the k = min(KNOWN, n) most probable ids and their
+        probabilities.
 
     Raises:
         NotFiniteError: a logit is NaN or +inf, or all are -inf.
     """
-    k = min(KNOWN, len(logits))
-    high, s, ids, p = ffi.new("float *"), ffi.new("double[2]"), ffi.new("int32_t[]", k), ffi.new("float[]", k)
-    z, team = native.pointer("float[]", logits), native.team(n_threads)
-    rc = lib.softmix_summary(z, len(logits), k, high, s, ids, p, team, native.isa())
-    if rc:
+    known = ffi.new("softmix_known *")
+    if rc := lib.softmix_summary(native.floats(logits), len(logits), known, native.team(n_threads), native.isa()):
         native.fail(rc, "summary", logits)
-    return high[0], (s[0], s[1]), ids, p
+    return known
 
 
-def sums(logits: F32, high: float, temperature: float = 1.0, n_threads: int = 1) -> tuple[float, float]:
+def summaries(rows: Sequence[Any], n_threads: int = 1) -> list[Any]:
+    """`summary` of each of several rows, which threads share among them.
+
+    Args:
+        rows: k rows (n,), C arrays or float32 arrays, all of one length.
+
+    Raises:
+        NotFiniteError: as in `summary`; `.index` is the row's number.
+    """
+    if not rows:
+        return []
+    z, known = [native.floats(row) for row in rows], [ffi.new("softmix_known *") for _ in rows]
+    at, to, codes = ffi.new("float *[]", z), ffi.new("softmix_known *[]", known), ffi.new("int32_t[]", len(rows))
+    rc = lib.softmix_summaries(at, len(z), len(rows[0]), to, codes, native.team(n_threads), native.isa())
+    if rc:
+        raise SoftLlamaError(f"softmix_summaries: argument {rc} is not allowed")
+    for i, code in enumerate(codes):
+        if code:
+            try:
+                native.fail(code, "summary", rows[i])
+            except NotFiniteError as e:
+                e.index = i
+                raise
+    return known
+
+
+def sums(logits: Any, high: float, temperature: float = 1.0, n_threads: int = 1) -> tuple[float, float]:
     """Σ e^x and Σ x e^x.
 
     Args:
-        logits: (n,) float32, contiguous.
+        logits: (n,).
         high: the largest logit, as from `peak`.
     """
     out, t = ffi.new("double[2]"), native.temperature(temperature)
-    z, team = native.pointer("float[]", logits), native.team(n_threads)
+    z, team = native.floats(logits), native.team(n_threads)
     rc = lib.softmix_sums(z, len(logits), t, high, out, team, native.isa())
     if rc:
         native.fail(rc, "sums", logits)
@@ -95,7 +120,7 @@ def probs(logits: F32, high: float, total: float, temperature: float = 1.0) -> F
 
 
 def truncated(
-    logits: F32, high: float, total: float, epsilon: float, temperature: float = 1.0, n_threads: int = 1
+    logits: Any, high: float, total: float, epsilon: float, temperature: float = 1.0, n_threads: int = 1
 ) -> tuple[NDArray[np.int32], F32, float]:
     """The distribution without its least probable tokens, renormalised.
 
@@ -103,7 +128,7 @@ def truncated(
     whose probability is 0 in float32.
 
     Args:
-        logits: (n,) float32, contiguous.
+        logits: (n,).
         high: the largest logit.
         total: Σ e^x, as from `sums` at the same temperature.
 
@@ -114,7 +139,7 @@ def truncated(
     n = len(logits)
     ids, weights = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.float32)
     count, left = ffi.new("int64_t *"), ffi.new("double *")
-    z, t, team = native.pointer("float[]", logits), native.temperature(temperature), native.team(n_threads)
+    z, t, team = native.floats(logits), native.temperature(temperature), native.team(n_threads)
     to = native.pointer("int32_t[]", ids), native.pointer("float[]", weights), count, left
     rc = lib.softmix_whole(z, n, t, high, total, epsilon * total, *to, team, native.isa())
     if rc:
@@ -123,7 +148,7 @@ def truncated(
 
 
 def filtered(
-    logits: F32,
+    logits: Any,
     likeliest: Any,
     k: int,
     temperature: float = 1.0,
@@ -136,7 +161,7 @@ def filtered(
     """The tokens among the k most probable that pass top-p, then min-p, then top-n.
 
     Args:
-        logits: (n,) float32, contiguous.
+        logits: (n,).
         likeliest: the k most probable ids, most probable first: a C array of int32, as from `summary`, or a contiguous
             array (>= k,) int32.
         total: Σ e^x over all logits; 0 makes the probabilities of these k sum to 1 before top-p.
@@ -151,7 +176,7 @@ def filtered(
     if isinstance(likeliest, np.ndarray):
         likeliest = native.pointer("int32_t[]", likeliest)
     ids, p, count = np.empty(k, dtype=np.int32), np.empty(k), ffi.new("int64_t *")
-    z, n = native.pointer("float[]", logits), k if at_most is None else at_most
+    z, n = native.floats(logits), k if at_most is None else at_most
     to = native.pointer("int32_t[]", ids), native.pointer("double[]", p), count
     rc = lib.softmix_filter(z, len(logits), likeliest, k, temperature, total, top_p, min_p, n, *to)
     if rc:
@@ -159,21 +184,24 @@ def filtered(
     return ids[: count[0]], p[: count[0]]
 
 
-def sample(logits: F32, high: float, u: float, temperature: float = 1.0) -> int:
+def sample(
+    logits: Any, high: float, u: float, temperature: float = 1.0, *, known: Any = None, n_threads: int = 1
+) -> int:
     """One id of softmax(logits / temperature), by inversion of the cumulative sum.
 
     Args:
-        logits: (n,) float32, contiguous.
+        logits: (n,).
         high: the largest logit.
         u: a uniform random number, 0 <= u < 1.
+        known: what `summary` gave; at temperature 1 only a part of the logits is then read again.
 
     Returns:
         The first id whose cumulative sum of e^x exceeds u times the whole sum; never one of probability 0.
     """
-    out = ffi.new("int32_t *")
-    z, t = native.pointer("float[]", logits), native.temperature(temperature)
-    rc = lib.softmix_sample(z, len(logits), t, high, u, out, native.isa())
-    if rc:
+    out, t = ffi.new("int32_t *"), native.temperature(temperature)
+    parts = ffi.NULL if known is None or t != 1 else known.parts
+    z, team = native.floats(logits), native.team(n_threads)
+    if rc := lib.softmix_sample(z, len(logits), t, high, u, parts, out, team, native.isa()):
         native.fail(rc, "sample", logits)
     return int(out[0])
 

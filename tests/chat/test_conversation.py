@@ -136,16 +136,16 @@ def test_an_interrupt_within_an_evaluation_leaves_nothing_wrong_behind(
     c.reply("the dog")
     context = c.cache._context
     assert context is not None
-    decode, calls = context.decode, []
+    evaluate, calls = context.evaluate, []
 
     def interrupted(*arguments: Any, **more: Any) -> Any:
-        out = decode(*arguments, **more)
+        out = evaluate(*arguments, **more)
         calls.append(1)
         if len(calls) == 5:  # llama.cpp has evaluated it, and nobody has written that down
             raise KeyboardInterrupt
         return out
 
-    monkeypatch.setattr(context, "decode", interrupted)
+    monkeypatch.setattr(context, "evaluate", interrupted)
     a = c.reply("says")
     assert a.stop_reason == "interrupted"
     assert len(c.cache.items) < context.length(0)

@@ -21,8 +21,16 @@ def test_everything_is_measured_as_json(cli: Cli) -> None:
         found["policies"]["full"]["tokens"]["median"] > 3 >= found["policies"]["soft_thinking:n=3"]["tokens"]["median"]
     )
     assert list(found["streams"]) == ["1", "3"]
+    one, three = (found["streams"][k] for k in ("1", "3"))
+    assert min(one["outside"]["min"], three["outside"]["min"]) > 0
+    assert "more" not in one
+    assert three["more"]["min"] <= three["more"]["max"]
     assert found["sweep"]["positions"] == 8  # whole batches
-    assert set(found["parts"]["full"]) == {"llama.cpp", "logits", "policy", "mixing", "record", "step"}
+    parts = found["parts"]["full"]
+    ours = ("batch", "logits", "policy", "mixing", "record")
+    assert set(parts) == {"llama.cpp", *ours, "outside", "step"}
+    assert all(x["min"] <= x["q1"] <= x["median"] <= x["q3"] <= x["max"] for x in parts.values())
+    assert parts["step"]["max"] >= parts["outside"]["min"] >= sum(parts[p]["min"] for p in ours) > 0
     assert found["memory"]["most"] >= found["memory"]["after loading"] > 1e6
     assert found["manifest"]["model"]
 

@@ -29,7 +29,7 @@ import softllama as sl
 from softllama.cli import cli
 from tests.conftest import ROOT
 
-PAGES = ["README.md", *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").glob("*.md"))]
+PAGES = ["README.md", *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md"))]
 HELP = "docs/commands.md"  # made from the commands' help, so it has no marks; test_the_examples_of_the_help_are_read
 HARMLESS = ("cat", "cd", "cp", "curl", "echo", "export", "head", "ls", "mkdir", "printf", "tail", "unset", "wc")
 SERVED = {"docs/serve.md": "http://127.0.0.1:8080"}  # pages whose blocks ask a server, and where they think it is

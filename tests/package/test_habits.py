@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 YAML_FILES = (
     ".pre-commit-config.yaml",
     ".github/dependabot.yml",
+    ".github/workflows/docs.yml",
     ".github/workflows/test.yml",
     ".github/ISSUE_TEMPLATE/bug.yml",
     ".github/ISSUE_TEMPLATE/config.yml",

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -280,16 +281,16 @@ def test_logits_that_are_no_numbers_end_one_generation_only(words: sl.Model, mon
     good, bad = Heard(words, TEXTS[0], policy="greedy"), Heard(words, TEXTS[1], policy="greedy")
     batch.enter(good.job)
     batch.enter(bad.job)
-    decode, broken = batch._context.decode, []
+    evaluate, broken = batch._context.evaluate, []
 
-    def poisoned(seqs: Sequence[int], *args: object, **more: object) -> np.ndarray:
-        logits = decode(seqs, *args, **more)  # type: ignore[arg-type]
+    def poisoned(seqs: Sequence[int], *args: object, **more: object) -> list[Any]:
+        logits = evaluate(seqs, *args, **more)  # type: ignore[arg-type]
         if len(seqs) == 2 and not broken:
             broken.append(1)
-            logits[1] = np.nan
+            logits[1][0] = np.nan
         return logits
 
-    monkeypatch.setattr(batch._context, "decode", poisoned)
+    monkeypatch.setattr(batch._context, "evaluate", poisoned)
     try:
         for _ in range(80):
             batch.round()

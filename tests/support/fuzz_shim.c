@@ -400,7 +400,7 @@ static float *make_logits(bytes_t *b, int64_t n) {
 static void run(bytes_t *b) {
     const int64_t n = 1 + number(b, byte(b) & 3 ? 70 : 2500);
     float *a = make_logits(b, n), *c = byte(b) & 3 ? make_logits(b, n) : NULL;
-    double t = wide(b), mass = wide(b) * 1e-3, sums[2], one[2], ln2 = 0.69314718055994530942;
+    double t = wide(b), mass = wide(b) * 1e-3, sums[2], ln2 = 0.69314718055994530942;
     float high = 0, peak = 0;
     int32_t at = 0, where = 0;
     int code = 0;
@@ -447,7 +447,7 @@ static void run(bytes_t *b) {
             const double u = wide(b);
             int32_t one_of = -1, too = -1;
             for (int s = 0; s < n_isas; s++) {
-                const int rc = softmix_sample(a, n, t, high, u, s ? &too : &one_of, isas[s]);
+                const int rc = softmix_sample(a, n, t, high, u, NULL, s ? &too : &one_of, NULL, isas[s]);
                 CHECK(rc == (u >= 0 && u < 1 ? 0 : 5));
                 CHECK(rc || !s || one_of == too);
             }
@@ -491,20 +491,33 @@ static void run(bytes_t *b) {
                 }
             }
         }
-        const int64_t k = 1 + number(b, (uint32_t)(n < SOFTMIX_KNOWN ? n : SOFTMIX_KNOWN));
-        float first_p = 0;
+        softmix_known known, again;
         for (int s = 0; s < n_isas; s++) {
-            float m;
-            double two[2];
-            CHECK(!softmix_summary(a, n, k, &m, two, s ? other : ids, s ? q : p, NULL, isas[s]));
-            CHECK(m == high && ids[0] == at);
-            if (!s) memcpy(one, two, sizeof two), first_p = p[0];
-            CHECK(same(one, two, sizeof two) && (!s || (same(ids, other, k * 4) && same(p, q, k * 4))));
+            memset(&again, 0, sizeof again);
+            CHECK(!softmix_summary(a, n, &again, NULL, isas[s]));
+            if (!s) known = again;
+            CHECK(same(&known, &again, sizeof known));
         }
-        CHECK(!softmix_top(a, n, k, other, 0) && same(ids, other, k * 4));
-        CHECK(fabs((double)first_p - 1.0 / one[0]) < 1e-6);
+        softmix_known two[2];
+        softmix_known *const both[2] = {&two[0], &two[1]};
+        const float *const rows[2] = {a, a};
+        int32_t codes[2];
+        memset(two, 0, sizeof two);
+        CHECK(!softmix_summaries(rows, 2, n, both, codes, NULL, 0) && !codes[0] && !codes[1]);
+        CHECK(same(&two[0], &known, sizeof known) && same(&two[1], &known, sizeof known));
+        CHECK(known.max == high && known.ids[0] == at && known.k == (n < SOFTMIX_KNOWN ? n : SOFTMIX_KNOWN));
+        CHECK(!softmix_top(a, n, known.k, other, 0) && same(known.ids, other, known.k * 4));
+        CHECK(fabs((double)known.p[0] - 1.0 / known.sums[0]) < 1e-6);
+        const double where = wide(b);
+        if (where >= 0 && where < 1) { /* the parts that are known give the same draw */
+            int32_t drawn = -1, too = -1;
+            CHECK(!softmix_sample(a, n, 1.0, high, where, known.parts, &drawn, NULL, 0));
+            CHECK(!softmix_sample(a, n, 1.0, high, where, NULL, &too, NULL, 0) && drawn == too);
+        }
+        const int64_t k = 1 + number(b, (uint32_t)known.k);
+        memcpy(ids, known.ids, (size_t)k * 4);
         /* filters on those k, and a draw */
-        double top_p = wide(b), min_p = wide(b), total = byte(b) & 1 ? 0.0 : one[0];
+        double top_p = wide(b), min_p = wide(b), total = byte(b) & 1 ? 0.0 : known.sums[0];
         const int64_t at_most = (int64_t)number(b, 40) - 2;
         int64_t count = 0;
         const int rc = softmix_filter(a, n, ids, k, t, total, top_p, min_p, at_most, other, w, &count);

@@ -107,7 +107,7 @@ int main(void) {
         int rc = softmix_peak(z, LOGITS, &max, &at, isa) | softmix_sums(z, LOGITS, 0.7, max, s4, &team, isa) |
                  softmix_sums(z, LOGITS, 1.0, max, s4 + 2, &team, isa) | softmix_probs(z, LOGITS, 1.0, max, s4[2], p, isa) |
                  softmix_js(z, y, LOGITS, ln, &js, &team, isa);
-        for (int i = 0; i < 3; i++) rc |= softmix_sample(z, LOGITS, 0.7, max, 0.3 * i + 0.05, id + i, isa);
+        for (int i = 0; i < 3; i++) rc |= softmix_sample(z, LOGITS, 0.7, max, 0.3 * i + 0.05, 0, id + i, &team, isa);
         h = digest(digest(digest(h, &max, 4), &at, 4), s4, sizeof s4);
         h = digest(digest(digest(h, p, sizeof p), &js, 8), id, sizeof id);
         rc |= softmix_whole(z, LOGITS, 1.0, max, s4[2], 1e-4 * s4[2], kept, kept_p, &n, &left, &team, isa);

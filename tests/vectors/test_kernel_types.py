@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import softllama as sl
 from softllama._shim import lib
-from softllama.errors import MixtureError, ModelError, SoftLlamaError
+from softllama.errors import MixtureError, ModelError, NotFiniteError, SoftLlamaError
 from softllama.llama import bindings
 from softllama.vectors import divergence, kernels, native, passes
 from softllama.vectors.kernels import Rows
@@ -286,12 +286,13 @@ def everything(z: NDArray[np.float32], threads: int) -> tuple[Any, ...]:
     high, at = passes.peak(z)
     s = passes.sums(z, high, 0.7, threads)
     ids, w, left = passes.truncated(z, high, s[0], 1e-4, 0.7, threads)
-    _, one, best, p = passes.summary(z, threads)
+    known = passes.summary(z, threads)
     return (
-        high, at, s, ids.tobytes(), w.tobytes(), left, one, list(best), list(p), passes.probs(z, high, one[0]).tobytes(),
+        high, at, s, ids.tobytes(), w.tobytes(), left, list(known.sums), list(known.ids), list(known.p),
+        list(known.parts), passes.probs(z, high, known.sums[0]).tobytes(),
         passes.top(z, 99).tobytes(), divergence.js(z, z[::-1], n_threads=threads),
         divergence.js_two([z, z + 1, z * 2], [1.0, 2.0, 3.0], [z, z - 3], [1.0, 0.5], threads).tobytes(),
-        *(passes.sample(z, high, u, 0.7) for u in (0.1, 0.5, 0.99)),
+        *(passes.sample(z, high, u, 0.7, n_threads=threads) for u in (0.1, 0.5, 0.99)),
     )  # fmt: skip
 
 
@@ -377,6 +378,7 @@ def test_a_sample_inverts_the_cumulative_sum_of_the_whole_vocabulary(n: int, isa
         c = np.cumsum(np.exp((z.astype(np.float64) - high) / t))
         for u in (0.0, *r.random(20), 1 - 2**-53):
             found = passes.sample(z, high, u, t)
+            assert found == passes.sample(z, high, u, t, known=passes.summary(z), n_threads=2)
             assert z[found] > -np.inf
             below = c[found - 1] if found else 0.0
             assert below <= u * c[-1] * (1 + 1e-12)
@@ -414,18 +416,34 @@ def test_the_summary_is_the_other_functions(isa: str) -> None:
         z[:: max(1, n // 100)] = z.max() - 0.5  # equal ones in many places
         z[n // 2] = 30
         k = min(n, passes.KNOWN)
-        high, s, ids, p = passes.summary(z)
-        assert (high, ids[0]) == passes.peak(z)
-        assert s == passes.sums(z, high)
-        assert list(ids) == passes.top(z, k).tolist() == np.argsort(-z, kind="stable")[:k].tolist()
-        assert list(p) == passes.probs(z, high, s[0])[list(ids)].tolist()
+        known = passes.summary(z)
+        ids = list(known.ids[0:k])
+        assert (known.max, ids[0], known.k) == (*passes.peak(z), k)
+        assert tuple(known.sums) == passes.sums(z, known.max)
+        assert ids == passes.top(z, k).tolist() == np.argsort(-z, kind="stable")[:k].tolist()
+        assert list(known.p[0:k]) == passes.probs(z, known.max, known.sums[0])[ids].tolist()
     with pytest.raises(SoftLlamaError, match="element 1 is nan"):
         passes.summary(np.array([0, np.nan], dtype=np.float32))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
+def test_the_summaries_of_rows_are_those_of_each(isa: str, n_threads: int) -> None:
+    z = (np.random.default_rng(n_threads).standard_normal((5, 40_000)) * 4).astype(np.float32)
+    for row, known in zip(z, passes.summaries(list(z), n_threads), strict=True):
+        one = passes.summary(row)
+        assert (known.max, tuple(known.sums), known.k) == (one.max, tuple(one.sums), one.k)
+        assert (list(known.ids), list(known.p)) == (list(one.ids), list(one.p))
+    assert passes.summaries([]) == []
+    z[3, 7] = np.nan
+    with pytest.raises(NotFiniteError, match="element 7 is nan") as e:
+        passes.summaries(list(z), n_threads)
+    assert e.value.index == 3
 
 
 Z = np.zeros(4, dtype=np.float32)
 D2, I4, F4, D4, N1 = (native.ffi.new(t) for t in ("double[2]", "int32_t[4]", "float[4]", "double[4]", "int64_t *"))
 z4 = native.ffi.from_buffer("float[]", Z)
+KNOWN = native.ffi.new("softmix_known *")
 NULL, NAN, ISA = native.ffi.NULL, float("nan"), int(lib.softmix_isa())
 
 
@@ -437,8 +455,13 @@ NULL, NAN, ISA = native.ffi.NULL, float("nan"), int(lib.softmix_isa())
         ("probs", (z4, 4, 1.0, 0.0, 4.0, F4, ISA), {1: NULL, 2: -1, 3: NAN, 4: NAN, 5: 0.0, 6: NULL, 7: -2}),
         (
             "summary",
-            (z4, 4, 2, F4, D2, I4, F4, NULL, ISA),
-            {1: NULL, 2: 0, 3: 5, 4: NULL, 5: NULL, 6: NULL, 7: NULL, 9: 99},
+            (z4, 4, KNOWN, NULL, ISA),
+            {1: NULL, 2: 0, 3: NULL, 5: 99},
+        ),
+        (
+            "summaries",
+            (native.ffi.new("float *[]", [z4]), 1, 4, native.ffi.new("softmix_known *[]", [KNOWN]), I4, NULL, ISA),
+            {1: NULL, 2: 0, 3: 0, 4: NULL, 5: NULL, 7: 99},
         ),
         (
             "whole",
@@ -447,8 +470,8 @@ NULL, NAN, ISA = native.ffi.NULL, float("nan"), int(lib.softmix_isa())
         ),
         (
             "sample",
-            (z4, 4, 1.0, 0.0, 0.5, I4, ISA),
-            {1: NULL, 2: 0, 3: 0.0, 4: NAN, 5: 1.0, 6: NULL, 7: 99},
+            (z4, 4, 1.0, 0.0, 0.5, NULL, I4, NULL, ISA),
+            {1: NULL, 2: 0, 3: 0.0, 4: NAN, 5: 1.0, 7: NULL, 9: 99},
         ),
         (
             "filter",
