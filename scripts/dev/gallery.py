@@ -6,9 +6,9 @@
     python scripts/dev/gallery.py --adapter soft.gguf --only adapter the page of a study of an adapter, once there is one
     python scripts/dev/gallery.py --look shots                       only look: every page at 1280 and at 400 pixels, into a folder
 
-Each page is the file that its command writes, but for the folder of the model's file in its manifest. The commands run in a folder of their own, where `sums.jsonl` is
-softllama/study/data/sums.jsonl. Pictures are taken by a Chromium without a window, driven by playwright (--browser names one).
-Knows nothing of softllama but its commands. Needs the extras `plot`, `serve` and `test`.
+Each page is the file that its command writes, but for the folder of the model's file in its manifest. The commands run in a
+folder of their own, where `sums.jsonl` is softllama/study/data/sums.jsonl. Pictures are taken by a Chromium without a window,
+driven by playwright (--browser names one). Needs the extras `plot`, `serve` and `test`. Knows softllama by its commands alone.
 """
 
 from __future__ import annotations
