@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from softllama.base.files import replacing
 from softllama.cli import note
 from softllama.cli.generation_options import parse_special_option
 from softllama.cli.help import Command
@@ -45,11 +49,12 @@ class PromptChoices:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputChoices:
-    """What is printed, and where the picture goes."""
+    """What is printed, and where the picture and the page go."""
 
     as_json: bool
     as_csv: bool
     plot: str | None
+    html: str | None
 
     def check(self) -> None:
         """Raise UsageError, before any work, for options that exclude each other or a picture that cannot be made."""
@@ -59,9 +64,13 @@ class OutputChoices:
             from softllama.probe import plot as plots
 
             plots.check_path(self.plot)
+        if self.html is not None:
+            from softllama.report.report import check_page
 
-    def show(self, result: ProbeResult, quiet: bool) -> None:
-        """Print the result, and draw it where that is asked for."""
+            check_page(Path(self.html))
+
+    def show(self, result: ProbeResult, quiet: bool, words: list[str]) -> None:
+        """Print the result, and draw it where that is asked for. words: the command, without "softllama"."""
         if self.as_json:
             click.echo(result.json())
         elif self.as_csv:
@@ -72,6 +81,11 @@ class OutputChoices:
             result.plot(self.plot)
             if not quiet:
                 note(f"plot: {self.plot}")
+        if self.html is not None:
+            with replacing(Path(self.html)) as f:
+                f.write(result.page(shlex.join(["softllama", *words])).encode("utf-8", "replace"))
+            if not quiet:
+                note(f"page: {self.html}")
 
 
 prompt_options = as_one_object(
@@ -102,6 +116,7 @@ output_options = as_one_object(
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option("--csv", "as_csv", is_flag=True, help="Print CSV."),
         click.option("--plot", metavar="FILE", help="Write a picture (.png, .svg, .pdf)."),
+        click.option("--html", metavar="FILE", help="Write the results as one page."),
     ],
     [f.name for f in fields(OutputChoices)],
 )
@@ -182,4 +197,4 @@ def command(
         notes.append(_choice(result.frames))
     for line in notes if not options.quiet else ():
         note(line)
-    output.show(result, options.quiet)
+    output.show(result, options.quiet, sys.argv[1:])

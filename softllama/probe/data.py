@@ -1,6 +1,6 @@
 """The results of a probe as data: the distributions of a mixture, of its components alone, and what they have in common.
 
-Knows vectors only, no model; and not how the results look: view.py and plot.py read them, run.py makes them.
+Knows vectors only, no model; and not how the results look: view.py, plot.py and page.py read them, run.py makes them.
 """
 
 from __future__ import annotations
@@ -80,6 +80,14 @@ class ProbeData:
     def watched_in(self, d: Distribution) -> list[Token]:
         """The watched tokens of one of the distributions."""
         return [d[i] for i in self.watched]
+
+    @cached_property
+    def compared_tokens(self) -> list[int]:
+        """The ids that a picture shows: the likeliest of each row, the watched and the emergent ones; 12 at most."""
+        rows = self.rows()[:8]
+        ids = [t.id for _, _, d in rows for t in d.top(min(self.n_top, 5))]
+        ids = list(dict.fromkeys([*ids, *self.watched, *(e.id for e in self.emergent)]))
+        return sorted(ids, key=lambda i: -max(d[i].p for _, _, d in rows))[:12]
 
     @property
     def is_third_token(self) -> bool:

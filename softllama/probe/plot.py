@@ -83,10 +83,7 @@ def token_label(text: str) -> str:
 
 
 def _bars(r: ProbeData, axes: Any) -> None:
-    rows = r.rows()[:8]
-    ids = list(dict.fromkeys(t.id for _, _, d in rows for t in d.top(min(r.n_top, 5))))
-    ids += [i for i in (*r.watched, *(e.id for e in r.emergent)) if i not in ids]
-    ids = sorted(ids, key=lambda i: -max(d[i].p for _, _, d in rows))[:12]
+    rows, ids = r.rows()[:8], r.compared_tokens
     x, width = np.arange(len(ids)), 0.8 / len(rows)
     for j, (name, weight, d) in enumerate(rows):
         label = name if weight is None else f"{name} ({weight:.3g})"

@@ -66,8 +66,14 @@ class ProbeResult(ProbeData):
 
         return plot.figure(self, path)
 
+    def page(self, command: str = "") -> str:
+        """The results as one HTML page that needs nothing else. command: the command line that repeats it."""
+        from softllama.probe import page
+
+        return page.report(self, command).page()
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the results: .json, .csv, or a picture (.png, .svg, .pdf).
+        """Write the results: .json, .csv, a page (.html), or a picture (.png, .svg, .pdf).
 
         Raises:
             UsageError: the name has another suffix.
@@ -78,7 +84,11 @@ class ProbeResult(ProbeData):
         if arguments.path(path).suffix.lower() in plot.FORMATS:
             self.plot(path)
             return
-        forms: dict[str, Callable[[], str | bytes]] = {".json": lambda: self.json() + "\n", ".csv": self.csv}
+        forms: dict[str, Callable[[], str | bytes]] = {
+            ".json": lambda: self.json() + "\n",
+            ".csv": self.csv,
+            ".html": self.page,
+        }
         save_as(path, "a probe", {**forms, **dict.fromkeys(plot.FORMATS, str)})
 
     def to_dataframe(self) -> Any:

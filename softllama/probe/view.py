@@ -20,7 +20,7 @@ SHOWN = 0.0005  # the least probability of a token in a notebook
 
 def table(r: ProbeData) -> RenderableType:
     """The mixture, its baselines, what they have in common, the sweep and the continuations."""
-    parts: list[RenderableType] = [Text(printable(r.title), style="bold"), _distributions(r), _verdict(r)]
+    parts: list[RenderableType] = [Text(printable(r.title), style="bold"), _distributions(r), verdict(r)]
     if r.sweep is not None:
         parts += [_sweep(r.sweep)]
     if r.continuations:
@@ -48,7 +48,8 @@ def _table_without_lines() -> Table:
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
-def _verdict(r: ProbeData) -> Text:
+def verdict(r: ProbeData) -> Text:
+    """What the mixture and its components have in common, in sentences: a line for each."""
     text = Text("\n")
     if r.alternatives:
         text.append(
@@ -128,10 +129,7 @@ def _sweep(s: Sweep) -> RenderableType:
     table.add_row("sharpness", *("-" if c.sharpness is None else f"{c.sharpness:.2f}" for c in s.curves), *gap)
     table.add_row("above", *(f"{c.above:.3f}" for c in s.curves), *gap)
     table.add_row("below", *(f"{c.below:.3f}" for c in s.curves), *gap)
-    mid = "never as far from the one as from the other" if s.midpoint is None else f"α = {s.midpoint:.3f}"
-    note = Text(f"\nThe output is as far from {s.start} as from {s.end} at {mid}.")
-    if s.midpoint is None:
-        note = Text(f"\nThe output is {mid}.")
+    note = Text(f"\n{turning_point(s)}")
     if any(c.sharpness is None for c in s.curves):
         note.append(" A curve that stays within the noise floor has no midpoint and no sharpness.")
     if any(c.midpoint is None and c.sharpness is not None for c in s.curves):
@@ -141,6 +139,13 @@ def _sweep(s: Sweep) -> RenderableType:
         style="dim",
     )
     return Group(title, table, note)
+
+
+def turning_point(s: Sweep) -> str:
+    """Where the output turns from one end to the other, as a sentence."""
+    if s.midpoint is None:
+        return "The output is never as far from the one as from the other."
+    return f"The output is as far from {s.start} as from {s.end} at α = {s.midpoint:.3f}."
 
 
 def _continuations(r: ProbeData) -> Table:
