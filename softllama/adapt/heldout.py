@@ -100,7 +100,7 @@ def _said(network: Network, groups: Sequence[Group]) -> Iterator[tuple[Group, to
     """Each group with its target and what the student says."""
     for i in range(0, len(groups), BATCH):
         batch = groups[i : i + BATCH]
-        yield from zip(batch, targets(network, batch), students(network, batch), strict=True)
+        yield from zip(batch, [t.p for t in targets(network, batch)], students(network, batch), strict=True)
 
 
 def text(ids: Sequence[int]) -> Group:

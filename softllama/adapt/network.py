@@ -45,6 +45,19 @@ class Shape:
     layers: int | None = None
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a model makes of the branches of one text.
+
+    Attributes:
+        log_p: ln P of the next token, float32, (branches, length, n_vocab).
+        states: the residual stream after each layer that was asked for, float32, (layers, branches, length, n_embd).
+    """
+
+    log_p: torch.Tensor
+    states: torch.Tensor
+
+
 class Network:
     """A model with a LoRA adapter.
 
@@ -102,7 +115,7 @@ class Network:
         longest = max(map(len, starts))
         ids = torch.tensor([[0] * (longest - len(s)) + [*s] for s in starts], device=self.device)
         mask = torch.tensor([[0] * (longest - len(s)) + [1] * len(s) for s in starts], device=self.device)
-        with torch.no_grad(), self.teacher(), self.precision():
+        with torch.no_grad(), self.teacher(), self.precision(), _threads(self.workers):
             found = self.base.generate(
                 ids, attention_mask=mask, do_sample=True, top_p=0.95, top_k=0, temperature=1.0,
                 max_new_tokens=n, min_new_tokens=n, pad_token_id=0, renormalize_logits=True,
@@ -115,11 +128,12 @@ class Network:
 
         return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.half)
 
-    def log_probs(self, rows: torch.Tensor, packed: Packed) -> list[torch.Tensor]:
-        """ln P of the next token after each position of each branch, float32, (branches, length, n_vocab) for each element.
+    def read(self, rows: torch.Tensor, packed: Packed, layers: int = 0) -> list[Reading]:
+        """What the model says and how it is inside after each position of each branch.
 
         Args:
             rows: (batch, length, n_embd), what each position reads.
+            layers: of how many layers, from the first on, the states are returned.
         """
         import torch
 
@@ -133,14 +147,29 @@ class Network:
                 position_ids=packed.positions,
                 use_cache=False,
                 logits_to_keep=keep,
+                output_hidden_states=layers > 0,
             )
-        logits = out.logits
         found = []
         for b, at in enumerate(packed.where):
-            index = torch.from_numpy(at.ravel() - packed.start).to(rows.device)
-            z = logits[b, index].float().unflatten(0, at.shape)
-            found.append(torch.log_softmax(z, dim=-1))
+            index = torch.from_numpy(at.ravel()).to(rows.device)
+            z = out.logits[b, index - packed.start].float().unflatten(0, at.shape)
+            states = [h[b, index].float() for h in out.hidden_states[1 : layers + 1]] if layers else []
+            inside = torch.stack(states).unflatten(1, at.shape) if states else z.new_zeros(0, *at.shape, 1)
+            found.append(Reading(torch.log_softmax(z, dim=-1), inside))
         return found
+
+
+@contextlib.contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """With n threads for each product, where no other pass goes on beside it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(n, before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def require() -> None:

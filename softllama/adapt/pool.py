@@ -35,7 +35,7 @@ class Template:
         alternatives: for each of them the columns of its world, (n, length); any of them may be left out.
         sources: the alternatives that a continuation in `after` was written from, (m,).
         after: how the text goes on, (m, length after).
-        kind: "frame", "text", "chain" or "two".
+        kind: "frame", "word", "text", "chain" or "two".
         parts: how many alternatives each place has, where the worlds are a product; empty otherwise.
     """
 
@@ -222,7 +222,7 @@ def text_templates(
         ids = torch.tensor([list(text)], device=network.device)
         packed = pack([1], [(1, len(text) - 1)], network.device)
         with torch.no_grad(), network.teacher():
-            log_p = network.log_probs(network.rows(ids), packed)[0][0]  # after each token but the first
+            log_p = network.read(network.rows(ids), packed)[0].log_p[0]  # after each token but the first
         p = torch.cat([torch.zeros_like(log_p[:1]), log_p.exp()])  # p[i]: after token i
         entropy = -(p[1:] * log_p).sum(-1).cpu().numpy()
         entropy = np.concatenate([[0.0], entropy])

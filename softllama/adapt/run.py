@@ -157,7 +157,7 @@ def check(model: Model, net: Network) -> None:
     worlds = np.concatenate([ids[None, 4:], rng.integers(0, model.n_vocab // 2, (2, 8))])
     group = Group(prefix=tuple(ids[:4].tolist()), worlds=worlds[::-1].copy(), priors=np.eye(3))
     alone = Group(prefix=group.prefix, worlds=ids[None, 4:], priors=np.ones((1, 1)))
-    packed, single = (targets(net, [g])[0][-1, -1].double().cpu().numpy() for g in (group, alone))
+    packed, single = (targets(net, [g])[0].p[-1, -1].double().cpu().numpy() for g in (group, alone))
     for found, what in ((single, "PyTorch"), (packed, "PyTorch with several branches")):
         js = expected.js(Distribution.from_probs(found))
         if not js < ALIKE:

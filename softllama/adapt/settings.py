@@ -20,6 +20,7 @@ class Settings:
         minutes: of training, without what comes before it; the schedule follows the clock, so that a run is repeatable only
             with `steps`.
         pure_weight: of KL on ordinary text beside KL on mixtures, which counts 1.
+        state_weight: of the distance between the student's states and the average of the worlds' states.
         tokens: positions that a step reads, about.
         priors: cases of a group: so many weights for the same words in the same text.
         texts: how many texts the model writes. text_length: tokens of each.
@@ -29,10 +30,11 @@ class Settings:
 
     rank: int = 8
     layers: int | None = None
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     steps: int | None = None
     minutes: float | None = 50.0
     pure_weight: float = 4.0
+    state_weight: float = 1.0
     tokens: int = 700
     priors: int = 5
     texts: int = 160

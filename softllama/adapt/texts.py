@@ -20,6 +20,7 @@ from softllama.adapt.pool import (
     write_texts,
 )
 from softllama.adapt.settings import Settings
+from softllama.adapt.substitutes import word_templates
 from softllama.api import Model
 from softllama.errors import SoftLlamaError, UsageError
 
@@ -57,6 +58,7 @@ def make_pool(model: Model, net: Network, settings: Settings, text: str | None, 
     pool.train += two_templates(net, encode, begin, rng)
     places = text_templates(net, pool.pure, PLACES, rng)
     pool.train += _counted(places, "places in texts", PLACES * len(pool.pure), tick)
+    pool.train += word_templates(encode, pool.pure, PLACES, rng)
     pool.train = [t for x in pool.train if (t := without(x, banned)) is not None]
     pool.held_out += text_templates(net, pool.held_out_pure, 2, rng)
     pool.held_out_pure = pool.held_out_pure[:MEASURED_TEXTS]

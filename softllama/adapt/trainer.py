@@ -20,7 +20,7 @@ from softllama.adapt.training import Loss, rate, step
 from softllama.base import signals
 from softllama.errors import SoftLlamaError
 
-SHARES = {"frame": 0.6, "text": 0.25, "chain": 0.1, "two": 0.05}  # of the groups of a step, by kind
+SHARES = {"frame": 0.4, "word": 0.25, "text": 0.2, "chain": 0.1, "two": 0.05}  # of the groups of a step, by kind
 PURE_LENGTH = 64  # tokens of the ordinary text in a step
 CLIP = 1.0  # largest norm of the gradient
 
@@ -88,7 +88,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.done, self.settings.learning_rate)
         try:
-            result = step(self.network, self.batch(), self.settings.pure_weight)
+            result = step(self.network, self.batch(), self.settings.pure_weight, self.settings.state_weight)
             if not math.isfinite(result.mixed + result.pure):
                 raise SoftLlamaError(
                     f"the loss is no longer finite after {self.progress.step:,} steps",

@@ -11,13 +11,14 @@ import numpy as np
 
 from softllama.adapt import cases as groups
 from softllama.adapt.cases import Group
-from softllama.adapt.network import Network
+from softllama.adapt.network import Network, Reading
 from softllama.adapt.packing import pack
 
 if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+MATCHED = 0.8  # share of the layers whose states are matched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +26,28 @@ class Loss:
     """Means of KL(target || student) in nats.
 
     mixed: of the positions from a mixture on. pure: of text without mixtures.
+    states: the squared distance of the student's states from the average of the worlds', in pure text from the teacher's, as a
+        share of the squared distance of the mixtures' worlds from their average; the mean over layers. 0 where it was not asked for.
     """
 
     mixed: float
     pure: float
+    states: float = 0.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the student of a group should say and be, averaged over the worlds by how likely each is by then.
+
+    Attributes:
+        p: probabilities of the next token, (cases, length, n_vocab).
+        states: the average of the worlds' states, (layers, cases, length, n_embd).
+        spread: the mean squared distance of the worlds' states from that average, summed over cases and positions, (layers,).
+    """
+
+    p: torch.Tensor
+    states: torch.Tensor
+    spread: torch.Tensor
 
 
 def world_rows(network: Network, batch: Sequence[Group], length: int) -> torch.Tensor:
@@ -57,19 +76,19 @@ def mixed_rows(network: Network, batch: Sequence[Group], length: int) -> torch.T
     return torch.stack(out)
 
 
-def targets(network: Network, batch: Sequence[Group]) -> list[torch.Tensor]:
-    """The posterior average of each group, (cases, length, n_vocab), by the model without adapter."""
-    with network.teacher():
-        return over_parts(network, _targets, batch, [g.worlds.size + len(g.prefix) for g in batch])
+def targets(network: Network, batch: Sequence[Group], layers: int = 0) -> list[Target]:
+    """The posterior average of each group by the model without adapter, and of its states after the first layers."""
 
+    def part(network: Network, some: Sequence[Group]) -> list[Target]:
+        packed = pack([len(g.prefix) for g in some], [g.worlds.shape for g in some], network.device)
+        with torch.no_grad():
+            said = network.read(world_rows(network, some, packed.mask.shape[1]), packed, layers)
+            return [average(g, reading) for g, reading in zip(some, said, strict=True)]
 
-def _targets(network: Network, batch: Sequence[Group]) -> list[torch.Tensor]:
     import torch
 
-    packed = pack([len(g.prefix) for g in batch], [g.worlds.shape for g in batch], network.device)
-    with torch.no_grad():
-        said = network.log_probs(world_rows(network, batch, packed.mask.shape[1]), packed)
-        return [average(g, s) for g, s in zip(batch, said, strict=True)]
+    with network.teacher():
+        return over_parts(network, part, batch, [g.worlds.size + len(g.prefix) for g in batch])
 
 
 def over_parts(
@@ -102,30 +121,38 @@ def _read(g: Group) -> int:
     return len(g.prefix) + len(g.priors) * g.length
 
 
-def average(group: Group, said: torch.Tensor) -> torch.Tensor:
-    """The posterior average of what the worlds say, (cases, length, n_vocab). said: ln P, (n, length, n_vocab)."""
+def average(group: Group, said: Reading) -> Target:
+    """The posterior average of what a group's worlds say, and of their states.
+
+    Args:
+        said: of the worlds, each as a branch.
+    """
     import torch
 
-    index = torch.from_numpy(group.worlds[:, 1:]).to(said.device)
+    index = torch.from_numpy(group.worlds[:, 1:]).to(said.log_p.device)
     log_p = np.zeros(group.worlds.shape)
-    log_p[:, 1:] = said[:, :-1].gather(-1, index.unsqueeze(-1)).squeeze(-1).double().cpu().numpy()
-    pi = torch.from_numpy(groups.posteriors(group, log_p)).to(said)
-    return torch.einsum("ctn,ntv->ctv", pi, said.exp())
+    log_p[:, 1:] = said.log_p[:, :-1].gather(-1, index.unsqueeze(-1)).squeeze(-1).double().cpu().numpy()
+    pi = torch.from_numpy(groups.posteriors(group, log_p)).to(said.log_p)
+    middle = said.states.mean(1, keepdim=True)
+    apart = said.states - middle  # differences of the worlds: small beside the states themselves
+    mean = torch.einsum("ctn,lnte->lcte", pi, apart)
+    squares = torch.einsum("ctn,lnt->l", pi, apart.square().sum(-1)) - mean.square().sum((1, 2, 3))
+    return Target(torch.einsum("ctn,ntv->ctv", pi, said.log_p.exp()), mean + middle, squares)
 
 
-def student(network: Network, batch: Sequence[Group]) -> list[torch.Tensor]:
-    """What the model with the adapter says, ln P, (cases, length, n_vocab) for each group."""
+def student(network: Network, batch: Sequence[Group], layers: int = 0) -> list[Reading]:
+    """What the model with the adapter makes of each group's cases."""
     packed = pack([len(g.prefix) for g in batch], [(len(g.priors), g.length) for g in batch], network.device)
-    return network.log_probs(mixed_rows(network, batch, packed.mask.shape[1]), packed)
+    return network.read(mixed_rows(network, batch, packed.mask.shape[1]), packed, layers)
 
 
 def students(network: Network, batch: Sequence[Group]) -> list[torch.Tensor]:
-    """The same without gradients, by all workers."""
+    """What it says, ln P, (cases, length, n_vocab) for each group, without gradients, by all workers."""
     import torch
 
     def part(network: Network, some: list[Group]) -> list[torch.Tensor]:
         with torch.no_grad():
-            return student(network, some)
+            return [reading.log_p for reading in student(network, some)]
 
     return over_parts(network, part, batch, [_read(g) for g in batch])
 
@@ -137,30 +164,42 @@ def divergence(target: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.kl_div(log_q, target, reduction="none").sum(-1)
 
 
-def step(network: Network, batch: Sequence[Group], pure_weight: float) -> Loss:
+def step(network: Network, batch: Sequence[Group], pure_weight: float, state_weight: float = 0.0) -> Loss:
     """The loss of some groups, and its gradients in the network's parameters. Groups of one world are pure text."""
     import torch
 
-    target = targets(network, batch)
-    sizes = [t.shape[0] * t.shape[1] for t in target]
+    layers = matched_layers(network) if state_weight else 0
+    target = targets(network, batch, layers)
+    sizes = [len(g.priors) * g.length for g in batch]
     of_kind = {pure: sum(n for g, n in zip(batch, sizes, strict=True) if is_pure(g) == pure) for pure in (False, True)}
+    mixtures = [t for g, t in zip(batch, target, strict=True) if not is_pure(g)]
+    spread = sum(t.spread for t in mixtures) if mixtures else 1.0
     parameters = network.parameters()
 
-    def part(network: Network, some: Sequence[int]) -> tuple[float, float, Sequence[torch.Tensor]]:
-        said = student(network, [batch[i] for i in some])
-        mixed = pure = said[0].new_zeros(())
-        for i, q in zip(some, said, strict=True):
-            kl = divergence(target[i], q).sum()
+    def part(network: Network, some: Sequence[int]) -> tuple[float, float, float, Sequence[torch.Tensor]]:
+        said = student(network, [batch[i] for i in some], layers)
+        mixed = pure = inside = said[0].log_p.new_zeros(())
+        for i, reading in zip(some, said, strict=True):
+            kl = divergence(target[i].p, reading.log_p).sum()
             mixed, pure = (mixed, pure + kl) if is_pure(batch[i]) else (mixed + kl, pure)
-        value = mixed / max(of_kind[False], 1) + pure_weight * pure / max(of_kind[True], 1)
-        return mixed.item(), pure.item(), torch.autograd.grad(value, parameters)
+            if layers:
+                inside = inside + ((reading.states - target[i].states).square().sum((1, 2, 3)) / spread).mean()
+        value = mixed / max(of_kind[False], 1) + pure_weight * pure / max(of_kind[True], 1) + state_weight * inside
+        return mixed.item(), pure.item(), inside.item(), torch.autograd.grad(value, parameters)
 
     found = network.side_by_side(part, parts([_read(g) for g in batch], 2 * network.workers))
     for i, p in enumerate(parameters):
-        p.grad = sum((gradients[i] for _, _, gradients in found[1:]), found[0][2][i])
-    return Loss(
-        mixed=sum(x[0] for x in found) / max(of_kind[False], 1), pure=sum(x[1] for x in found) / max(of_kind[True], 1)
-    )
+        p.grad = sum((gradients[i] for *_, gradients in found[1:]), found[0][-1][i])
+    mixed, pure, inside = (sum(x[k] for x in found) for k in range(3))  # type: ignore[misc]
+    return Loss(mixed=mixed / max(of_kind[False], 1), pure=pure / max(of_kind[True], 1), states=inside)
+
+
+def matched_layers(network: Network) -> int:
+    """How many layers, from the first on, should have the average of the worlds' states.
+
+    The last ones turn states into logits: there the average of states is that of logits, not that of probabilities.
+    """
+    return round(MATCHED * network.n_layer)
 
 
 def is_pure(group: Group) -> bool:

@@ -25,7 +25,7 @@ _SETTINGS = [
     click.option(
         "--learning-rate",
         type=click.FloatRange(0, 1, min_open=True),
-        default=1e-3,
+        default=2e-3,
         show_default=True,
         help="The highest one: it rises at first, and falls as a cosine.",
     ),
@@ -43,6 +43,13 @@ _SETTINGS = [
         help="How much a change on ordinary text counts.",
     ),
     click.option(
+        "--state-weight",
+        type=click.FloatRange(0),
+        default=1.0,
+        show_default=True,
+        help="How much the states inside count, which should be the average of those of the words.",
+    ),
+    click.option(
         "--tokens", type=click.IntRange(64), default=700, show_default=True, help="Positions that a step reads, about."
     ),
     click.option(
@@ -57,7 +64,19 @@ _SETTINGS = [
     ),
     click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of every random choice."),
 ]
-_NAMES = ["rank", "layers", "learning_rate", "steps", "minutes", "pure_weight", "tokens", "texts", "device", "seed"]
+_NAMES = [
+    "rank",
+    "layers",
+    "learning_rate",
+    "steps",
+    "minutes",
+    "pure_weight",
+    "state_weight",
+    "tokens",
+    "texts",
+    "device",
+    "seed",
+]
 
 
 @click.command(cls=Command)

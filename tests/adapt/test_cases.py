@@ -10,6 +10,7 @@ import torch
 
 from softllama.adapt import cases, training
 from softllama.adapt.cases import Group
+from softllama.adapt.network import Reading
 
 N = 5  # tokens of the vocabulary
 
@@ -33,6 +34,11 @@ class Tiny:
         return np.log([[self.next(t[: first + i + 1]) for i in range(group.length)] for t in texts])
 
 
+def average(model: Tiny, group: Group) -> torch.Tensor:
+    said = torch.from_numpy(model.log_p(group))
+    return training.average(group, Reading(said, said.new_zeros(0, *said.shape[:2], 1))).p
+
+
 def brute_force(model: Tiny, group: Group, prior: np.ndarray, column: int) -> np.ndarray:
     """P(next | what was seen up to the column), as a sum over all worlds of P(world, what was seen, next)."""
     joint = np.zeros(N)
@@ -52,7 +58,7 @@ def test_the_posterior_average_is_bayes_rule_over_all_worlds() -> None:
         worlds=np.array([[a, *after] for a in (0, 1, 4)]),
         priors=np.vstack([rng.dirichlet(np.ones(3), 6), np.eye(3)]),
     )
-    found = training.average(group, torch.from_numpy(model.log_p(group))).numpy()
+    found = average(model, group).numpy()
     for c, prior in enumerate(group.priors):
         for column in range(group.length):
             np.testing.assert_allclose(found[c, column], brute_force(model, group, prior, column), atol=1e-6)
@@ -65,7 +71,7 @@ def test_two_places_are_all_pairs_of_worlds() -> None:
     priors = cases.product(parts)
     group = Group(prefix=(1, 1), worlds=np.array([[a, 2, b, 0, 4] for a, b in pairs]), priors=priors)
     np.testing.assert_allclose(priors[1], [parts[0][1, a] * parts[1][1, b] for a in range(3) for b in range(2)])
-    found = training.average(group, torch.from_numpy(model.log_p(group))).numpy()
+    found = average(model, group).numpy()
     for c, prior in enumerate(priors):
         for column in range(group.length):
             np.testing.assert_allclose(found[c, column], brute_force(model, group, prior, column), atol=1e-6)
@@ -76,7 +82,7 @@ def test_with_the_models_own_weights_the_average_is_its_marginal() -> None:
     model = Tiny(4)
     prior = model.next((3, 0))
     group = Group(prefix=(3, 0), worlds=np.array([[a, 2, 1] for a in range(N)]), priors=prior[None])
-    found = training.average(group, torch.from_numpy(model.log_p(group))).numpy()
+    found = average(model, group).numpy()
     whole = [model.likelihood((3, 0, a, 2, 1, x), 2) for a in range(N) for x in range(N)]
     marginal = np.reshape(whole, (N, N)).sum(axis=0)
     np.testing.assert_allclose(found[0, 2], marginal / marginal.sum(), atol=1e-6)
@@ -92,7 +98,7 @@ def test_a_student_that_is_linear_has_no_loss() -> None:
     """Before any text tells the worlds apart, the average is linear in the weights: so a linear student is exact."""
     model, rng = Tiny(5), np.random.default_rng(6)
     group = Group(prefix=(3, 0), worlds=np.array([[a] for a in range(N)]), priors=rng.dirichlet(np.ones(N), 20))
-    target = training.average(group, torch.from_numpy(model.log_p(group)))
+    target = average(model, group)
     rows = torch.eye(N, dtype=torch.float64)[group.worlds[:, 0]]  # one-hot rows, mixed as the network mixes them
     mixed = torch.from_numpy(group.priors) @ rows
     linear = torch.log(mixed @ torch.from_numpy(model.p[0]))
