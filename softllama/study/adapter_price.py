@@ -12,7 +12,7 @@ from softllama.api import Model
 from softllama.base import system
 from softllama.show.progress import Tick
 from softllama.study import adapter_cases, sizes
-from softllama.study.adapter_words import Models
+from softllama.study.adapter_models import Models
 
 READ = 32  # tokens that are read at once
 ROUNDS, TOKENS = 7, 24  # of the measurement of speed, and tokens of each
