@@ -171,9 +171,7 @@ class Model(Engine):
         """
         each = self.nearest_each(vector, n, by)
         if len(each) != 1:
-            raise MixtureError(
-                f"the vector has {len(each)} positions", "model.nearest_each(vector) gives a list for each"
-            )
+            raise MixtureError(f"the vector has {len(each)} positions", "model.nearest_each gives a list for each")
         return each[0]
 
     def nearest_each(

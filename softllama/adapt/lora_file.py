@@ -55,8 +55,9 @@ def matrices(path: Path, weights: Iterable[tuple[str, NDArray[np.float32]]], n_l
 
     reader = gguf.GGUFReader(path)
     arch = str(reader.fields["general.architecture"].contents())
-    heads = {int(reader.fields[k].contents()) for k in (f"{arch}.attention.head_count", f"{arch}.attention.head_count_kv")
-             if k in reader.fields and not isinstance(reader.fields[k].contents(), list)}  # fmt: skip
+    counts = (f"{arch}.attention.head_count", f"{arch}.attention.head_count_kv")
+    found_counts = [reader.fields[k].contents() for k in counts if k in reader.fields]
+    heads = {int(n) for n in found_counts if not isinstance(n, list)}
     tensors = {t.name: t for t in reader.tensors}
     names = _names(arch, n_layer)
     found = []

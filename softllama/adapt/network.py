@@ -117,9 +117,17 @@ class Network:
         mask = torch.tensor([[0] * (longest - len(s)) + [1] * len(s) for s in starts], device=self.device)
         with torch.no_grad(), self.teacher(), self.precision(), _threads(self.workers):
             found = self.base.generate(
-                ids, attention_mask=mask, do_sample=True, top_p=0.95, top_k=0, temperature=1.0,
-                max_new_tokens=n, min_new_tokens=n, pad_token_id=0, renormalize_logits=True,
-            )  # fmt: skip
+                ids,
+                attention_mask=mask,
+                do_sample=True,
+                top_p=0.95,
+                top_k=0,
+                temperature=1.0,
+                max_new_tokens=n,
+                min_new_tokens=n,
+                pad_token_id=0,
+                renormalize_logits=True,
+            )
         return [[*s, *row[longest:]] for s, row in zip(starts, found.tolist(), strict=True)]
 
     def precision(self) -> Any:

@@ -102,20 +102,11 @@ def adapt(
         KeyboardInterrupt: after a checkpoint was written.
     """
     checkpoint = checkpoint_of(out)
-    state = _state(checkpoint, model) if resume else None
-    if state is None and checkpoint.exists():
-        raise UsageError(
-            f"{checkpoint.name} is there: an earlier run for {out.name} was not finished",
-            "add --resume to go on with it, or delete it",
-        )
+    state = _begun(checkpoint, out, model, resume=resume)
     if state is not None:
         settings = replace(Settings(**state["settings"]), device=settings.device)
     note(forecast.text(model, settings))
-    tick("loading into PyTorch", 0, 1)
-    shape = Shape(rank=settings.rank, alpha=settings.alpha, layers=settings.layers)
-    net = network.load(Path(model.path), shape, settings.device, seed=settings.seed)
-    check(model, net)
-    tick("loading into PyTorch", 1, 1)
+    net = _load(model, settings, tick)
     pool = make_pool(model, net, settings, text, tick) if state is None else Pool.of(state["pool"])
     trainer = Trainer(net, pool, settings)
     if state is not None:
@@ -124,8 +115,7 @@ def adapt(
     facts = base_facts(model)
 
     def show(trainer: Trainer) -> None:
-        p = trainer.progress
-        mixed, pure = p.recent()
+        mixed, pure = trainer.progress.recent()
         tick(f"training: KL {mixed:.3f} mixed, {pure:.4f} pure", round(1000 * trainer.done), 1000)
 
     def keep(trainer: Trainer) -> None:
@@ -142,6 +132,16 @@ def adapt(
         raise
     checkpoint.unlink(missing_ok=True)
     return _result(out, trainer.progress)
+
+
+def _load(model: Model, settings: Settings, tick: Tick) -> Network:
+    """The model in PyTorch, with an adapter that changes nothing yet."""
+    tick("loading into PyTorch", 0, 1)
+    shape = Shape(rank=settings.rank, alpha=settings.alpha, layers=settings.layers)
+    net = network.load(Path(model.path), shape, settings.device, seed=settings.seed)
+    check(model, net)
+    tick("loading into PyTorch", 1, 1)
+    return net
 
 
 def check(model: Model, net: Network) -> None:
@@ -211,6 +211,18 @@ def save(checkpoint: Path, trainer: Trainer, facts: AdapterFacts) -> None:
 
     with replacing(checkpoint) as f:
         torch.save({**trainer.state(), "version": VERSION, "base": facts.base_sha256}, f)
+
+
+def _begun(checkpoint: Path, out: Path, model: Model, *, resume: bool) -> dict[str, Any] | None:
+    """The checkpoint of an earlier run to go on from; None to begin. One that is there is not written over."""
+    if resume:
+        return _state(checkpoint, model)
+    if checkpoint.exists():
+        raise UsageError(
+            f"{checkpoint.name} is there: an earlier run for {out.name} was not finished",
+            "add --resume to go on with it, or delete it",
+        )
+    return None
 
 
 def _state(checkpoint: Path, model: Model) -> dict[str, Any]:

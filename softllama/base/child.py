@@ -196,13 +196,9 @@ def _listen(
     texts = {"out": b"", "err": b""}
     started, until = False, time.monotonic() + seconds
     arrived: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
-    for pipe, name in (
-        (process.stdout, "out"),
-        (process.stderr, "err"),
-    ):  # a thread each: Windows cannot wait for two pipes
-        reader = threading.Thread(target=_read, args=(pipe.fileno(), name, arrived), daemon=True)
-        readers.append(reader)
-        reader.start()
+    for pipe, name in ((process.stdout, "out"), (process.stderr, "err")):  # threads: Windows cannot wait for two
+        readers.append(threading.Thread(target=_read, args=(pipe.fileno(), name, arrived), daemon=True))
+        readers[-1].start()
     n_open = len(readers)
     while n_open:
         try:

@@ -208,6 +208,12 @@ def adapter(text: str) -> tuple[str, float]:
     return text, 1.0
 
 
+_ADAPTERS = [
+    shared_option("--lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter. May be repeated."),
+    shared_option(
+        "--any-base", is_flag=True, help="Use an adapter on another fine-tune than that which it was trained on."
+    ),
+]
 _ADD = shared_option(
     "--add",
     multiple=True,
@@ -261,10 +267,7 @@ def model_options_with(default: str, *, argument: bool = False, add: bool = True
             metavar="N",
             help="CPU threads. Default: the physical cores.",
         ),
-        shared_option("--lora", multiple=True, metavar="FILE[:SCALE]", help="A LoRA adapter. May be repeated."),
-        shared_option(
-            "--any-base", is_flag=True, help="Use an adapter on another fine-tune than that which it was trained on."
-        ),
+        *_ADAPTERS,
         *([_ADD] if add else []),
         shared_option(
             "--rpc",

@@ -103,8 +103,7 @@ def replay(file: str, tolerance: float, any_model: bool, options: ModelOptions) 
         raise UsageError(f"the tolerance must be 0 or more, not {tolerance:g}", "--tolerance 1e-4")
     trace = load(file)
     if options.model is None:
-        path, lora = _recorded(trace, options.lora, options.quiet)
-        options = replace(options, model=path, lora=lora)
+        options = _recorded(trace, options)
     options = options.with_runtime(trace.manifest.get("runtime"))
     differences = replay(options.load(), trace, any_model=any_model)
     if not differences:
@@ -143,16 +142,19 @@ def export(file: str, output: str) -> None:
     note(f"trace: {output}")
 
 
-def _recorded(trace: Trace, lora: tuple[str, ...], quiet: bool) -> tuple[str, tuple[str, ...]]:
-    """The model file and adapters that a trace names, if they are there."""
+def _recorded(trace: Trace, options: ModelOptions) -> ModelOptions:
+    """The options with the model file and the adapters that a trace names, if they are there."""
     record = trace.manifest.get("model")
     record = record if isinstance(record, dict) else {}
     path = record.get("path")
     if not isinstance(path, str) or not Path(path).is_file():
         raise ModelError(f"the model that made the trace is not at {path!r}", "name it with -m FILE.gguf")
-    if not lora:
-        pairs = record.get("lora") if isinstance(record.get("lora"), list) else []
-        lora = tuple(f"{p[0]}:{p[1]}" for p in pairs or () if isinstance(p, list) and len(p) == 2)
-    if not quiet:
+    if not options.quiet:
         note(f"model: {path}, which the trace names; -m FILE.gguf names another")
-    return path, lora
+    if options.lora:
+        return replace(options, model=path)
+    pairs, adapters = (found if isinstance(found := record.get(k), list) else [] for k in ("lora", "adapters"))
+    lora = tuple(f"{p[0]}:{p[1]}" for p in pairs if isinstance(p, list) and len(p) == 2)
+    # one that did not fit was taken all the same then
+    any_base = options.any_base or any(isinstance(a, dict) and a.get("fits") is False for a in adapters)
+    return replace(options, model=path, lora=lora, any_base=any_base)

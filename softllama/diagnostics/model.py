@@ -8,7 +8,8 @@ in measures and exactness.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from softllama.base.child import Send
@@ -17,6 +18,7 @@ from softllama.diagnostics.doctor import OK, Finding
 from softllama.diagnostics.reporter import Reporter
 
 if TYPE_CHECKING:
+    from softllama.api import Model
     from softllama.llama.runtime import RuntimeKeywords
 
 WEIGHTS = (  # what of a header's facts a finding keeps
@@ -56,7 +58,7 @@ def check(
         brief: Look only at what shows that the installation works.
     """
     from softllama.api import Model
-    from softllama.diagnostics import exactness, measures
+    from softllama.diagnostics import measures
 
     report = Reporter(send, "model")
     if not brief and not report.check("header", lambda: _header(path), "reading its header"):
@@ -84,18 +86,25 @@ def check(
     if not report.check("loads", load, "loading it"):
         return
     with models[0] as m:
-        for name, doing, measure, always in (
-            ("vocabulary", "its vocabulary", measures.vocabulary, False),
-            ("chat template", "its chat template", measures.template, False),
-            ("mixtures", "how mixtures are fed", measures.mixtures, True),
-            ("exact", "one-hot mixtures and tokens", exactness.one_hot, True),
-            ("repeats", "the same thing twice", exactness.determinism, False),
-            ("noise", "the noise floor", exactness.noise_floor, False),
-            ("speed", "speed", measures.speed, True),
-            ("memory", "memory of a context", measures.context_memory, False),
-        ):
+        for name, doing, measure, always in _of_a_loaded_model():
             if always or not brief:
-                report.check(name, lambda measure=measure: measure(m), doing)  # type: ignore[misc]
+                report.check(name, partial(measure, m), doing)
+
+
+def _of_a_loaded_model() -> tuple[tuple[str, str, Callable[[Model], Iterable[Finding]], bool], ...]:
+    """The checks: what each looks at, what a reader sees meanwhile, the check, and whether a brief look has it."""
+    from softllama.diagnostics import exactness, measures
+
+    return (
+        ("vocabulary", "its vocabulary", measures.vocabulary, False),
+        ("chat template", "its chat template", measures.template, False),
+        ("mixtures", "how mixtures are fed", measures.mixtures, True),
+        ("exact", "one-hot mixtures and tokens", exactness.one_hot, True),
+        ("repeats", "the same thing twice", exactness.determinism, False),
+        ("noise", "the noise floor", exactness.noise_floor, False),
+        ("speed", "speed", measures.speed, True),
+        ("memory", "memory of a context", measures.context_memory, False),
+    )
 
 
 def check_in_child(send: Send, **options: Any) -> None:

@@ -90,11 +90,12 @@ def calibrate(
 
 
 def key_of(weights: Weights, kind: str) -> str:
-    """The key of what is measured once per file, adapters, device and build of llama.cpp. kind: of the measurement."""
+    """The key of what is measured once per file, adapters, device, options and build of llama.cpp. kind: of the measurement."""
     adapters = [a for a in weights.lora if a.a is not None]
     files = [*weights.header.files, *(a.path for a in adapters)]
     where = f"{weights.device} {weights.n_gpu_layers}"
-    return cache.file_key(files, kind, bindings.build(), where, *(str(a.scale) for a in adapters))
+    graph = [f"{k} {v}" for k, v in weights.runtime.graph.items()]
+    return cache.file_key(files, kind, bindings.build(), where, *graph, *(str(a.scale) for a in adapters))
 
 
 def candidates(weights: Weights) -> list[tuple[float, str]]:

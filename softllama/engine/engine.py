@@ -219,14 +219,6 @@ class Engine(Facts):
             apart=apart,
         )
 
-    def require_causal(self) -> None:
-        """Raise ModelError for a diffusion model, which does not go on from left to right."""
-        if self.diffusion:
-            raise ModelError(
-                f"{self.name} ({self.arch}) is a diffusion model, which fills masked positions in no order, not from left to right",
-                "softllama run --policy diffusion, or --policy lrd for soft masks; softllama probe asks about mixtures",
-            )
-
     def rows(self, items: Sequence[Item]) -> Rows:
         """What to feed for ids, mixtures and vectors (n_embd,): one row each, scaled as this architecture wants them.
 

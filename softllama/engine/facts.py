@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from softllama.base import cache
+from softllama.errors import ModelError
 from softllama.hub import bundled, quants
 from softllama.hub import facts as hub_facts
 from softllama.llama.pace import Pace
@@ -175,3 +176,11 @@ class Facts:
     def template_source(self) -> str:
         """The model's own chat template as Jinja text; "" where it has none."""
         return str(self._weights.header.get("tokenizer.chat_template") or "")
+
+    def require_causal(self) -> None:
+        """Raise ModelError for a diffusion model, which does not go on from left to right."""
+        if self.diffusion:
+            raise ModelError(
+                f"{self.name} ({self.arch}) is a diffusion model, which fills masked positions in no order, not from left to right",
+                "softllama run --policy diffusion, or --policy lrd for soft masks; softllama probe asks about mixtures",
+            )

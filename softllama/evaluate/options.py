@@ -115,7 +115,7 @@ def make_header(
     if options.shots is not None:
         settings["shots"] = options.shots.to_dict()
     return {
-        "model": {k: record["model"][k] for k in ("name", "sha256", "lora")},
+        "model": {k: record["model"][k] for k in ("name", "sha256", "lora")} | model.runtime.graph,
         "data": {"name": data.name, "sha256": data.sha256, "kind": data.kind},
         "ways": [[w.name, w.text] for w in ways],
         "settings": {**settings, "stop": list(options.stop)},

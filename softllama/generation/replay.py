@@ -15,12 +15,11 @@ from softllama.errors import ContextError, MixtureError, ModelError
 from softllama.generation import loop
 from softllama.generation.options import GenerationOptions
 from softllama.generation.state import Generation
+from softllama.llama.runtime import GRAPH
 from softllama.trace.data import ids_of
 from softllama.trace.record import Trace
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.vector import Vector
-
-GRAPH = ("cache_type_k", "cache_type_v", "flash_attn")  # options of llama.cpp that change its numbers
 
 
 def replay(model: Engine, trace: Trace, *, any_model: bool = False) -> list[float]:
@@ -78,11 +77,12 @@ def check_model(model: Engine, trace: Trace) -> None:
     before, now = (_adapters(a) for a in (origin.get("lora"), model.lora))
     if recorded is not None and before != now:
         raise ModelError(f"the trace was made with {before or 'no adapter'}, not with {now or 'no adapter'}", hint)
-    graph = [{k: r.get(k) for k in GRAPH} for r in (trace.manifest.get("runtime") or {}, model.runtime.chosen())]
-    if recorded is not None and graph[0] != graph[1]:
+    chosen = trace.manifest.get("runtime")
+    graph = {k: v for k, v in chosen.items() if k in GRAPH} if isinstance(chosen, dict) else {}
+    if recorded is not None and graph != model.runtime.graph:
         raise ModelError(
             "the trace was made with another KV cache or flash attention: "
-            + (", ".join(f"{k}={v!r}" for k, v in graph[0].items() if v is not None) or "llama.cpp's own"),
+            + (", ".join(f"{k}={v!r}" for k, v in graph.items()) or "llama.cpp's own"),
             "softllama.load takes the same; --any-model (any_model=True) compares all the same",
         )
     if recorded is not None and origin.get("control", []) != [v.to_dict() for v in model.controls.vectors]:

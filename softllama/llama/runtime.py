@@ -30,6 +30,8 @@ _TYPES = {  # ggml's number of each type that llama.cpp's own options have, and 
 CACHE_TYPES = tuple(_TYPES)
 MOST_BATCH = 1 << 16  # positions; more would be a mistake, and their buffers gigabytes
 
+GRAPH = ("cache_type_k", "cache_type_v", "flash_attn")  # that change a model's numbers
+
 logger = logging.getLogger(__name__)
 
 
@@ -97,6 +99,11 @@ class Runtime:
     def chosen(self) -> dict[str, Any]:
         """What is not as llama.cpp has it by itself: for records, and as keywords."""
         return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != f.default}
+
+    @property
+    def graph(self) -> dict[str, Any]:
+        """Those chosen that change a model's numbers: results with others are no longer the same."""
+        return {k: v for k, v in self.chosen().items() if k in GRAPH}
 
     @property
     def cell_bytes(self) -> tuple[float, float]:

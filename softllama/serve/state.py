@@ -12,6 +12,7 @@ import hashlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
@@ -125,9 +126,11 @@ class State:
 
     @property
     def fingerprint(self) -> str:
-        """What the same seed gives the same answer with: versions, file, and shape of batches."""
-        s = self.settings
-        parts = (__version__, bindings.build(), self.model.name, str(self.model.file_bytes), s.streams, s.fixed_batch)
+        """What the same seed gives the same answer with: versions, file, adapters, llama.cpp's options, and shape of batches."""
+        m, s = self.model, self.settings
+        how = sorted(m.runtime.chosen().items())
+        adapters = [(Path(path).name, scale) for path, scale in m.lora]
+        parts = (__version__, bindings.build(), m.name, str(m.file_bytes), adapters, how, s.streams, s.fixed_batch)
         return "sl_" + hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
 
     # ---- work

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from softllama.api import Model, load
+from softllama.api import Model
 from softllama.engine import manifest, noise
 from softllama.errors import UsageError
 from softllama.report.data import Table
@@ -30,10 +30,11 @@ from softllama.study import (
     rollout,
     sizes,
 )
+from softllama.study.adapter_models import Models, without_adapters
 from softllama.study.adapter_price import ChoiceResult, TextResult
 from softllama.study.adapter_tables import WITH, WITHOUT
 from softllama.study.adapter_walk import SoftStep
-from softllama.study.adapter_words import GOING_ON, SETTLED, Models, PairResult, SettledResult, SeveralResult
+from softllama.study.adapter_words import GOING_ON, SETTLED, PairResult, SettledResult, SeveralResult
 from softllama.study.inputs import Case
 from softllama.study.rollout import Rollout
 from softllama.study.sizes import AdapterSizes
@@ -104,12 +105,9 @@ def run(
         )
     start = time.perf_counter()
     size = sizes.ADAPTER_QUICK if quick else sizes.ADAPTER
-    how = {k: v for k, v in model.arguments.items() if k in ("n_ctx", "n_gpu_layers", "n_threads")}
-    with load(model.path, trial=False, **how) as plain:
-        chosen = (
-            adapter_cases.cases(plain, seed, size.pairs, size.controls, size.frames) if cases is None else list(cases)
-        )
-        if not chosen:
+    with without_adapters(model) as plain:
+        made = adapter_cases.cases(plain, seed, size.pairs, size.controls, size.frames) if cases is None else cases
+        if not (chosen := list(made)):
             raise UsageError("there are no cases to mix", "cases=None takes the built-in ones")
         found = _measure(Models(plain, model), chosen, size, seed, text, speed, tick)
     held_out = cases is None and not inputs.is_words(model)

@@ -53,7 +53,7 @@ FRAMES = {frame: tuple(_CLASSES[name].split()) for frame, name in _FRAMES.items(
 SAME = {  # pairs of which the frame says the same
     "The opposite of {} is": ("big large", "fast quick", "hard difficult", "rich wealthy", "wide broad"),
     "You can use a {} to": ("bag sack", "coat jacket", "hat cap", "candle torch"),
-    "The official language of {} is": ("Persia Iran", "Holland Netherlands", "Burma Myanmar"),
+    "The official language of {} is": ("America USA", "Holland Netherlands", "Burma Myanmar"),
 }
 
 _FACTS = {  # question -> what it asks about, and the answer; the wrong choices are other questions' answers

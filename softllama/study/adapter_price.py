@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from softllama.api import Model
+from softllama.base import system
 from softllama.show.progress import Tick
 from softllama.study import adapter_cases, sizes
-from softllama.study.adapter_words import Models
+from softllama.study.adapter_models import Models
 
 READ = 32  # tokens that are read at once
 ROUNDS, TOKENS = 7, 24  # of the measurement of speed, and tokens of each
@@ -106,16 +106,10 @@ def _seconds(model: Model) -> float:
     n = max(1, min(TOKENS, model.n_ctx - len(ids) - 1))
     with model.session(len(ids) + n) as s:
         d = s.feed(ids)
-        start = _cpu()
+        start, _ = system.work()
         for _ in range(n):
             d = s.feed([d.argmax])
-        return (_cpu() - start) / n
-
-
-def _cpu() -> float:
-    """Seconds that the process has computed, all of its threads together: other processes on the machine do not count."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+        return (system.work()[0] - start) / n  # of all threads; other processes on the machine do not count
 
 
 def perplexity(surprises: Sequence[float]) -> float:

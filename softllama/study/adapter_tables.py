@@ -168,15 +168,23 @@ def steps(results: Sequence[SoftStep], noise: NoiseFloor, seed: int) -> Table:
     unsure = [s for s in results if s.undecided]
     rows: tuple[tuple[Cell, ...], ...] = (
         (
-            f"soft step, {WITHOUT}", len(unsure), mean(lambda s: s.kl_before, unsure), mean(lambda s: s.js_before, unsure),
-            mean(lambda s: s.js_top_before, unsure), mean(lambda s: s.kl_before, results),
+            f"soft step, {WITHOUT}",
+            len(unsure),
+            mean(lambda s: s.kl_before, unsure),
+            mean(lambda s: s.js_before, unsure),
+            mean(lambda s: s.js_top_before, unsure),
+            mean(lambda s: s.kl_before, results),
         ),
         (
-            f"soft step, {WITH}", len(unsure), mean(lambda s: s.kl_after, unsure), mean(lambda s: s.js_after, unsure),
-            mean(lambda s: s.js_top_after, unsure), mean(lambda s: s.kl_after, results),
+            f"soft step, {WITH}",
+            len(unsure),
+            mean(lambda s: s.kl_after, unsure),
+            mean(lambda s: s.js_after, unsure),
+            mean(lambda s: s.js_top_after, unsure),
+            mean(lambda s: s.kl_after, results),
         ),
         ("likeliest token alone", len(unsure), None, mean(lambda s: s.js_token, unsure), 0.0, None),
-    )  # fmt: skip
+    )
     head = (
         "fed",
         "n",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from softllama.show.progress import Tick
-from softllama.study.adapter_words import Models
+from softllama.study.adapter_models import Models
 from softllama.study.feedback_walk import UNDECIDED, heaviest
 from softllama.vectors.average import average
 from softllama.vectors.mixture import Mixture

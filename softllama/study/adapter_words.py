@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softllama.api import Model
-from softllama.engine import branches
 from softllama.engine.items import Item
 from softllama.prompts.encoded import Encoded
 from softllama.show.progress import Tick
 from softllama.study import inputs
+from softllama.study.adapter_models import Models
 from softllama.study.inputs import Case
 from softllama.study.mixing_sweep import AT_ONCE, SweepResult, between, measure
 from softllama.vectors import measures
@@ -35,29 +35,6 @@ SIZES = (3, 5, 8)  # words of a mixture of several
 SETTLED = 0.9  # posterior from which on the text has settled which word it was
 GOING_ON = 5  # tokens that settle it
 NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Models:
-    """The same file twice: without the adapter, and with it."""
-
-    plain: Model
-    adapted: Model
-
-    def run(
-        self, prefix: Sequence[int], tails: Sequence[Sequence[Item]], adapted: slice = slice(None)
-    ) -> tuple[list[Distribution], list[Distribution]]:
-        """What follows each tail without the adapter, and what follows those of the slice with it."""
-        before = [b.next for b in branches.run(self.plain, prefix, tails, n_ctx=self.plain.n_ctx_given)]
-        after = branches.run(self.adapted, prefix, tails[adapted], n_ctx=self.adapted.n_ctx_given)
-        return before, [b.next for b in after]
-
-    def log_likelihoods(self, prefix: Sequence[int], words: Sequence[int], text: Sequence[int]) -> Floats:
-        """ln P(text | prefix, word) of each word without the adapter, (k,); 0 for an empty text."""
-        if not text:
-            return np.zeros(len(words))
-        scores = self.plain.score_pairs([([*prefix, w], list(text)) for w in words])
-        return np.array([s.logprob for s in scores])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

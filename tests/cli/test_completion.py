@@ -36,7 +36,7 @@ def at_hand(home: Path) -> Path:  # noqa: F811
 def test_commands_and_options() -> None:
     assert offered("ru") == ["run"]
     assert "--max-tokens" in offered("run", "--m")
-    assert offered("run", "--n-") == ["--n-ctx", "--n-gpu-layers", "--n-threads"]
+    assert offered("run", "--n-") == ["--n-ctx", "--n-gpu-layers", "--n-threads", "--n-batch", "--n-ubatch"]
     assert offered("run", "--gpu") == offered("run", "--thr") == []  # old spellings
     assert offered("models", "sh") == ["show"]
     assert offered("completion", "f") == ["fish"]

@@ -17,6 +17,8 @@ import softllama as sl
 from softllama.base import cache, child
 from softllama.engine import first_load
 from softllama.errors import ModelError, SoftLlamaError, UsageError
+from softllama.llama import bindings
+from softllama.llama.runtime import Runtime
 from tests.conftest import ROOT, Cli
 from tests.support import tiny
 
@@ -100,6 +102,40 @@ def test_a_file_is_tried_once(file: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert sl.load(file, n_threads=1).trial is not None
     assert sl.load(file, n_threads=1, trial=True).trial is not None
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_children_have_every_option_of_the_load(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: dict[str, Any] = {
+        "cache_type_k": "q8_0",
+        "cache_type_v": "q4_0",
+        "flash_attn": "on",
+        "n_batch": 16,
+        "n_ubatch": 8,
+        "mmap": False,
+        "mlock": True,
+        "numa": "distribute",
+    }
+    asked: dict[str, dict[str, Any]] = {}
+    messages = child.messages
+
+    def spy(function: str, arguments: dict[str, Any], **limits: Any) -> Any:
+        asked[function.rpartition(":")[2]] = arguments
+        return messages(function, arguments, **limits)
+
+    monkeypatch.setattr(child, "messages", spy)
+    monkeypatch.setattr(Runtime, "prepare", lambda self: None)  # it holds for a process, and this is that of all tests
+    with sl.load(write("llama", n_embd=256), n_threads=1, any_base=True, **how) as m:
+        assert m.trial is not None  # a child that does not take them gives none
+    assert asked["attempt"]["any_base"] is True
+    # where the weights lie in the child is its own: one copy of them, whoever reads it
+    assert asked["attempt"]["runtime"] == how | {"mmap": True, "mlock": False, "repack": False}
+    if "build" in asked:  # llama.cpp can do without weights
+        kind = type(bindings.api.llama_context_default_params())
+        context = kind.from_buffer_copy(bytes.fromhex(asked["build"]["context"]))
+        on = bindings.api.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        assert (context.type_k, context.type_v, context.flash_attn_type) == (8, 2, on)
 
 
 def test_the_calibration_is_measured_in_the_child_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

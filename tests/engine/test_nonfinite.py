@@ -22,6 +22,20 @@ from softllama.llama import header
 from tests.conftest import Cli
 
 
+@pytest.mark.parametrize("bad", [0, 2, 4])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_of_several_distributions_the_one_that_is_none_is_named(
+    load: Callable[..., Any], bad: int, value: float
+) -> None:
+    m = load("llama")
+    rows = np.random.default_rng(0).standard_normal((6, m.n_vocab)).astype(np.float32)
+    assert [d.argmax for d in m.distributions(rows)] == rows.argmax(axis=1).tolist()
+    rows[[bad, 5], 3] = value  # the first of two
+    with pytest.raises(sl.NotFiniteError, match="element 3 is") as e:
+        m.distributions(rows)
+    assert e.value.index == bad
+
+
 class Poisoned:
     """A model whose file one can write into while it is mapped: the model then has other weights."""
 

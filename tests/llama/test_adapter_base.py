@@ -15,6 +15,7 @@ from softllama.evaluate import workers
 from softllama.evaluate.options import EvaluateOptions
 from softllama.llama import header
 from softllama.llama.adapter_facts import AdapterFacts, norms_digest
+from tests.conftest import Cli
 from tests.llama.test_adapter_facts import FACTS
 from tests.support import tiny
 
@@ -135,3 +136,23 @@ def test_workers_of_an_evaluation_load_the_adapter(write: Write, tmp_path: Path)
     assert dict(work.load)["lora"] == ((str(file), 0.5),)
     with sl.load(work.model, **dict(work.load)) as again:
         assert again.lora == [(str(file), 0.5)]
+    other = fine_tuned(tmp_path / "other.gguf", base)
+    with sl.load(other, n_threads=1, lora=str(file), any_base=True) as m:
+        work = workers.work_of(m, EvaluateOptions())
+    with sl.load(work.model, **dict(work.load)) as again:
+        assert again.adapters[0]["fits"] is False
+
+
+def test_a_replay_takes_an_adapter_that_the_trace_was_made_with_on_another_base(
+    cli: Cli, write: Write, tmp_path: Path
+) -> None:
+    base = write("llama")
+    file, other = write_trained(tmp_path / "a.gguf", base), fine_tuned(tmp_path / "other.gguf", base)
+    trace = tmp_path / "t.jsonl"
+    run = ["run", "-m", other, "--raw", "dog cat", "--lora", file, "--max-tokens", 3, "--n-threads", 1, "-q"]
+    assert cli(*run, "--trace", trace)[0] == 1  # without --any-base it is refused
+    assert cli(*run, "--any-base", "--trace", trace)[0] in (0, 3)
+    assert sl.trace.load(trace).manifest["model"]["adapters"][0]["fits"] is False
+    code, out, _ = cli("trace", "replay", trace, "--n-threads", 1, "-q")
+    assert code == 0
+    assert "The largest difference of a recorded probability is 0," in out

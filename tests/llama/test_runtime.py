@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 import softllama as sl
+from softllama.engine import calibration
+from softllama.engine.engine import Engine
 from softllama.errors import ContextError, ModelError, UsageError
+from softllama.evaluate import additions, workers
+from softllama.evaluate.data import Dataset
+from softllama.evaluate.options import EvaluateOptions, make_header
 from softllama.generation.replay import replay
 from softllama.llama import memory, runtime
 from softllama.llama.runtime import CACHE_TYPES, Runtime
@@ -128,6 +133,40 @@ def test_a_trace_keeps_them_and_a_replay_wants_them(wide: Path, tmp_path: Path) 
             replay(m, trace)
         replay(m, trace, any_model=True)
         assert "runtime" not in m.generate([1, 2, 3], max_tokens=1).manifest
+
+
+@pytest.mark.parametrize("runtime", [[], "q8_0", {"cache_type_k": 8}])
+def test_a_trace_whose_options_are_nonsense_is_an_error_at_most(wide: Path, runtime: Any) -> None:
+    with sl.load(wide, n_threads=1) as m:
+        trace = m.generate([1, 2, 3], policy="full", max_tokens=2, seed=1)
+        trace.manifest["runtime"] = runtime
+        if isinstance(runtime, dict):
+            with pytest.raises(ModelError, match="cache_type_k=8"):
+                replay(m, trace)
+        else:
+            assert max(replay(m, trace)) == 0
+
+
+def test_workers_of_an_evaluation_have_them(wide: Path) -> None:
+    how: dict[str, Any] = {"cache_type_k": "q8_0", "flash_attn": "on", "n_batch": 16, "n_ubatch": 8, "mmap": False}
+    with sl.load(wide, n_threads=1, **how) as m:
+        work = workers.work_of(m, EvaluateOptions())
+        assert hash(work)
+        with Engine(work.model, **dict(work.load)) as again:
+            assert again.runtime == m.runtime
+            assert again.runtime.chosen() == how
+
+
+def test_what_is_remembered_or_goes_on_knows_them(wide: Path) -> None:
+    data = Dataset(name="d", problems=(), kind="text", sha256="", fields=())
+    found = []
+    for how in ({}, {"mmap": False}, {"cache_type_k": "q4_0", "cache_type_v": "q4_0"}):
+        with sl.load(wide, n_threads=1, **how) as m:
+            found.append((calibration.key_of(m._weights, "noise"), make_header(m, data, [], EvaluateOptions())))
+    (key, header), (same_key, same), (other_key, other) = found
+    assert (same_key, additions.difference(header, same)) == (key, "")  # they change no number
+    assert other_key != key
+    assert "cache_type_k, was None, and is 'q4_0'" in additions.difference(header, other)
 
 
 def test_the_command_line_has_them_and_replays_with_them(cli: Cli, wide: Path, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_file_that_is_swapped_between_header_and_weights_is_refused(
     elif at == "table":
         monkeypatch.setattr(header.Tensor, "rows", first(header.Tensor.rows))
     else:
-        monkeypatch.setattr(weights.Weights, "_check_vocabulary", first(weights.Weights._check_vocabulary))
+        monkeypatch.setattr(weights.Weights, "check_vocabulary", first(weights.Weights.check_vocabulary))
     with pytest.raises(sl.ModelError, match="has changed on the disk"):
         sl.load(words)
 
@@ -111,7 +111,7 @@ def test_a_file_that_vanishes_while_it_is_loaded_is_an_error_and_no_traceback(
     words: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = words.read_bytes()
-    for where, name in ((header, "check_path"), (architectures, "find_table"), (weights.Weights, "_check_vocabulary")):
+    for where, name in ((header, "check_path"), (architectures, "find_table"), (weights.Weights, "check_vocabulary")):
         words.write_bytes(copy)
         original = getattr(where, name)
 
@@ -487,11 +487,11 @@ def test_ctrl_c_while_llama_cpp_frees_a_context_is_not_lost(flagged: bool) -> No
     code = """
 import ctypes, os, signal, sys, threading
 from softllama.base import signals as faults
-from softllama.llama import bindings as binding
+from softllama.llama.handle import Handle
 if sys.argv[1] == "True":
     faults.flag_interrupts()
 log = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))
-held = binding.Handle(1, lambda pointer: log(), threading.RLock())
+held = Handle(1, lambda pointer: log(), threading.RLock())
 try:
     held.free()
 except KeyboardInterrupt:

@@ -78,7 +78,7 @@ LIMITED = """
 import os, re, resource, sys
 from pathlib import Path
 import softllama as sl
-from softllama.llama import bindings as binding, memory as room
+from softllama.llama import memory as room
 from tests.support import tiny_more
 with sl.load(tiny_more.write(Path(sys.argv[1]), sys.argv[2]), n_threads=1) as model:
     most = room.address_space() + (1300 << 20)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +14,7 @@ import softllama as sl
 from softllama import policy
 from softllama.serve.application import create
 from softllama.serve.settings import Settings
+from softllama.serve.state import State
 from tests.serve.conftest import running
 
 
@@ -25,6 +28,19 @@ def test_models_have_a_name_for_each_policy(client: Any) -> None:
         r = client.get(f"/v1/models/{name}")
         assert r.status_code == 404
         assert r.json()["error"]["code"] == "model_not_found"
+
+
+def test_the_fingerprint_tells_apart_what_answers_otherwise(write: Callable[..., Path]) -> None:
+    file = write("llama", n_embd=256)
+    found = []
+    for how in ({}, {}, {"cache_type_k": "q8_0"}, {"flash_attn": "on"}):
+        with sl.load(file, n_threads=1, **how) as model:
+            state = State(model, Settings())
+            state.start()
+            found.append(state.fingerprint)
+            state.stop()
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
 
 
 def test_tokens_go_there_and_back(client: Any, words: sl.Model) -> None:

@@ -24,7 +24,8 @@ from softllama.study import (
     inputs,
     sizes,
 )
-from softllama.study.adapter_words import ALPHAS, Models, PairResult, compare, pairs, posterior, settled, several
+from softllama.study.adapter_models import Models, without_adapters
+from softllama.study.adapter_words import ALPHAS, PairResult, compare, pairs, posterior, settled, several
 from softllama.vectors.average import average
 from softllama.vectors.distribution import Distribution
 from softllama.vectors.noise import NO_NOISE
@@ -254,6 +255,15 @@ def test_the_command_takes_own_cases_and_a_text(cli: Cli, files: dict[str, Path]
     assert report["manifest"]["arguments"] == {"cases": 1, "built_in": False, "text": True, "quick": True}
     text.write_text(" \n", encoding="utf-8")
     assert cli(*given, "--text", text)[0] == 2
+
+
+def test_nothing_but_the_adapter_differs_between_the_two_models(files: dict[str, Path]) -> None:
+    how = {"n_ctx": 64, "n_threads": 1, "cache_type_k": "q8_0", "flash_attn": "on", "n_batch": 32}
+    with sl.load(WORDS, lora=str(files["zero"]), any_base=True, **how) as m, without_adapters(m) as plain:
+        assert plain.lora == []
+        assert plain.runtime == m.runtime
+        differ = {k for k in m.arguments if m.arguments[k] != plain.arguments.get(k)}
+        assert differ == {"lora", "any_base"}
 
 
 def test_all_studies_include_it_only_with_an_adapter(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
