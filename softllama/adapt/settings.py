@@ -15,7 +15,7 @@ class Settings:
     Attributes:
         rank: of the adapter's matrices.
         layers: how many have an adapter, from the first on; None: all.
-        learning_rate: the highest one: it rises over the first twentieth and falls as a cosine.
+        learning_rate: the highest one: it rises over the first 3 % of a run and falls as a cosine.
         steps: of the optimizer; None where `minutes` decides.
         minutes: of training, without what comes before it; the schedule follows the clock, so that a run is repeatable only
             with `steps`.
@@ -30,7 +30,7 @@ class Settings:
 
     rank: int = 8
     layers: int | None = None
-    learning_rate: float = 2e-3
+    learning_rate: float = 8e-4
     steps: int | None = None
     minutes: float | None = 50.0
     pure_weight: float = 4.0

@@ -26,8 +26,8 @@ class Loss:
     """Means of KL(target || student) in nats.
 
     mixed: of the positions from a mixture on. pure: of text without mixtures.
-    states: the squared distance of the student's states from the average of the worlds', in pure text from the teacher's, as a
-        share of the squared distance of the mixtures' worlds from their average; the mean over layers. 0 where it was not asked for.
+    states: the squared distance of the student's states from the average of the worlds' (in pure text, from the teacher's), as
+        a share of the worlds' own squared distance from that average; the mean over layers. 0 where it was not asked for.
     """
 
     mixed: float

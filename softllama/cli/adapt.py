@@ -25,7 +25,7 @@ _SETTINGS = [
     click.option(
         "--learning-rate",
         type=click.FloatRange(0, 1, min_open=True),
-        default=2e-3,
+        default=8e-4,
         show_default=True,
         help="The highest one: it rises at first, and falls as a cosine.",
     ),

@@ -41,11 +41,12 @@ def test_training_lowers_the_loss(model: sl.Model) -> None:
     net = network.load(Path(model.path), network.Shape(rank=4), half=False, n_threads=1)
     t = trainer.Trainer(net, texts.make_pool(model, net, SETTINGS, None, lambda *_: None), replace(SETTINGS, steps=80))
     some = [g for _ in range(10) for g in t.batch()]
-    before = training.step(net, some, 1.0)
+    before = training.step(net, some, 1.0, 1.0)
     while t.done < 1:
         t.step()
-    after = training.step(net, some, 1.0)
-    assert after.mixed < 0.6 * before.mixed
+    after = training.step(net, some, 1.0, 1.0)
+    assert after.mixed < 0.75 * before.mixed
+    assert after.states < 0.9 * before.states
     assert before.pure == pytest.approx(0, abs=1e-5)
 
 
