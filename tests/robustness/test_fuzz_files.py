@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import ctypes
 import json
 import os
 import re
@@ -157,3 +158,30 @@ def test_a_tokenizer_that_gives_ids_it_does_not_have_is_refused(tmp_path: Path) 
 def test_the_judge_sees_each_kind_of_end(tmp_path: Path, call: Any, kind: str) -> None:
     fuzzer = forked.Fuzzer(1, tmp_path, call, seconds=1 if kind == "hang" else 10, spare=64 << 20)
     assert fuzzer.run(0).kind == kind
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+def test_memory_that_the_parent_freed_counts_when_a_case_takes_it(tmp_path: Path) -> None:
+    """A worker that has run for long keeps what it freed; a forked case that reuses it does not grow."""
+    fuzzer = forked.Fuzzer(1, tmp_path, lambda path, adapter: ("loaded", _take(150 << 20)), spare=64 << 20)
+
+    def worker() -> tuple[str, str]:  # in a process of its own, as the C library keeps what is learnt here
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = (
+            ctypes.c_void_p,
+            [ctypes.c_size_t],
+            [ctypes.c_void_p],
+        )
+        libc.free(libc.malloc(31 << 20))  # from here on, pieces up to this size come from the heap
+        pieces = [libc.malloc(20 << 20) for _ in range(10)]
+        libc.malloc(1 << 20)  # above them, so that they are not given back
+        for piece in pieces:
+            ctypes.memset(piece, 1, 20 << 20)
+            libc.free(piece)
+        return "loaded", fuzzer.run(0).kind
+
+    assert forked.in_child(worker, 1 << 30)[:2] == ("loaded", "memory")
+
+
+def _take(size: int) -> str:
+    return str(len(bytearray(b"x") * size))

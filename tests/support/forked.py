@@ -7,6 +7,7 @@ loaded straight away; one that is tried goes the way of a user's file, which sof
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import importlib
 import json
@@ -177,21 +178,28 @@ def in_child(call: Callable[[], tuple[str, str]], limit: int, at_most: int = SEC
     """What a call in a forked process came to: kind, reason, seconds of processor time, bytes taken."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115
     read, write = os.pipe()
+    ready_read, ready = os.pipe()
     go_read, go = os.pipe()
     child = os.fork()
     if not child:
         os.close(read)
+        os.close(ready_read)
         os.close(go)
+        _give_back_freed_memory()
+        os.close(ready)
         os.read(go_read, 1)  # until its memory before the call is known
         _child(call, write, errors.fileno(), at_most)
     os.close(write)
+    os.close(ready)
     os.close(go_read)
+    os.read(ready_read, 1)
+    os.close(ready_read)
     before, over, out, looks = _rss(child), "", b"", 0
     os.close(go)
     while True:
-        ready, _, _ = select.select([read], [], [], TICK)
+        readable, _, _ = select.select([read], [], [], TICK)
         looks += 1
-        if ready:
+        if readable:
             piece = os.read(read, 1 << 16)
             if not piece:
                 break
@@ -246,6 +254,13 @@ def _child(call: Callable[[], tuple[str, str]], write: int, errors: int, limit: 
         os.write(write, json.dumps((kind, what[:SENTENCE])).encode())
     finally:
         os._exit(0)
+
+
+def _give_back_freed_memory() -> None:
+    """What this process has freed and its C library kept: a case that takes memory of that kind would seem to take none."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # glibc
+        trim(ctypes.c_size_t(0))
 
 
 def _rss(pid: int) -> int:
