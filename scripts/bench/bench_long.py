@@ -1,12 +1,14 @@
 """What grows with the length of a context: steps, prompts and turns of a chat at so many positions, beside llama.cpp's own loop.
 
     python scripts/bench/bench_long.py [-m model.gguf] [--positions 1024,8192,32768] [--policy soft_thinking:n=10]
-        [--steps 32] [--cpu-time] [--json] [--cache-type q8_0] [--flash-attn off] [--no-chat]
+        [--steps 32] [--rounds 3] [--cpu-time] [--json] [--cache-type q8_0] [--flash-attn off] [--no-chat]
 
-For each length: milliseconds of a step of llama.cpp's greedy loop, and of ours; microseconds of a step that are spent outside
-llama.cpp; the prompt's positions a second, by llama.cpp and by us; a chat's next turn, outside llama.cpp; bytes of the process
-that are no file's. Positions beyond what the model was trained on cost the same as those before, and mean nothing.
---cpu-time counts processor time with one thread, for a machine that is busy.
+The beginning of each length is evaluated once, and its memory is copied; what is timed goes on from there, llama.cpp's loop and
+ours in turn. For each length: milliseconds of a step of llama.cpp's greedy loop, and the ratio of ours to it, as the median of
+pairs of four steps with its quartiles; microseconds of a step that are spent outside llama.cpp; the last 1,024 positions of the
+prompt, positions a second, by llama.cpp and by us; a chat's next turn, outside llama.cpp; bytes of the process that are no
+file's, with one context of that length, and the memory's own share. Positions beyond what the model was trained on cost the same as
+those before, and mean nothing. --cpu-time counts processor time with one thread, for a machine that is busy.
 """
 
 from __future__ import annotations
@@ -15,22 +17,25 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import softllama as sl
 from softllama.base.child import own_memory
+from softllama.chat import messages
 from softllama.chat.conversation import Conversation
 from softllama.diagnostics import llama_loop
 from softllama.engine.engine import Engine
-from softllama.generation import loop
+from softllama.generation.feed import after_prompt
+from softllama.generation.loop import Loop
 from softllama.generation.options import GenerationOptions
 from softllama.generation.state import Generation
 from softllama.llama.bindings import api
 from softllama.policy import parse
 
 Clock = Callable[[], float]
+TAIL = 1024  # positions of the prompt that are timed
+BLOCK = 4  # steps of the one loop, then of the other
 
 
 class Inside:
@@ -50,42 +55,99 @@ class Inside:
         api.llama_decode = timed
 
 
-def steps(model: Engine, prompt: list[int], policy: str, n: int, clock: Clock, inside: Inside) -> dict[str, float]:
-    """A generation after the prompt: seconds of a step, those outside llama.cpp, and of the prompt. Medians."""
-    options = GenerationOptions(max_tokens=n + 1, stop=("no such text",), on_loop="warn")
+def our_steps(model: Engine, loop: Loop, clock: Clock, inside: Inside) -> Iterator[tuple[float, float]]:
+    """Seconds of each step of a loop, and those outside llama.cpp."""
+    while True:
+        start, within = clock(), inside.seconds
+        for _ in loop.advance():
+            pass
+        loop.feed()
+        total = clock() - start
+        yield total, total - (inside.seconds - within)
+
+
+def measure(
+    model: Engine, prompt: list[int], policy: str, n_steps: int, rounds: int, clock: Clock, inside: Inside
+) -> tuple[dict[str, Any], bytes]:
+    """Steps and prompts after the beginning of a prompt, in turn; and the memory of all of it."""
+    held, tail = prompt[:-TAIL], prompt[-TAIL:]
+    cells = len(prompt) + n_steps + 2 * BLOCK
+    before = own_memory()
+    ours = model.new_context(cells)
+    if held:
+        model.feed(ours, 0, held, 0, want=False)
+    memory = own_memory()
+    state = ours.state(0) if held else b""
+    theirs = model.new_context(cells)
+    if state:
+        theirs.restore(0, state)
+    bare, logits = None, None
+    prompts: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        ours.cut(0, len(held))
+        theirs.cut(0, len(held))
+        if bare is not None:
+            api.llama_batch_free(bare.batch)
+        start = clock()
+        bare = llama_loop.Loop(theirs, tail, len(held))
+        middle = clock()
+        logits = model.feed(ours, 0, tail, len(held))
+        prompts.append((middle - start, clock() - middle))
+    assert bare is not None
+    assert logits is not None
+    options = GenerationOptions(max_tokens=cells, stop=("no such text",), on_loop="warn")
     g = Generation(model, parse(policy), tuple(prompt), options, 1, eog=False)
-    start, marks = clock(), []
-    for _ in loop.run(model, [g], n_ctx=len(prompt) + n + 1):
-        marks.append((clock(), inside.seconds))
-    each = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(marks)]
-    return {
-        "step": statistics.median(total for total, _ in each),
-        "outside": statistics.median(total - within for total, within in each),
-        "prompt": marks[0][0] - start,
+    loop = Loop(model, ours, limit=cells)
+    loop.join(g, 0, after_prompt(g, ours, logits, hidden=False))
+    steps = our_steps(model, loop, clock, inside)
+    pairs, outside = [], []
+    for _ in range(max(1, n_steps // BLOCK)):
+        theirs_seconds = bare.run(BLOCK, clock)
+        each = [next(steps) for _ in range(BLOCK)]
+        pairs.append((theirs_seconds / BLOCK, sum(total for total, _ in each) / BLOCK))
+        outside += [beyond for _, beyond in each]
+    state = theirs.state(0)
+    low, ratio, high = statistics.quantiles([b / a for a, b in pairs], n=4) if len(pairs) > 1 else [1.0] * 3
+    row = {
+        "positions": len(prompt),
+        "llama.cpp_step_ms": 1e3 * statistics.median(a for a, _ in pairs),
+        "step_ms": 1e3 * statistics.median(b for _, b in pairs),
+        "ratio": ratio,
+        "ratio_low": low,
+        "ratio_high": high,
+        "outside_us": 1e6 * statistics.median(outside),
+        "llama.cpp_prompt_per_s": len(tail) / statistics.median(a for a, _ in prompts),
+        "prompt_per_s": len(tail) / statistics.median(b for _, b in prompts),
+        "own_mb": memory / 1e6,
+        "before_mb": before / 1e6,
+        "state_mb": len(state) / 1e6,
     }
+    bare.close()
+    ours.close()
+    return row, state
 
 
-def plain(model: Engine, prompt: list[int], n: int, clock: Clock) -> dict[str, float]:
-    """The same by llama.cpp alone, greedy."""
-    start = clock()
-    bare = llama_loop.Loop(model.new_context(len(prompt) + n + 1), prompt)
-    middle = clock()
-    try:
-        return {"step": statistics.median(bare.run(1, clock) for _ in range(n)), "prompt": middle - start}
-    finally:
-        bare.close()
+def turn(model: sl.Model, state: bytes, n: int, policy: str, clock: Clock, inside: Inside) -> float:
+    """Seconds outside llama.cpp of one more turn in a chat that holds about n positions: 8 tokens are answered.
 
-
-def turn(model: sl.Model, n_positions: int, policy: str, clock: Clock, inside: Inside) -> float:
-    """Seconds outside llama.cpp of one more turn in a chat that holds about so many positions: 8 tokens are answered."""
-    talk = Conversation(model, n_ctx=n_positions + 512, policy=policy, max_tokens=8, seed=1)
+    What the memory holds is not what the chat says, which plays no part for time.
+    """
+    talk = Conversation(model, n_ctx=n + 512, policy=policy, max_tokens=8, seed=1)
     per_word = len(model.tokenize(" dog" * 64)) / 64
-    talk.reply("dog " * int(0.9 * n_positions / per_word))
-    start, within = clock(), inside.seconds
-    talk.reply("And now?")
-    seconds = clock() - start - (inside.seconds - within)
+    said = messages.user("dog " * int(0.9 * n / per_word), {})
+    talk.messages = [said, messages.Message("assistant", "Yes.")]
+    items = talk._fit([said])[0].items
+    context = talk.cache._open(False)
+    context.restore(0, state)
+    context.cut(0, len(items))
+    talk.cache.items = list(items)
+    seconds = []
+    for text in ("And now?", "And then?", "Why?"):
+        start, within = clock(), inside.seconds
+        talk.reply(text)
+        seconds.append(clock() - start - (inside.seconds - within))
     talk.cache.clear()
-    return seconds
+    return statistics.median(seconds)
 
 
 def main() -> None:
@@ -94,6 +156,7 @@ def main() -> None:
     parser.add_argument("--positions", default="1024,8192,32768")
     parser.add_argument("--policy", default="soft_thinking:n=10")
     parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cache-type", default="f16")
     parser.add_argument("--flash-attn", default="auto")
     parser.add_argument("--cpu-time", action="store_true")
@@ -114,23 +177,8 @@ def main() -> None:
     for n in lengths:
         words = model.tokenize("One day a dog and a cat went out to see what the world was like. ") or [1]
         prompt = (words * (n // len(words) + 1))[:n]
-        before = own_memory()
-        ours = steps(model, prompt, a.policy, a.steps, clock, inside)
-        memory = own_memory()
-        bare = plain(model, prompt, a.steps, clock)
-        talk = None if a.no_chat else turn(model, n, a.policy, clock, inside)
-        row = {
-            "positions": n,
-            "llama.cpp_step_ms": 1e3 * bare["step"],
-            "step_ms": 1e3 * ours["step"],
-            "ratio": ours["step"] / bare["step"],
-            "outside_us": 1e6 * ours["outside"],
-            "llama.cpp_prompt_per_s": n / bare["prompt"],
-            "prompt_per_s": n / ours["prompt"],
-            "turn_outside_ms": None if talk is None else 1e3 * talk,
-            "own_mb": memory / 1e6,
-            "before_mb": before / 1e6,
-        }
+        row, state = measure(model, prompt, a.policy, a.steps, a.rounds, clock, inside)
+        row["turn_outside_ms"] = None if a.no_chat else 1e3 * turn(model, state, n, a.policy, clock, inside)
         rows.append(row)
         if not a.json:
             print(*(f"{k} {v:,.4g}" if v is not None else f"{k} -" for k, v in row.items()), sep=", ", flush=True)

@@ -23,18 +23,21 @@ Clock = Callable[[], float]
 
 
 class Loop:
-    """Greedy decoding of n_seq sequences side by side in a context of its own, by token ids."""
+    """Greedy decoding of n_seq sequences side by side in a context of its own, by token ids.
 
-    def __init__(self, context: Context, prompt: Sequence[int]) -> None:
+    held: positions that each sequence holds already; the prompt goes on from there.
+    """
+
+    def __init__(self, context: Context, prompt: Sequence[int], held: int = 0) -> None:
         self.context, self.n = context, context.n_seq
         at_once = max(1, min(len(prompt), context.n_batch))
         self.batch = api.llama_batch_init(max(at_once, self.n), 0, 1)
-        self.position = len(prompt)
+        self.position = held + len(prompt)
         self.n_vocab = context.weights.n_vocab
         for seq in range(self.n):
             for start in range(0, len(prompt), at_once):
-                part = enumerate(prompt[start : start + at_once], start)
-                self._decode([(t, i, seq, i == len(prompt) - 1) for i, t in part])
+                part = enumerate(prompt[start : start + at_once], held + start)
+                self._decode([(t, i, seq, i == self.position - 1) for i, t in part])
             first = self._argmax((len(prompt) - 1) % at_once)
         self.tokens = [first] * self.n
 

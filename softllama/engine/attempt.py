@@ -27,6 +27,7 @@ def attempt(
     any_base: bool,
     rpc: Sequence[str],
     runtime: dict[str, Any],
+    vocabulary: bool,
 ) -> None:
     """Load, calibrate, and evaluate what sessions begin with. The calibration evaluates three tokens, and three rows.
 
@@ -36,7 +37,7 @@ def attempt(
 
     adapters = [(str(p), float(s)) for p, s in lora]
     options: dict[str, Any] = {"n_gpu_layers": n_gpu_layers, "n_threads": n_threads, "rpc": rpc, **runtime}
-    with Engine(path, lora=adapters, any_base=any_base, trial=False, **options) as model:
+    with Engine(path, lora=adapters, any_base=any_base, trial=False, vocabulary=vocabulary, **options) as model:
         first = model.n_vocab // 2
         with (
             contextlib.suppress(SoftLlamaError),

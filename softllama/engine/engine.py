@@ -63,6 +63,7 @@ class Engine(Facts):
         rpc: Sequence[str] = (),
         trial: bool | None = None,
         on_trial: Callable[[], None] | None = None,
+        vocabulary: bool = True,
         **runtime: Unpack[RuntimeKeywords],
     ) -> None:
         check_load(n_ctx, n_gpu_layers, n_threads, rpc)
@@ -84,7 +85,13 @@ class Engine(Facts):
                 on_trial=on_trial,
             )
             w = Weights(
-                file, n_gpu_layers=n_gpu_layers, lora=adapters, any_base=any_base, runtime=how, beside=first.beside
+                file,
+                n_gpu_layers=n_gpu_layers,
+                lora=adapters,
+                any_base=any_base,
+                runtime=how,
+                beside=first.beside,
+                vocabulary=vocabulary,
             )
             self._weights = w
             self.trial: Trial | None = first.result  # of this load

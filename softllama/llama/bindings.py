@@ -25,7 +25,7 @@ from softllama.llama.libraries import exporter as exporter
 from softllama.llama.libraries import lib as lib
 from softllama.vectors import native
 
-_WARN, _ERROR, _CONT = 3, 4, 5  # enum ggml_log_level
+_DEBUG, _WARN, _ERROR, _CONT = 1, 3, 4, 5  # enum ggml_log_level
 
 
 @cache
@@ -64,7 +64,7 @@ _echo = False
 @api.llama_log_callback  # type: ignore[untyped-decorator]
 def _keep(level: int, text: bytes, _: object) -> None:
     """llama.cpp's log callback."""
-    if _echo:
+    if _echo and level != _DEBUG:
         os.write(2, text)
     if _log.captured is not None:
         _log.captured.append(text.decode("utf-8", "replace"))
@@ -83,7 +83,8 @@ def clear_log() -> None:
 
 
 def echo_log() -> None:
-    """From now on, also write llama.cpp's log to stderr: for a child process whose parent reads that."""
+    """From now on, also write llama.cpp's log to stderr, without thousands of lines for its authors: for a child process whose
+    parent reads that."""
     global _echo
     init()
     _echo = True

@@ -16,7 +16,7 @@ from typing import Any
 
 from softllama.base import cache, signals
 from softllama.errors import ModelError, UsageError
-from softllama.llama import architectures, bindings, devices, gguf, header
+from softllama.llama import architectures, bindings, devices, gguf, header, skeleton
 from softllama.llama import lora as adapters
 from softllama.llama.bindings import api
 from softllama.llama.handle import Handle
@@ -49,6 +49,7 @@ class Weights:
         runtime: llama.cpp's options.
         beside: a context manager of what goes on while llama.cpp loads the file. It is entered with what the header says, and
             gives what is called once the file is loaded, before it is used. It checks the vocabulary, too.
+        vocabulary: False for a model that knows ids and no texts, which loads sooner.
 
     Raises:
         ModelError: the file does not load (with llama.cpp's cause), or the model cannot take mixtures.
@@ -64,6 +65,7 @@ class Weights:
         any_base: bool = False,
         runtime: Runtime | None = None,
         beside: Callable[[Weights], AbstractContextManager[Callable[[], None]]] | None = None,
+        vocabulary: bool = True,
     ) -> None:
         if signals.forked():
             raise ModelError(FORKED, HOW_TO_FORK)
@@ -73,6 +75,7 @@ class Weights:
         self.table = architectures.find_table(self.header)
         self.alone, self.no_flash = self.header.arch in architectures.ALONE, self.header.arch in architectures.NO_FLASH
         self._choose_device(n_gpu_layers)
+        self._reads_vocabulary = vocabulary
         if beside is None:
             self.check_vocabulary()
         self.lock = threading.RLock()  # over what uses the model itself, such as its vocabulary
@@ -120,6 +123,8 @@ class Weights:
         self.runtime.set_model(params)
         if devices.amx() and hasattr(params, "use_extra_bufts"):
             params.use_extra_bufts = False  # keeps the weights out of the AMX buffer, whose matrix product may crash
+        if not self._reads_vocabulary and (overrides := skeleton.without_vocabulary(self)) is not None:
+            params.kv_overrides = overrides
         bindings.clear_log()
         with signals.deferred() as interrupted:
             progress = api.llama_progress_callback(lambda share, _: not interrupted())
@@ -174,7 +179,7 @@ class Weights:
         passed: llama.cpp has read it in another process.
         """
         key = cache.file_key(self.header.files)
-        if cache.load("vocabulary", key):
+        if not self._reads_vocabulary or cache.load("vocabulary", key):
             return
         if not passed and (text := gguf.twice_in_vocabulary(self.header.path)) is not None:
             raise ModelError(

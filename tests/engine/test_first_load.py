@@ -8,14 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import softllama as sl
-from softllama.base import cache, child
+from softllama.base import cache, child, folders
 from softllama.engine import first_load
+from softllama.engine.engine import Engine
+from softllama.engine.session import Session
 from softllama.errors import ModelError, SoftLlamaError, UsageError
 from softllama.llama import bindings
 from softllama.llama.runtime import Runtime
@@ -102,6 +105,38 @@ def test_a_file_is_tried_once(file: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert sl.load(file, n_threads=1).trial is not None
     assert sl.load(file, n_threads=1, trial=True).trial is not None
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen2", "gemma3", "gpt2", "mamba", "lfm2", "qwen35"])
+def test_ids_without_a_vocabulary_give_the_same(write: Callable[..., Path], arch: str) -> None:
+    """What the child measures holds for the model that is used."""
+    found = []
+    for vocabulary in (True, False):
+        with (
+            Engine(write(arch), n_threads=1, trial=False, vocabulary=vocabulary) as model,
+            Session.start(model, 256) as s,
+        ):
+            found.append((replace(model.calibration, remembered=False), s.feed([5, 7, 6]).logits.tolist()))
+            assert (model.tokenizer.kind == "none") is not vocabulary
+        (folders.cache() / "calibration.json").unlink()
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("why", ["aborts", "refuses"])
+def test_a_child_without_the_vocabulary_has_not_the_last_word(
+    file: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """A file that llama.cpp loads whole is not refused because it does not load in part."""
+    monkeypatch.setattr(first_load, "ATTEMPT", f"tests.support.trial:{why}_without_vocabulary")
+    with sl.load(file, n_threads=1) as model:
+        assert model.trial is not None
+        assert not model.calibration.remembered
+
+
+def test_a_child_with_the_vocabulary_has(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_load, "ATTEMPT", "tests.support.trial:aborts")
+    with pytest.raises(ModelError, match=r"in a trial, llama.cpp ended the process"):
+        sl.load(file, n_threads=1)
 
 
 def test_the_children_have_every_option_of_the_load(
