@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import threading
+import time
 from collections.abc import Iterator
 
 
@@ -15,24 +16,29 @@ class TimeLimit(Exception):
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise TimeLimit in this block when its time is over. Works in every thread; a single call of C is not cut short."""
-    thread, lock, over = threading.get_ident(), threading.Lock(), False
+    thread, lock, over, raised = threading.get_ident(), threading.Lock(), False, False
 
     def end() -> None:
+        nonlocal raised
         with lock:
             if not over:
-                _raise_in(thread, ctypes.py_object(TimeLimit))
+                raised = True
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeLimit))
 
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
+    arrived = False
     try:
         yield
+    except TimeLimit:
+        arrived = True
+        raise
     finally:
         with lock:
             over = True
-            _raise_in(thread, None)  # where it was raised, but has not arrived
         timer.cancel()
-
-
-def _raise_in(thread: int, what: ctypes.py_object[type[TimeLimit]] | None) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
+        if raised and not arrived:  # it is on its way. Taking it back would make Python 3.11 hang under a profiler
+            with contextlib.suppress(TimeLimit):
+                for _ in range(1000):
+                    time.sleep(0)

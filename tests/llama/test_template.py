@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
 import time
 from datetime import date
 
@@ -12,6 +16,7 @@ from softllama.hub import bundled
 from softllama.llama import header
 from softllama.llama.template import ChatTemplate
 from softllama.llama.time_limit import TimeLimit, time_limit
+from tests.conftest import ROOT
 
 ONE = [{"role": "user", "content": 'Hi <b> & "you" é\n'}]
 FOUR = [
@@ -231,6 +236,28 @@ def test_a_time_limit_that_is_kept_changes_nothing() -> None:
     time.sleep(0.5)  # all of them are over by now, and none arrives
     with pytest.raises(TimeLimit), time_limit(0.01):
         _for_ever()
+
+
+def test_a_profiler_does_not_hang() -> None:
+    code = """
+import cProfile
+from softllama.llama.template import ChatTemplate
+template = ChatTemplate("{{ messages[0].content }}")
+print(cProfile.Profile().runcall(template.render, [{"role": "user", "content": "x"}]))
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
+    assert done.stdout == "x\n", done.stderr
+
+
+def test_what_ends_as_the_time_is_over_has_ended() -> None:
+    """The exception is on its way when the block is done: it arrives in the block, or nowhere."""
+    for _ in range(50):
+        with contextlib.suppress(TimeLimit), time_limit(0.002):
+            end = time.perf_counter() + 0.002
+            while time.perf_counter() < end:
+                pass
+    sum(range(100_000))
 
 
 def _for_ever() -> None:
