@@ -21,7 +21,7 @@ from softllama.engine.control import Controls
 from softllama.engine.facts import Facts
 from softllama.engine.first_load import FirstLoad, Trial
 from softllama.engine.items import Item as Item
-from softllama.engine.items import check_vector, put_vectors, stand_in
+from softllama.engine.items import check_vector, put_vectors, stand_in, vectors_of
 from softllama.engine.layers import LayerWatch
 from softllama.engine.load_arguments import Lora, adapters_of, check_load
 from softllama.engine.rows import Calibration, mixed_rows, per_layer_scale, widths
@@ -75,24 +75,9 @@ class Engine(Facts):
         self.noise_floor: NoiseFloor | None = None  # once `engine.noise` has measured it
         self.controls = Controls()  # vectors that are added to states, see Model.with_control
         try:
-            first = FirstLoad(
-                n_gpu_layers=n_gpu_layers,
-                n_threads=n_threads,
-                lora=adapters,
-                any_base=any_base,
-                rpc=rpc,
-                try_it=trial,
-                on_trial=on_trial,
-            )
-            w = Weights(
-                file,
-                n_gpu_layers=n_gpu_layers,
-                lora=adapters,
-                any_base=any_base,
-                runtime=how,
-                beside=first.beside,
-                vocabulary=vocabulary,
-            )
+            kind: dict[str, Any] = {"n_gpu_layers": n_gpu_layers, "lora": adapters, "any_base": any_base}
+            first = FirstLoad(n_threads=n_threads, rpc=rpc, try_it=trial, on_trial=on_trial, **kind)
+            w = Weights(file, **kind, runtime=how, beside=first.beside, vocabulary=vocabulary)
             self._weights = w
             self.trial: Trial | None = first.result  # of this load
             self.tokenizer = Tokenizer(w)
@@ -137,9 +122,8 @@ class Engine(Facts):
 
     def embed(self, mixture: Mixture) -> NDArray[np.float32]:
         """Σ wᵢ E[i]: float32 (n_embd,), before the architecture's multiplier."""
-        return self.table.embed(
-            arguments.instance("what embed takes", mixture, Mixture, 'model.mix("dog:0.5,cat:0.5")')
-        )
+        arguments.instance("what embed takes", mixture, Mixture, 'model.mix("dog:0.5,cat:0.5")')
+        return self.table.embed(mixture)
 
     def spell(self, token: int) -> str:
         """A token's text; U+FFFD for bytes that are only part of a character."""
@@ -248,9 +232,8 @@ class Engine(Facts):
 
     def check_vectors(self, items: Sequence[Item]) -> None:
         """`check_vector` of each vector among the items of a prompt."""
-        for i in items:
-            if isinstance(i, Vector):
-                self.check_vector(i)
+        for v in vectors_of(items):
+            check_vector(self, v)
 
     def feed(
         self, context: Context, seq: int, items: Sequence[Item], start: int, *, want: bool = True

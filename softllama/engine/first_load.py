@@ -23,6 +23,7 @@ from softllama.errors import ModelError, SoftLlamaError, UsageError
 from softllama.hub import bundled
 from softllama.llama import bindings, skeleton
 from softllama.llama.devices import default_threads
+from softllama.llama.runtime import without_vocabulary
 
 if TYPE_CHECKING:
     from softllama.llama.weights import Weights
@@ -89,7 +90,7 @@ class FirstLoad:
             self.on_trial()
         start = time.monotonic()
         parts = skeleton.arguments(weights)
-        light = parts is not None and skeleton.without_vocabulary(weights) is not None
+        light = parts is not None and without_vocabulary(weights.header.arch, weights.table.shape[1]) is not None
         with child.Background(ATTEMPT, self._arguments(weights, vocabulary=not light), **limits) as records:
 
             def finish() -> None:

@@ -33,6 +33,12 @@ def one_each(items: Iterable[Item]) -> list[Item]:
     return [x for i in items for x in (i.positions() if isinstance(i, Vector) else (i,))]
 
 
+def vectors_of(items: Sequence[Item]) -> list[Vector]:
+    """The vectors among the items; a long prompt without any is passed at once."""
+    some = any(issubclass(kind, Vector) for kind in set(map(type, items)))
+    return [i for i in items if isinstance(i, Vector)] if some else []
+
+
 def needs_ids(calibration: Calibration) -> str:
     """Why a model needs token ids beside the embedding, as a clause; "" where it does not."""
     if PER_LAYER_NODE in calibration.nodes:

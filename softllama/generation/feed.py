@@ -21,6 +21,8 @@ from softllama.vectors.distribution import Distribution
 from softllama.vectors.mixture import Mixture
 from softllama.vectors.vector import Vector
 
+PIECE = 1024  # positions that are compared at once
+
 
 class After(NamedTuple):
     """What the model gives after the last position that was fed. hidden: its last hidden state (n_embd,), if asked for."""
@@ -90,12 +92,17 @@ def fed_item(step: Step) -> int | Mixture | None:
 
 
 def shared(a: Sequence[Item | None], b: Sequence[Item | None]) -> int:
-    """Length of the beginning that two sequences share."""
-    n = 0
-    for x, y in zip(a, b, strict=False):
-        if x is None or y is None or x != y:
-            break
-        n += 1
+    """Length of the beginning that two sequences share. None equals nothing."""
+    n, most = 0, min(len(a), len(b))
+    while n < most:  # pieces that are equal are passed at once
+        x, y = tuple(a[n : n + PIECE]), tuple(b[n : n + PIECE])
+        if x == y and None not in x:
+            n += len(x)
+            continue
+        for p, q in zip(x, y, strict=False):
+            if p is None or q is None or p != q:
+                return n
+            n += 1
     return n
 
 

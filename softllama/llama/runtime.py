@@ -166,3 +166,17 @@ def quantized(cache_type: str) -> bool:
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
         raise UsageError(f"{name} is {value!r}", f"one of {', '.join(known)}")
+
+
+def without_vocabulary(arch: str, n_vocab: int) -> Any | None:
+    """What tells llama.cpp to leave a file's vocabulary where it is, which takes most of the time of a load: an array for the
+    parameters of a model (kv_overrides). None where it cannot be told."""
+    key, kind = f"{arch}.vocab_size".encode("utf-8", "replace"), getattr(api, "llama_model_kv_override", None)
+    if kind is None or len(key) > 100:  # there is room for 128 bytes
+        return None
+    overrides = (kind * 3)()  # the last one is empty
+    overrides[0].tag, overrides[0].key = api.LLAMA_KV_OVERRIDE_TYPE_STR, b"tokenizer.ggml.model"
+    overrides[0].value.val_str = b"no_vocab"
+    overrides[1].tag, overrides[1].key = api.LLAMA_KV_OVERRIDE_TYPE_INT, key
+    overrides[1].value.val_i64 = n_vocab
+    return overrides

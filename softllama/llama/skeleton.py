@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from softllama.llama.weights import Weights
 
 N_CTX = 256
-NO_VOCABULARY = "no_vocab"  # llama.cpp's name of a tokenizer that has none
 
 
 def arguments(weights: Weights) -> dict[str, Any] | None:
@@ -33,23 +32,6 @@ def arguments(weights: Weights) -> dict[str, Any] | None:
         context.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
     path = str(weights.header.path)
     return {"library": lib._name, "path": path, "model": bytes(model).hex(), "context": bytes(context).hex()}
-
-
-def without_vocabulary(weights: Weights) -> Any | None:
-    """What tells llama.cpp to leave the vocabulary where it is, which takes most of the time of a load: an array for the
-    parameters of a model. None where it cannot be told."""
-    from softllama.llama.bindings import api
-
-    n = b"%s.vocab_size" % weights.header.arch.encode("utf-8", "replace")
-    kind = getattr(api, "llama_model_kv_override", None)
-    if kind is None or len(n) > 100:  # a key has 128 bytes
-        return None
-    overrides = (kind * 3)()  # the last one is empty
-    overrides[0].tag, overrides[0].key = api.LLAMA_KV_OVERRIDE_TYPE_STR, b"tokenizer.ggml.model"
-    overrides[0].value.val_str = NO_VOCABULARY.encode()
-    overrides[1].tag, overrides[1].key = api.LLAMA_KV_OVERRIDE_TYPE_INT, n
-    overrides[1].value.val_i64 = weights.table.shape[1]
-    return overrides
 
 
 def build(send: Callable[[dict[str, Any]], None], library: str, path: str, model: str, context: str) -> None:

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from softllama.errors import PromptError
-from softllama.llama import math_symbols
+from softllama.llama import beginnings, math_symbols
+from softllama.llama.beginnings import Beginnings
 from softllama.llama.bindings import api
 from softllama.llama.weights import Weights
 
+MESSAGES = 1000  # that are kept with the control tokens in them, as each turn of a chat asks again
 _ATTR_UNKNOWN = 1
 _ATTR_CONTROL = 8
 _ATTR_SPECIAL = 1 | 8 | 16  # unknown, control, user-defined
@@ -37,6 +39,7 @@ class Tokenizer:
         self.add_bos = bool(api.llama_vocab_get_add_bos(self._vocab)) and self.bos is not None
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
+        self._controls: dict[str, list[str]] = {}
 
     @contextlib.contextmanager
     def _vocabulary(self) -> Iterator[None]:
@@ -102,7 +105,10 @@ class Tokenizer:
         data = self._bytes(text)
         with self._vocabulary():
             self._check_bytes(text, special)
-            if lead or not self._adds_space:
+            as_it_is = lead or not self._adds_space
+            if as_it_is and special and len(data) >= beginnings.SHORTEST and self._type in (_TYPE_BPE, _TYPE_SPM):
+                return self._long(text, data)
+            if as_it_is:
                 ids = self._call(data, special)
             elif text.startswith(" ") and not text.startswith("  "):
                 ids = self._call(data[1:], special) if len(data) > 1 else self._after_sentinel(data, special)
@@ -111,6 +117,21 @@ class Tokenizer:
             self._check_round_trip(text, data, ids)
         return ids
 
+    def _long(self, text: str, data: bytes) -> list[int]:
+        """`tokenize` of a long text, read from where it differs from the last ones."""
+        read = b" " + data if self._adds_space else data
+        begun = self._beginnings.find(read)
+        rest = read[begun.n :] if begun.n else data
+        ids = self._call(rest, True)
+        self._check_round_trip(text, rest, ids)
+        self._beginnings.keep(read, begun, ids, [self.piece(i) for i in ids])
+        return begun.ids + ids
+
+    @cached_property
+    def _beginnings(self) -> Beginnings:
+        longest = max((len(t.encode()) for t in self._special_texts), default=1)
+        return Beginnings(lambda i: bool(api.llama_vocab_get_attr(self._vocab, i) & _ATTR_SPECIAL), longest)
+
     @cached_property
     def math_ids(self) -> frozenset[int]:
         """Digits, letters and mathematics symbols: see math_symbols. Made once, in some milliseconds."""
@@ -118,6 +139,13 @@ class Tokenizer:
 
     def control_tokens_in(self, text: str) -> list[str]:
         """Texts in a text that are control tokens where they are looked for (`special`), longest first."""
+        if (found := self._controls.get(text)) is None:
+            while len(self._controls) >= MESSAGES:
+                self._controls.pop(next(iter(self._controls)), None)
+            found = self._controls[text] = self._control_tokens_in(text)
+        return found
+
+    def _control_tokens_in(self, text: str) -> list[str]:
         try:
             plain, special = (self.tokenize(text, special=s, lead=False) for s in (False, True))
         except PromptError:  # it cannot be encoded at all, as whoever encodes it will say

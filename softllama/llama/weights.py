@@ -16,11 +16,11 @@ from typing import Any
 
 from softllama.base import cache, signals
 from softllama.errors import ModelError, UsageError
-from softllama.llama import architectures, bindings, devices, gguf, header, skeleton
+from softllama.llama import architectures, bindings, devices, gguf, header
 from softllama.llama import lora as adapters
 from softllama.llama.bindings import api
 from softllama.llama.handle import Handle
-from softllama.llama.runtime import Runtime
+from softllama.llama.runtime import Runtime, without_vocabulary
 
 FORKED = "this process was forked from one that had used a model, and llama.cpp's threads do not survive that"
 HOW_TO_FORK = "start it with multiprocessing.get_context('spawn'), or load no model before"
@@ -123,7 +123,7 @@ class Weights:
         self.runtime.set_model(params)
         if devices.amx() and hasattr(params, "use_extra_bufts"):
             params.use_extra_bufts = False  # keeps the weights out of the AMX buffer, whose matrix product may crash
-        if not self._reads_vocabulary and (overrides := skeleton.without_vocabulary(self)) is not None:
+        if (overrides := self._overrides()) is not None:
             params.kv_overrides = overrides
         bindings.clear_log()
         with signals.deferred() as interrupted:
@@ -136,6 +136,9 @@ class Weights:
                 "the file may be damaged, or need a newer llama-cpp-python",
             )
         return pointer
+
+    def _overrides(self) -> Any | None:
+        return None if self._reads_vocabulary else without_vocabulary(self.header.arch, self.table.shape[1])
 
     def _describe(self, pointer: Any) -> None:
         """Set what llama.cpp and the header say about the model."""

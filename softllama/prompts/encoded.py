@@ -53,6 +53,8 @@ def encode(prompt: PromptTemplate, tokenizer: Tokenizer, *, bos: bool | None = N
 
 def with_shared(encoded: Encoded, before: Sequence[Sequence[int]]) -> Encoded:
     """The same with tokens before the mixture of each slot: those with which all its words begin."""
+    if not any(before):
+        return encoded
     items: list[int] = []
     for t in encoded.items:
         items += (*before[~t], t) if t < 0 else (t,)
@@ -61,6 +63,8 @@ def with_shared(encoded: Encoded, before: Sequence[Sequence[int]]) -> Encoded:
 
 def items_with(encoded: Encoded, fill: Sequence[Filled]) -> list[int | Filled]:
     """What to feed when slot i holds fill[i]. A vector of k positions takes k."""
+    if not fill:
+        return list(encoded.items)
     out: list[int | Filled] = []
     for t in encoded.items:
         if t >= 0:

@@ -76,6 +76,23 @@ def bpe(drop: str = "") -> Vocab:
     return Vocab("gpt2", tokens + control, [NORMAL] * n + [CONTROL] * 4, merges=merges, kv=kv)
 
 
+def overlapping() -> Vocab:
+    """BPE with control tokens that begin and end inside others, so that what comes later decides which of them it is."""
+    v = bpe()
+    more = [
+        "<|im_end|><|im_start|>",
+        "s|><|im_end|>y",
+        "x<|im_end|>y",
+        "<|im_start|>dog",
+        "dog<|im_end|>",
+        "<|im",
+        "|><|",
+    ]
+    v.tokens += more
+    v.types += [CONTROL] * len(more)
+    return v
+
+
 def spm(*, with_bytes: bool = True, prefix: bool = True) -> Vocab:
     """SentencePiece BPE: letters, words (longer ones score higher), and byte tokens if asked for."""
     tokens, types = ["<unk>", "<s>", "</s>"], [UNKNOWN, CONTROL, CONTROL]
@@ -108,6 +125,7 @@ def no_tokenizer() -> Vocab:
 VOCABS: dict[str, Callable[[], Vocab]] = {
     "bpe": bpe,
     "bpe-partial": lambda: bpe(drop="~\x00"),
+    "bpe-overlap": overlapping,
     "spm": spm,
     "spm-noprefix": lambda: spm(prefix=False),
     "spm-nobytes": lambda: spm(with_bytes=False),
