@@ -18,7 +18,7 @@ from softllama.generation.options import GenerationOptions
 from softllama.generation.prepare import prepare
 from softllama.generation.state import Generation
 from softllama.llama.bindings import api
-from softllama.policy import as_policy
+from softllama.policy import Policy
 
 Clock = Callable[[], float]
 
@@ -75,7 +75,7 @@ def parts(
             now = clock()
             spent[name], last[0] = now - last[0], now
 
-        g.policy = as_policy(timed, needs_hidden=inner.needs_hidden)
+        g.policy = Policy(timed, inner.name, needs_hidden=inner.needs_hidden)  # without the checks of a user's function
         start = 0.0
         with _decode_timed(clock) as called:
             for step, _ in enumerate(loop.run(model, [g], n_ctx=len(prompt) + n + 1, lap=lap)):

@@ -23,6 +23,7 @@ from softllama.vectors.whole import COLDEST
 F64 = NDArray[np.float64]
 SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
 LARGEST = float(np.finfo(np.float32).max)
+ROUNDING = 2e-6  # more than what float32 takes from the probabilities of a few tokens
 AT_ONCE = 16  # new readouts beyond which the whole history is counted again
 TALLY = "tally of readouts"  # its key in the state
 
@@ -144,15 +145,54 @@ def entropy(distribution: Distribution, temperature: float = 1.0) -> float:
 
 
 def cold(distribution: Distribution, temperature: float, tau: float) -> bool:
-    """Is `entropy` below tau nats? A few tokens mostly answer that: H >= -ln p_max = ln Σ e^x >= the same of a few."""
+    """Is `entropy` below tau nats? A few tokens mostly answer that, without a pass over all of them: see `entropy_bounds`."""
     if temperature > 0:
         t = max(temperature, COLDEST)
-        for n in (2, FEW):
-            (_, first), *others = distribution._top_probs(min(n, len(distribution)))
-            most = math.log1p(sum((p / first) ** (1 / t) for _, p in others))  # e^x = (p / p_max)^(1/T)
-            if most > tau + 1e-6 / t:  # these p are rounded to float32
+        for k in (2, FEW):
+            low, high = entropy_bounds(distribution, t, k)
+            if low > tau:
                 return False
+            if high < tau:
+                return True
     return entropy(distribution, temperature) < tau
+
+
+def entropy_bounds(distribution: Distribution, temperature: float, k: int) -> tuple[float, float]:
+    """What the k most probable tokens say of `entropy`: a number that it is not below, and one that it does not exceed.
+
+    With s and r as in `_bounded`, H >= ln(s + r) >= ln s. The rest's share q <= R/(s + R) adds at most q ln n and the entropy of
+    (q, 1 - q) to the entropy of the k.
+    """
+    s, sx, rest = _bounded(distribution, temperature, k)
+    low, q, slack = math.log(s), rest / (s + rest), ROUNDING / temperature
+    if q > 0.5:
+        return low - slack, math.inf
+    of_two = -q * math.log(q) - (1 - q) * math.log1p(-q) if q > 0 else 0.0
+    return low - slack, low - sx / s + of_two + q * math.log(len(distribution)) + slack
+
+
+def largest_bounds(distribution: Distribution, temperature: float, k: int) -> tuple[float, float]:
+    """What the k most probable tokens say of the largest probability at a temperature: it lies between these numbers."""
+    s, _, rest = _bounded(distribution, temperature, k)
+    slack = ROUNDING / temperature
+    return (1 - slack) / (s + rest), (1 + slack) / s
+
+
+def _bounded(distribution: Distribution, temperature: float, k: int) -> tuple[float, float, float]:
+    """Σ e and Σ e ln e of the k most probable tokens, e = p^(1/T) relative to the first, and what Σ e of the rest, r, is at most.
+
+    R = M b^(1/T-1), where M is the rest's mass and b the largest p that it can have, both at temperature 1 and relative to
+    the first; n^(1-1/T) M^(1/T) for T > 1 (Hölder).
+    """
+    some = distribution._top_probs(min(k, len(distribution)))
+    first, a, s, sx, mass = some[0][1], 1 / temperature, 0.0, 0.0, 1.0
+    for _, p in some:
+        mass -= p
+        if p > 0 and (e := (p / first) ** a) > 0:
+            s += e
+            sx += e * math.log(e)
+    mass, last = (max(mass, 0.0) + ROUNDING) / first, some[-1][1] / first
+    return s, sx, mass * last ** (a - 1) if a >= 1 else len(distribution) ** (1 - a) * mass**a
 
 
 def typical(s: Support, mass: float) -> Support:

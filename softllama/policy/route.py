@@ -9,7 +9,8 @@ from softllama.policy import filters
 from softllama.policy.base import Decision, Moment, Rule, Where, hard
 from softllama.policy.discrete import published_answer, stop_when_cold
 from softllama.policy.registry import policy
-from softllama.vectors.distribution import Distribution
+from softllama.vectors import passes
+from softllama.vectors.distribution import FEW, Distribution
 from softllama.vectors.whole import COLDEST
 
 Signal = Literal["pmax", "entropy", "margin"]
@@ -57,10 +58,10 @@ def route(
     """
 
     def rule(distribution: Distribution, moment: Moment) -> Decision:
-        value = measured(distribution, signal, temperature)
+        over, value = compared(distribution, signal, temperature, tau)
         p = filters.support(distribution, temperature, top_k, top_p, min_p)
-        why = f"{signal} {value:.3g}"
-        if (value >= tau) == (above == "soft"):
+        why = f"{signal} {value}"
+        if over == (above == "soft"):
             mixture = p.top(n).mixture()
             decision = Decision.of(mixture, p.argmax, "soft", f"{why}, n={len(mixture)}")
         else:
@@ -70,6 +71,17 @@ def route(
         return decision
 
     return rule
+
+
+def compared(distribution: Distribution, signal: Signal, temperature: float, tau: float) -> tuple[bool, str]:
+    """Is a signal's value at least tau, and the value in three digits. A few tokens mostly answer both for "pmax"."""
+    if signal == "pmax" and temperature > 0:
+        for k in (FEW, passes.KNOWN):
+            low, high = filters.largest_bounds(distribution, max(temperature, COLDEST), k)
+            if (low >= tau) == (high >= tau) and f"{low:.3g}" == f"{high:.3g}":
+                return low >= tau, f"{low:.3g}"
+    value = measured(distribution, signal, temperature)
+    return value >= tau, f"{value:.3g}"
 
 
 def measured(distribution: Distribution, signal: Signal, temperature: float) -> float:
