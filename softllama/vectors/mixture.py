@@ -227,8 +227,13 @@ class Mixture:
         save_as(path, "a mixture", forms)
 
 
+_ONE = np.ones(1, dtype=np.float32)
+
+
 @lru_cache(maxsize=4096)
 def _one_hot(token_id: int) -> Mixture:
+    if type(token_id) is int and 0 <= token_id < 2**31:  # most of the steps of sampling come here
+        return Mixture.trusted(np.array([token_id], dtype=np.int32), _ONE)
     return Mixture([token_id], [1.0])
 
 
