@@ -3,12 +3,13 @@
     python scripts/bench/bench_long.py [-m model.gguf] [--positions 1024,8192,32768] [--policy soft_thinking:n=10]
         [--steps 32] [--rounds 3] [--cpu-time] [--json] [--cache-type q8_0] [--flash-attn off] [--no-chat]
 
-The beginning of each length is evaluated once, and its memory is copied; what is timed goes on from there, llama.cpp's loop and
-ours in turn. For each length: milliseconds of a step of llama.cpp's greedy loop, and the ratio of ours to it, as the median of
-pairs of four steps with its quartiles; microseconds of a step that are spent outside llama.cpp; the last 1,024 positions of the
-prompt, positions a second, by llama.cpp and by us; a chat's next turn, outside llama.cpp; bytes of the process that are no
-file's, with one context of that length, and the memory's own share. Positions beyond what the model was trained on cost the same as
-those before, and mean nothing. --cpu-time counts processor time with one thread, for a machine that is busy.
+The beginning of each length is evaluated once, its first 4,096 positions that is, which are copied: what a memory holds plays no
+part for time. What is timed goes on from there, llama.cpp's loop and ours in turn. For each length: milliseconds of a step of
+llama.cpp's greedy loop, and the ratio of ours to it, as the median of pairs of four steps with its quartiles; microseconds of a
+step that are spent outside llama.cpp; the last 1,024 positions of the prompt, positions a second, by llama.cpp and by us; a chat's
+next turn, outside llama.cpp; bytes of the process that are no file's, with one context of that length, and the memory's own share.
+Positions beyond what the model was trained on cost the same as those before, and mean nothing. --cpu-time counts processor time
+with one thread, for a machine that is busy.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,9 +33,11 @@ from softllama.generation.loop import Loop
 from softllama.generation.options import GenerationOptions
 from softllama.generation.state import Generation
 from softllama.llama.bindings import api
+from softllama.llama.context import Context
 from softllama.policy import parse
 
 Clock = Callable[[], float]
+READ = 4096  # positions of a longer one that are evaluated; the others are copies of them
 TAIL = 1024  # positions of the prompt that are timed
 BLOCK = 4  # steps of the one loop, then of the other
 
@@ -55,6 +59,41 @@ class Inside:
         api.llama_decode = timed
 
 
+def repeated(state: bytes, times: int) -> bytes | None:
+    """A state with its positions several times over, as if so much had been read: what the cells hold plays no part for time.
+
+    None where the state is not one of an ordinary memory, cell by cell: it is then taken apart wrongly.
+    """
+    head, n = struct.unpack_from("<12sI", state)
+    at = 16 + 12 * n
+    cells = b"".join(struct.pack("<iII", i, 1, 0) for i in range(n))  # position, one sequence, the first
+    transposed, n_layer = struct.unpack_from("<II", state, at)
+    if state[16:at] != cells or transposed or not 0 < n_layer < 1000:
+        return None
+    parts = [head, struct.pack("<I", n * times), b"".join(struct.pack("<iII", i, 1, 0) for i in range(n * times))]
+    parts.append(state[at : at + 8])
+    at += 8
+    for _ in range(2 * n_layer):  # keys of all layers, then values
+        (size,) = struct.unpack_from("<Q", state, at + 4)  # of a row, behind its type
+        parts += [state[at : at + 12], state[at + 12 : at + 12 + n * size] * times]
+        at += 12 + n * size
+    return b"".join(parts) if at == len(state) else None
+
+
+def filled(model: Engine, context: Context, prompt: list[int]) -> bytes:
+    """Let the first sequence hold a prompt, or so much; returns its memory."""
+    first = next((n for n in range(min(len(prompt), READ), 0, -1) if len(prompt) % n == 0), 1)
+    if first < len(prompt) and first > TAIL:
+        model.feed(context, 0, prompt[:first], 0, want=False)
+        state = repeated(context.state(0), len(prompt) // first)
+        context.cut(0, 0)
+        if state is not None:
+            context.restore(0, state)
+            return state
+    model.feed(context, 0, prompt, 0, want=False)
+    return context.state(0)
+
+
 def our_steps(model: Engine, loop: Loop, clock: Clock, inside: Inside) -> Iterator[tuple[float, float]]:
     """Seconds of each step of a loop, and those outside llama.cpp."""
     while True:
@@ -74,10 +113,8 @@ def measure(
     cells = len(prompt) + n_steps + 2 * BLOCK
     before = own_memory()
     ours = model.new_context(cells)
-    if held:
-        model.feed(ours, 0, held, 0, want=False)
+    state = filled(model, ours, held) if held else b""
     memory = own_memory()
-    state = ours.state(0) if held else b""
     theirs = model.new_context(cells)
     if state:
         theirs.restore(0, state)
