@@ -7,7 +7,7 @@ The beginning of each length is evaluated once, its first 4,096 positions that i
 part for time. What is timed goes on from there, llama.cpp's loop and ours in turn. For each length: milliseconds of a step of
 llama.cpp's greedy loop, and the ratio of ours to it, as the median of pairs of four steps with its quartiles; microseconds of a
 step that are spent outside llama.cpp; the last 1,024 positions of the prompt, positions a second, by llama.cpp and by us; a chat's
-next turn, outside llama.cpp; bytes of the process that are no file's, with one context of that length, and the memory's own share.
+next turn, outside llama.cpp; bytes that two contexts of that length take, and one memory's own share.
 Positions beyond what the model was trained on cost the same as those before, and mean nothing. --cpu-time counts processor time
 with one thread, for a machine that is busy.
 """
@@ -108,44 +108,47 @@ def our_steps(model: Engine, loop: Loop, clock: Clock, inside: Inside) -> Iterat
 def measure(
     model: Engine, prompt: list[int], policy: str, n_steps: int, rounds: int, clock: Clock, inside: Inside
 ) -> tuple[dict[str, Any], bytes]:
-    """Steps and prompts after the beginning of a prompt, in turn; and the memory of all of it."""
+    """Steps and prompts after the beginning of a prompt, in turn, and in each of two contexts, as one may lie better in memory
+    than the other; and the memory of all of it."""
     held, tail = prompt[:-TAIL], prompt[-TAIL:]
     cells = len(prompt) + n_steps + 2 * BLOCK
     before = own_memory()
-    ours = model.new_context(cells)
-    state = filled(model, ours, held) if held else b""
-    memory = own_memory()
-    theirs = model.new_context(cells)
+    first, second = model.new_context(cells), model.new_context(cells)
+    state = filled(model, first, held) if held else b""
+    memory = own_memory() - len(state)
     if state:
-        theirs.restore(0, state)
-    bare, logits = None, None
+        second.restore(0, state)
     prompts: list[tuple[float, float]] = []
-    for _ in range(rounds):
-        ours.cut(0, len(held))
+    pairs: list[tuple[float, float]] = []
+    outside: list[float] = []
+    for ours, theirs in ((first, second), (second, first)):
+        for _ in range(rounds):
+            ours.cut(0, len(held))
+            start = clock()
+            again = llama_loop.Loop(ours, tail, len(held))
+            middle = clock()
+            ours.cut(0, len(held))
+            logits = model.feed(ours, 0, tail, len(held))
+            prompts.append((middle - start, clock() - middle))
+            api.llama_batch_free(again.batch)
         theirs.cut(0, len(held))
-        if bare is not None:
-            api.llama_batch_free(bare.batch)
-        start = clock()
         bare = llama_loop.Loop(theirs, tail, len(held))
-        middle = clock()
-        logits = model.feed(ours, 0, tail, len(held))
-        prompts.append((middle - start, clock() - middle))
-    assert bare is not None
-    assert logits is not None
-    options = GenerationOptions(max_tokens=cells, stop=("no such text",), on_loop="warn")
-    g = Generation(model, parse(policy), tuple(prompt), options, 1, eog=False)
-    loop = Loop(model, ours, limit=cells)
-    loop.join(g, 0, after_prompt(g, ours, logits, hidden=False))
-    steps = our_steps(model, loop, clock, inside)
-    pairs, outside = [], []
-    for _ in range(max(1, n_steps // BLOCK)):
-        theirs_seconds = bare.run(BLOCK, clock)
-        each = [next(steps) for _ in range(BLOCK)]
-        pairs.append((theirs_seconds / BLOCK, sum(total for total, _ in each) / BLOCK))
-        outside += [beyond for _, beyond in each]
-    state = theirs.state(0)
-    low, ratio, high = statistics.quantiles([b / a for a, b in pairs], n=4) if len(pairs) > 1 else [1.0] * 3
-    row = {
+        options = GenerationOptions(max_tokens=cells, stop=("no such text",), on_loop="warn")
+        g = Generation(model, parse(policy), tuple(prompt), options, 1, eog=False)
+        loop = Loop(model, ours, limit=cells)
+        loop.join(g, 0, after_prompt(g, ours, logits, hidden=False))
+        steps = our_steps(model, loop, clock, inside)
+        for _ in range(max(1, n_steps // BLOCK // 2)):
+            theirs_seconds = bare.run(BLOCK, clock)
+            each = [next(steps) for _ in range(BLOCK)]
+            pairs.append((theirs_seconds / BLOCK, sum(total for total, _ in each) / BLOCK))
+            outside += [beyond for _, beyond in each]
+        api.llama_batch_free(bare.batch)
+    state = first.state(0)
+    first.close()
+    second.close()
+    low, ratio, high = statistics.quantiles([b / a for a, b in pairs], n=4)
+    return {
         "positions": len(prompt),
         "llama.cpp_step_ms": 1e3 * statistics.median(a for a, _ in pairs),
         "step_ms": 1e3 * statistics.median(b for _, b in pairs),
@@ -155,13 +158,10 @@ def measure(
         "outside_us": 1e6 * statistics.median(outside),
         "llama.cpp_prompt_per_s": len(tail) / statistics.median(a for a, _ in prompts),
         "prompt_per_s": len(tail) / statistics.median(b for _, b in prompts),
-        "own_mb": memory / 1e6,
-        "before_mb": before / 1e6,
+        "prompt_ratio": statistics.median(b / a for a, b in prompts),
+        "two_contexts_mb": (memory - before) / 1e6,
         "state_mb": len(state) / 1e6,
-    }
-    bare.close()
-    ours.close()
-    return row, state
+    }, state
 
 
 def turn(model: sl.Model, state: bytes, n: int, policy: str, clock: Clock, inside: Inside) -> float:
