@@ -20,6 +20,8 @@ from softllama.generation.state import Generation
 from softllama.llama.bindings import api
 from softllama.policy import Policy
 
+PROMPT = (1, 2, 3, 4)
+PARTS = ("llama.cpp", "batch", "logits", "policy", "mixing", "record")
 Clock = Callable[[], float]
 
 
@@ -55,40 +57,48 @@ def parts(
 
     Returns:
         `quartiles` over all steps of the seconds in llama.cpp, in filling its batch, in the passes over the logits, in the
-        policy, in mixing and in the record; of those "outside" llama.cpp, and of the whole step.
+        policy, in mixing and in the record; and, in other generations, of those "outside" llama.cpp and of the whole step. The
+        parts come to more than the whole, as the marks between them take some microseconds each.
     """
-    prompt = [1, 2, 3, 4]
-    names = ("llama.cpp", "batch", "logits", "policy", "mixing", "record")
-    times: dict[str, list[float]] = {k: [] for k in (*names, "outside", "step")}
+    times: dict[str, list[float]] = {k: [] for k in (*PARTS, "outside", "step")}
     for r in range(repeat):
-        g = generation(model, policy, prompt, n + 1, r + 1)
-        inner, spent = g.policy, dict.fromkeys(names, 0.0)
-        last = [clock()]
-
-        def timed(d: Any, moment: Any, inner: Any = inner, spent: dict[str, float] = spent) -> Any:
-            start = clock()
-            decision = inner(d, moment)
-            spent["policy"] = clock() - start
-            return decision
-
-        def lap(name: str, spent: dict[str, float] = spent, last: list[float] = last) -> None:
-            now = clock()
-            spent[name], last[0] = now - last[0], now
-
-        g.policy = Policy(timed, inner.name, needs_hidden=inner.needs_hidden)  # without the checks of a user's function
-        start = 0.0
+        g = generation(model, policy, PROMPT, n + 1, r + 1)
         with _decode_timed(clock) as called:
-            for step, _ in enumerate(loop.run(model, [g], n_ctx=len(prompt) + n + 1, lap=lap)):
+            start = 0.0
+            for step, _ in enumerate(loop.run(model, [g], n_ctx=len(PROMPT) + n + 1)):
                 now = clock()
-                spent["record"] = now - last[0] - spent["policy"]  # since the last distribution was there
                 if step:  # what came before the first step is the prompt
-                    spent["batch"], spent["llama.cpp"] = spent["llama.cpp"] - called[0], called[0]
-                    for name in names:
-                        times[name].append(spent[name])
                     times["outside"].append(now - start - called[0])
                     times["step"].append(now - start)
-                start = last[0] = now
+                start = now
+        _take_apart(model, generation(model, policy, PROMPT, n + 1, r + 1), n, clock, times)
     return {k: quartiles(v) for k, v in times.items()}
+
+
+def _take_apart(model: Model, g: Generation, n: int, clock: Clock, times: dict[str, list[float]]) -> None:
+    """Add the parts of each step of a generation to `times`."""
+    inner, spent, last = g.policy, dict.fromkeys(PARTS, 0.0), [clock()]
+
+    def timed(d: Any, moment: Any) -> Any:
+        start = clock()
+        decision = inner(d, moment)
+        spent["policy"] = clock() - start
+        return decision
+
+    def lap(name: str) -> None:
+        now = clock()
+        spent[name], last[0] = now - last[0], now
+
+    g.policy = Policy(timed, inner.name, needs_hidden=inner.needs_hidden)  # without the checks of a user's function
+    with _decode_timed(clock) as called:
+        for step, _ in enumerate(loop.run(model, [g], n_ctx=len(PROMPT) + n + 1, lap=lap)):
+            now = clock()
+            spent["record"] = now - last[0] - spent["policy"]  # since the last distribution was there
+            if step:
+                spent["batch"], spent["llama.cpp"] = spent["llama.cpp"] - called[0], called[0]
+                for name in PARTS:
+                    times[name].append(spent[name])
+            last[0] = now
 
 
 @contextlib.contextmanager

@@ -57,7 +57,8 @@ def bench(result: dict[str, Any]) -> RenderableType:
                 (name, whole(r["llama.cpp"]), quarters(r["outside"]), *(quarters(r[p]) for p in PARTS))
                 for name, r in result["parts"].items()
             ),
-            note='Medians, with the quartiles. "outside": all that is not llama.cpp.',
+            note='Medians, with the quartiles. "outside": all that is not llama.cpp, in generations without marks between the '
+            "parts, which take some microseconds each.",
         ),
     ]
     if streams := result.get("streams"):
