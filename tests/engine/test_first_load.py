@@ -280,9 +280,11 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the child in /proc")
 @pytest.mark.parametrize("group", [True, False])
 def test_ctrl_c_during_a_trial(file: Path, group: bool) -> None:
-    """The command is interrupted as always, and nothing is left of the child."""
+    """The command is interrupted as always, and nothing is left of the child. A long sweep, so that on a busy machine the signal
+    does not come when all is done."""
+    call = ["probe", "-m", str(file), "--mix", "dog,cat", "-q", "--sweep", "10001"]
     command = subprocess.Popen(
-        [sys.executable, "-m", "softllama", "probe", "-m", str(file), "--mix", "dog,cat", "-q"], text=True,
+        [sys.executable, "-m", "softllama", *call], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     children, pids = Path(f"/proc/{command.pid}/task/{command.pid}/children"), ""
