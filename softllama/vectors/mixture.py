@@ -62,9 +62,7 @@ class Mixture:
         if not new.all():
             w = np.add.reduceat(w, np.flatnonzero(new))
             i = i[new]
-        object.__setattr__(self, "ids", _frozen(i.astype(np.int32)))
-        object.__setattr__(self, "weights", _frozen(w.astype(np.float32)))
-        object.__setattr__(self, "signed", signed)
+        self.__dict__.update(Mixture.trusted(i, w, signed=signed).__dict__)
 
     @classmethod
     def trusted(cls, ids: NDArray[Any], weights: NDArray[Any], *, signed: bool = False) -> Mixture:
@@ -285,11 +283,6 @@ def check_weights(weights: NDArray[np.float64], signed: bool = False) -> None:
             if total > 0
             else "at least one weight must be positive",
         )
-
-
-def _frozen(a: NDArray[Any]) -> NDArray[Any]:
-    a.flags.writeable = False
-    return a
 
 
 def _dense(vector: ArrayLike) -> NDArray[np.float64]:

@@ -30,7 +30,8 @@ def test_everything_is_measured_as_json(cli: Cli) -> None:
     ours = ("batch", "logits", "policy", "mixing", "record")
     assert set(parts) == {"llama.cpp", *ours, "outside", "step"}
     assert all(x["min"] <= x["q1"] <= x["median"] <= x["q3"] <= x["max"] for x in parts.values())
-    assert parts["step"]["max"] >= parts["outside"]["min"] >= sum(parts[p]["min"] for p in ours) > 0
+    assert parts["step"]["max"] >= parts["outside"]["min"] > 0
+    assert sum(parts[p]["min"] for p in ours) > 0
     assert found["memory"]["most"] >= found["memory"]["after loading"] > 1e6
     assert found["manifest"]["model"]
 

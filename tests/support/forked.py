@@ -178,22 +178,16 @@ def in_child(call: Callable[[], tuple[str, str]], limit: int, at_most: int = SEC
     """What a call in a forked process came to: kind, reason, seconds of processor time, bytes taken."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115
     read, write = os.pipe()
-    ready_read, ready = os.pipe()
     go_read, go = os.pipe()
+    _give_back_freed_memory()  # before the fork: a child's peak begins with what it has inherited
     child = os.fork()
     if not child:
         os.close(read)
-        os.close(ready_read)
         os.close(go)
-        _give_back_freed_memory()
-        os.close(ready)
         os.read(go_read, 1)  # until its memory before the call is known
         _child(call, write, errors.fileno(), at_most)
     os.close(write)
-    os.close(ready)
     os.close(go_read)
-    os.read(ready_read, 1)
-    os.close(ready_read)
     before, over, out, looks = _rss(child), "", b"", 0
     os.close(go)
     while True:
