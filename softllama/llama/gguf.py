@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from softllama.llama.bindings import declare
+from softllama.llama.bindings import declare, exporter
 
 
 class InitParams(ctypes.Structure):
@@ -38,7 +38,9 @@ tensor_name = declare("gguf_get_tensor_name", _STR, _P, _I64)
 tensor_offset = declare("gguf_get_tensor_offset", ctypes.c_size_t, _P, _I64)
 tensor_type = declare("gguf_get_tensor_type", ctypes.c_int, _P, _I64)
 tensor_size = declare("gguf_get_tensor_size", ctypes.c_size_t, _P, _I64)
-tensor_ne = declare("gguf_get_tensor_ne", ctypes.POINTER(ctypes.c_int64), _P, _I64)
+_HAS_SHAPES = hasattr(exporter("gguf_get_tensor_ne"), "gguf_get_tensor_ne")  # newer than llama-cpp-python 0.3.17
+_tensor_ne = declare("gguf_get_tensor_ne", ctypes.POINTER(_I64), _P, _I64) if _HAS_SHAPES else None
+_get_tensor, _free_tensors = declare("ggml_get_tensor", _P, _P, _STR), declare("ggml_free", None, _P)
 
 _TYPES = "uint8 int8 uint16 int16 uint32 int32 float bool - - uint64 int64 double"  # enum gguf_type
 SCALARS: dict[int, Any] = {i: getattr(ctypes, f"c_{t}") for i, t in enumerate(_TYPES.split()) if t != "-"}
@@ -49,12 +51,28 @@ INTEGERS = {0, 1, 2, 3, 4, 5, 10, 11}
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[int | None]:
     """Open a file's header for as long as the block lasts: ggml's handle, or None if ggml cannot read it."""
-    handle = init(os.fsencode(path), InitParams(True, None))
+    tensors = None if _HAS_SHAPES else ctypes.c_void_p()  # of an older ggml, which has the shapes nowhere else
+    handle = init(os.fsencode(path), InitParams(True, None if tensors is None else ctypes.addressof(tensors)))
+    if handle and tensors is not None:
+        _tensors[handle] = tensors.value
     try:
         yield handle
     finally:
         if handle:
             free(handle)
+            if tensors is not None:
+                _free_tensors(_tensors.pop(handle))
+
+
+_tensors: dict[int, int | None] = {}  # a handle's tensors
+
+
+def tensor_ne(handle: int, i: int) -> Sequence[int]:
+    """The shape of a tensor: 4 numbers, the fastest first."""
+    if _HAS_SHAPES and _tensor_ne is not None:
+        return _tensor_ne(handle, i)[:4]  # type: ignore[no-any-return]
+    tensor = _get_tensor(_tensors[handle], tensor_name(handle, i))
+    return list((_I64 * 4).from_address(tensor + 16))  # struct ggml_tensor: its type, a pointer, and ne
 
 
 # ---- arrays ---------------------------------------------------------------------------------------------------------

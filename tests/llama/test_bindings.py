@@ -1,4 +1,4 @@
-"""llama.cpp's log, which each thread has for itself."""
+"""llama.cpp's log, which each thread has for itself, and what older versions lack."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from softllama.llama import bindings
+import softllama as sl
+from softllama.llama import bindings, gguf, header
 from tests.conftest import ROOT
+from tests.support import tiny
 
 
 def test_two_threads_capture_what_each_of_them_causes() -> None:
@@ -80,3 +82,18 @@ def test_a_llama_cpp_that_does_not_load_has_the_line_for_this_system(
     assert "Traceback" not in done.stderr
     assert "--extra-index-url https://abetlen.github.io/llama-cpp-python/whl/" in done.stderr
     assert ("--force-reinstall" in done.stderr) == again
+
+
+def test_shapes_are_the_same_where_ggml_has_no_function_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in llama-cpp-python 0.3.17."""
+    path = tiny.write_model(tmp_path / "m.gguf", "qwen35")
+    now = header.read(path)
+    monkeypatch.setattr(gguf, "_HAS_SHAPES", False)
+    assert header.read(path).tensors == now.tensors
+    assert not gguf._tensors
+    (tmp_path / "m.gguf").write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(sl.ModelError, match="damaged or not complete"):
+        header.read(path)
+    assert not gguf._tensors
