@@ -12,7 +12,7 @@ from softllama.llama import header, memory
 LOADING = 12  # bytes for each weight: read as F32, checked against the file, and kept in bfloat16 beside it
 VOCABULARY = 40  # bytes for each position and token of the vocabulary: logits, logarithms, targets and gradients
 STATES = (
-    24  # bytes for each position, layer, and number of a state or of the feed-forward layer, which the way back needs
+    32  # bytes for each position, layer, and number of a state or of the feed-forward layer, which the way back needs
 )
 
 
