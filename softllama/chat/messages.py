@@ -17,6 +17,7 @@ from softllama.errors import ModelError, PromptError
 from softllama.generation import prepare
 from softllama.generation.feed import shared
 from softllama.generation.options import GenerationOptions
+from softllama.llama.beginnings import common
 from softllama.llama.template import ChatTemplate
 from softllama.prompts import build
 from softllama.prompts.build import ASSISTANT, SYSTEM, USER, ChatText, SlottedMessage
@@ -153,13 +154,8 @@ def _stable(
     later = [*messages, SlottedMessage.plain(ASSISTANT, "x"), SlottedMessage.plain(USER, "x")]
     now = chat.text.filled([f"\ue000{i}\ue001" for i in chat.order])
     history = build.history_text(template, later, settings.think, tags, settings.think_budget)
-    text, order = build.unmarked(_common(now, history))
+    text, order = build.unmarked(now[: common(now, history)])
     return min(shared(items, build.filled(text, order, mixes, model.tokenizer)), len(items) - 1)
-
-
-def _common(a: str, b: str) -> str:
-    n = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    return a[:n]
 
 
 def template_of(model: Engine, source: str | None) -> ChatTemplate:

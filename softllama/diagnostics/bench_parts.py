@@ -21,7 +21,8 @@ from softllama.llama.bindings import api
 from softllama.policy import Policy
 
 PROMPT = (1, 2, 3, 4)
-PARTS = ("llama.cpp", "batch", "logits", "policy", "mixing", "record")
+OURS = ("batch", "logits", "policy", "mixing", "record")  # what softllama does itself
+PARTS = ("llama.cpp", *OURS)
 Clock = Callable[[], float]
 
 

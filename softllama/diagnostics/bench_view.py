@@ -10,11 +10,10 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from softllama.diagnostics.bench_parts import OURS
 from softllama.report.data import Cell, Table
 from softllama.report.text import Grids
 from softllama.vectors.statistics import Estimate
-
-PARTS = ("batch", "logits", "policy", "mixing", "record")  # of what softllama does itself
 
 
 def bench(result: dict[str, Any]) -> RenderableType:
@@ -52,9 +51,9 @@ def bench(result: dict[str, Any]) -> RenderableType:
         Table(
             name="parts",
             title="Where a step's microseconds go",
-            head=("", "llama.cpp", "outside", *PARTS),
+            head=("", "llama.cpp", "outside", *OURS),
             rows=tuple(
-                (name, whole(r["llama.cpp"]), quarters(r["outside"]), *(quarters(r[p]) for p in PARTS))
+                (name, whole(r["llama.cpp"]), quarters(r["outside"]), *(quarters(r[p]) for p in OURS))
                 for name, r in result["parts"].items()
             ),
             note='Medians, with the quartiles. "outside": all that is not llama.cpp, in generations without marks between the '

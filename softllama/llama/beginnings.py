@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import AnyStr, NamedTuple
 
 SHORTEST = 1 << 14  # bytes of a text that is kept: shorter ones take a millisecond
 KEPT = 4  # texts
@@ -48,7 +48,7 @@ class Beginnings:
         """The longest known beginning of a text. What is left begins with a special token, if the beginning is not empty."""
         best = Begun([], 0, [], [])
         for known, t in tuple(self._texts):
-            k = bisect_right(t.places, _common(known, text) - 2 * self._longest) - 1
+            k = bisect_right(t.places, common(known, text) - 2 * self._longest) - 1
             if k >= 0 and t.places[k] > best.n:
                 best = Begun(t.ids[: t.indexes[k]], t.places[k], t.places[:k], t.indexes[:k])
         return best
@@ -67,7 +67,7 @@ class Beginnings:
         self._texts.append((text, Begun([*begun.ids, *ids], len(text), places, indexes)))
 
 
-def _common(a: bytes, b: bytes) -> int:
+def common(a: AnyStr, b: AnyStr) -> int:
     """The length of the beginning that both share."""
     low, high = 0, min(len(a), len(b))
     while low < high:

@@ -38,8 +38,8 @@ tensor_name = declare("gguf_get_tensor_name", _STR, _P, _I64)
 tensor_offset = declare("gguf_get_tensor_offset", ctypes.c_size_t, _P, _I64)
 tensor_type = declare("gguf_get_tensor_type", ctypes.c_int, _P, _I64)
 tensor_size = declare("gguf_get_tensor_size", ctypes.c_size_t, _P, _I64)
-_HAS_SHAPES = hasattr(exporter("gguf_get_tensor_ne"), "gguf_get_tensor_ne")  # newer than llama-cpp-python 0.3.17
-_tensor_ne = declare("gguf_get_tensor_ne", ctypes.POINTER(_I64), _P, _I64) if _HAS_SHAPES else None
+_NE = "gguf_get_tensor_ne"  # newer than llama-cpp-python 0.3.17
+_tensor_ne = declare(_NE, ctypes.POINTER(_I64), _P, _I64) if hasattr(exporter(_NE), _NE) else None
 _get_tensor, _free_tensors = declare("ggml_get_tensor", _P, _P, _STR), declare("ggml_free", None, _P)
 
 _TYPES = "uint8 int8 uint16 int16 uint32 int32 float bool - - uint64 int64 double"  # enum gguf_type
@@ -51,7 +51,9 @@ INTEGERS = {0, 1, 2, 3, 4, 5, 10, 11}
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[int | None]:
     """Open a file's header for as long as the block lasts: ggml's handle, or None if ggml cannot read it."""
-    tensors = None if _HAS_SHAPES else ctypes.c_void_p()  # of an older ggml, which has the shapes nowhere else
+    tensors = (
+        None if _tensor_ne is not None else ctypes.c_void_p()
+    )  # of an older ggml, which has the shapes nowhere else
     handle = init(os.fsencode(path), InitParams(True, None if tensors is None else ctypes.addressof(tensors)))
     if handle and tensors is not None:
         _tensors[handle] = tensors.value
@@ -69,7 +71,7 @@ _tensors: dict[int, int | None] = {}  # a handle's tensors
 
 def tensor_ne(handle: int, i: int) -> Sequence[int]:
     """The shape of a tensor: 4 numbers, the fastest first."""
-    if _HAS_SHAPES and _tensor_ne is not None:
+    if _tensor_ne is not None:
         return _tensor_ne(handle, i)[:4]  # type: ignore[no-any-return]
     tensor = _get_tensor(_tensors[handle], tensor_name(handle, i))
     return list((_I64 * 4).from_address(tensor + 16))  # struct ggml_tensor: its type, a pointer, and ne

@@ -139,11 +139,12 @@ class Tokenizer:
 
     def control_tokens_in(self, text: str) -> list[str]:
         """Texts in a text that are control tokens where they are looked for (`special`), longest first."""
-        if (found := self._controls.get(text)) is None:
-            while len(self._controls) >= MESSAGES:
-                self._controls.pop(next(iter(self._controls)), None)
-            found = self._controls[text] = self._control_tokens_in(text)
-        return found
+        with self._weights.lock:
+            if (found := self._controls.get(text)) is None:
+                if len(self._controls) >= MESSAGES:
+                    del self._controls[next(iter(self._controls))]
+                found = self._controls[text] = self._control_tokens_in(text)
+            return found
 
     def _control_tokens_in(self, text: str) -> list[str]:
         try:
