@@ -122,6 +122,25 @@ def test_ids_without_a_vocabulary_give_the_same(write: Callable[..., Path], arch
     assert found[0] == found[1]
 
 
+def test_the_child_that_leaves_the_vocabulary_out_does_not_read_it(file: Path) -> None:
+    """A word that is listed twice, at which llama.cpp ends the process, is nothing to it."""
+    cat, dog = (len(w).to_bytes(8, "little") + w for w in (b"cat", b"dog"))
+    file.write_bytes(file.read_bytes().replace(cat, dog, 1))
+    how: dict[str, Any] = {
+        "path": str(file),
+        "n_gpu_layers": 0,
+        "n_threads": 1,
+        "lora": [],
+        "any_base": False,
+        "rpc": [],
+    }
+    call = "softllama.engine.attempt:attempt"
+    without = {**how, "runtime": {}, "vocabulary": False}
+    assert [list(r) for r in child.messages(call, without, seconds=60)] == [["calibration"]]
+    with pytest.raises(ModelError, match="lists 'dog' twice"):
+        list(child.messages(call, {**without, "vocabulary": True}, seconds=60))
+
+
 @pytest.mark.parametrize("why", ["aborts", "refuses"])
 def test_a_child_without_the_vocabulary_has_not_the_last_word(
     file: Path, monkeypatch: pytest.MonkeyPatch, why: str
