@@ -130,7 +130,8 @@ class Tokenizer:
     @cached_property
     def _beginnings(self) -> Beginnings:
         longest = max((len(t.encode()) for t in self._special_texts), default=1)
-        return Beginnings(lambda i: bool(api.llama_vocab_get_attr(self._vocab, i) & _ATTR_SPECIAL), longest)
+        vocab = self._vocab  # not self, which would then refer to itself, and keep the weights in memory
+        return Beginnings(lambda i: bool(api.llama_vocab_get_attr(vocab, i) & _ATTR_SPECIAL), longest)
 
     @cached_property
     def math_ids(self) -> frozenset[int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +13,7 @@ import softllama as sl
 from softllama.generation.feed import PIECE, shared
 from softllama.llama import beginnings
 from softllama.llama.beginnings import Beginnings
+from softllama.llama.tokenizer import Tokenizer
 
 PARTS = (
     *("<|im_start|>", "<|im_end|>", "<s>", "</s>", "<unk>", "<|bos|>", "<|im", "_start|>", "|>", "<|", "s|>", "_end|>"),
@@ -50,6 +53,20 @@ def test_a_short_text_is_not_kept(load: Callable[..., sl.Model]) -> None:
     for more in ("", "The cat says"):
         assert tokenizer.tokenize(long + more) == tokenizer._call((long + more).encode(), True)
     assert len(tokenizer._beginnings) == 2
+
+
+def test_a_tokenizer_that_kept_texts_goes_with_its_last_reference(load: Callable[..., sl.Model]) -> None:
+    """What refers to itself would keep a model's weights until the garbage collector comes."""
+    tokenizer = Tokenizer(load("llama")._weights)
+    tokenizer.tokenize("<|im_start|>dog<|im_end|>" * 1000)
+    tokenizer.control_tokens_in("<|im_end|>")
+    gone = weakref.ref(tokenizer)
+    gc.disable()
+    try:
+        del tokenizer
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_what_is_left_begins_with_a_special_token() -> None:
